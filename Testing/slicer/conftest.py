@@ -1,0 +1,50 @@
+"""Real MRML without the Slicer application: PyPI's slicer-core plus the few names that ``slicer.util`` expects.
+
+Only scene and module logics are here. Whatever else a test touches (``slicer.app``, Qt, modules that are not listed)
+fails with AttributeError, so nothing passes here by a stand-in's kindness.
+"""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "SAM2Adapt"))
+
+
+@pytest.fixture(scope="session")
+def slicerCore():
+    """The slicer package with one scene and the module logics that the product uses, for the whole process."""
+    slicer = pytest.importorskip("slicer", reason="needs the PyPI package slicer-core")
+    pytest.importorskip("slicer.util")
+    scene = slicer.vtkMRMLScene()
+    applicationLogic = slicer.vtkSlicerApplicationLogic()
+    applicationLogic.SetMRMLScene(scene)
+    colorLogic = applicationLogic.GetColorLogic()
+    colorLogic.SetMRMLScene(scene)
+    colorLogic.AddDefaultColorNodes()
+    applicationLogic.SetModuleLogic("Colors", colorLogic)
+    slicer.mrmlScene, slicer.modules = scene, types.SimpleNamespace()
+    logics = {
+        "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic,
+        "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic,
+        "Volumes": slicer.vtkSlicerVolumesLogic,
+    }
+    for name, logicClass in logics.items():
+        logic = logicClass()
+        logic.SetMRMLApplicationLogic(applicationLogic)
+        logic.SetMRMLScene(scene)
+        applicationLogic.SetModuleLogic(name, logic)
+        setattr(slicer.modules, name.lower(), types.SimpleNamespace(logic=lambda logic=logic: logic))
+    slicer.applicationLogicOfTests = applicationLogic  # the scene does not keep it alive
+    return slicer
+
+
+@pytest.fixture
+def scene(slicerCore):
+    """An empty scene, emptied again afterwards."""
+    slicerCore.mrmlScene.Clear(0)
+    yield slicerCore.mrmlScene
+    slicerCore.mrmlScene.Clear(0)
