@@ -144,7 +144,9 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.hintLabel.text = _("Load a volume, or choose one above.")
         elif not self.logic.savedFile(volumeNode):
             self.ui.commandTextEdit.plainText = ""
-            self.ui.hintLabel.text = _("Save the volume to a file first: the engine reads files.")
+            self.ui.hintLabel.text = _(
+                "The engine reads files: save the volume to a file, then open this module again."
+            )
         else:
             self.ui.commandTextEdit.plainText = self.logic.segmentCommand(
                 volumeNode, self._parameterNode.outputSegmentation

@@ -279,8 +279,6 @@ def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
         ):
             raise RuntimeError(f"Slicer refused the label map for '{segmentationNode.GetName()}'")
     finally:
-        if labelmapNode.GetDisplayNode():  # made by updateVolumeFromArray
-            slicer.mrmlScene.RemoveNode(labelmapNode.GetDisplayNode())
         slicer.mrmlScene.RemoveNode(labelmapNode)
 
 
