@@ -1,0 +1,158 @@
+"""Dual adapters (arXiv 2605.05979): bottlenecks beside the MLP of the trunk's blocks.
+
+Per block with normalised tokens n (section 3, as far as it can be read): out = x + MLP(n) + s Up(S(GELU(Down n))).
+The Lightweight adapter's S is a sum of convolution branches that re-parameterisation fuses to one 3x3.
+Ours, because the paper does not say: ratio 1/8 with at least 8 channels, depthwise branches, s = 0.5, all blocks, and a
+zero-initialised ``Up`` so that step 0 is the base network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from sam2.modeling.sam2_utils import MLP
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import SettingsError
+from ..network.network import SegmentationNetwork
+from .method import Method
+
+BLOCKS = ("all", "stage3+", "stage4")
+KERNELS = ((3, 3), (1, 1), (1, 3), (3, 1))
+
+
+class AdaptedMLP(MLP):
+    """``sam2``'s MLP with an adapter in parallel; its own parameters keep their names."""
+
+    def __init__(self, mlp: MLP, adapter: nn.Module, scale: float):
+        nn.Module.__init__(self)
+        self.num_layers, self.layers = mlp.num_layers, mlp.layers
+        self.sigmoid_output, self.act = mlp.sigmoid_output, mlp.act
+        self.adapter, self.scale = adapter, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the scaled adapter's output to the MLP's, both of tokens (B, H, W, C)."""
+        return super().forward(x) + self.scale * self.adapter(x)
+
+
+class Bottleneck(nn.Module):
+    """Down, GELU, a spatial operator on (B, r, H, W), Up; tokens (B, H, W, C) in and out."""
+
+    def __init__(self, channels: int, width: int, spatial: nn.Module):
+        super().__init__()
+        self.down = nn.Linear(channels, width)
+        self.spatial = spatial
+        self.up = nn.Linear(width, channels)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.gelu(self.down(x)).permute(0, 3, 1, 2)
+        return self.up(self.spatial(hidden).permute(0, 2, 3, 1))
+
+
+class BranchedConvolution(nn.Module):
+    """3x3 + 1x1 + 1x3 + 3x1 + identity, each normalised: the training form of one 3x3 convolution.
+
+    :param channels: channels in and out.
+    :param dense: full convolutions instead of depthwise ones.
+    :param norm: ``batch`` or, for batches too small for statistics, ``none`` (branches then have biases).
+    """
+
+    def __init__(self, channels: int, dense: bool = False, norm: str = "batch"):
+        super().__init__()
+        self.channels, self.groups, batch = channels, 1 if dense else channels, norm == "batch"
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(channels, channels, k, padding=(k[0] // 2, k[1] // 2), groups=self.groups, bias=not batch)
+            for k in KERNELS
+        )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(channels) if batch else nn.Identity() for _ in range(len(KERNELS) + 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.norms[-1](x)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=False):
+            out = out + norm(convolution(x))
+        return out
+
+    def fuse(self) -> nn.Conv2d:
+        """Give the one 3x3 convolution that equals this module in evaluation mode (computed in float64)."""
+        shape = (self.channels, self.channels // self.groups, 3, 3)
+        weight, bias = torch.zeros(shape, dtype=torch.float64), torch.zeros(self.channels, dtype=torch.float64)
+        identity = torch.zeros(shape, dtype=torch.float64)
+        for channel in range(self.channels):
+            identity[channel, channel % shape[1], 1, 1] = 1
+        kernels = [_centred(convolution.weight.detach().double().cpu()) for convolution in self.convolutions]
+        biases = [c.bias.detach().double().cpu() if c.bias is not None else 0 for c in self.convolutions]
+        for kernel, offset, norm in zip([*kernels, identity], [*biases, 0], self.norms, strict=True):
+            scale, shift = _affine(norm, self.channels)
+            weight += scale.view(-1, 1, 1, 1) * kernel
+            bias += scale * offset + shift
+        fused = nn.Conv2d(self.channels, self.channels, 3, padding=1, groups=self.groups)
+        parameter = next(self.parameters())
+        fused.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+        return fused.to(parameter.device).requires_grad_(False)
+
+
+def _centred(kernel: Tensor) -> Tensor:
+    """Zero-pad a 1x1, 1x3, 3x1 or 3x3 kernel to 3x3."""
+    rows, columns = (3 - kernel.shape[2]) // 2, (3 - kernel.shape[3]) // 2
+    return F.pad(kernel, (columns, columns, rows, rows))
+
+
+def _affine(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift (channels,) that a batch norm applies in evaluation mode; 1 and 0 for an identity."""
+    if isinstance(norm, nn.Identity):
+        return torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    gamma, beta, mean, variance = (
+        t.detach().double().cpu() for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    )
+    scale = gamma / torch.sqrt(variance + norm.eps)
+    return scale, beta - mean * scale
+
+
+@dataclass(frozen=True)
+class LightweightAdapters(Method):
+    """Lightweight adapters: branches in training, one 3x3 convolution after export.
+
+    :param ratio: bottleneck width / channels.
+    :param scale: factor s of the adapter's output.
+    :param blocks: ``all``, ``stage3+`` or ``stage4``.
+    :param dense: full instead of depthwise convolutions.
+    :param norm: ``batch`` or ``none``.
+    """
+
+    name = "dual-lw"
+    summary = "lightweight convolutional adapters, fused to one 3x3 for prediction"
+    ratio: float = 0.125
+    scale: float = 0.5
+    blocks: str = "all"
+    dense: bool = False
+    norm: str = "batch"
+
+    def apply(self, network: SegmentationNetwork) -> None:
+        """Put one adapter beside the MLP of each chosen block."""
+        if self.norm not in ("batch", "none"):
+            raise SettingsError(f"There is no norm '{self.norm}' for {self.name}.", "Choose batch or none.")
+        insert(network, self.blocks, self.ratio, self.scale, lambda r: BranchedConvolution(r, self.dense, self.norm))
+
+    def export(self, network: SegmentationNetwork) -> None:
+        """Fuse every adapter's branches to one convolution."""
+        for module in network.modules():
+            if isinstance(module, Bottleneck) and isinstance(module.spatial, BranchedConvolution):
+                module.spatial = module.spatial.fuse()
+
+
+def insert(
+    network: SegmentationNetwork, blocks: str, ratio: float, scale: float, spatial: Callable[[int], nn.Module]
+) -> None:
+    """Put a ``Bottleneck`` with ``spatial(width)`` beside the MLP of each chosen block of the trunk."""
+    trunk = network.base.image_encoder.trunk
+    if blocks not in BLOCKS:
+        raise SettingsError(f"There is no choice of blocks '{blocks}'.", f"Choose one of {', '.join(BLOCKS)}.")
+    first = {"all": 0, "stage3+": trunk.stage_ends[1] + 1, "stage4": trunk.stage_ends[2] + 1}[blocks]
+    for block in trunk.blocks[first:]:
+        width = max(8, round(block.dim_out * ratio))
+        block.mlp = AdaptedMLP(block.mlp, Bottleneck(block.dim_out, width, spatial(width)), scale)

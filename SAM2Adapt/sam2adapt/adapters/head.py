@@ -1,0 +1,20 @@
+"""``head``: frozen SAM2 with class head and PEG only, the "vanilla SAM2" that the methods are compared with."""
+
+from dataclasses import dataclass
+
+from ..network.network import SegmentationNetwork
+from .method import Method
+
+
+@dataclass(frozen=True)
+class HeadOnly(Method):
+    """Nothing is put into the base."""
+
+    name = "head"
+    summary = "class head and position encoding on a frozen SAM2"
+
+    def apply(self, network: SegmentationNetwork) -> None:
+        """Leave the base as it is."""
+
+    def export(self, network: SegmentationNetwork) -> None:
+        """Leave the network as it is: there is nothing to merge."""

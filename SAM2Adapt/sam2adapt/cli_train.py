@@ -1,0 +1,186 @@
+"""``sam2adapt train``: from folders of images and labels to a model file."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from .errors import ClassesError, InputFileError
+from .terminology import Structure, describe
+
+
+def add_train_parser(commands) -> None:
+    """Add the sub-command ``train``."""
+    parser = commands.add_parser(
+        "train", help="train an adapter", description="Train an adapter from images and labels."
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--images", type=Path, required=True, help="folder of images, or an MSD / nnU-Net folder")
+    data.add_argument("--labels", type=Path, help="folder of label maps of the same names; 255 = not annotated")
+    data.add_argument("--split", type=Path, help='JSON {"train": [...], "val": [...]}; without it a fifth is held out')
+    data.add_argument(
+        "--all-for-training", action="store_true", help="hold nothing out: no validation, last epoch kept"
+    )
+    data.add_argument("--classes", help='label values and names, as in "1=right ventricle,2=myocardium"')
+    data.add_argument("--modality", choices=("CT", "MR", "RGB", "OTHER"), help="without it: read from the data")
+    data.add_argument("--axis", choices=("axial", "coronal", "sagittal", "acquisition"), help="slicing axis")
+    data.add_argument("--size", type=int, help="pixels of the longest side of a typical slice for the network")
+    network = parser.add_argument_group("network")
+    network.add_argument("--base", default="nano", help="nano, tiny, small, base_plus, large or a file (default: nano)")
+    network.add_argument("--method", default="dual-lw", help="head or dual-lw (default)")
+    network.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
+    network.add_argument("--peg", default="add", choices=("add", "replace", "none"), help="position encoding generator")
+    network.add_argument(
+        "--train-upscaling", action=argparse.BooleanOptionalAction, help="also the decoder's upscaling"
+    )
+    network.add_argument("--init", help="model file to start from")
+    _add_run_options(parser.add_argument_group("run"))
+    _add_card_options(parser.add_argument_group("model card"))
+    parser.set_defaults(run=run)
+
+
+def _add_run_options(group) -> None:
+    group.add_argument("--epochs", type=int, default=100)
+    group.add_argument("--max-minutes", type=float, help="end after this time, whatever the epochs")
+    group.add_argument("--batch-size", type=int, default=8)
+    group.add_argument("--learning-rate", type=float, default=1e-3)
+    group.add_argument("--crop", type=int, help="side of the training crops, pixels")
+    group.add_argument("--rotation", type=float, default=20.0, help="largest rotation in augmentation, degrees")
+    group.add_argument("--flips", default="", help="rows, columns: mirror where left and right are alike")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--resume", action="store_true", help="go on from the run's last whole epoch")
+    group.add_argument("--device", default="auto")
+
+
+def _add_card_options(group) -> None:
+    group.add_argument("-o", "--output", type=Path, required=True, help="model file to write, .safetensors")
+    group.add_argument("--name", help="name of the model (default: the file's)")
+    group.add_argument("--description", default="")
+    group.add_argument("--license", default="unspecified", help="licence of the model")
+    group.add_argument("--data-summary", default="", help="what it was trained on, from where")
+    group.add_argument("--largest-component", default="", help="classes of which only the largest piece is kept")
+    group.add_argument("--fill-holes", default="", help="classes whose holes are filled")
+    group.add_argument("--minimum-ml", type=float, default=0.0, help="drop smaller pieces")
+
+
+def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
+    """Cases and structures of two folders, or of an MSD / nnU-Net folder with its ``dataset.json``."""
+    from .training.cases import dataset_folders, find_cases
+
+    names = {}
+    if labels is None:
+        if not (images / "dataset.json").is_file():
+            raise InputFileError(
+                f"--labels is missing, and '{images}' has no dataset.json.", "Give the folder of the label maps."
+            )
+        images, labels, names = dataset_folders(images)
+    names = parse_classes(classes) if classes else names
+    return find_cases(images, labels), [describe(value, name) for value, name in sorted(names.items())]
+
+
+def parse_classes(text: str) -> dict[int, str]:
+    """Read ``1=right ventricle,2=myocardium``.
+
+    :raises ClassesError: not of this form, or a value or name twice.
+    """
+    names: dict[int, str] = {}
+    for part in text.split(","):
+        value, _, name = (piece.strip() for piece in part.partition("="))
+        if not value.isdigit() or not 1 <= int(value) <= 254 or not name:
+            raise ClassesError(
+                f"'{part.strip()}' in --classes is not a label value with a name.",
+                'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
+            )
+        if int(value) in names or name.lower() in (known.lower() for known in names.values()):
+            raise ClassesError(f"--classes names '{part.strip()}' twice.", "Give each value and each name once.")
+        names[int(value)] = name
+    return names
+
+
+def _settings(args: argparse.Namespace):
+    from .training.settings import TrainSettings
+
+    flips = [{"rows": 0, "columns": 1}[name.strip()] for name in args.flips.split(",") if name.strip()]
+    names = {field.name for field in dataclasses.fields(TrainSettings)} - {"flips"}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    return TrainSettings(**given, flips=flips)
+
+
+def _method_settings(pairs: list[str]) -> dict:
+    settings = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            settings[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            settings[name.replace("-", "_")] = value
+    return settings
+
+
+def _ids(names: str, structures: list[Structure]) -> list[int]:
+    known = {structure.name.lower(): structure.id for structure in structures}
+    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ClassesError(f"'{unknown[0]}' is not among the classes.", f"They are: {', '.join(known)}.")
+    return [known[name] for name in wanted]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train as the command line says, and print what was reached."""
+    from .progress import Bar, duration
+    from .training.cases import read_split
+    from .training.run import TrainRequest, train
+
+    cases, structures = cases_and_classes(args.images, args.labels, args.classes)
+    if not structures:
+        raise ClassesError(
+            "--classes is missing.", 'Name the label values: --classes "1=right ventricle,2=myocardium".'
+        )
+    split = read_split(args.split) if args.split else None
+    if args.all_for_training:
+        split = {"train": [case.id for case in cases], "val": []}
+    request = TrainRequest(
+        cases=cases,
+        output=args.output,
+        structures=structures,
+        base=args.base,
+        method=args.method,
+        method_settings=_method_settings(args.set),
+        settings=_settings(args),
+        split=split,
+        **{
+            key: getattr(args, key)
+            for key in ("name", "description", "license", "peg", "train_upscaling", "init", "resume", "device")
+        },
+        data=args.data_summary,
+        postprocessing={
+            "largest_component": _ids(args.largest_component, structures),
+            "fill_holes": _ids(args.fill_holes, structures),
+            "minimum_ml": args.minimum_ml,
+        },
+    )
+    bar = Bar("Training", 100, "%")
+
+    def progress(state) -> None:
+        dice = "" if state.dice is None else f", best Dice {state.dice:.4f}"
+        bar.update(state.fraction * 100, f"epoch {state.epoch} of {state.epochs}, loss {state.loss:.3f}{dice}")
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    path = train(request, progress, say)
+    bar.close()
+    _summary(path, duration)
+
+
+def _summary(path: Path, duration) -> None:
+    from .bundle import read_card
+
+    card = read_card(path)
+    training = card["training"]
+    print(f"{path}: {training['epochs']} epochs in {duration(training['minutes'] * 60)}")
+    if card["metrics"]:
+        for name, value in card["metrics"]["dice"].items():
+            print(f"  validation Dice, {name}: {'-' if value is None else f'{value:.4f}'}")

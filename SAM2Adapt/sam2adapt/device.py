@@ -1,0 +1,55 @@
+"""Choice of device and arithmetic, each with its reason in words."""
+
+import torch
+
+from .errors import DeviceError
+
+
+def choose_device(name: str = "auto") -> tuple[torch.device, str]:
+    """Choose a device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    :return: the device and why it was taken.
+    :raises DeviceError: the device asked for is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"GPU: {torch.cuda.get_device_name()}"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "Apple GPU"
+        built = "no NVIDIA GPU found" if torch.version.cuda else "this PyTorch was built without GPU support"
+        return torch.device("cpu"), f"CPU: {built}"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"There is no device '{name}'.", "Choose auto, cpu, cuda, cuda:N or mps.") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
+        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Use --device auto or --device cpu.")
+    return device, f"{name}, as asked for"
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Give the half precision that the device computes faster than float32, or None."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
+    return None
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Context in which matrix products run in the device's half precision, where it has one."""
+    dtype = autocast_dtype(device)
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )

@@ -1,0 +1,69 @@
+"""A model against the labels of many cases, on each case's own grid."""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+from .model import Model
+from .predict import Options, segment
+from .slices import SliceStack
+from .training.cases import Case
+from .training.losses import IGNORE
+from .training.prepare import load_case
+
+
+def evaluate(model: Model, cases: list[Case], progress: Callable[[int, int], None] | None = None) -> dict:
+    """Segment each case as a user would and compare it with its labels.
+
+    Voxels labelled 255 ("not annotated") count for nothing. AUC is that of the network's probabilities, before
+    post-processing.
+
+    :param progress: called with (cases done, cases in all).
+    :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
+    """
+    ids = [structure.id for structure in model.structures]
+    confusion, areas = ConfusionMatrix(ids), HistogramAUC(ids)
+    results, physical = {}, True
+    for number, case in enumerate(cases):
+        volume, truth = load_case(case, model.structures)
+        physical = volume.physical
+        observe = _observer(areas, truth)
+        labels = segment(volume, model, Options(any_modality=True, observe=observe)).labels.array[0]
+        annotated = truth != IGNORE
+        labels, truth = np.where(annotated, labels, 0), np.where(annotated, truth, 0)
+        results[case.id] = case_metrics(labels, truth, ids, volume.spacing[::-1] if physical else None)
+        confusion.update(labels[annotated], truth[annotated])
+        if progress:
+            progress(number + 1, len(cases))
+    unit = "mm" if physical else "voxel"
+    return aggregate(results, model.structures, confusion.miou(), areas.auc(), unit)
+
+
+def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, int, Tensor], None]:
+    def observe(stack: SliceStack, start: int, probabilities: Tensor) -> None:
+        wanted = stack.oriented(truth)[start : start + len(probabilities)]
+        annotated = wanted != IGNORE
+        classes = probabilities[:, 1:].movedim(1, 0).cpu().numpy()
+        areas.update(classes[:, annotated], wanted[annotated])
+
+    return observe
+
+
+def mean_dice(model: Model, cases: list[Case]) -> dict[str, float]:
+    """Dice of each class, averaged over the cases in which it occurs, and their mean: the quick part of ``evaluate``."""
+    scores: dict[str, list[float]] = {structure.name: [] for structure in model.structures}
+    for case in cases:
+        volume, truth = load_case(case, model.structures)
+        labels = segment(volume, model, Options(any_modality=True)).labels.array[0]
+        for structure in model.structures:
+            scores[structure.name].append(_dice(labels, truth, structure.id))
+    means = {name: float(np.nanmean(values)) for name, values in scores.items() if not np.all(np.isnan(values))}
+    return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}
+
+
+def _dice(labels: np.ndarray, truth: np.ndarray, value: int) -> float:
+    predicted, wanted = (labels == value) & (truth != IGNORE), truth == value
+    total = int(predicted.sum()) + int(wanted.sum())
+    return 2 * int((predicted & wanted).sum()) / total if total else float("nan")

@@ -1,0 +1,51 @@
+"""SAM2's decoder attention with a bias on its keys, so that K copies of one token weigh as much as the one.
+
+With K class tokens in the place of SAM2's single mask token, softmax would count that token K times and the pretrained
+attention pattern would be lost. A bias of -log K on each of the K keys makes K equal tokens act exactly as one did.
+The construction is ours; no paper states how the added tokens share the attention.
+"""
+
+import math
+
+import torch
+from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class KeyBiasAttention(Attention):
+    """``sam2``'s ``Attention`` whose score for key j gets ``key_bias[j]`` added (None: the original)."""
+
+    key_bias: Tensor | None
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.register_buffer("key_bias", None, persistent=False)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend with queries (B, N, D) to keys and values (B, M, D); returns (B, N, D)."""
+        q = self._separate_heads(self.q_proj(q), self.num_heads)
+        k = self._separate_heads(self.k_proj(k), self.num_heads)
+        v = self._separate_heads(self.v_proj(v), self.num_heads)
+        bias = None if self.key_bias is None else self.key_bias.to(q.dtype).view(1, 1, 1, -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=self.dropout_p * self.training)
+        return self.out_proj(self._recombine_heads(out))
+
+
+def use_key_bias(transformer: TwoWayTransformer) -> TwoWayTransformer:
+    """Exchange the attentions whose keys are tokens for ``KeyBiasAttention`` (parameter names stay)."""
+    for layer in transformer.layers:
+        for name in ("self_attn", "cross_attn_image_to_token"):
+            old = getattr(layer, name)
+            rate = old.embedding_dim // old.internal_dim
+            setattr(layer, name, KeyBiasAttention(old.embedding_dim, old.num_heads, downsample_rate=rate))
+    return transformer
+
+
+def share_token_weight(transformer: TwoWayTransformer, before: int, count: int, after: int) -> None:
+    """Let ``count`` tokens, between ``before`` and ``after`` others, weigh together as one token."""
+    bias = torch.zeros(before + count + after)
+    bias[before : before + count] = -math.log(count)
+    for module in transformer.modules():
+        if isinstance(module, KeyBiasAttention):
+            module.key_bias = bias.clone() if count > 1 else None

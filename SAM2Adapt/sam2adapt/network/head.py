@@ -1,0 +1,52 @@
+"""K-class prompt-free decoding with SAM2's mask decoder (models.md 1.5).
+
+One token and one last hyper-network layer per class, started from the pretrained single-mask token; everything between
+is SAM2's. ``MaskDecoder.forward`` is not used: it may exchange a mask for another by its stability score.
+"""
+
+import torch
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from torch import Tensor, nn
+
+from .attention import share_token_weight
+
+
+class ClassHead(nn.Module):
+    """Class tokens (K, D) and per-class hyper-network layers (K, D/8, D); K counts the background.
+
+    8,480 parameters a class at D = 256. At its initial state every class map equals SAM2's single-mask output.
+    """
+
+    def __init__(self, decoder: MaskDecoder, num_classes: int):
+        super().__init__()
+        last = decoder.output_hypernetworks_mlps[0].layers[2]
+        self.num_classes = num_classes
+        self.tokens = nn.Parameter(decoder.mask_tokens.weight[:1].detach().repeat(num_classes, 1))
+        self.weight = nn.Parameter(last.weight.detach().repeat(num_classes, 1, 1))
+        self.bias = nn.Parameter(last.bias.detach().repeat(num_classes, 1))
+        share_token_weight(decoder.transformer, 2, num_classes, decoder.num_mask_tokens - 1)
+
+    def forward(
+        self, decoder: MaskDecoder, embedding: Tensor, positions: Tensor, high_resolution: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Decode the image embedding (B, D, h, w) with positions (B or 1, D, h, w) to logits (B, K, 4h, 4w)."""
+        batch = embedding.shape[0]
+        tokens = torch.cat(
+            [decoder.obj_score_token.weight, decoder.iou_token.weight, self.tokens, decoder.mask_tokens.weight[1:]]
+        ).expand(batch, -1, -1)
+        hidden, source = decoder.transformer(embedding, positions.expand(batch, -1, -1, -1), tokens)
+        pixels = self._upscale(decoder, source.transpose(1, 2).reshape(embedding.shape), high_resolution)
+        kernels = self._kernels(decoder, hidden[:, 2 : 2 + self.num_classes])
+        return torch.einsum("bkc,bchw->bkhw", kernels, pixels)
+
+    def _kernels(self, decoder: MaskDecoder, hidden: Tensor) -> Tensor:
+        mlp = decoder.output_hypernetworks_mlps[0]
+        for layer in mlp.layers[:2]:
+            hidden = mlp.act(layer(hidden))
+        return torch.einsum("bkd,kcd->bkc", hidden, self.weight) + self.bias
+
+    @staticmethod
+    def _upscale(decoder: MaskDecoder, source: Tensor, high_resolution: tuple[Tensor, Tensor]) -> Tensor:
+        deconv1, norm, act1, deconv2, act2 = decoder.output_upscaling
+        s0, s1 = high_resolution
+        return act2(deconv2(act1(norm(deconv1(source) + s1))) + s0)

@@ -1,0 +1,45 @@
+"""Position encoding generator (PEG): a depthwise 3x3 convolution whose zero padding carries absolute position.
+
+CPVT (arXiv 2102.10882, section 3.2), taken into SAM2 by the dual-adapter paper (arXiv 2605.05979), which replaces SAM2's
+position encodings by it. Ours by default is ``add``: zero-initialised and added to them, so that the step 0 network is
+the pretrained one; ``replace`` is the paper's.
+"""
+
+from torch import Tensor, nn
+
+MODES = ("add", "replace", "none")
+
+
+class TrunkPEG(nn.Module):
+    """Residual depthwise convolution over the trunk's (B, H, W, C) tokens, after its first block."""
+
+    def __init__(self, channels: int, mode: str):
+        super().__init__()
+        self.conv = _depthwise(channels, mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class DecoderPEG(nn.Module):
+    """Position encoding (B, D, h, w) of the decoder from the image embedding of the same shape."""
+
+    def __init__(self, channels: int, mode: str):
+        super().__init__()
+        self.mode = mode
+        self.conv = _depthwise(channels, mode)
+
+    def forward(self, embedding: Tensor, fourier: Tensor) -> Tensor:
+        """Combine with SAM2's Fourier encoding (1, D, h, w): added to it, or in its place."""
+        encoding = self.conv(embedding)
+        return encoding + fourier if self.mode == "add" else encoding
+
+
+def _depthwise(channels: int, mode: str) -> nn.Conv2d:
+    conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+    if mode == "add":
+        nn.init.zeros_(conv.weight)
+    else:
+        nn.init.normal_(conv.weight, std=0.02)
+    nn.init.zeros_(conv.bias)
+    return conv

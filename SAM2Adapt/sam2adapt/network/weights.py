@@ -1,0 +1,88 @@
+"""Loading base networks: official SAM 2.1 checkpoints and our own safetensors files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..bases import BASES, base_file, file_sha256
+from ..card import BASE_FORMAT, BASE_METADATA_KEY, read_base_card
+from ..errors import ModelFileError
+from ..files import atomic_write
+from .base import CONFIGS, ImagePath
+
+# What an official checkpoint holds beside the image path: the memory modules, which image mode never uses.
+_MEMORY = (
+    "memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr", "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.", "mask_downsample.", "no_obj_embed_spatial",
+)  # fmt: skip
+
+
+def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str, str]]:
+    """Load the image path of a base network.
+
+    :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, or a file.
+    :param sha256: the file that a bundle was trained on; another one is refused.
+    :return: the image path in evaluation mode, and ``{"id", "sha256"}`` for the card.
+    :raises WeightsMissingError: the file is not on this machine.
+    :raises ModelFileError: it is not the file that was asked for, or not a base network.
+    """
+    path = base_file(base, sha256)
+    if path.suffix == ".safetensors":
+        name, state = _read_own(path)
+        digest = file_sha256(path)
+    else:
+        digest = file_sha256(path)
+        name = next(info.id for info in BASES.values() if info.sha256 == digest)
+        state = read_official(path)
+    network = ImagePath(CONFIGS[name])
+    _load_strictly(network, state, path)
+    return network.eval(), {"id": name, "sha256": digest}
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """Read an official checkpoint, whose SHA-256 the caller has checked, without running any code of it.
+
+    :return: the image path's tensors.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
+    return {name: tensor for name, tensor in state.items() if not name.startswith(_MEMORY)}
+
+
+def write_base(path: Path, name: str, network: ImagePath, card: dict) -> None:
+    """Write a base network as float16 safetensors with a card that says what it was trained on."""
+    tensors = {key: t.detach().half().contiguous() for key, t in network.state_dict().items()}
+    metadata = {BASE_METADATA_KEY: json.dumps({"format": BASE_FORMAT, "id": name, **card}, ensure_ascii=False)}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def random_base(name: str, seed: int = 0) -> tuple[ImagePath, dict[str, str]]:
+    """Make an untrained base (for pretraining and tests); its digest is that of its tensors."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ImagePath(CONFIGS[name]).initialise()
+    digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in network.state_dict().values())).hexdigest()
+    return network.eval(), {"id": name, "sha256": digest}
+
+
+def _read_own(path: Path) -> tuple[str, dict[str, Tensor]]:
+    name = read_base_card(path)["id"]
+    if name not in CONFIGS:
+        raise ModelFileError(
+            f"'{path}' is a base network '{name}', which this version does not know.", "Update SAM2Adapt."
+        )
+    return name, {key: tensor.float() for key, tensor in load_file(path).items()}
+
+
+def _load_strictly(network: ImagePath, state: dict[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ModelFileError(
+            f"'{path}' does not hold the base network that it should: {first}", "Get the file again."
+        ) from error

@@ -1,0 +1,222 @@
+"""Volume in, labels out: batches of slices through the network, logits back to the native grid, labels kept as uint8.
+
+The one path of all segmentation: command line, server, evaluation and validation during training.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import postprocess
+from .device import autocast, is_out_of_memory
+from .errors import CancelledError, ClassesError, DeviceError, SettingsError
+from .model import Model
+from .slices import SliceStack, check_modality
+from .volume import Volume, check_voxels
+
+logger = logging.getLogger(__name__)
+
+SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; flips would confuse left with right
+_PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 64 * 256 * 256, "mps": 16 * 256 * 256}
+
+
+@dataclass
+class Options:
+    """What a run may change.
+
+    :param structures: names of those wanted; None: all.
+    :param roi: voxel ranges (i0, i1, j0, j1, k0, k1), ends excluded; nothing is labelled outside.
+    :param tta: average the probabilities over the scales 0.875, 1, 1.125.
+    :param uncertainty: also return the entropy of each voxel's probabilities (0..1).
+    :param any_modality: do not refuse a modality that the model was not trained on.
+    :param observe: is given the stack, the first slice and the probabilities (B, K, H, W) of every batch.
+    """
+
+    structures: list[str] | None = None
+    roi: tuple[int, int, int, int, int, int] | None = None
+    tta: bool = False
+    uncertainty: bool = False
+    any_modality: bool = False
+    observe: Callable[[SliceStack, int, Tensor], None] | None = None
+    batch_size: int | None = None
+    post_process: bool = True
+
+
+@dataclass
+class Segmentation:
+    """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way."""
+
+    labels: Volume
+    uncertainty: Volume | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    slices: int = 0
+
+
+def segment(
+    volume: Volume,
+    model: Model,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Segmentation:
+    """Segment one volume.
+
+    :param progress: called with (slices done, slices in all).
+    :param cancelled: asked between batches; true stops with ``CancelledError``.
+    :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
+    """
+    options = options or Options()
+    started = time.perf_counter()
+    check_voxels(volume)
+    if not options.any_modality:
+        check_modality(volume, model.card["modality"], model.name)
+    wanted = _wanted_labels(model, options.structures)
+    stack = SliceStack(volume, model.slices)
+    region = _region(volume, options.roi)
+    labels = np.zeros(stack.array.shape[1:], np.uint8)
+    entropy = np.zeros(stack.array.shape[1:], np.float32) if options.uncertainty else None
+    prepared = time.perf_counter()
+    values = torch.tensor(model.label_values, dtype=torch.uint8)
+    first, last = _slice_range(stack, region)
+    # Labels are taken from probabilities on the native grid, and of a volume only these one-byte labels are ever kept.
+    for start, probabilities in _batches(stack, model, options, first, last):
+        stop = start + len(probabilities)
+        labels[start:stop] = values[probabilities.argmax(dim=1).cpu()].numpy()
+        if entropy is not None:
+            entropy[start:stop] = _entropy(probabilities).cpu().numpy()
+        if options.observe:
+            options.observe(stack, start, probabilities)
+        del probabilities
+        if progress:
+            progress(stop - first, last - first)
+        if cancelled and cancelled():
+            raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+    predicted = time.perf_counter()
+    result = np.ascontiguousarray(stack.restored(labels))
+    if options.post_process:
+        result = postprocess.apply(result, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000)
+    result[~np.isin(result, wanted)] = 0
+    _clip(result, region)
+    done = time.perf_counter()
+    return Segmentation(
+        labels=volume.with_array(result),
+        uncertainty=None if entropy is None else volume.with_array(np.ascontiguousarray(stack.restored(entropy))),
+        seconds={"prepare": prepared - started, "network": predicted - prepared, "post-process": done - predicted},
+        slices=last - first,
+    )
+
+
+@contextmanager
+def _evaluating(network: torch.nn.Module) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)
+
+
+def _batches(stack: SliceStack, model: Model, options: Options, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
+    """Give (first slice, probabilities (B, K, H, W) on the native grid), with smaller batches when memory runs out."""
+    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // max(1, stack.size[0] * stack.size[1]))
+    scales = SCALES if options.tta else (1.0,)
+    start = first
+    while start < last:
+        stop = min(last, start + size)
+        try:
+            with _evaluating(model.network), autocast(model.device):
+                probabilities = _probabilities(model, stack, start, stop, scales)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            size = _smaller(size, model, error)
+            continue
+        yield start, probabilities
+        start = stop
+
+
+def _smaller(size: int, model: Model, error: RuntimeError) -> int:
+    """Batch size to try after memory ran out; at one slice the network moves from the GPU to the CPU."""
+    if size > 1:
+        logger.warning("Memory ran out with %d slices at once; going on with %d.", size, size // 2)
+        return size // 2
+    if model.device.type == "cpu":
+        raise DeviceError(
+            "Memory ran out with a single slice.", "Close other programs, or segment a smaller region (--roi)."
+        ) from error
+    logger.warning("The GPU's memory does not hold a single slice; going on with the CPU.")
+    torch.cuda.empty_cache()
+    model.device = torch.device("cpu")
+    model.network.to(model.device)
+    return 1
+
+
+def _probabilities(model: Model, stack: SliceStack, start: int, stop: int, scales: tuple[float, ...]) -> Tensor:
+    """Mean class probabilities (B, K, H, W) over the scales, float32, on the native grid."""
+    images = stack.batch(start, stop).to(model.device)
+    total = 0
+    for scale in scales:
+        scaled = images
+        if scale != 1:
+            size = [max(1, round(n * scale)) for n in images.shape[-2:]]
+            scaled = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        logits = model.network(scaled).float()
+        if logits.shape[-2:] != stack.native_size:
+            logits = F.interpolate(logits, size=stack.native_size, mode="bilinear", align_corners=False)
+        total = total + logits.softmax(dim=1)
+    return total / len(scales)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Entropy over the classes, 0 (certain) to 1 (all classes alike): (B, H, W)."""
+    classes = probabilities.shape[1]
+    return torch.special.entr(probabilities).sum(dim=1) / np.log(classes)
+
+
+def _wanted_labels(model: Model, names: list[str] | None) -> list[int]:
+    known = {structure.name.lower(): structure.id for structure in model.structures}
+    if names is None:
+        return list(known.values())
+    unknown = [name for name in names if name.strip().lower() not in known]
+    if unknown:
+        raise ClassesError(
+            f"Model '{model.name}' does not segment '{unknown[0]}'.", f"It segments: {', '.join(known)}."
+        )
+    return [known[name.strip().lower()] for name in names]
+
+
+def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, slice]:
+    """Array slices (K, J, I) of the region of interest."""
+    if roi is None:
+        return (slice(None),) * 3
+    ranges = list(zip(roi[::2], roi[1::2], volume.size, strict=True))
+    if any(not 0 <= low < high <= size for low, high, size in ranges):
+        size = " x ".join(map(str, volume.size))
+        raise SettingsError(
+            f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
+            "Give --roi i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
+        )
+    return tuple(slice(low, high) for low, high, _ in reversed(ranges))
+
+
+def _slice_range(stack: SliceStack, region: tuple[slice, slice, slice]) -> tuple[int, int]:
+    """First and last (excluded) slice that touches the region."""
+    shape = stack.restored(np.empty(stack.array.shape[1:], np.bool_)).shape
+    inside = np.zeros(shape, np.bool_)
+    inside[region] = True
+    touched = np.flatnonzero(stack.oriented(inside).any(axis=(1, 2)))
+    return int(touched[0]), int(touched[-1]) + 1
+
+
+def _clip(labels: np.ndarray, region: tuple[slice, slice, slice]) -> None:
+    inside = labels[region].copy()
+    labels[...] = 0
+    labels[region] = inside

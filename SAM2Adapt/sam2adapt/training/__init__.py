@@ -1,0 +1,1 @@
+"""Training of adapters from volumes and label maps."""

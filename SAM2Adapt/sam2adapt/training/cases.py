@@ -1,0 +1,108 @@
+"""Pairs of images and labels on disk: equal file names, or the MSD / nnU-Net layout with its ``dataset.json``."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputFileError, TrainingDataError
+from ..image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+
+VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its label map."""
+
+    id: str
+    image: Path
+    label: Path
+
+
+def images_by_name(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by their names without suffix, in the order of the names."""
+    known = {*LABEL_SUFFIXES, *PICTURES, *VOLUMES}
+    return {stem_of(path): path for path in sorted(folder.iterdir()) if suffix_of(path) in known}
+
+
+def find_cases(images: Path, labels: Path) -> list[Case]:
+    """Pair the files of two folders by name.
+
+    nnU-Net's channel suffix ``_0000`` of images is ignored. A label without an image, or the reverse, is left out.
+
+    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs.
+    """
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise InputFileError(f"There is no folder '{folder}'.", "Check --images and --labels.")
+    label_files = images_by_name(labels)
+    cases = []
+    for name, path in images_by_name(images).items():
+        case = name if name in label_files else name.removesuffix("_0000")
+        if case in label_files:
+            cases.append(Case(case, path, label_files[case]))
+    if not cases:
+        raise TrainingDataError(
+            f"No file in '{images}' has a label of the same name in '{labels}'.",
+            "Name images and labels alike, for example images/a.nii.gz and labels/a.nii.gz.",
+        )
+    return cases
+
+
+def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
+    """Read an MSD or nnU-Net folder: its image and label folders and its classes.
+
+    MSD writes ``{"1": "name"}``, nnU-Net version 2 ``{"name": 1}``.
+    """
+    try:
+        description = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+        entries = description["labels"].items()
+        pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in entries]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise TrainingDataError(
+            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {error}.",
+            "Give --images and --labels, or mend the file.",
+        ) from error
+    return root / "imagesTr", root / "labelsTr", {value: str(name) for value, name in pairs if value}
+
+
+def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:
+    """Cases of one part of a split; an entry matches every case whose id starts with it.
+
+    :raises TrainingDataError: the split lacks the part, or an entry matches nothing.
+    """
+    if subset not in split:
+        raise TrainingDataError(f"The split has no part '{subset}'.", f"It has: {', '.join(split)}.")
+    chosen = [case for case in cases if any(case.id.startswith(entry) for entry in split[subset])]
+    idle = [entry for entry in split[subset] if not any(case.id.startswith(entry) for case in cases)]
+    if idle:
+        raise TrainingDataError(
+            f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
+            "Check that --split belongs to these folders.",
+        )
+    return chosen
+
+
+def read_split(path: Path) -> dict[str, list[str]]:
+    """Read ``{"train": [...], "val": [...]}``."""
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
+    except ValueError as error:
+        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
+    lists = isinstance(split, dict) and all(isinstance(split.get(part), list) for part in ("train", "val"))
+    if not lists:
+        raise TrainingDataError(
+            f"The split '{path}' does not hold two lists.", 'It must look like {"train": ["a", "b"], "val": ["c"]}.'
+        )
+    return split
+
+
+def default_split(cases: list[Case], seed: int) -> dict[str, list[str]]:
+    """Hold out a fifth of the cases, at least one, drawn with the seed; a single case is for training only."""
+    ids = [case.id for case in cases]
+    random.Random(seed).shuffle(ids)
+    held_out = 0 if len(ids) == 1 else max(1, len(ids) // 5)
+    return {"train": sorted(ids[held_out:]), "val": sorted(ids[:held_out])}

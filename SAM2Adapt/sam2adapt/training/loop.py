@@ -1,0 +1,251 @@
+"""The training loop: AdamW, warm-up and cosine, autocast, EMA, a checkpoint every epoch, best epoch by validation."""
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from monai.data import ThreadDataLoader
+from torch import Tensor
+
+from ..device import autocast
+from ..errors import CancelledError, SettingsError
+from ..network.network import SegmentationNetwork
+from ..slices import normalise
+from .checkpoint import load_checkpoint, save_checkpoint
+from .losses import SegmentationLoss
+from .prepare import PreparedCase
+from .samples import EpochSamples, epoch_slices
+from .settings import TrainSettings
+from .transforms import augmentation
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """State of a run, as told to whoever watches."""
+
+    fraction: float
+    epoch: int
+    epochs: int
+    loss: float
+    dice: float | None
+    seconds: float
+
+
+@dataclass
+class History:
+    """What a run has reached; part of its checkpoint."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    step: int = 0
+    best_dice: float = -1.0
+    best_epoch: int = 0
+    rows: list[dict] = field(default_factory=list)
+
+
+class Trainer:
+    """Train the trainable parameters of a network.
+
+    :param validate: gives ``{"mean": Dice, "<class>": Dice}`` of the network as it is; None: the last epoch is kept.
+    :param folder: the run's folder, where checkpoint and ``log.csv`` go.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        cases: list[PreparedCase],
+        settings: TrainSettings,
+        crop: tuple[int, int],
+        context: int,
+        folder: Path,
+        device: torch.device,
+        validate: Callable[[], dict[str, float]] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ):
+        self.network, self.cases, self.settings, self.device = network.to(device), cases, settings, device
+        self.context, self.folder, self.validate = context, folder, validate
+        self.progress, self.cancelled = progress, cancelled
+        self.transform = augmentation(crop, settings.rotation, settings.flips)
+        self.loss = SegmentationLoss(settings.loss)
+        self.optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
+        self.average = {name: tensor.clone() for name, tensor in network.trained_state().items()}
+        self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+        self.history = History()
+        self._validation_seconds = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        """The run's checkpoint file."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self, resume: bool = False) -> dict[str, Tensor]:
+        """Train to the end and give the tensors of the best epoch (the last one without validation)."""
+        if resume:
+            self._restore(load_checkpoint(self.checkpoint))
+        while self.history.epoch < self.settings.epochs and self._fraction(self.history.step) < 1:
+            self._epoch(self.history.epoch + 1)
+            self._save()
+        return self.best
+
+    def _epoch(self, epoch: int) -> None:
+        torch.manual_seed(self.settings.seed * 100_003 + epoch)  # dropout must not depend on where a run was resumed
+        started, before = time.perf_counter(), self.history.seconds
+        samples = EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
+        size = min(self.settings.batch_size, len(samples))
+        loader = ThreadDataLoader(samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0)
+        self.network.train()
+        total, count = 0.0, 0
+        for images, targets in loader:
+            total, count = total + self._step(images, targets), count + 1
+            self.history.seconds = before + time.perf_counter() - started
+            self._report(epoch, total / count)
+            if self._fraction(self.history.step) >= 1:
+                break
+        row = {"epoch": epoch, "loss": total / count, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        row.update({f"dice {name}": value for name, value in self._validated(epoch).items()})
+        self.history.seconds = before + time.perf_counter() - started
+        self.history.epoch = epoch
+        self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
+        self._write_log()
+
+    def _step(self, images: Tensor, targets: Tensor) -> float:
+        factor = schedule(self._fraction(self.history.step), self.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial"] * factor
+        images = normalise(images.to(self.device))
+        with autocast(self.device):
+            logits = self.network(images)
+        loss = self.loss(logits, targets.to(self.device))
+        if not torch.isfinite(loss):
+            raise SettingsError(
+                f"The loss is no longer a number in epoch {self.history.epoch + 1}.",
+                "Go on from the last good epoch with --resume and a smaller --learning-rate.",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(
+            [p for g in self.optimizer.param_groups for p in g["params"]], self.settings.clip
+        )
+        self.optimizer.step()
+        self.history.step += 1
+        self._update_average()
+        return loss.item()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.settings.ema, (1 + self.history.step) / (10 + self.history.step))
+        for name, tensor in self.network.trained_state().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def _validated(self, epoch: int) -> dict[str, float]:
+        """Validate the averaged weights where it is due; keep them if they are the best."""
+        last = epoch == self.settings.epochs or self._fraction(self.history.step) >= 1
+        if self.validate is None or (epoch % self._validate_every() and not last):
+            if self.validate is None:
+                self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+                self.history.best_epoch = epoch
+            return {}
+        started = time.perf_counter()
+        own = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
+        self.network.load_trained_state(self.average)
+        dice = self.validate()
+        self.network.load_trained_state(own)
+        self._validation_seconds = time.perf_counter() - started
+        if dice["mean"] > self.history.best_dice:
+            self.history.best_dice, self.history.best_epoch = dice["mean"], epoch
+            self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+        return dice
+
+    def _validate_every(self) -> int:
+        return self.settings.validate_every or 1
+
+    def _fraction(self, step: int) -> float:
+        """Share of the run that is done, by steps or by time, whichever is further."""
+        done = step / max(1, self.settings.epochs * self._steps_per_epoch())
+        if self.settings.max_minutes:
+            limit = self.settings.max_minutes * 60 - self._validation_seconds
+            done = max(done, self.history.seconds / max(1.0, limit))
+        return min(1.0, done)
+
+    def _steps_per_epoch(self) -> int:
+        if not hasattr(self, "_steps"):
+            count = len(epoch_slices(self.cases, self.settings.seed, 1))
+            self._steps = max(1, count // min(self.settings.batch_size, count))
+        return self._steps
+
+    def _report(self, epoch: int, loss: float) -> None:
+        if self.progress:
+            dice = self.history.best_dice if self.history.best_dice >= 0 else None
+            fraction = self._fraction(self.history.step)
+            self.progress(Progress(fraction, epoch, self.settings.epochs, loss, dice, self.history.seconds))
+        if self.cancelled and self.cancelled():
+            raise CancelledError("The training was cancelled.", "Go on from the last whole epoch with --resume.")
+
+    def _write_log(self) -> None:
+        names = list(dict.fromkeys(key for row in self.history.rows for key in row))
+        with (self.folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.history.rows)
+
+    def _save(self) -> None:
+        state = {
+            "settings": self.settings.to_json(),
+            "history": vars(self.history).copy(),
+            "network": self.network.trained_state(),
+            "average": self.average,
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def _restore(self, state: dict) -> None:
+        free = ("epochs", "max_minutes", "learning_rate", "base_learning_rate")
+        own = self.settings.to_json()
+        changed = [k for k, v in state["settings"].items() if k not in free and own.get(k) != v]
+        if changed:
+            raise SettingsError(
+                f"The run to resume was started with another setting '{changed[0]}'"
+                f" ({state['settings'][changed[0]]}, not {own.get(changed[0])}).",
+                "Resume with the same settings, or start a new run.",
+            )
+        self.network.load_trained_state(state["network"])
+        self.average = {name: tensor.to(self.device) for name, tensor in state["average"].items()}
+        self.best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
+        initial = [group["initial"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, value in zip(self.optimizer.param_groups, initial, strict=True):
+            group["initial"] = value
+        self.history = History(**state["history"])
+
+
+def schedule(fraction: float, warmup: float) -> float:
+    """Factor of the learning rate at a share of the run: a linear rise, then half a cosine down to 0."""
+    if fraction < warmup:
+        return max(fraction / warmup, 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
+
+
+def _groups(network: SegmentationNetwork, settings: TrainSettings) -> list[dict]:
+    """Parameter groups: those SAM2 had, with the smaller rate, and those added, matrices with weight decay only."""
+    groups = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name in network.base_names, parameter.ndim > 1), []).append(parameter)
+    rates = {True: settings.base_learning_rate, False: settings.learning_rate}
+    decays = {True: settings.weight_decay, False: 0.0}
+    return [
+        {"params": parameters, "lr": rates[base], "initial": rates[base], "weight_decay": decays[matrix]}
+        for (base, matrix), parameters in groups.items()
+    ]

@@ -1,0 +1,189 @@
+"""From cases on disk to slices ready for training: what the data are like, and each slice on the model's grid.
+
+Prepared slices lie in memory-mapped files of the run folder, so that memory does not grow with the training set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..slices import Normalization, SliceSettings, SliceStack
+from ..terminology import Structure
+from ..volume import Volume, check_voxels, read_labels, read_volume, same_geometry
+from .cases import Case
+from .losses import IGNORE
+from .settings import TrainSettings
+
+_AIR = -200  # Hounsfield units: only CT goes below
+_THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
+
+
+@dataclass
+class Fingerprint:
+    """What the training set is like."""
+
+    modality: str
+    slices: SliceSettings
+    median_size: tuple[int, int]
+    slices_per_case: float
+    voxels: dict[int, int] = field(default_factory=dict)
+
+
+def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
+    """Read an image and its label values (K, J, I), and check that they belong together.
+
+    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
+    """
+    volume, labels = read_volume(case.image), read_labels(case.label)
+    check_voxels(volume)
+    if not same_geometry(volume, labels):
+        raise GeometryError(
+            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
+            f" {volume.size} voxels, or another origin, spacing or direction).",
+            "Resample the labels onto the image, or export them again with the image as reference.",
+        )
+    values = labels.array[0]
+    known = {0, IGNORE, *(s.id for s in structures)}
+    strange = sorted(set(np.unique(values).tolist()) - known)
+    if strange:
+        raise ClassesError(
+            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes.",
+            f"Name it with --classes (given: {', '.join(f'{s.id}={s.name}' for s in structures)}), or set it to 0.",
+        )
+    return volume, values
+
+
+def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainSettings, window: int) -> Fingerprint:
+    """Read the training cases once and decide modality, slicing axis, grid and grey levels.
+
+    :param window: image sizes that suit the base network, pixels.
+    """
+    modalities, counts, extents, sides, levels = set(), [], [], [], []
+    voxels = dict.fromkeys((s.id for s in structures), 0)
+    axis = settings.axis
+    for case in cases:
+        volume, values = load_case(case, structures)
+        modalities.add(settings.modality or _modality(volume))
+        axis = axis or ("acquisition" if _is_stack(volume) else "axial")
+        stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=window))
+        counts.append(len(stack))
+        sides.append(stack.native_size)
+        extents.append([n * s for n, s in zip(stack.native_size, stack.native_spacing, strict=True)])
+        for value in voxels:
+            voxels[value] += int((values == value).sum())
+        inside = volume.array[:, (values > 0) & (values != IGNORE)]
+        if inside.size:
+            levels.append(np.percentile(inside, (0.5, 99.5)))
+    if len(modalities) > 1:
+        raise ModalityError(
+            f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
+            "Train one model for each, or say with --modality what they all are.",
+        )
+    missing = [s.name for s in structures if not voxels[s.id]]
+    if missing:
+        raise ClassesError(
+            f"No training label holds a voxel of '{missing[0]}'.", "Take it out of --classes, or correct the labels."
+        )
+    modality = modalities.pop()
+    spacing, size = _grid(np.array(sides), np.array(extents), settings, physical=volume.physical)
+    slices = SliceSettings(_normalization(modality, levels), axis=axis, spacing=spacing, size=size)
+    median = np.median(sides, axis=0) if spacing is None else np.median(extents, axis=0) / spacing
+    if spacing is None:
+        median = median * size / median.max()
+    return Fingerprint(modality, slices, tuple(int(round(n)) for n in median), float(np.mean(counts)), voxels)
+
+
+def _modality(volume: Volume) -> str:
+    if volume.channels == 3:
+        return "RGB"
+    if volume.modality:
+        return volume.modality
+    if volume.array.min() < _AIR:
+        return "CT"
+    return "MR" if volume.physical else "OTHER"
+
+
+def _is_stack(volume: Volume) -> bool:
+    spacing = sorted(volume.spacing)
+    return 1 in volume.size or spacing[2] > _THICK * spacing[1]
+
+
+def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physical: bool):
+    """Spacing of the model's grid in mm (the same for rows and columns), or its longest side where there is no scale."""
+    longest = settings.size or int(np.clip(np.median(sides.max(axis=1)), 160, 256))
+    if not physical:
+        return None, longest
+    spacing = float(np.median(extents.max(axis=1))) / longest
+    return (round(spacing, 4),) * 2, None
+
+
+def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
+    if modality == "CT":
+        low, high = np.min([l[0] for l in levels]), np.max([l[1] for l in levels])
+        margin = (high - low) / 2  # the surroundings of a structure must stay visible
+        return Normalization("window", float(max(-1024, round(low - margin))), float(min(3071, round(high + margin))))
+    if modality == "RGB":
+        return Normalization("range", 0.0, 255.0)
+    return Normalization("percentile", 0.5, 99.5)
+
+
+@dataclass
+class PreparedCase:
+    """Annotated slices of one case: grey (N, C, h, w) float16 in 0..1 of all slices, targets (N, h, w) class indices."""
+
+    id: str
+    grey: np.ndarray
+    target: np.ndarray
+    annotated: list[int]
+    foreground: list[int]
+
+
+def prepare(
+    cases: list[Case],
+    structures: list[Structure],
+    slices: SliceSettings,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[PreparedCase]:
+    """Put every case on the model's grid, into memory-mapped files of the folder.
+
+    :raises TrainingDataError: no slice of any case is annotated.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared = []
+    for number, case in enumerate(cases):
+        volume, values = load_case(case, structures)
+        stack = SliceStack(volume, slices)
+        target = _targets(stack.oriented(values), structures, stack.size)
+        grey = np.concatenate([stack.grey(k, k + 1).half().numpy() for k in range(len(stack))])
+        annotated = [k for k in range(len(stack)) if (target[k] != IGNORE).any()]
+        foreground = [k for k in annotated if ((target[k] > 0) & (target[k] != IGNORE)).any()]
+        arrays = [
+            _mapped(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
+        ]
+        prepared.append(PreparedCase(case.id, *arrays, annotated, foreground))
+        if progress:
+            progress(number + 1, len(cases))
+    if not any(case.foreground for case in prepared):
+        raise TrainingDataError("No training slice is annotated.", "Segment at least one slice, or check the labels.")
+    return prepared
+
+
+def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, int]) -> np.ndarray:
+    """Class indices (N, h, w) on the model's grid from label values (N, H, W)."""
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for index, structure in enumerate(structures, start=1):
+        table[structure.id] = index
+    indices = torch.from_numpy(table[np.ascontiguousarray(values)]).unsqueeze(1)
+    return F.interpolate(indices, size=size, mode="nearest-exact")[:, 0].numpy()
+
+
+def _mapped(path: Path, array: np.ndarray) -> np.ndarray:
+    np.save(path, array)
+    return np.load(path, mmap_mode="r")

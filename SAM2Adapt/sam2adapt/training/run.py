@@ -1,0 +1,209 @@
+"""A whole training run: from folders of images and labels to a bundle."""
+
+import math
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from .. import __version__, adapters
+from ..bundle import read_bundle, validate_card, write_bundle
+from ..device import choose_device
+from ..errors import OutputError, SettingsError, TrainingDataError
+from ..evaluate import evaluate, mean_dice
+from ..model import Model, build_network
+from ..network.base import STRIDE, ImagePath
+from ..network.network import SegmentationNetwork, parameter_counts
+from ..network.weights import load_base
+from ..terminology import Structure
+from .cases import Case, default_split, select
+from .loop import Progress, Trainer
+from .prepare import Fingerprint, fingerprint, prepare
+from .settings import TrainSettings
+
+_VALIDATION_SHARE = 0.2  # of a run's time, about
+
+
+@dataclass
+class TrainRequest:
+    """What to train on what, and what to call it."""
+
+    cases: list[Case]
+    output: Path
+    structures: list[Structure]
+    base: str = "nano"
+    method: str = "dual-lw"
+    method_settings: dict = field(default_factory=dict)
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    split: dict[str, list[str]] | None = None
+    name: str | None = None
+    description: str = ""
+    license: str = "unspecified"
+    data: str = ""
+    peg: str = "add"
+    train_upscaling: bool | None = None
+    postprocessing: dict = field(default_factory=dict)
+    init: str | None = None
+    resume: bool = False
+    device: str = "auto"
+
+    @property
+    def folder(self) -> Path:
+        """Run folder beside the bundle: checkpoint, ``log.csv`` and, while it runs, the prepared slices."""
+        return self.output.with_suffix(".run")
+
+
+def train(
+    request: TrainRequest,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path:
+    """Train and write the bundle.
+
+    :param say: is told in plain words what is being done.
+    :return: the bundle's path.
+    """
+    _check_output(request)
+    device, reason = choose_device(request.device)
+    split = request.split or default_split(request.cases, request.settings.seed)
+    parts = {part: select(request.cases, split, part) for part in ("train", "val")}
+    if not parts["train"]:
+        raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
+    base, identity = load_base(request.base)
+    window = min(256, base.config.window_multiple * max(1, 224 // base.config.window_multiple))
+    say(f"Reading {len(parts['train'])} training cases")
+    found = fingerprint(parts["train"], request.structures, request.settings, window)
+    if request.settings.validate_every is None:
+        request.settings.validate_every = _validation_interval(parts, found)
+    card = _card(request, found, identity, parts)
+    network, _ = build_network(card, base)
+    if request.init:
+        _start_from(network, request, card)
+    counts = parameter_counts(network)
+    say(f"{device.type.upper()} ({reason}); {counts['trained']:,} of {counts['total']:,} parameters are trained")
+    prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
+    trainer = _trainer(request, card, network, base, prepared, found, parts["val"], device, progress, cancelled)
+    best = trainer.run(request.resume)
+    say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
+    network.load_trained_state(best)
+    if parts["val"]:
+        say(f"Evaluating {len(parts['val'])} validation cases")
+        model = Model(card, network, device)
+        card["metrics"] = {"subset": "val", **evaluate(model, parts["val"])}
+    card["training"] |= {
+        "minutes": round(trainer.history.seconds / 60, 2),
+        "epochs": trainer.history.epoch,
+        "best_epoch": trainer.history.best_epoch,
+        "parameters": counts,
+        "device": reason,
+    }
+    write_bundle(request.output, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
+    shutil.rmtree(request.folder / "prepared", ignore_errors=True)
+    return request.output
+
+
+def _trainer(request, card, network, base: ImagePath, prepared, found: Fingerprint, val, device, progress, cancelled):
+    model = Model(card, network, device)
+    return Trainer(
+        network,
+        prepared,
+        request.settings,
+        crop_size(request.settings, found, base),
+        found.slices.context,
+        request.folder,
+        device,
+        validate=(lambda: mean_dice(model, val)) if val else None,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def _validation_interval(parts: dict[str, list[Case]], found: Fingerprint) -> int:
+    """Epochs between validations that keep them to a fifth of the time, about."""
+    slices = found.slices_per_case * len(parts["val"])
+    # A slice costs about a third in validation of what it costs in training.
+    return max(1, math.ceil(slices / 3 / (_VALIDATION_SHARE * found.slices_per_case * len(parts["train"]))))
+
+
+def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
+    """Rows and columns of the training crops: as large as the slices, up to what suits the network's windows."""
+    if settings.crop:
+        return settings.crop, settings.crop
+    largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192
+    return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in found.median_size)
+
+
+def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts: dict[str, list[Case]]) -> dict:
+    upscaling = request.train_upscaling
+    method = adapters.create(request.method, request.method_settings)
+    card = {
+        "format": "sam2adapt-bundle",
+        "schema_version": 1,
+        "name": request.name or request.output.stem,
+        "version": "1.0.0",
+        "description": request.description,
+        "license": request.license,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parent": None,
+        "method": {"name": request.method, "settings": method.settings()},
+        "base": base,
+        "classes": [structure.to_json() for structure in request.structures],
+        "modality": found.modality,
+        "slices": found.slices.to_card(),
+        # Our nano base was never a promptable SAM: its upscaling has nothing to lose by being trained.
+        "network": {"peg": request.peg, "train_upscaling": base["id"] == "nano" if upscaling is None else upscaling},
+        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
+        "training": {
+            "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
+            "split": {part: [case.id for case in cases] for part, cases in parts.items()},
+            "seed": request.settings.seed,
+            "settings": request.settings.to_json(),
+            "software": {"sam2adapt": __version__, **{p: version(p) for p in ("torch", "sam2", "monai", "numpy")}},
+            "minutes": None,
+            "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        },
+        "metrics": None,
+    }
+    validate_card(card)
+    return card
+
+
+def _start_from(network: SegmentationNetwork, request: TrainRequest, card: dict) -> None:
+    """Start from another bundle's tensors; classes are matched by name, new ones begin as the background does."""
+    parent = read_bundle(Path(request.init))
+    for key in ("base", "network"):
+        if parent.card[key] != card[key]:
+            raise SettingsError(
+                f"Model '{parent.card['name']}' cannot be continued with another {key} ({parent.card[key]}).",
+                f"Start with the same {key}.",
+            )
+    if parent.card["method"] != card["method"]:
+        raise SettingsError(
+            f"Model '{parent.card['name']}' was trained with method '{parent.card['method']['name']}' and its own"
+            " settings.",
+            "Continue it with the same method and settings.",
+        )
+    card["parent"] = parent.card["digest"]
+    names = [None, *(entry["name"].lower() for entry in parent.card["classes"])]
+    rows = [names.index(entry["name"].lower()) if entry["name"].lower() in names else 0 for entry in card["classes"]]
+    tensors = {n: t[[0, *rows]] if n.startswith("head.") else t for n, t in parent.tensors.items()}
+    network.load_trained_state(tensors)
+
+
+def _check_output(request: TrainRequest) -> None:
+    if request.output.suffix != ".safetensors":
+        raise OutputError(f"'{request.output}' is not a name for a model file.", "End it with .safetensors.")
+    try:
+        request.folder.mkdir(parents=True, exist_ok=True)
+        (request.folder / ".writable").touch()
+        (request.folder / ".writable").unlink()
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{request.output.parent}' cannot be written to: {error.strerror}.", "Choose another folder."
+        ) from error

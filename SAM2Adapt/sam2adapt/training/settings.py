@@ -1,0 +1,44 @@
+"""Settings of a training run; all of them go into the bundle, so that the run can be repeated."""
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class TrainSettings:
+    """How to train.
+
+    :param epochs: passes over the annotated slices.
+    :param max_minutes: end, with the schedule run out, after this time; None: only ``epochs`` counts.
+    :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
+    :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
+    :param ema: decay of the moving average of the weights that is validated and kept.
+    :param loss: weights of the terms (``losses.SegmentationLoss``).
+    :param rotation: largest angle of augmentation, degrees; ``flips``: axes that may be mirrored (0 rows, 1 columns).
+    :param crop: side of the square crops, pixels; None: chosen from the data.
+    :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
+    :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
+    :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
+    """
+
+    epochs: int = 100
+    max_minutes: float | None = None
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    base_learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.99
+    loss: dict[str, float] = field(default_factory=lambda: {"ce": 1.0, "dice": 1.0})
+    rotation: float = 20.0
+    flips: list[int] = field(default_factory=list)
+    crop: int | None = None
+    size: int | None = None
+    axis: str | None = None
+    modality: str | None = None
+    validate_every: int | None = None
+    seed: int = 0
+
+    def to_json(self) -> dict:
+        """All settings, as JSON can hold them."""
+        return asdict(self)

@@ -1,0 +1,53 @@
+"""Augmentation of training slices with MONAI: one crop a slice, drawn from a seed of its own."""
+
+import numpy as np
+from monai.data import set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandScaleIntensityd,
+    SpatialPadd,
+)
+
+set_track_meta(False)  # geometry is kept by SliceStack; MONAI's bookkeeping of it takes half the time of a sample
+
+_MARGIN = 1.35  # of the first crop over the final one, so that rotation and scaling seldom bring in empty corners
+
+
+def augmentation(crop: tuple[int, int], rotation: float, flips: list[int]) -> Compose:
+    """Random crop, affine, flip, contrast, noise and blur of ``image`` (3, H, W) in 0..1 and ``label`` (1, H, W).
+
+    The result is a list of one sample (MONAI's cropping transforms may give several).
+
+    :param crop: rows and columns of the result.
+    :param rotation: largest angle, degrees.
+    :param flips: spatial axes (0 = rows, 1 = columns) that may be mirrored; none where left and right differ.
+    """
+    both, wide = ("image", "label"), [round(n * _MARGIN) for n in crop]
+    angle = np.deg2rad(rotation)
+    return Compose(
+        [
+            SpatialPadd(both, wide),
+            RandCropByPosNegLabeld(both, "label", wide, pos=2, neg=1, num_samples=1),
+            RandAffined(
+                both,
+                prob=1.0,
+                rotate_range=angle,
+                scale_range=((-0.25, 0.3), (-0.25, 0.3)),
+                translate_range=[n / 16 for n in crop],
+                spatial_size=crop,
+                mode=("bilinear", "nearest"),
+                padding_mode="zeros",
+            ),
+            *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in flips),
+            RandScaleIntensityd("image", factors=0.2, prob=0.5),
+            RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.5)),
+            RandGaussianSmoothd("image", sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0), prob=0.15),
+            RandGaussianNoised("image", prob=0.3, std=0.04),
+        ]
+    )
