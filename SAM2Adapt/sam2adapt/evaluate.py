@@ -52,7 +52,7 @@ def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, i
 
 
 def mean_dice(model: Model, cases: list[Case]) -> dict[str, float]:
-    """Dice of each class, averaged over the cases in which it occurs, and their mean: the quick part of ``evaluate``."""
+    """Dice of each class, averaged over the cases in which it occurs, and their mean."""
     scores: dict[str, list[float]] = {structure.name: [] for structure in model.structures}
     for case in cases:
         volume, truth = load_case(case, model.structures)

@@ -20,6 +20,10 @@ from skimage import measure, morphology
 RIGHT_LUNG, LEFT_LUNG, LIVER = 1, 2, 3
 TOTALSEGMENTATOR = {5: LIVER, 10: LEFT_LUNG, 11: LEFT_LUNG, 13: RIGHT_LUNG, 14: RIGHT_LUNG}
 THICK_MM = 8.0
+SUMMARY = (
+    "CHAOS CT set 3 (CC BY-SA 4.0; liver manual, lungs by classical thresholding) and three TotalSegmentator test volumes"
+    " (Apache-2.0; labels predicted by TotalSegmentator), each as thin and thick slices"
+)
 FREE_OF_LIVER = 60  # slices of the long TotalSegmentator scan, from the feet, that surely lie below the liver
 
 
@@ -117,8 +121,7 @@ def main() -> None:
         "--axis", "axial", "--all-for-training", "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
         "--largest-component", "right lung,left lung,liver", "--fill-holes", "right lung,left lung",
         "--description", "Demonstration, not a clinical model: both lungs and the liver on axial CT of the torso.",
-        "--data-summary", "CHAOS CT set 3 (CC BY-SA 4.0; liver manual) and three TotalSegmentator test volumes"
-        " (Apache-2.0; liver predicted by TotalSegmentator); lungs by a classical threshold segmentation",
+        "--data-summary", SUMMARY,
         "-o", args.work / "torso-ct.safetensors", *args.options,
     ]  # fmt: skip
     sys.exit(subprocess.run([str(part) for part in command], check=False).returncode)

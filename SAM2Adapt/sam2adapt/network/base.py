@@ -61,8 +61,8 @@ CONFIGS = {
 class AnySizeHiera(Hiera):
     """SAM2's Hiera trunk for any input whose height and width are multiples of 32.
 
-    ``peg`` is applied after the first block (CPVT's place for a conditional position encoding); ``use_position_embedding``
-    false drops the learnt embedding, which a PEG in mode ``replace`` stands in for.
+    ``peg`` is applied after the first block (CPVT's place for a conditional position encoding).
+    ``use_position_embedding`` false drops the learnt embedding, which a PEG in mode ``replace`` stands in for.
     """
 
     def __init__(self, **settings):

@@ -95,7 +95,7 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
     median = np.median(sides, axis=0) if spacing is None else np.median(extents, axis=0) / spacing
     if spacing is None:
         median = median * size / median.max()
-    return Fingerprint(modality, slices, tuple(int(round(n)) for n in median), float(np.mean(counts)), voxels)
+    return Fingerprint(modality, slices, tuple(int(n) for n in np.round(median)), float(np.mean(counts)), voxels)
 
 
 def _modality(volume: Volume) -> str:
@@ -114,7 +114,7 @@ def _is_stack(volume: Volume) -> bool:
 
 
 def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physical: bool):
-    """Spacing of the model's grid in mm (the same for rows and columns), or its longest side where there is no scale."""
+    """Spacing of the model's grid in mm, the same for rows and columns, or its longest side in pixels."""
     longest = settings.size or int(np.clip(np.median(sides.max(axis=1)), 160, 256))
     if not physical:
         return None, longest
@@ -124,7 +124,7 @@ def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physi
 
 def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
     if modality == "CT":
-        low, high = np.min([l[0] for l in levels]), np.max([l[1] for l in levels])
+        low, high = np.min(levels), np.max(levels)
         margin = (high - low) / 2  # the surroundings of a structure must stay visible
         return Normalization("window", float(max(-1024, round(low - margin))), float(min(3071, round(high + margin))))
     if modality == "RGB":
@@ -134,7 +134,7 @@ def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
 
 @dataclass
 class PreparedCase:
-    """Annotated slices of one case: grey (N, C, h, w) float16 in 0..1 of all slices, targets (N, h, w) class indices."""
+    """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices."""
 
     id: str
     grey: np.ndarray
