@@ -100,7 +100,10 @@ class Trainer:
         started, before = time.perf_counter(), self.history.seconds
         samples = EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
         size = min(self.settings.batch_size, len(samples))
-        loader = ThreadDataLoader(samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0)
+        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it already has.
+        loader = ThreadDataLoader(
+            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
+        )
         self.network.train()
         total, count = 0.0, 0
         for images, targets in loader:

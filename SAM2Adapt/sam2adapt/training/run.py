@@ -82,6 +82,7 @@ def train(
     if request.settings.validate_every is None:
         request.settings.validate_every = _validation_interval(parts, found)
     card = _card(request, found, identity, parts)
+    torch.manual_seed(request.settings.seed)
     network, _ = build_network(card, base)
     if request.init:
         _start_from(network, request, card)
