@@ -1,0 +1,273 @@
+"""Base weights on this machine: the official SAM 2.1 checkpoints and our own base files.
+
+Official checkpoints are pickles. They are handed on only after their SHA-256 was found in ``BASES``; every other pickle
+is refused unread. Own base files are safetensors and can hold no code.
+"""
+
+import contextlib
+import difflib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import files
+from .card import read_base_card, unreadable
+from .download import download
+from .errors import ChecksumError, InputFileError, ModelFileError, UserError, WeightsMissingError
+from .files import hash_file, megabytes
+
+_URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+NANO = "nano"
+_OWN_SUFFIX = ".safetensors"
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+# Hashing this much takes some 20 ms; anything larger is remembered.
+_REMEMBER_ABOVE = 32_000_000
+_CACHE = "checksums.json"
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """A published base: file name, size in bytes, SHA-256 (hex), address, licence."""
+
+    id: str
+    file: str
+    bytes: int
+    sha256: str
+    url: str
+    license: str
+
+
+def _official(base_id: str, size: int, sha256: str) -> BaseInfo:
+    file = f"sam2.1_hiera_{base_id}.pt"
+    return BaseInfo(base_id, file, size, sha256, _URL + file, "Apache-2.0")
+
+
+# Sizes and hashes: facebookresearch/sam2 (README, release 092824) and the LFS pages of facebook/sam2.1-hiera-*.
+BASES: dict[str, BaseInfo] = {
+    info.id: info
+    for info in (
+        _official("tiny", 156_008_466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+        _official("small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+        _official("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+        _official("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
+    )
+}
+
+
+def bases_folder() -> Path:
+    """Folder of downloaded base weights."""
+    return files.home() / "bases"
+
+
+def base_file(base: str | Path, sha256: str | None = None) -> Path:
+    """Find the file of a base network and make sure that it may be read.
+
+    :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, the id of a base file of ours in the bases
+        folder, or a path.
+    :param sha256: the file that a model was trained on; another one is refused.
+    :return: a safetensors base file of ours, or an official ``.pt`` whose SHA-256 matched.
+    :raises WeightsMissingError: the weights are not on this machine.
+    :raises ChecksumError: a ``.pt`` that is not an official one.
+    :raises ModelFileError: not base weights, or not those with ``sha256``.
+    """
+    if _looks_like_path(base):
+        path = Path(base).expanduser()
+        found = [(path, check_base(path))]
+    else:
+        found = [(path, check_base(path)) for path in _candidates(str(base))]
+    if not found:
+        raise _missing(str(base))
+    for path, digest in found:
+        if sha256 in (None, digest):
+            return path
+    path, digest = found[0]
+    raise ModelFileError(
+        f"The model needs base weights with SHA-256 {sha256}, but '{path}' has {digest}.",
+        f"Put the weights that the model was trained on into '{bases_folder()}', or train the model again.",
+    )
+
+
+def base_present(base_id: str, sha256: str | None = None) -> bool:
+    """Tell whether a base that a model asks for is usable here, at once after the first time."""
+    try:
+        base_file(base_id, sha256)
+    except UserError:
+        return False
+    return True
+
+
+def check_base(path: Path) -> str:
+    """Make sure that a file is base weights that may be read.
+
+    :return: its SHA-256.
+    :raises InputFileError: missing or unreadable; ``ChecksumError``: a ``.pt`` that is not official;
+        ``ModelFileError``: not base weights.
+    """
+    if not _is_pickle(path):
+        read_base_card(path)
+        return file_sha256(path)
+    digest = file_sha256(path)
+    if any(info.sha256 == digest for info in BASES.values()):
+        return digest
+    intended = next((info for info in BASES.values() if info.file == path.name), None)
+    if intended is not None:
+        raise ChecksumError(
+            f"'{path}' is not the official file of that name: it has {path.stat().st_size} of {intended.bytes} bytes"
+            f" and SHA-256 {digest} instead of {intended.sha256}.",
+            f"Delete it and run `sam2adapt models download {intended.id}`.",
+        )
+    raise ChecksumError(
+        f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read because"
+        " they can run code of their maker.",
+        "Use an official file (`sam2adapt models download tiny`), or a .safetensors base file of SAM2Adapt.",
+    )
+
+
+def official_info(path: Path) -> BaseInfo | None:
+    """The published base that a file is, by size and SHA-256; None for none of them. Nothing is unpickled."""
+    with contextlib.suppress(OSError):
+        sizes = {info.bytes for info in BASES.values()}
+        if path.stat().st_size in sizes:
+            digest = file_sha256(path)
+            return next((info for info in BASES.values() if info.sha256 == digest), None)
+    return None
+
+
+def download_base(
+    base_id: str,
+    source: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Path:
+    """Bring an official base here, from its publisher or from a local copy.
+
+    :param source: another address or a path.
+    :raises WeightsMissingError: no such base. Others: as ``download.download``.
+    """
+    info = BASES.get(base_id)
+    if info is None:
+        raise WeightsMissingError(
+            f"There is no base '{base_id}' to download{_suggestion(base_id)}.", f"Choose one of {', '.join(BASES)}."
+        )
+    target, address = bases_folder() / info.file, str(source or info.url)
+    path = download(address, target, info.sha256, info.bytes, progress=progress, cancel=cancel)
+    _remember(path, info.sha256)
+    return path
+
+
+def remove_base(base_id: str) -> list[Path]:
+    """Delete a downloaded official base and what is left of a broken download.
+
+    :return: the files deleted.
+    :raises WeightsMissingError: there is nothing to delete.
+    """
+    file = bases_folder() / BASES[base_id].file
+    found = [path for path in (file, file.with_name(file.name + ".part")) if path.is_file()]
+    if not found:
+        raise _missing(base_id)
+    for path in found:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise files.output_error(path, error) from error
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file; that of a large file is remembered with its size and time of change.
+
+    :raises InputFileError: the file is missing or unreadable.
+    """
+    path = Path(path)
+    try:
+        before = path.stat()
+        if before.st_size < _REMEMBER_ABOVE:
+            return hash_file(path)
+        known = _read_cache().get(str(path.resolve()))
+        if isinstance(known, dict) and (known.get("size"), known.get("mtime_ns")) == _state(before):
+            return str(known.get("sha256"))
+        digest = hash_file(path)
+        if _state(path.stat()) == _state(before):
+            _remember(path, digest)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return digest
+
+
+def _candidates(base_id: str) -> list[Path]:
+    """Files that may be a base, the official or bundled one first."""
+    found = []
+    if base_id in BASES and (official := bases_folder() / BASES[base_id].file).is_file():
+        found.append(official)
+    for folder in (files.bundled_folder(), bases_folder()):
+        for path in sorted(folder.glob(f"*{_OWN_SUFFIX}")):
+            # Models and broken files lie in the same folders and are no candidates.
+            with contextlib.suppress(ModelFileError, InputFileError):
+                if read_base_card(path)["id"] == base_id:
+                    found.append(path)
+    return found
+
+
+def _missing(base_id: str) -> WeightsMissingError:
+    info = BASES.get(base_id)
+    if info is not None:
+        return WeightsMissingError(
+            f"The base weights '{base_id}' ({info.file}, {megabytes(info.bytes)}) are not on this machine.",
+            f"Run `sam2adapt models download {base_id}` to get them from {info.url}. Without network: copy that file"
+            f" here and run `sam2adapt models download {base_id} --from FILE`, or put it into '{bases_folder()}'.",
+        )
+    if base_id == NANO:
+        return WeightsMissingError(
+            f"The base weights 'nano' are missing from '{files.bundled_folder()}', where SAM2Adapt brings them.",
+            "Install SAM2Adapt again.",
+        )
+    return WeightsMissingError(
+        f"No base weights '{base_id}' are on this machine{_suggestion(base_id)}.",
+        f"Choose one of {', '.join((NANO, *BASES))}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
+    )
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, [NANO, *BASES], n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _looks_like_path(base: str | Path) -> bool:
+    if isinstance(base, Path):
+        return True
+    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((_OWN_SUFFIX, *_PICKLES))
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return path.suffix.lower() in _PICKLES or start.startswith((b"PK\x03\x04", b"\x80\x02"))
+
+
+def _state(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read_cache() -> dict:
+    try:
+        cache = json.loads((files.home() / _CACHE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cache if isinstance(cache, dict) else {}
+
+
+def _remember(path: Path, sha256: str) -> None:
+    """Keep a large file's SHA-256. A home that cannot be written costs only the time to hash again."""
+    stat = path.stat()
+    if stat.st_size < _REMEMBER_ABOVE:
+        return
+    entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
+    with contextlib.suppress(UserError, OSError):
+        cache = _read_cache() | {str(path.resolve()): entry}
+        with files.atomic_write(files.make_folder(files.home()) / _CACHE) as file:
+            file.write(json.dumps(cache, indent=1).encode())

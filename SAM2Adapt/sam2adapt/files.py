@@ -1,0 +1,93 @@
+"""Folders of SAM2Adapt on this machine, and files that appear whole or not at all."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import CancelledError, OutputError
+
+CHUNK = 1 << 20
+
+
+def home() -> Path:
+    """Folder of the user's models and downloaded weights: ``SAM2ADAPT_HOME``, else ``~/.sam2adapt`` (may not exist)."""
+    folder = os.environ.get("SAM2ADAPT_HOME")
+    return Path(folder).expanduser() if folder else Path.home() / ".sam2adapt"
+
+
+def bundled_folder() -> Path:
+    """Folder of the models that come with SAM2Adapt: inside the extension, else where pip puts data files."""
+    beside = Path(__file__).resolve().parent.parent / "Resources" / "Models"
+    return beside if beside.is_dir() else Path(sys.prefix) / "share" / "sam2adapt" / "models"
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file in the target's folder that becomes ``path`` when the block ends without an error.
+
+    :raises OutputError: the folder is missing or not writable, or the disk is full; nothing is left behind.
+    """
+    # Not tempfile: its files are readable by their owner only, which would make a shared model folder useless.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Say why a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"The disk is full: '{path}' could not be written.", "Free some space and try again.")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return OutputError(f"The folder '{path.parent}' does not exist.", "Make it, or choose another folder.")
+    return OutputError(
+        f"'{path}' cannot be written: {error.strerror or error}.", "Choose a folder that you may write to."
+    )
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it.
+
+    :raises OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{folder}' cannot be made: {error.strerror or error}.",
+            "Set SAM2ADAPT_HOME to a folder that you may write to.",
+        ) from error
+    return folder
+
+
+def hash_file(path: Path, cancel: Callable[[], bool] | None = None) -> str:
+    """SHA-256 of a file as 64 hex digits, read in pieces.
+
+    :raises CancelledError: ``cancel()`` gave True.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            if cancel is not None and cancel():
+                raise CancelledError(f"The check of '{path.name}' was stopped.", "Start it again when you want to.")
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes as people say it, for instance ``156 MB`` (1 MB = 10^6 bytes)."""
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
