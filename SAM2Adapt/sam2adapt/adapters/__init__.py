@@ -4,11 +4,14 @@ A new method is one file with a ``Method`` and one line in ``METHODS``; nothing 
 """
 
 from ..errors import SettingsError
-from .dual import LightweightAdapters
+from .dual import HighPerformanceAdapters, LightweightAdapters
 from .head import HeadOnly
+from .lora import SAM2LoRA
 from .method import Method
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (HeadOnly, LightweightAdapters)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (HeadOnly, SAM2LoRA, HighPerformanceAdapters, LightweightAdapters)
+}
 
 
 def create(name: str, settings: dict | None = None) -> Method:

@@ -1,9 +1,10 @@
 """Dual adapters (arXiv 2605.05979): bottlenecks beside the MLP of the trunk's blocks.
 
 Per block with normalised tokens n (section 3, as far as it can be read): out = x + MLP(n) + s Up(S(GELU(Down n))).
-The Lightweight adapter's S is a sum of convolution branches that re-parameterisation fuses to one 3x3.
-Ours, because the paper does not say: ratio 1/8 with at least 8 channels, depthwise branches, s = 0.5, all blocks, and a
-zero-initialised ``Up`` so that step 0 is the base network.
+The High-Performance adapter's S is a modulated deformable convolution (DCNv2, arXiv 1811.11168) with a residual; the
+Lightweight adapter's S is a sum of convolution branches that re-parameterisation fuses to one 3x3.
+Ours, because the paper does not say: ratio 1/8 with at least 8 channels, depthwise kernels, s = 0.5, all blocks, the
+residual around the deformable convolution, and a zero-initialised ``Up`` so that step 0 is the base network.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import DeformConv2d
 
 from ..errors import SettingsError
 from ..network.network import SegmentationNetwork
@@ -50,6 +52,37 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = F.gelu(self.down(x)).permute(0, 3, 1, 2)
         return self.up(self.spatial(hidden).permute(0, 2, 3, 1))
+
+
+class ResidualDeformableConvolution(nn.Module):
+    """h + DCNv2(h): a 3x3 kernel whose nine points are moved and weighted by what a convolution of h says.
+
+    Offsets start at 0 and weights at 2 sigmoid(0) = 1, so that it begins as an ordinary convolution.
+
+    :param channels: channels in and out.
+    :param dense: a full convolution instead of a depthwise one.
+    """
+
+    points = 9
+
+    def __init__(self, channels: int, dense: bool = False):
+        super().__init__()
+        self.steering = nn.Conv2d(channels, 3 * self.points, 3, padding=1)
+        nn.init.zeros_(self.steering.weight)
+        nn.init.zeros_(self.steering.bias)
+        self.convolution = DeformConv2d(channels, channels, 3, padding=1, groups=1 if dense else channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Torchvision has no kernel for bfloat16 on the CPU, and a rounded offset samples the wrong place.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            offsets, mask = self.steer(x)
+            return x + self.convolution(x, offsets, mask)
+
+    def steer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets (B, 18, H, W) in positions of the map, row and column by turns, and weights (B, 9, H, W) in 0..2."""
+        offsets, mask = self.steering(x).split([2 * self.points, self.points], dim=1)
+        return offsets, 2 * mask.sigmoid()
 
 
 class BranchedConvolution(nn.Module):
@@ -114,12 +147,37 @@ def _affine(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
+class HighPerformanceAdapters(Method):
+    """High-Performance adapters: a deformable convolution in each bottleneck.
+
+    :param ratio: bottleneck width / channels.
+    :param scale: factor s of the adapter's output.
+    :param blocks: ``all``, ``stage3+``, ``stage4`` or the number of last blocks.
+    :param dense: full instead of depthwise convolutions.
+    """
+
+    name = "dual-hp"
+    summary = "high-performance adapters with deformable convolutions"
+    ratio: float = 0.125
+    scale: float = 0.5
+    blocks: str | int = "all"
+    dense: bool = False
+
+    def apply(self, network: SegmentationNetwork) -> None:
+        """Put one adapter beside the MLP of each chosen block."""
+        insert(network, self.blocks, self.ratio, self.scale, lambda r: ResidualDeformableConvolution(r, self.dense))
+
+    def export(self, network: SegmentationNetwork) -> None:
+        """Leave the adapters: where they sample depends on the image, so nothing can be fused."""
+
+
+@dataclass(frozen=True)
 class LightweightAdapters(Method):
     """Lightweight adapters: branches in training, one 3x3 convolution after export.
 
     :param ratio: bottleneck width / channels.
     :param scale: factor s of the adapter's output.
-    :param blocks: ``all``, ``stage3+`` or ``stage4``.
+    :param blocks: ``all``, ``stage3+``, ``stage4`` or the number of last blocks.
     :param dense: full instead of depthwise convolutions.
     :param norm: ``batch`` or ``none``.
     """
@@ -128,7 +186,7 @@ class LightweightAdapters(Method):
     summary = "lightweight convolutional adapters, fused to one 3x3 for prediction"
     ratio: float = 0.125
     scale: float = 0.5
-    blocks: str = "all"
+    blocks: str | int = "all"
     dense: bool = False
     norm: str = "batch"
 
@@ -146,13 +204,24 @@ class LightweightAdapters(Method):
 
 
 def insert(
-    network: SegmentationNetwork, blocks: str, ratio: float, scale: float, spatial: Callable[[int], nn.Module]
+    network: SegmentationNetwork, blocks: str | int, ratio: float, scale: float, spatial: Callable[[int], nn.Module]
 ) -> None:
     """Put a ``Bottleneck`` with ``spatial(width)`` beside the MLP of each chosen block of the trunk."""
-    trunk = network.base.image_encoder.trunk
-    if blocks not in BLOCKS:
-        raise SettingsError(f"There is no choice of blocks '{blocks}'.", f"Choose one of {', '.join(BLOCKS)}.")
-    first = {"all": 0, "stage3+": trunk.stage_ends[1] + 1, "stage4": trunk.stage_ends[2] + 1}[blocks]
-    for block in trunk.blocks[first:]:
+    for block in _chosen(network.base.image_encoder.trunk, blocks):
+        if isinstance(block.mlp, AdaptedMLP):
+            raise SettingsError(
+                "A block would get two dual adapters.", "Combine only one of dual-hp and dual-lw with others."
+            )
         width = max(8, round(block.dim_out * ratio))
         block.mlp = AdaptedMLP(block.mlp, Bottleneck(block.dim_out, width, spatial(width)), scale)
+
+
+def _chosen(trunk: nn.Module, blocks: str | int) -> nn.ModuleList:
+    count = len(trunk.blocks)
+    if isinstance(blocks, int) and 1 <= blocks <= count:
+        return trunk.blocks[count - blocks :]
+    if blocks not in BLOCKS:
+        raise SettingsError(
+            f"There is no choice of blocks '{blocks}'.", f"Choose one of {', '.join(BLOCKS)}, or 1 to {count}."
+        )
+    return trunk.blocks[{"all": 0, "stage3+": trunk.stage_ends[1] + 1, "stage4": trunk.stage_ends[2] + 1}[blocks] :]

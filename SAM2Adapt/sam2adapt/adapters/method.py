@@ -1,14 +1,20 @@
 """What every adaptation method can do."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
+
+from torch import Tensor
 
 from ..network.network import SegmentationNetwork
 
 
 @dataclass(frozen=True)
 class Method:
-    """An adaptation method and its settings (the dataclass fields, stored in the bundle)."""
+    """An adaptation method and its settings (the dataclass fields, stored in the bundle).
+
+    ``apply`` and ``export`` are every method's own; the others have defaults that fit most methods.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -29,3 +35,22 @@ class Method:
     def export(self, network: SegmentationNetwork) -> None:
         """Merge and fuse the method's modules for prediction, in place and exactly."""
         raise NotImplementedError
+
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of the terms of ``training.losses.SegmentationLoss`` that the method is trained with by default."""
+        return {"ce": 1.0, "dice": 1.0}
+
+    def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
+        """Loss of the method's own in training, added to that of the logits.
+
+        :param extras: what ``SegmentationNetwork.forward_with_extras`` gave beside the logits.
+        :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
+        :param fraction: share of the run that is done.
+        """
+        return 0.0
+
+    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor]) -> None:
+        """Prepare the applied modules without labels, before a training from the base begins.
+
+        :param batches: normalised training images (B, 3, H, W) on the network's device.
+        """
