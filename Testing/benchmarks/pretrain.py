@@ -1,6 +1,7 @@
-"""Pretrain the base network ``nano`` on the permissive packs, and write it as the base file that ships.
+r"""Pretrain the base network ``nano`` on the permissive packs, and write it as the base file that ships.
 
-    python Testing/benchmarks/pretrain.py --data DATA --work WORK --minutes 25 -o SAM2Adapt/Resources/Models/nano.safetensors
+    python Testing/benchmarks/pretrain.py --data DATA --work WORK --minutes 23 \
+        -o SAM2Adapt/Resources/Models/nano.safetensors
 
 Supervised training of the whole network on several data sets at once: each batch comes from one data set, one class
 head holds the classes of all, and the loss sees only those of the batch's data set. Data: hippocampus (CC BY-SA 4.0),
@@ -20,6 +21,7 @@ import SimpleITK as sitk
 import torch
 import torso_ct
 from sam2adapt.device import autocast
+from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.slices import normalise
@@ -135,55 +137,87 @@ def batches(parts: list[Source], settings: TrainSettings, step: int):
         step += 1
 
 
-def run(args: argparse.Namespace) -> SegmentationNetwork:
+class Pretraining:
+    """The whole network, its averaged weights, and how far it is."""
+
+    def __init__(self, classes: int, args: argparse.Namespace):
+        self.args = args
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        base, _ = random_base("nano", args.seed)
+        network = SegmentationNetwork(base, classes, peg="none").requires_grad_(True).train()
+        self.network = network.to(self.device)
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=0.05)
+        self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        self.loss = SegmentationLoss({"ce": 1, "dice": 1})
+        self.state = {"step": 0, "seconds": 0.0, "losses": []}
+        self.checkpoint = args.work / "pretrain.pt"
+        if self.checkpoint.exists():
+            saved = load_checkpoint(self.checkpoint)
+            self.network.load_state_dict(saved["network"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.average, self.state = saved["average"], saved["state"]
+
+    @property
+    def fraction(self) -> float:
+        """Share of the time that is spent."""
+        return min(1.0, self.state["seconds"] / (self.args.minutes * 60))
+
+    def step(self, part: Source, images: torch.Tensor, targets: torch.Tensor) -> None:
+        """One step on a batch of one data set."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.args.rate * schedule(self.fraction, 0.05)
+        with autocast(self.device):
+            logits = self.network(normalise(images.to(self.device)))
+        loss = self.loss(logits[:, part.channels], targets.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(0.998, (1 + self.state["step"]) / (10 + self.state["step"]))
+        with torch.no_grad():
+            for name, tensor in self.network.state_dict().items():
+                self.average[name].lerp_(tensor, 1 - decay)
+        self.state["step"] += 1
+        self.state["losses"].append([part.name, round(loss.item(), 4)])
+
+    def save(self) -> None:
+        """Write the checkpoint from which an interrupted run goes on."""
+        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_checkpoint(self.checkpoint, parts | {"average": self.average, "state": self.state})
+
+    def base(self) -> ImagePath:
+        """The averaged base; its mask token and that token's last layer become the mean of the classes' own."""
+        self.network.load_state_dict(self.average)
+        decoder, head = self.network.base.sam_mask_decoder, self.network.head
+        last = decoder.output_hypernetworks_mlps[0].layers[2]
+        with torch.no_grad():
+            decoder.mask_tokens.weight[0] = head.tokens.mean(dim=0)
+            last.weight.copy_(head.weight.mean(dim=0))
+            last.bias.copy_(head.bias.mean(dim=0))
+        return self.network.base.cpu()
+
+
+def run(args: argparse.Namespace) -> Pretraining:
     """Train for the given minutes, saving every two."""
     parts, classes = sources(args.data, args.work)
-    base, _ = random_base("nano", args.seed)
-    network = SegmentationNetwork(base, classes, peg="none").requires_grad_(True).train()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=0.05)
-    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state = {"step": 0, "seconds": 0.0, "losses": []}
-    checkpoint = args.work / "pretrain.pt"
-    if checkpoint.exists():
-        saved = load_checkpoint(checkpoint)
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, state = saved["average"], saved["state"]
-    loss_of = SegmentationLoss({"ce": 1, "dice": 1})
-    stream = batches(parts, TrainSettings(seed=args.seed), state["step"])
-    last, saved_at = time.perf_counter(), state["seconds"]
-    while state["seconds"] < args.minutes * 60:
-        part, images, targets = next(stream)
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * schedule(state["seconds"] / (args.minutes * 60), 0.05)
-        with autocast(device):
-            logits = network(normalise(images.to(device)))
-        loss = loss_of(logits[:, part.channels], targets.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            for name, tensor in network.state_dict().items():
-                average[name].lerp_(tensor, 1 - min(0.998, (1 + state["step"]) / (10 + state["step"])))
+    run = Pretraining(classes, args)
+    stream = batches(parts, TrainSettings(seed=args.seed), run.state["step"])
+    last, saved_at = time.perf_counter(), run.state["seconds"]
+    while run.fraction < 1:
+        run.step(*next(stream))
         now = time.perf_counter()
-        state["step"], state["seconds"], last = state["step"] + 1, state["seconds"] + now - last, now
-        state["losses"].append([part.name, round(loss.item(), 4)])
-        if state["step"] % 100 == 0:
-            recent = {p.name: np.mean([v for n, v in state["losses"][-300:] if n == p.name] or [np.nan]) for p in parts}
-            print(
-                f"{state['seconds']:.0f} s, step {state['step']}: "
-                + ", ".join(f"{n} {v:.3f}" for n, v in recent.items()),
-                flush=True,
-            )
-        if state["seconds"] - saved_at > 120:
-            saved_at = state["seconds"]
-            save_checkpoint(checkpoint, {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "state": state})  # fmt: skip
-    network.load_state_dict(average)
-    args.steps = state["step"]
-    return network
+        run.state["seconds"], last = run.state["seconds"] + now - last, now
+        if run.state["step"] % 100 == 0:
+            recent = [
+                f"{part.name} {np.mean([v for n, v in run.state['losses'][-300:] if n == part.name] or [np.nan]):.3f}"
+                for part in parts
+            ]
+            print(f"{run.state['seconds']:.0f} s, step {run.state['step']}: {', '.join(recent)}", flush=True)
+        if run.state["seconds"] - saved_at > 120:
+            saved_at = run.state["seconds"]
+            run.save()
+    run.save()
+    return run
 
 
 def main() -> None:
@@ -198,17 +232,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    network = run(args)
+    done = run(args)
     card = {
         "license": "CC-BY-SA-4.0",
         "description": "Small Hiera of SAM2's classes, pretrained by Testing/benchmarks/pretrain.py.",
         "training": {
-            "data": "training parts of hippocampus, spider2d, chasedb1; ct_sample", "steps": args.steps, "batch": BATCH,
-            "minutes": args.minutes, "seed": args.seed, "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "data": "training parts of hippocampus, spider2d, chasedb1; ct_sample",
+            "steps": done.state["step"], "batch": BATCH, "minutes": args.minutes, "seed": args.seed,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         },
     }  # fmt: skip
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_base(args.output, "nano", network.base.cpu(), card)
+    write_base(args.output, "nano", done.base(), card)
     shutil.rmtree(args.work / "prepared", ignore_errors=True)
     print(f"Wrote {args.output}, {args.output.stat().st_size / 1e6:.1f} MB")
 

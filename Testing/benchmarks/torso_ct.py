@@ -21,8 +21,8 @@ RIGHT_LUNG, LEFT_LUNG, LIVER = 1, 2, 3
 TOTALSEGMENTATOR = {5: LIVER, 10: LEFT_LUNG, 11: LEFT_LUNG, 13: RIGHT_LUNG, 14: RIGHT_LUNG}
 THICK_MM = 8.0
 SUMMARY = (
-    "CHAOS CT set 3 (CC BY-SA 4.0; liver manual, lungs by classical thresholding) and three TotalSegmentator test volumes"
-    " (Apache-2.0; labels predicted by TotalSegmentator), each as thin and thick slices"
+    "CHAOS CT set 3 (CC BY-SA 4.0; liver manual, lungs by classical thresholding) and three TotalSegmentator test"
+    " volumes (Apache-2.0; labels predicted by TotalSegmentator), each as thin and thick slices"
 )
 FREE_OF_LIVER = 60  # slices of the long TotalSegmentator scan, from the feet, that surely lie below the liver
 
