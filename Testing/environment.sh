@@ -1,0 +1,121 @@
+# To be sourced: makes the Python environment that quickstart.sh and run_tests.sh use and puts it first on PATH.
+#
+#   SAM2ADAPT_VENV     where it is made; default: .venv in the repository
+#   SAM2ADAPT_PYTHON   the Python 3.11 to make it from; default: the first that is found
+#
+# Outside that folder nothing changes, but for root on Debian or Ubuntu, who gets the OpenGL libraries of Slicer's views.
+
+SAM2ADAPT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+SAM2ADAPT_VENV="${SAM2ADAPT_VENV:-$SAM2ADAPT_ROOT/.venv}"
+SAM2ADAPT_LOG="$SAM2ADAPT_ROOT/Testing/output/install.log"
+
+sam2adapt_fail() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+# sam2adapt_step TITLE COMMAND...: one line with the seconds; what the command prints goes to the log.
+sam2adapt_step() {
+  local title="$1" start=$SECONDS
+  shift
+  printf '  %-34s' "$title"
+  printf '\n== %s: %s\n' "$title" "$*" >>"$SAM2ADAPT_LOG"
+  if "$@" >>"$SAM2ADAPT_LOG" 2>&1; then
+    printf '%5d s\n' $((SECONDS - start))
+  else
+    printf 'failed\n'
+    tail -n 15 "$SAM2ADAPT_LOG" >&2
+    sam2adapt_fail "" "Setting up failed at: $title. Everything that was printed is in $SAM2ADAPT_LOG" \
+      "Run the same command again to continue from here."
+  fi
+}
+
+sam2adapt_find_python() {
+  local candidate
+  # All on PATH, not the first only: a pyenv shim stands before a Python that works and answers that it is not installed.
+  { printf '%s\n' "${SAM2ADAPT_PYTHON:-}"; type -aP python3.11 python3 python || true; } | while read -r candidate; do
+    [ -n "$candidate" ] || continue
+    # slicer-core, Slicer's libraries as a Python package, is published for this version of Python.
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      break
+    fi
+  done
+}
+
+sam2adapt_require_python() {
+  [ -n "$1" ] && return
+  sam2adapt_fail "Python 3.11 with its venv module is needed and was not found." \
+    "Debian 12: apt-get install python3.11 python3.11-venv; elsewhere: https://www.python.org, pyenv or 'uv python install 3.11'." \
+    "Then set SAM2ADAPT_PYTHON to it if it is not on PATH."
+}
+
+# Of everything the environment is made from, so that a change makes it anew; the folder counts, the install points to it.
+sam2adapt_stamp() {
+  {
+    printf '%s\n' "$SAM2ADAPT_ROOT"
+    cat "$SAM2ADAPT_ROOT/pyproject.toml" "$SAM2ADAPT_ROOT/SAM2Adapt/Resources/requirements.txt" \
+      "$SAM2ADAPT_ROOT/Testing/environment.sh"
+  } | cksum
+}
+
+sam2adapt_make_venv() {
+  local python
+  if [ -x "$SAM2ADAPT_VENV/bin/python" ] &&
+    "$SAM2ADAPT_VENV/bin/python" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+    return
+  fi
+  if [ ! -e "$SAM2ADAPT_VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$SAM2ADAPT_VENV" 2>/dev/null)" ]; then
+    sam2adapt_fail "$SAM2ADAPT_VENV holds files and is no Python environment." "Set SAM2ADAPT_VENV to another folder."
+  fi
+  python="$(sam2adapt_find_python)"
+  sam2adapt_require_python "$python"
+  sam2adapt_step "Python environment" "$python" -m venv --clear "$SAM2ADAPT_VENV"
+}
+
+sam2adapt_install() {
+  local pip=("$SAM2ADAPT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off)
+  sam2adapt_step "torch, torchvision" "${pip[@]}" torch==2.14.1 torchvision==0.29.1
+  sam2adapt_step "build tools" "${pip[@]}" setuptools wheel
+  sam2adapt_step "configuration of sam2" "${pip[@]}" hydra-core iopath
+  # Its build would fetch a torch of its own, its CUDA extension serves video only, and its requirements are above.
+  sam2adapt_step "sam2" env SAM2_BUILD_CUDA=0 "${pip[@]}" --no-build-isolation --no-deps sam2==1.1.0
+  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer]"
+}
+
+# Slicer's views need OpenGL libraries of the system; everything else works without them.
+sam2adapt_prepare_views() {
+  local packages check=("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --check)
+  "${check[@]}" >>"$SAM2ADAPT_LOG" 2>&1 && return
+  packages="$("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --libraries)"
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    # shellcheck disable=SC2086  # one argument a package
+    if { apt-get update && apt-get install -y --no-install-recommends $packages; } >>"$SAM2ADAPT_LOG" 2>&1 &&
+      "${check[@]}" >>"$SAM2ADAPT_LOG" 2>&1; then
+      return
+    fi
+  fi
+  printf '  Pictures cannot be drawn here. On Debian and Ubuntu this helps: sudo apt-get install %s\n' "$packages" >&2
+  return 1
+}
+
+sam2adapt_environment() {
+  local stamp start=$SECONDS
+  mkdir -p "$(dirname "$SAM2ADAPT_LOG")"
+  stamp="$(sam2adapt_stamp)"
+  if [ "$(cat "$SAM2ADAPT_VENV/sam2adapt.stamp" 2>/dev/null)" != "$stamp" ]; then
+    printf 'Making the Python environment %s\n' "$SAM2ADAPT_VENV"
+    : >"$SAM2ADAPT_LOG"
+    sam2adapt_make_venv
+    rm -f "$SAM2ADAPT_VENV/sam2adapt.stamp" "$SAM2ADAPT_VENV/sam2adapt.views"
+    sam2adapt_install
+    printf '%s\n' "$stamp" >"$SAM2ADAPT_VENV/sam2adapt.stamp"
+    printf '  Ready after %d s\n' $((SECONDS - start))
+  fi
+  if [ ! -e "$SAM2ADAPT_VENV/sam2adapt.views" ] && sam2adapt_prepare_views; then
+    : >"$SAM2ADAPT_VENV/sam2adapt.views"
+  fi
+  PATH="$SAM2ADAPT_VENV/bin:$PATH"
+}
+
+sam2adapt_environment

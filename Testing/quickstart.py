@@ -1,0 +1,211 @@
+"""What SAM2Adapt does, shown on a real chest CT: Slicer's scene, the command line of the engine, Slicer's views.
+
+1. The bundled model segments the CT, which was never in its training.
+2. Every fourth slice of the CT's own segmentation is taken as an annotation, a new adapter is trained on it, and that
+   adapter segments all other slices.
+
+Every number that is printed is computed in this run. The results and two pictures are in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import picture
+import render
+import sample
+import slicer
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "SAM2Adapt"))
+
+from SAM2AdaptLib import SegmentationBridge  # noqa: E402  found through the line above
+
+MODEL = "torso-ct"
+EVERY = 4
+TRAINING = ("--base", "nano", "--method", "dual-lw", "--seed", "0", "--all-for-training")
+
+
+class Demonstration:
+    """One scene with the sample CT, and what the two parts share."""
+
+    def __init__(self, output: Path):
+        output.mkdir(parents=True, exist_ok=True)
+        self.output = output
+        self.problem = render.renderingProblem()
+        self.app = render.openApp(output / "vtk.log")
+        slicer.mrmlScene = self.app.scene
+        self.volumeNode = self.app.volumes_logic.AddArchetypeVolume(str(sample.volumePath()), "CTChest4", 0)
+        self.reference = sample.reference()
+        render.showVolume(self.volumeNode)
+        self.views = None if self.problem else render.SceneViews(self.app, self.volumeNode)
+
+    def segment(self, model: str, name: str) -> tuple[slicer.vtkMRMLSegmentationNode, sample.Segments, dict]:
+        """Run `sam2adapt segment`, bring its result into the scene, and save it from there.
+
+        :return: the segmentation node, the segments read back from the file that Slicer's storage node wrote, and what
+          the command reported.
+        """
+        raw, report = self.output / f"{name}.engine.seg.nrrd", self.output / f"{name}.json"
+        run("segment", sample.volumePath(), "-o", raw, "--model", model, "--json", report)
+        found = sample.Segments.read(raw)
+        node = self.show(found, name)
+        path = self.output / f"{name}.seg.nrrd"
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(str(path))
+        if not storage.WriteData(node):
+            sys.exit(f"Slicer could not write {path}")
+        raw.unlink()
+        print(f"saved from Slicer's scene: {shown(path)}")
+        return node, sample.Segments.read(path), json.loads(report.read_text())
+
+    def show(self, segments: sample.Segments, name: str, smoothing: float = 0.5):
+        """A segmentation node in the scene with these segments, ready to be drawn."""
+        structures = [structure.to_json() for structure in segments.structures]
+        node = SegmentationBridge.importLabels(self.volumeNode, segments.array, structures)
+        node.SetName(name)
+        render.showSegmentation(node, smoothing)
+        return node
+
+    def colorLikeSample(self, node) -> None:
+        """Right and left apart in the pictures, as in the sample; Slicer's terminology has one colour for both."""
+        colors = {structure.name: structure.color for structure in self.reference.structures}
+        segmentation = node.GetSegmentation()
+        for segmentId in segmentation.GetSegmentIDs():
+            segment = segmentation.GetSegment(segmentId)
+            if segment.GetName() in colors:
+                segment.SetColor(*colors[segment.GetName()])
+
+
+def run(*arguments) -> float:
+    """One command of the engine, as a user types it; its output goes to the terminal. Gives the seconds it took.
+
+    Ends this script with the command's own exit status if it fails; the command has said why.
+    """
+    words = [str(argument) for argument in arguments]
+    print("\n$ python -m sam2adapt " + " ".join(f'"{w}"' if " " in w else w for w in map(shown, words)), flush=True)
+    started = time.perf_counter()
+    status = subprocess.run([sys.executable, "-m", "sam2adapt", *words], check=False).returncode
+    if status:
+        print(f"The command failed with exit status {status}.", file=sys.stderr)
+        sys.exit(status if status > 0 else 1)
+    return time.perf_counter() - started
+
+
+def shown(path: str | Path) -> str:
+    """A path below the current folder without the folder, everything else as it is."""
+    return str(path).removeprefix(f"{Path.cwd()}/")
+
+
+def printTable(header: tuple[str, ...], rows: list[tuple]) -> None:
+    """Names to the left, numbers to the right."""
+    table = [header, *([f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    print()
+    for row in table:
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        print("  " + row[0].ljust(widths[0]), *numbers, sep="   ")
+    print(flush=True)
+
+
+def millilitres(node) -> dict[str, str]:
+    """Volume of each segment by name, counted in the scene."""
+    volumes = SegmentationBridge.segmentVolumes(node)
+    return {node.GetSegmentation().GetSegment(key).GetName(): f"{value:.1f}" for key, value in volumes.items()}
+
+
+def bundledModel(demo: Demonstration) -> None:
+    """Part one."""
+    print(f"\n1. The bundled model '{MODEL}' segments a chest CT that it was never trained on")
+    node, found, report = demo.segment(MODEL, "quickstart")
+    volumes = millilitres(node)
+    known = {structure.name for structure in demo.reference.structures}
+    printTable(
+        ("structure", "mL", "Dice against the sample's own segmentation"),
+        [
+            (s.name, volumes[s.name], found.dice(demo.reference, s.name) if s.name in known else "not in the sample")
+            for s in found.structures
+        ],
+    )
+    seconds = report["seconds"]
+    print(
+        f"{report['slices']} slices in {seconds['network']:.1f} s on {report['device']}, "
+        f"{seconds['total']:.1f} s with reading and writing"
+    )
+    if demo.views:
+        panels = drawn(demo, node, render.segmentBounds(node), axial="axial", coronal="coronal")
+        note = f"CTChest4 of 3D Slicer, segmented in {seconds['total']:.1f} s without a prompt. Not for clinical use."
+        save(picture.compose([panels], f"SAM2Adapt: {MODEL}", render.segmentLegend(node), note), demo, "quickstart.png")
+
+
+def sparseAnnotation(demo: Demonstration, minutes: float) -> None:
+    """Part two."""
+    truth = sample.merged(demo.reference)
+    annotated, hidden = sample.shownSlices(truth, EVERY)
+    print(f"\n2. A new adapter learns from {len(annotated)} annotated slices and segments the other {len(hidden)}")
+    folder, model = demo.output / "sparse", demo.output / "sparse.safetensors"
+    shutil.rmtree(folder, ignore_errors=True)
+    images, labels = sample.writeTrainingFolders(folder, sample.sparse(truth, annotated, sample.NOT_ANNOTATED))
+    classes = ",".join(f"{structure.id}={structure.name}" for structure in truth.structures)
+    seconds = run(
+        "train", "--images", images, "--labels", labels, "--classes", classes, *TRAINING, "--max-minutes", minutes,
+        "-o", model,
+    )  # fmt: skip
+    node, found, _ = demo.segment(str(model), "sparse")
+    printTable(
+        ("structure", "mL", f"Dice on the {len(hidden)} slices never shown", f"on the {len(annotated)} shown"),
+        [
+            (s.name, millilitres(node)[s.name], found.dice(truth, s.name, hidden), found.dice(truth, s.name, annotated))
+            for s in found.structures
+        ],
+    )
+    print(f"trained in {seconds:.0f} s, start-up included")
+    if demo.views:
+        bounds = render.segmentBounds(node)
+        given = demo.show(sample.sparse(truth, annotated, 0), "annotation", smoothing=0.0)
+        rows = [
+            drawn(demo, given, bounds, coronal=f"annotated: {len(annotated)} slices", sagittal="sagittal"),
+            drawn(demo, node, bounds, coronal=f"segmented: all {len(annotated) + len(hidden)}", sagittal="sagittal"),
+        ]
+        note = f"An adapter trained for {seconds:.0f} s on one slice in {EVERY} fills the others."
+        legend = render.segmentLegend(node)
+        save(picture.compose(rows, "SAM2Adapt: from a sparse annotation", legend, note), demo, "sparse.png")
+
+
+def drawn(demo: Demonstration, node, bounds, **slices: str) -> list[picture.Panel]:
+    """A row of panels of one segmentation alone: the slices (name and caption), then the 3-D view."""
+    demo.colorLikeSample(node)
+    for other in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        other.SetDisplayVisibility(other is node)
+    panels = [(caption, demo.views.slice(name, bounds)) for name, caption in slices.items()]
+    return [*panels, ("3-D", demo.views.surface(bounds))]
+
+
+def save(image, demo: Demonstration, name: str) -> None:
+    """Write a picture to the output folder and say where."""
+    image.save(demo.output / name)
+    print(f"picture: {shown(demo.output / name)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "Testing" / "output", help="default: Testing/output")
+    parser.add_argument("--max-minutes", type=float, default=3.0, help="training time of the second part (default: 3)")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    demo = Demonstration(arguments.output.resolve())
+    bundledModel(demo)
+    sparseAnnotation(demo, arguments.max_minutes)
+    print(f"\nDone in {time.perf_counter() - started:.0f} s. Everything is in {shown(demo.output)}")
+    if demo.problem:
+        sys.exit(f"No pictures were made. {demo.problem}")
+
+
+if __name__ == "__main__":
+    main()
