@@ -1,5 +1,7 @@
 """The network that segments: SAM2's image path, PEG, class head, and the adapters of one method."""
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -7,6 +9,15 @@ from ..errors import ModelFileError, SettingsError
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
 from .positional import MODES, DecoderPEG, TrunkPEG
+
+
+class DetailMaps(NamedTuple):
+    """Additions to the features of ``ImagePath.features``, of their shapes, and edge logits (B, 1, H/4, W/4)."""
+
+    embedding: Tensor
+    s0: Tensor
+    s1: Tensor
+    edge: Tensor | None = None
 
 
 class SegmentationNetwork(nn.Module):
@@ -28,6 +39,7 @@ class SegmentationNetwork(nn.Module):
         self.base_names = frozenset(f"base.{name}" for name in base.state_dict())
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
+        self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
         if peg != "none":
             trunk = base.image_encoder.trunk
             trunk.peg = TrunkPEG(base.config.embed_dim, peg)
@@ -40,12 +52,19 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment images (B, 3, H, W), normalised as SAM2 wants them; returns logits (B, K, H, W)."""
-        height, width = images.shape[-2:]
+        return self.forward_with_extras(images)[0]
+
+    def forward_with_extras(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Segment, and give what auxiliary losses need beside the logits: ``edge`` (B, 1, H, W), where there is one."""
         padded = pad_to_stride(images)
-        embedding, s0, s1 = self.base.features(padded)
-        logits = self.decode(embedding, s0, s1)
-        logits = F.interpolate(logits.float(), size=padded.shape[-2:], mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
+        features = self.base.features(padded)
+        extras = {}
+        if self.detail is not None:
+            details = self.detail(padded)
+            features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
+            if details.edge is not None:
+                extras["edge"] = _at_size(details.edge, padded, images)
+        return _at_size(self.decode(*features), padded, images), extras
 
     def decode(self, embedding: Tensor, s0: Tensor, s1: Tensor) -> Tensor:
         """Decode the features of ``ImagePath.features`` to logits (B, K, H/4, W/4)."""
@@ -77,6 +96,11 @@ class SegmentationNetwork(nn.Module):
         self.load_state_dict(tensors, strict=False)
 
 
+def _at_size(logits: Tensor, padded: Tensor, images: Tensor) -> Tensor:
+    logits = F.interpolate(logits.float(), size=padded.shape[-2:], mode="bilinear", align_corners=False)
+    return logits[..., : images.shape[-2], : images.shape[-1]]
+
+
 def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:
     """Numbers of parameters: ``total`` of the image path with all additions, and those ``trained``."""
     return {
@@ -85,4 +109,4 @@ def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:
     }
 
 
-__all__ = ["STRIDE", "SegmentationNetwork", "parameter_counts"]
+__all__ = ["STRIDE", "DetailMaps", "SegmentationNetwork", "parameter_counts"]
