@@ -83,8 +83,11 @@ class ConfusionMatrix:
         if prediction.shape != truth.shape:
             raise ValueError(f"The shapes {prediction.shape} and {truth.shape} differ.")
         classes = len(self.counts)
-        rows, columns = (self._index[np.minimum(array, len(self._index) - 1)].ravel() for array in (truth, prediction))
-        self.counts += np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
+        last = len(self._index) - 1
+        for predicted, wanted in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
+            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (wanted, predicted))
+            counts = np.bincount(rows * classes + columns, minlength=classes**2)
+            self.counts += counts.reshape(classes, classes)
 
     def iou(self) -> np.ndarray:
         """(1 + classes,) IoU of background and classes; NaN for a class that never occurred."""
