@@ -20,6 +20,7 @@ import slicer
 import vtk
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import SliceView, ThreeDView, ViewDirection
+from trame_slicer.views.render_scheduler import NoScheduleRendering
 from vtk.util.numpy_support import vtk_to_numpy
 
 #: What Debian and Ubuntu call the libraries that VTK opens at its first view.
@@ -98,7 +99,7 @@ class SceneViews:
         return _grab(view)
 
     def _newSlice(self, name: str, volumeNode) -> SliceView:
-        view = SliceView(self.app.scene, self.app.app_logic, name)
+        view = SliceView(self.app.scene, self.app.app_logic, name, NoScheduleRendering())
         view.render_window().SetSize(*self.size)
         view.set_background_volume_id(volumeNode.GetID())
         view.set_orientation(ORIENTATIONS[name])
@@ -106,7 +107,7 @@ class SceneViews:
         return view
 
     def _newSurface(self) -> ThreeDView:
-        view = ThreeDView(self.app.scene, self.app.app_logic, "surface")
+        view = ThreeDView(self.app.scene, self.app.app_logic, "surface", NoScheduleRendering())
         view.render_window().SetSize(*self.size)
         view.set_box_visible(False)
         view.set_background_gradient_color([34, 38, 46], [74, 82, 96])
