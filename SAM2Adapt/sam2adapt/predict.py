@@ -99,15 +99,17 @@ def segment(
         if cancelled and cancelled():
             raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
     predicted = time.perf_counter()
-    result = np.ascontiguousarray(stack.restored(labels))
+    for array in (labels, entropy):
+        if array is not None:
+            _clip(stack.restored(array), region)
     if options.post_process:
-        result = postprocess.apply(result, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000)
-    result[~np.isin(result, wanted)] = 0
-    _clip(result, region)
+        # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
+        labels = postprocess.apply(labels, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000)
+    labels[~np.isin(labels, wanted)] = 0
     done = time.perf_counter()
     return Segmentation(
-        labels=volume.with_array(result),
-        uncertainty=None if entropy is None else volume.with_array(np.ascontiguousarray(stack.restored(entropy))),
+        labels=volume.with_array(stack.restored(labels).copy()),
+        uncertainty=None if entropy is None else volume.with_array(stack.restored(entropy).copy()),
         seconds={"prepare": prepared - started, "network": predicted - prepared, "post-process": done - predicted},
         slices=last - first,
     )
@@ -178,7 +180,7 @@ def _probabilities(model: Model, stack: SliceStack, start: int, stop: int, scale
 def _entropy(probabilities: Tensor) -> Tensor:
     """Entropy over the classes, 0 (certain) to 1 (all classes alike): (B, H, W)."""
     classes = probabilities.shape[1]
-    return torch.special.entr(probabilities).sum(dim=1) / np.log(classes)
+    return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)
 
 
 def _wanted_labels(model: Model, names: list[str] | None) -> list[int]:
@@ -216,7 +218,8 @@ def _slice_range(stack: SliceStack, region: tuple[slice, slice, slice]) -> tuple
     return int(touched[0]), int(touched[-1]) + 1
 
 
-def _clip(labels: np.ndarray, region: tuple[slice, slice, slice]) -> None:
-    inside = labels[region].copy()
-    labels[...] = 0
-    labels[region] = inside
+def _clip(array: np.ndarray, region: tuple[slice, slice, slice]) -> None:
+    """Set what lies outside the region of (K, J, I) to 0, in place."""
+    inside = array[region].copy()
+    array[...] = 0
+    array[region] = inside

@@ -148,11 +148,12 @@ class SliceStack:
     def grey(self, start: int, stop: int) -> Tensor:
         """Slices start..stop on the model's grid, scaled to 0..1: (stop - start, C, h, w) float32."""
         low, high = self.limits
-        block = np.ascontiguousarray(self.array[:, start:stop].swapaxes(0, 1), dtype=np.float32)
+        # A copy always: numpy calls a flipped axis of one voxel contiguous, and torch refuses its negative stride.
+        block = np.array(self.array[:, start:stop].swapaxes(0, 1), dtype=np.float32, order="C")
         tensor = torch.from_numpy(block)
         if tensor.shape[-2:] != self.size:
             tensor = F.interpolate(tensor, size=self.size, mode="bilinear", align_corners=False, antialias=True)
-        return ((tensor - low) / max(high - low, 1e-6)).clamp_(0, 1)
+        return ((tensor - low) / ((high - low) or 1.0)).clamp_(0, 1)
 
     def batch(self, start: int, stop: int) -> Tensor:
         """Network input of slices start..stop: (stop - start, 3, h, w), with neighbours as channels, normalised."""
@@ -206,7 +207,7 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
         if thin:
             return thin[-1]
         # 1 %: spacings that differ by rounding only must not decide.
-        return max(range(3), key=lambda a: (round(np.log(spacing[a]) / 0.01), a))
+        return max(a for a in range(3) if spacing[a] > 0.99 * max(spacing))
     axis = next(a for a in range(3) if settings.orientation[a] in wanted)
     if thin and axis not in thin:
         if not volume.physical:

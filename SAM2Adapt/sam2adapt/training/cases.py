@@ -23,7 +23,9 @@ class Case:
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by their names without suffix, in the order of the names."""
     known = {*LABEL_SUFFIXES, *PICTURES, *VOLUMES}
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if suffix_of(path) in known}
+    # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
+    visible = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return {stem_of(path): path for path in visible if suffix_of(path) in known}
 
 
 def find_cases(images: Path, labels: Path) -> list[Case]:
@@ -68,20 +70,24 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
 
 
 def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:
-    """Cases of one part of a split; an entry matches every case whose id starts with it.
+    """Cases of one part of a split; an entry matches every case whose id or image file name starts with it.
 
     :raises TrainingDataError: the split lacks the part, or an entry matches nothing.
     """
     if subset not in split:
         raise TrainingDataError(f"The split has no part '{subset}'.", f"It has: {', '.join(split)}.")
-    chosen = [case for case in cases if any(case.id.startswith(entry) for entry in split[subset])]
-    idle = [entry for entry in split[subset] if not any(case.id.startswith(entry) for case in cases)]
+    chosen = [case for case in cases if any(_matches(case, entry) for entry in split[subset])]
+    idle = [entry for entry in split[subset] if not any(_matches(case, entry) for case in cases)]
     if idle:
         raise TrainingDataError(
             f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
             "Check that --split belongs to these folders.",
         )
     return chosen
+
+
+def _matches(case: Case, entry: str) -> bool:
+    return case.id.startswith(entry) or case.image.name.startswith(entry)
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
