@@ -12,6 +12,7 @@ import torch
 from monai.data import ThreadDataLoader
 from torch import Tensor
 
+from ..adapters import Method
 from ..device import autocast
 from ..errors import CancelledError, SettingsError
 from ..network.network import SegmentationNetwork
@@ -53,6 +54,7 @@ class History:
 class Trainer:
     """Train the trainable parameters of a network.
 
+    :param method: the one that has been applied to the network.
     :param validate: gives ``{"mean": Dice, "<class>": Dice}`` of the network as it is; None: the last epoch is kept.
     :param folder: the run's folder, where checkpoint and ``log.csv`` go.
     """
@@ -61,6 +63,7 @@ class Trainer:
         self,
         network: SegmentationNetwork,
         cases: list[PreparedCase],
+        method: Method,
         settings: TrainSettings,
         crop: tuple[int, int],
         context: int,
@@ -71,13 +74,12 @@ class Trainer:
         cancelled: Callable[[], bool] | None = None,
     ):
         self.network, self.cases, self.settings, self.device = network.to(device), cases, settings, device
-        self.context, self.folder, self.validate = context, folder, validate
+        self.context, self.folder, self.validate, self.method = context, folder, validate, method
         self.progress, self.cancelled = progress, cancelled
         self.transform = augmentation(crop, settings.rotation, settings.flips)
-        self.loss = SegmentationLoss(settings.loss)
+        self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         self.optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
-        self.average = {name: tensor.clone() for name, tensor in network.trained_state().items()}
-        self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+        self._start_averages()
         self.history = History()
         self._validation_seconds = 0.0
 
@@ -85,6 +87,25 @@ class Trainer:
     def checkpoint(self) -> Path:
         """The run's checkpoint file."""
         return self.folder / "checkpoint.pt"
+
+    def prepare(self) -> None:
+        """Let the method prepare its modules on the training images; before ``run``, and not when going on."""
+        started = time.perf_counter()
+        self.method.prepare(self.network, (normalise(images.to(self.device)) for images, _ in self._batches(0)))
+        self._start_averages()
+        self.history.seconds += time.perf_counter() - started
+
+    def _start_averages(self) -> None:
+        self.average = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
+        self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+
+    def _batches(self, epoch: int) -> ThreadDataLoader:
+        samples = EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
+        size = min(self.settings.batch_size, len(samples))
+        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it has.
+        return ThreadDataLoader(
+            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
+        )
 
     def run(self, resume: bool = False) -> dict[str, Tensor]:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
@@ -98,15 +119,9 @@ class Trainer:
     def _epoch(self, epoch: int) -> None:
         torch.manual_seed(self.settings.seed * 100_003 + epoch)  # dropout must not depend on where a run was resumed
         started, before = time.perf_counter(), self.history.seconds
-        samples = EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
-        size = min(self.settings.batch_size, len(samples))
-        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it already has.
-        loader = ThreadDataLoader(
-            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
-        )
         self.network.train()
         total, count = 0.0, 0
-        for images, targets in loader:
+        for images, targets in self._batches(epoch):
             total, count = total + self._step(images, targets), count + 1
             self.history.seconds = before + time.perf_counter() - started
             self._report(epoch, total / count)
@@ -125,8 +140,10 @@ class Trainer:
             group["lr"] = group["initial"] * factor
         images = normalise(images.to(self.device))
         with autocast(self.device):
-            logits = self.network(images)
-        loss = self.loss(logits, targets.to(self.device))
+            logits, extras = self.network.forward_with_extras(images)
+        targets = targets.to(self.device)
+        loss = self.loss(logits, targets)
+        loss = loss + self.method.auxiliary_loss(extras, targets, self._fraction(self.history.step))
         if not torch.isfinite(loss):
             raise SettingsError(
                 f"The loss is no longer a number in epoch {self.history.epoch + 1}.",

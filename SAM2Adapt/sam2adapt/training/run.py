@@ -83,13 +83,15 @@ def train(
         request.settings.validate_every = _validation_interval(parts, found)
     card = _card(request, found, identity, parts)
     torch.manual_seed(request.settings.seed)
-    network, _ = build_network(card, base)
+    network, method = build_network(card, base)
     if request.init:
         _start_from(network, request, card)
     counts = parameter_counts(network)
     say(f"{device.type.upper()} ({reason}); {counts['trained']:,} of {counts['total']:,} parameters are trained")
     prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
-    trainer = _trainer(request, card, network, base, prepared, found, parts["val"], device, progress, cancelled)
+    trainer = _trainer(request, card, network, method, base, prepared, found, parts["val"], device, progress, cancelled)
+    if not (request.init or request.resume):
+        trainer.prepare()
     best = trainer.run(request.resume)
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     network.load_trained_state(best)
@@ -109,11 +111,14 @@ def train(
     return request.output
 
 
-def _trainer(request, card, network, base: ImagePath, prepared, found: Fingerprint, val, device, progress, cancelled):
+def _trainer(
+    request, card, network, method, base: ImagePath, prepared, found: Fingerprint, val, device, progress, cancelled
+):
     model = Model(card, network, device)
     return Trainer(
         network,
         prepared,
+        method,
         request.settings,
         crop_size(request.settings, found, base),
         found.slices.context,
@@ -143,6 +148,7 @@ def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> t
 def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts: dict[str, list[Case]]) -> dict:
     upscaling = request.train_upscaling
     method = adapters.create(request.method, request.method_settings)
+    request.settings.loss = request.settings.loss or method.loss_weights()
     card = {
         "format": "sam2adapt-bundle",
         "schema_version": 1,

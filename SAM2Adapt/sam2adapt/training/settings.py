@@ -12,7 +12,7 @@ class TrainSettings:
     :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
-    :param loss: weights of the terms (``losses.SegmentationLoss``).
+    :param loss: weights of the terms (``losses.SegmentationLoss``); None: those of the method.
     :param rotation: largest angle of augmentation, degrees; ``flips``: axes that may be mirrored (0 rows, 1 columns).
     :param crop: side of the square crops, pixels; None: chosen from the data.
     :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
@@ -29,7 +29,7 @@ class TrainSettings:
     warmup: float = 0.05
     clip: float = 1.0
     ema: float = 0.99
-    loss: dict[str, float] = field(default_factory=lambda: {"ce": 1.0, "dice": 1.0})
+    loss: dict[str, float] | None = None
     rotation: float = 20.0
     flips: list[int] = field(default_factory=list)
     crop: int | None = None
