@@ -1,24 +1,41 @@
 """Losses over logits and label indices, in float32, with voxels that nobody annotated left out."""
 
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, TverskyLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import SettingsError
+
 IGNORE = 255  # label value of voxels that are not annotated
+TERMS = ("ce", "dice", "focal_tversky")
+
+# Focal Tversky as in SAM2LoRA's code: misses weigh more than false alarms, and poor overlaps more than good ones.
+_FALSE_NEGATIVE, _FALSE_POSITIVE, _GAMMA = 0.7, 0.3, 0.75
+_SMALLEST = 1e-6  # x^0.75 has an infinite slope at 0
 
 
 class SegmentationLoss(nn.Module):
-    """Weighted sum of cross entropy and soft Dice (MONAI's, over the batch, background left out).
+    """Weighted sum of cross entropy, soft Dice and focal Tversky (MONAI's, over the batch, background left out).
 
-    :param weights: for instance ``{"ce": 1, "dice": 1}``.
+    Per class, with p the probability, g the truth and sums over batch and annotated pixels:
+    soft Dice 1 - (2 sum(p g) + 1) / (sum p + sum g + 1);
+    focal Tversky (1 - T)^0.75 with T = (TP + 1) / (TP + 0.7 FN + 0.3 FP + 1) (arXiv 1810.07842; SAM2LoRA's constants).
+
+    :param weights: for instance ``{"ce": 1, "dice": 1}``; terms are those of ``TERMS``.
+    :raises SettingsError: a term that does not exist.
     """
 
     def __init__(self, weights: dict[str, float]):
         super().__init__()
+        unknown = sorted(weights.keys() - set(TERMS))
+        if unknown:
+            raise SettingsError(f"There is no loss term '{unknown[0]}'.", f"Choose from {', '.join(TERMS)}.")
         self.weights = weights
-        self.dice = DiceLoss(include_background=False, batch=True, smooth_nr=1.0, smooth_dr=1.0)
+        settings = {"include_background": False, "batch": True, "smooth_nr": 1.0, "smooth_dr": 1.0}
+        self.dice = DiceLoss(**settings)
+        self.tversky = TverskyLoss(alpha=_FALSE_POSITIVE, beta=_FALSE_NEGATIVE, reduction="none", **settings)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (B, K, H, W) and class indices (B, H, W), ``IGNORE`` where not annotated."""
@@ -27,7 +44,33 @@ class SegmentationLoss(nn.Module):
         total = logits.new_zeros(())
         if self.weights.get("ce") and annotated.any():
             total = total + self.weights["ce"] * F.cross_entropy(logits, target.long(), ignore_index=IGNORE)
+        if not (self.weights.get("dice") or self.weights.get("focal_tversky")):
+            return total
+        truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1]) * annotated
+        probability = logits.softmax(dim=1) * annotated
         if self.weights.get("dice"):
-            truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1])
-            total = total + self.weights["dice"] * self.dice(logits.softmax(dim=1) * annotated, truth * annotated)
+            total = total + self.weights["dice"] * self.dice(probability, truth)
+        if self.weights.get("focal_tversky"):
+            missed = self.tversky(probability, truth).clamp(min=_SMALLEST) ** _GAMMA
+            total = total + self.weights["focal_tversky"] * missed.mean()
         return total
+
+
+def edge_target(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the borders between classes: dilation minus erosion with 3x3 pixels, of any class (models.md 4).
+
+    :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
+    :return: edges and, where all 3x3 pixels are annotated, the pixels that count, both (B, 1, H, W) of 0 and 1.
+    """
+    labels = target.unsqueeze(1).float()
+    largest, smallest = (F.max_pool2d(sign * labels, 3, stride=1, padding=1) * sign for sign in (1, -1))
+    return (largest != smallest).float(), (largest != IGNORE).float()
+
+
+def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy plus soft Dice of edge logits (B, 1, H, W) against the borders of the target (B, H, W)."""
+    edges, annotated = edge_target(target)
+    logits = logits.float()
+    entropy = F.binary_cross_entropy_with_logits(logits, edges, weight=annotated, reduction="sum")
+    dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+    return entropy / annotated.sum().clamp(min=1) + dice(logits.sigmoid() * annotated, edges * annotated)
