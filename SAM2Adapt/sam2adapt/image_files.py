@@ -24,6 +24,8 @@ from .errors import InputFileError, OutputError, VolumeError
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 _SUFFIXES = (*LABEL_SUFFIXES, *PICTURES)
+_NIFTI_HEADERS = (348, 540)  # bytes, versions 1 and 2
+_NIFTI_FLOATS = ("16", "64")  # datatype codes of float32 and float64
 _GZIP = b"\x1f\x8b"
 _AGAIN = "Copy or download the file again."
 _INDEXED = ("P", "1")  # Pillow's modes whose pixels are numbers of colours
@@ -106,6 +108,8 @@ def _check_complete(path: Path, reader: sitk.ImageFileReader, image: sitk.Image)
         count = int(np.prod([int(reader.GetMetaData(f"dim[{axis + 1}]")) for axis in range(axes)], dtype=np.int64))
         start = int(float(reader.GetMetaData("vox_offset")))
         complete = _nifti_complete(path, start, count * int(reader.GetMetaData("bitpix")) // 8, image)
+        if complete and reader.GetMetaData("datatype") in _NIFTI_FLOATS:
+            _check_finite(path, start, count, int(reader.GetMetaData("bitpix")) // 8)
     elif path.name.lower().endswith(".nrrd"):
         complete = _nrrd_complete(path, image)
     elif suffix_of(path) == ".mha":
@@ -122,6 +126,30 @@ def _nifti_complete(path: Path, start: int, data_bytes: int, image: sitk.Image) 
     if packed:
         return _gzip_complete(path, 0, start, data_bytes, image)
     return path.stat().st_size >= start + data_bytes
+
+
+def _check_finite(path: Path, start: int, count: int, width: int) -> None:
+    """Refuse NaN and infinite voxels of a NIfTI file in which ITK's reader puts zeros without a word.
+
+    :param start: byte at which the voxels begin, unpacked.
+    :param count: number of voxels, each of ``width`` bytes.
+    """
+    with open(path, "rb") as file:
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        (header_size,) = struct.unpack("<i", stream.read(4))
+        kind = np.dtype(f"{'<' if header_size in _NIFTI_HEADERS else '>'}f{width}")
+        stream.seek(start)
+        not_a_number = infinite = 0
+        while count and (block := stream.read(min(count, 1 << 20) * width)):
+            voxels = np.frombuffer(block, kind)
+            not_a_number += int(np.isnan(voxels).sum())
+            infinite += int(np.isinf(voxels).sum())
+            count -= len(voxels)
+    if not_a_number or infinite:
+        raise VolumeError(f"{path.name} has {not_a_number} NaN and {infinite} infinite voxels.",
+                          "Replace them first, by the value of the background for instance.")
 
 
 def _nrrd_complete(path: Path, image: sitk.Image) -> bool:

@@ -158,6 +158,8 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[Path, str]]:
         "no DICOM": (tmp_path / "nodicom", "DICOM"),
         "4-D": (image(tmp_path / "time.nii.gz", noise(3, 4, 20, 20)), "3 time points"),
         "NaN": (image(tmp_path / "nan.nii.gz", with_nan), "1 NaN"),
+        "NaN, not packed": (image(tmp_path / "nan.nii", with_nan), "1 NaN"),
+        "NaN in NRRD": (image(tmp_path / "nan.nrrd", with_nan), "1 NaN"),
         "infinite": (image(tmp_path / "inf.nii.gz", infinite), "1 infinite"),
         "constant": (image(tmp_path / "constant.nii.gz", np.full((4, 20, 20), 7, np.int16)), "constant"),
         "1x1": (image(tmp_path / "line.nii.gz", noise(9, 1, 1)), "1 x 1"),
@@ -166,7 +168,20 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize(
-    "case", ["missing", "unreadable", "no DICOM", "4-D", "NaN", "infinite", "constant", "1x1", "colour"]
+    "case",
+    [
+        "missing",
+        "unreadable",
+        "no DICOM",
+        "4-D",
+        "NaN",
+        "NaN, not packed",
+        "NaN in NRRD",
+        "infinite",
+        "constant",
+        "1x1",
+        "colour",
+    ],
 )
 def test_bad_input(case, model, tmp_path, capsys):
     source, word = bad_inputs(tmp_path)[case]
