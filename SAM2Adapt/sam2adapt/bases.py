@@ -230,7 +230,7 @@ def _missing(base_id: str) -> WeightsMissingError:
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, [NANO, *BASES], n=1)
+    close = difflib.get_close_matches(name, [NANO, *BASES], n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

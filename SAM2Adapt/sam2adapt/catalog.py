@@ -5,6 +5,7 @@ one, and among the user's own the newest; ``NAME@VERSION`` or a path finds any o
 """
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,7 +93,7 @@ def find_model(name_or_path: str | Path) -> Path:
         return path
     if matches and matches[0].error:
         raise matches[0].error
-    if isinstance(name_or_path, Path) or path.suffix in _FILE_SUFFIXES or path.parent != Path():
+    if isinstance(name_or_path, Path) or path.suffix in _FILE_SUFFIXES or {"/", os.sep} & set(text):
         raise InputFileError(f"The model file '{path}' does not exist.", "Check the path.")
     raise ModelNotFoundError(f"No model '{text}' is known on this machine.", _suggestion(entries, text))
 

@@ -70,7 +70,7 @@ def _list(args: argparse.Namespace) -> None:
         print("No models yet. Add one with `sam2adapt models add FILE`, or train one with `sam2adapt train`.")
     for row in models:
         if row["error"]:
-            print(f"\n{row['path']}: {row['error']}")
+            print(f"\n{row['error']}")
     print("\nBases: " + ", ".join(f"{row['id']} ({_presence(row['present'])})" for row in bases))
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-
 from sam2adapt.bundle import write_bundle
 
 LUNG = (
@@ -39,7 +38,9 @@ CARD = {
         "data": {"summary": "3 chest CT"}, "split": {"train": ["a", "b"], "val": ["c"]}, "seed": 0,
         "settings": {"epochs": 5}, "software": {"sam2adapt": "0.1.0"}, "minutes": 12.25, "machine": "x86",
     },
-    "metrics": {"subset": "val", "dice": {"mean": 0.9375, "right lung": 0.95, "left lung": 0.925}, "hd95": {"mean": None}},
+    "metrics": {
+        "subset": "val", "dice": {"mean": 0.9375, "right lung": 0.95, "left lung": 0.925}, "hd95": {"mean": None},
+    },
 }  # fmt: skip
 
 

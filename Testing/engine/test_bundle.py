@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import pickle
-import re
 import stat
 import sys
 
@@ -15,11 +14,9 @@ from example_models import card, tensors, write_base, write_model, write_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-
 from sam2adapt import files
 from sam2adapt.bundle import read_bundle, read_card, validate_card, write_bundle
-from sam2adapt.card import read_base_card, read_header
-from sam2adapt.describe import describe_card, parameter_count
+from sam2adapt.card import read_base_card
 from sam2adapt.errors import InputFileError, ModelFileError, OutputError, UserError
 
 
@@ -377,27 +374,3 @@ def test_failure_while_writing_keeps_the_old_file(tmp_path, monkeypatch, step, n
         write_model(path, version="2")
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m.safetensors"]
-
-
-# Description
-
-
-def test_description_says_what_matters(tmp_path):
-    path = write_model(tmp_path / "m.safetensors", parent="sha256:" + "b" * 64)
-    _, infos = read_header(path)
-    assert parameter_count(infos) == sum(t.numel() for t in tensors().values())
-    text = "\n".join(describe_card(read_card(path), infos, path.stat().st_size))
-    for words in (
-        "torso CT 1.0.0", "demonstration", "Modality:       CT", "dual-lw (ratio=0.25)", "nano (SHA-256 aaaa",
-        "axial, oriented LPS, 1.5 x 1.5 mm", "HU window -1000 to 400.5", "largest piece of right lung", "0.5 mL",
-        "CC-BY-4.0", "sha256:bbbb", "35 parameters in 6 tensors", "Lung, Right (SCT 39607008, 24028007)", "left lung",
-        "0.950", "2 cases, 1 kept", "12.2 minutes", "3 chest CT", "epochs=5",
-    ):  # fmt: skip
-        assert words in text, words
-    assert re.search(r"mean\s+0\.938", text)
-
-
-def test_description_of_a_model_without_measurement():
-    lines = describe_card(card(metrics=None, description="", slices__spacing=None, slices__size=256), {})
-    assert "Dice: not measured" in lines
-    assert any("longest side 256 pixels" in line for line in lines)

@@ -11,7 +11,6 @@ import threading
 import urllib.error
 
 import pytest
-
 from sam2adapt import download as module
 from sam2adapt.download import download
 from sam2adapt.errors import CancelledError, ChecksumError, DownloadError, OutputError
