@@ -85,8 +85,9 @@ def _segment(args: argparse.Namespace) -> None:
     from .progress import Bar
     from .volume import read_volume, write_labels, write_volume
 
-    for output in (args.output, *([args.uncertainty] if args.uncertainty else [])):
-        _check_output(output)
+    _check_output(args.output)
+    if args.uncertainty:
+        _check_output(args.uncertainty)
     seconds, started = {}, time.perf_counter()
     volume = read_volume(args.input, args.series)
     seconds["read"] = time.perf_counter() - started
@@ -95,16 +96,9 @@ def _segment(args: argparse.Namespace) -> None:
     seconds["model"] = time.perf_counter() - started - seconds["read"]
     print(f"{model.name} on {reason}", file=sys.stderr)
     options = Options(args.structures, args.roi, args.tta, args.uncertainty is not None, args.any_modality)
-    bar = None
-
-    def progress(done: int, total: int) -> None:
-        nonlocal bar
-        bar = bar or Bar("Segmenting", total, "slice")
-        bar.update(done)
-
-    result = segment(volume, model, options, progress)
-    if bar:
-        bar.close()
+    bar = Bar("Segmenting", "slice")
+    result = segment(volume, model, options, bar.update)
+    bar.close()
     seconds |= result.seconds
     before = time.perf_counter()
     write_labels(args.output, result.labels, model.structures, volume)
@@ -185,8 +179,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose another --subset.")
     device, _ = choose_device(args.device)
     model = load_model(args.model, device)
-    bar = Bar("Evaluating", len(cases), "case")
-    result = evaluate(model, cases, lambda done, total: bar.update(done))
+    bar = Bar("Evaluating", "case")
+    result = evaluate(model, cases, bar.update)
     bar.close()
     unit = result["distance_unit"]
     for name in result["dice"]:

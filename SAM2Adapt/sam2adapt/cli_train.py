@@ -161,11 +161,11 @@ def run(args: argparse.Namespace) -> None:
             "minimum_ml": args.minimum_ml,
         },
     )
-    bar = Bar("Training", 100, "%")
+    bar = Bar("Training", "%")
 
     def progress(state) -> None:
         dice = "" if state.dice is None else f", best Dice {state.dice:.4f}"
-        bar.update(state.fraction * 100, f"epoch {state.epoch} of {state.epochs}, loss {state.loss:.3f}{dice}")
+        bar.update(state.fraction * 100, 100, f"epoch {state.epoch} of {state.epochs}, loss {state.loss:.3f}{dice}")
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -9,21 +9,23 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Bar:
-    """Progress of ``total`` things, written to standard error.
+    """Progress of things of one kind, written to standard error.
 
-    :param what: the thing counted, for instance ``slice``.
+    :param what: the thing counted, for instance ``slice``, or ``%``.
     """
 
-    def __init__(self, title: str, total: int, what: str):
-        self.title, self.total, self.what = title, total, what
+    def __init__(self, title: str, what: str):
+        self.title, self.what, self.total = title, what, 0
         self._started = self._written = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, desc=title, unit=f" {what}", file=sys.stderr, leave=True)
+            self._bar = tqdm(desc=title, unit=f" {what}", file=sys.stderr, leave=True)
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, total: int, note: str = "") -> None:
         """Say that ``done`` of ``total`` are done, with a note behind."""
+        self.total = total
         if self._bar is not None:
+            self._bar.total = total
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
             return
