@@ -1,0 +1,172 @@
+"""SAM2LoRA: identity at the start, exact merging, counts of models.md, and the defects of the authors' code absent."""
+
+import copy
+
+import pytest
+import torch
+from adapted import WHOLE, added, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
+from sam2adapt.adapters import create
+from sam2adapt.adapters.lora import LoRALinear, SAM2LoRA
+from sam2adapt.errors import SettingsError
+from torch import nn
+
+EVERYTHING = {"encoder": ("qkv", "proj", "mlp"), "decoder": ("attn", "mlp")}
+
+
+def loras(network) -> dict[str, LoRALinear]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, LoRALinear)}
+
+
+# models.md 2, "counted exactly as in the code": encoder qkv and decoder attentions.
+@pytest.mark.parametrize(
+    ("base", "rank", "count"),
+    [
+        ("tiny", 4, 119_680), ("tiny", 16, 478_720), ("tiny", 64, 1_914_880), ("small", 8, 288_512),
+        ("small", 16, 577_024), ("base_plus", 16, 864_000), ("base_plus", 32, 1_728_000), ("large", 16, 1_923_328),
+        ("large", 64, 7_693_312),
+    ],
+)  # fmt: skip
+def test_counts(base, rank, count):
+    assert added(base, SAM2LoRA(rank=rank)) == count
+
+
+@pytest.mark.parametrize(("base", "share"), [("tiny", 3.93), ("base_plus", 3.80), ("large", 3.26)])
+def test_counts_of_all_targets(base, share):
+    assert 100 * added(base, SAM2LoRA(**EVERYTHING)) / WHOLE[base] == pytest.approx(share, abs=0.006)
+
+
+def test_below_five_percent_with_head_and_peg_at_the_ranks_that_models_md_names():
+    for base, rank in (("tiny", 32), ("small", 32), ("base_plus", 64), ("large", 64)):
+        assert trained(shapes_only(base, SAM2LoRA(rank=rank))) / WHOLE[base] < 0.05
+
+
+def test_targets_are_the_papers():
+    names = loras(tiny_network(SAM2LoRA()))
+    encoder = [name for name in names if "trunk" in name]
+    decoder = [name for name in names if "transformer" in name]
+    assert len(encoder) == 5 and all(name.endswith("attn.qkv") for name in encoder)
+    assert len(decoder) == 28 and len(encoder) + len(decoder) == len(names)
+
+
+@pytest.mark.parametrize(("placement", "count"), [("both", 33), ("encoder", 5), ("decoder", 28)])
+def test_placement(placement, count):
+    assert len(loras(tiny_network(SAM2LoRA(placement=placement)))) == count
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["default", "everything"])
+def test_step_0_is_the_base(settings):
+    x = images(96, 64)
+    with torch.no_grad():
+        assert torch.equal(tiny_network(SAM2LoRA(**settings))(x), tiny_network()(x))
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"rslora": True, "alpha": 7.5, "rank": 3}])
+def test_merge_is_exact(settings):
+    method = SAM2LoRA(**settings)
+    network, x = moved(tiny_network(method)), images(96, 64)
+    plain = tiny_network()
+    with torch.no_grad():
+        before = network(x)
+        method.export(network)
+        after = network(x)
+        assert (before - plain(x)).abs().max() > 0.01
+    assert (before - after).abs().max() <= 1e-5
+    assert not loras(network)
+
+
+def test_merged_weight_by_hand():
+    layer = LoRALinear(nn.Linear(3, 2), rank=1, scaling=2.0, dropout=0.0)
+    layer.lora_A.data, layer.lora_B.data = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5], [-1.0]])
+    expected = layer.weight + torch.tensor([[1.0, 2.0, 3.0], [-2.0, -4.0, -6.0]])
+    assert torch.allclose(layer.merge().weight, expected, atol=1e-6)
+    assert torch.equal(layer.merge().bias, layer.bias)
+
+
+def test_scaling():
+    assert SAM2LoRA(rank=16).scaling == 2
+    assert SAM2LoRA(rank=16, alpha=8).scaling == 0.5
+    assert SAM2LoRA(rank=16, rslora=True).scaling == 8
+
+
+def test_only_adapters_head_and_peg_change():
+    method = SAM2LoRA()
+    network = tiny_network(method)
+    before = frozen_hashes(network)
+    start = {name: layer.lora_B.clone() for name, layer in loras(network).items()}
+    steps(network, method, count=5)
+    assert frozen_hashes(network) == before
+    assert all(not torch.equal(layer.lora_B, start[name]) for name, layer in loras(network).items())
+
+
+def test_gradients_reach_every_adapter():
+    method = SAM2LoRA(**EVERYTHING)
+    network = tiny_network(method)
+    steps(network, method, count=2)
+    for name, layer in loras(network).items():
+        assert layer.lora_A.grad.abs().sum() > 0, name
+        assert layer.lora_B.grad.abs().sum() > 0, name
+
+
+def test_every_image_is_decoded_from_its_own_features():
+    """The authors' training decodes every mask of a batch from the last image's features."""
+    network = moved(tiny_network(SAM2LoRA())).train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    x = images(64, 64, batch=3)
+    with torch.no_grad():
+        together, alone = network(x), torch.cat([network(image[None]) for image in x])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert (alone[0] - alone[2]).abs().max() > 0.01
+
+
+def test_pretrained_image_path_is_kept():
+    """The authors' code draws ``no_mem_embed`` anew and leaves it out of the embedding."""
+    base = tiny_network().base
+    base.no_mem_embed.data += 1.5
+    changed = tiny_network(SAM2LoRA())
+    changed.base.no_mem_embed.data += 1.5
+    x = images()
+    assert torch.equal(base.no_mem_embed, changed.base.no_mem_embed)
+    with torch.no_grad():
+        assert torch.equal(base.features(x)[0], changed.base.features(x)[0])
+        assert not torch.equal(base.features(x)[0], tiny_network().base.features(x)[0])
+
+
+def test_dropout_works_in_training_only():
+    network, x = moved(tiny_network(SAM2LoRA(dropout=0.5))), images()
+    with torch.no_grad():
+        assert torch.equal(network(x), network(x))
+        network.train()
+        assert not torch.equal(network(x), network(x))
+
+
+def test_copy_is_its_own():
+    network = tiny_network(SAM2LoRA())
+    other = moved(copy.deepcopy(network))
+    x = images()
+    with torch.no_grad():
+        assert torch.equal(network(x), tiny_network()(x))
+        assert not torch.equal(other(x), network(x))
+
+
+def test_settings_survive_json_and_the_command_line():
+    assert create("lora", {"encoder": ["qkv", "mlp"]}) == SAM2LoRA(encoder=("qkv", "mlp"))
+    assert create("lora", {"encoder": "proj"}) == SAM2LoRA(encoder=("proj",))
+    method = SAM2LoRA(rank=4, decoder=())
+    assert create("lora", method.settings()) == method
+    assert method.settings()["encoder"] == ["qkv"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"encoder": ["attn"]}, {"placement": "neck"}, {"rank": 0}, {"dropout": 1.0}, {"ranks": 4}]
+)
+def test_bad_settings_are_refused(settings):
+    with pytest.raises(SettingsError):
+        create("lora", settings)
+
+
+def test_a_layer_takes_one_lora():
+    network = tiny_network(SAM2LoRA())
+    with pytest.raises(SettingsError, match="two LoRAs"):
+        SAM2LoRA().apply(network)
