@@ -155,8 +155,8 @@ def _download(args: argparse.Namespace) -> None:
 
     def progress(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or Bar(f"Getting '{args.base}'", 100, "%")
-        bar.update(100 * done / total, f"{megabytes(done)} of {megabytes(total)}")
+        bar = bar or Bar(f"Getting '{args.base}'", "%")
+        bar.update(100 * done / total, 100, f"{megabytes(done)} of {megabytes(total)}")
 
     try:
         path = catalog.download_base(args.base, args.source, progress)

@@ -92,6 +92,8 @@ def parse_classes(text: str) -> dict[int, str]:
                 f"'{part.strip()}' in --classes is not a label value with a name.",
                 'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
             )
+        if name.lower() == "mean":
+            raise ClassesError("A class cannot be named 'mean', the word of the reports.", "Choose another name.")
         if int(value) in names or name.lower() in (known.lower() for known in names.values()):
             raise ClassesError(f"--classes names '{part.strip()}' twice.", "Give each value and each name once.")
         names[int(value)] = name

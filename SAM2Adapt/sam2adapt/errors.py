@@ -66,7 +66,7 @@ class ChecksumError(UserError):
 
 
 class DownloadError(UserError):
-    """A download failed or was cancelled; what has arrived is kept and continued next time."""
+    """A download failed; what has arrived is kept and continued next time."""
 
 
 class OutputError(UserError):
@@ -82,4 +82,4 @@ class DeviceError(UserError):
 
 
 class CancelledError(UserError):
-    """The user stopped the run; nothing was changed."""
+    """The user stopped the run; what was there before is unchanged, and a run that can go on is kept."""
