@@ -86,12 +86,13 @@ sam2adapt_install() {
 # Slicer's views need OpenGL libraries of the system; everything else works without them.
 sam2adapt_prepare_views() {
   local packages check=("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --check)
-  "${check[@]}" >>"$SAM2ADAPT_LOG" 2>&1 && return
+  # In braces, so that what bash says of a process that VTK ended goes to the log too.
+  { "${check[@]}"; } >>"$SAM2ADAPT_LOG" 2>&1 && return
   packages="$("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --libraries)"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086  # one argument a package
-    if { apt-get update && apt-get install -y --no-install-recommends $packages; } >>"$SAM2ADAPT_LOG" 2>&1 &&
-      "${check[@]}" >>"$SAM2ADAPT_LOG" 2>&1; then
+    if { apt-get update && apt-get install -y --no-install-recommends $packages && "${check[@]}"; } \
+      >>"$SAM2ADAPT_LOG" 2>&1; then
       return
     fi
   fi
