@@ -103,6 +103,13 @@ def model_card(structures: list[Structure] = STRUCTURES, base: dict | None = Non
     return card | changes
 
 
+def untrained(card: dict):
+    """Build the training form of a card's network on the small base, always with the same random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return build_network(card, random_base("small-test", seed=5)[0])
+
+
 def shake(network: torch.nn.Module, seed: int = 0, amount: float = 0.3) -> None:
     """Move what a network has beyond its base away from its initial state, so that its classes differ."""
     generator = torch.Generator().manual_seed(seed)
@@ -117,7 +124,7 @@ def make_model(small_base):
 
     def make(**changes) -> Model:
         card = model_card(**changes)
-        network, method = build_network(card, random_base("small-test", seed=5)[0])
+        network, method = untrained(card)
         shake(network)
         network.eval()
         method.export(network)
@@ -134,7 +141,7 @@ def bundle_file(small_base, home) -> Path:
     base = home / "bases" / "small-test.safetensors"
     write_base(base, "small-test", small_base, {})
     card = model_card(base={"id": "small-test", "sha256": file_sha256(base)})
-    network, _ = build_network(card, random_base("small-test", seed=5)[0])
+    network, _ = untrained(card)
     shake(network)
     (home / "models").mkdir()
     path = home / "models" / "test.safetensors"
@@ -166,7 +173,7 @@ def blobs(size=(20, 18, 7), spacing=(1.0, 1.5, 4.0), direction=None, seed=0, cha
 
 
 def stored(volume: Volume, order=(0, 1, 2), flips=(False, False, False)) -> Volume:
-    """The same voxels at the same places, stored with axes ``order`` (new axis n is old axis order[n]), some reversed."""
+    """The same voxels at the same places, stored in another way: new axis n is old axis order[n], some are reversed."""
     array = volume.array.transpose(0, *(3 - order[2 - n] for n in range(3)))
     spacing, direction = volume.spacing[list(order)], volume.direction[:, list(order)].copy()
     size = [volume.size[axis] for axis in order]
@@ -176,8 +183,7 @@ def stored(volume: Volume, order=(0, 1, 2), flips=(False, False, False)) -> Volu
             origin = origin + direction[:, axis] * spacing[axis] * (size[axis] - 1)
             direction[:, axis] *= -1
             array = np.flip(array, 3 - axis)
-    changed = Volume(array, origin, spacing, direction, volume.name, volume.modality, volume.physical)
-    return changed
+    return Volume(array, origin, spacing, direction, volume.name, volume.modality, volume.physical)
 
 
 def unstored(array: np.ndarray, order, flips) -> np.ndarray:

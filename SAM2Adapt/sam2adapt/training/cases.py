@@ -72,22 +72,27 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
 def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:
     """Cases of one part of a split; an entry matches every case whose id or image file name starts with it.
 
+    Where entries of several parts match a case, the longest decides: "p1" must not take "p10" out of another part.
+
     :raises TrainingDataError: the split lacks the part, or an entry matches nothing.
     """
     if subset not in split:
         raise TrainingDataError(f"The split has no part '{subset}'.", f"It has: {', '.join(split)}.")
-    chosen = [case for case in cases if any(_matches(case, entry) for entry in split[subset])]
-    idle = [entry for entry in split[subset] if not any(_matches(case, entry) for case in cases)]
+    idle = [entry for entry in split[subset] if not any(_longest_match(case, [entry]) for case in cases)]
     if idle:
         raise TrainingDataError(
             f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
             "Check that --split belongs to these folders.",
         )
-    return chosen
+    entries = [entry for part in split.values() if isinstance(part, list) for entry in part]
+    own = {case.id: _longest_match(case, split[subset]) for case in cases}
+    return [case for case in cases if own[case.id] and own[case.id] == _longest_match(case, entries)]
 
 
-def _matches(case: Case, entry: str) -> bool:
-    return case.id.startswith(entry) or case.image.name.startswith(entry)
+def _longest_match(case: Case, entries: list[str]) -> int:
+    """Length of the longest entry with which the case's id or image file name starts; 0 if none."""
+    names = (case.id, case.image.name)
+    return max((len(entry) for entry in entries if any(name.startswith(entry) for name in names)), default=0)
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
@@ -98,10 +103,11 @@ def read_split(path: Path) -> dict[str, list[str]]:
         raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
     except ValueError as error:
         raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
-    lists = isinstance(split, dict) and all(isinstance(split.get(part), list) for part in ("train", "val"))
-    if not lists:
+    lists = [split.get(part) for part in ("train", "val")] if isinstance(split, dict) else [None]
+    if not all(isinstance(part, list) and all(isinstance(entry, str) for entry in part) for part in lists):
         raise TrainingDataError(
-            f"The split '{path}' does not hold two lists.", 'It must look like {"train": ["a", "b"], "val": ["c"]}.'
+            f"The split '{path}' does not hold two lists of names.",
+            'It must look like {"train": ["a", "b"], "val": ["c"]}.',
         )
     return split
 
