@@ -1,0 +1,265 @@
+"""BALR: detail network, low-rank attention from the base's, distillation without labels, boundary loss."""
+
+import copy
+
+import pytest
+import torch
+from adapted import WHOLE, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
+from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+from sam2adapt.adapters import create
+from sam2adapt.adapters.balr import BALR
+from sam2adapt.adapters.detail import DetailEnhancement, DetailNetwork
+from sam2adapt.adapters.lora import LoRALinear
+from sam2adapt.adapters.low_rank_attention import LowRankAttention, factorise, teacher_of
+from sam2adapt.errors import SettingsError
+from sam2adapt.network.attention import KeyBiasAttention, share_token_weight, use_key_bias
+from torch.nn import functional as F
+
+
+def factorised(network) -> list[LowRankAttention]:
+    return [module for module in network.modules() if isinstance(module, LowRankAttention)]
+
+
+# models.md 4: whole method with K = 4 head and PEG; on L the paper's own share, 1.8 %.
+@pytest.mark.parametrize(
+    ("base", "count", "share"),
+    [("tiny", 1.057, 2.71), ("small", 1.254, 2.72), ("base_plus", 1.831, 2.26), ("large", 3.955, 1.76)],
+)
+def test_counts(base, count, share):
+    number = trained(shapes_only(base, BALR()))
+    assert number / 1e6 == pytest.approx(count, abs=6e-4)
+    assert 100 * number / WHOLE[base] == pytest.approx(share, abs=0.006)
+
+
+@pytest.mark.parametrize(("width", "count"), [(32, 106_257), (48, 199_529), (64, 319_681)])
+def test_counts_of_the_detail_network(width, count):
+    assert sum(p.numel() for p in DetailEnhancement(width, 256).parameters()) == count
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(3 / 16, 223_408), (1 / 4, 297_280), (1 / 2, 592_768)])
+def test_counts_of_the_low_rank_attentions(fraction, count):
+    network = shapes_only("tiny", BALR(attention=fraction))
+    assert sum(p.numel() for module in factorised(network) for p in module.parameters()) == count
+
+
+@pytest.mark.parametrize("method", [BALR(attention=0), DetailNetwork(), DetailNetwork(high_pass=True)])
+def test_step_0_is_the_base_without_low_rank_attention(method):
+    x = images(96, 64)
+    with torch.no_grad():
+        assert torch.equal(tiny_network(method)(x), tiny_network()(x))
+
+
+def test_every_part_is_there():
+    network = tiny_network(BALR())
+    assert len(factorised(network)) == 7
+    # qkv, proj and both layers of the MLP of five blocks.
+    assert sum(isinstance(module, LoRALinear) for module in network.modules()) == 20
+    assert isinstance(network.detail, DetailEnhancement)
+
+
+def attention_pair(kind, rate: int, fraction: float, bias: bool) -> tuple[Attention, LowRankAttention]:
+    torch.manual_seed(1)
+    base = kind(64, 8, downsample_rate=rate)
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        torch.nn.init.normal_(getattr(base, name).bias)
+    if bias:
+        base.key_bias = torch.randn(11)
+    return base.eval(), LowRankAttention(base, fraction).eval()
+
+
+@pytest.mark.parametrize(("kind", "bias"), [(Attention, False), (KeyBiasAttention, False), (KeyBiasAttention, True)])
+@pytest.mark.parametrize("rate", [1, 2])
+def test_full_rank_attention_is_the_base(kind, rate, bias):
+    base, low = attention_pair(kind, rate, 1.0, bias)
+    q, k, v = torch.randn(2, 5, 64), torch.randn(2, 11, 64), torch.randn(2, 11, 64)
+    with torch.no_grad():
+        assert (base(q, k, v) - low(q, k, v)).abs().max() <= 1e-5
+
+
+def test_key_bias_counts():
+    _, low = attention_pair(KeyBiasAttention, 1, 1.0, True)
+    q, k = torch.randn(2, 5, 64), torch.randn(2, 11, 64)
+    with torch.no_grad():
+        before = low(q, k, k)
+        low.key_bias = None
+        assert (before - low(q, k, k)).abs().max() > 1e-3
+
+
+def test_truncation_is_the_best_of_its_rank():
+    """The scores' bilinear form is what an SVD of the whole product leaves (Eckart and Young)."""
+    base, low = attention_pair(Attention, 1, 0.5, False)
+    for head in range(8):
+        rows, kept = slice(8 * head, 8 * head + 8), slice(4 * head, 4 * head + 4)
+        query, key = (torch.cat([p.weight[rows], p.bias[rows, None]], 1) for p in (base.q_proj, base.k_proj))
+        u, s, vh = torch.linalg.svd((query.T @ key).double())
+        expected = u[:, :4] @ torch.diag(s[:4]) @ vh[:4]
+        query, key = (torch.cat([p.weight[kept], p.bias[kept, None]], 1) for p in (low.query, low.key))
+        assert torch.allclose((query.T @ key).double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"attention": 1.0}, {"attention": 1.0, "edge": 0}])
+def test_full_rank_network_is_the_base(settings):
+    x = images(96, 64)
+    with torch.no_grad():
+        assert (tiny_network(BALR(**settings))(x) - tiny_network()(x)).abs().max() <= 1e-5
+
+
+def kept_bytes(attention, arguments: list[torch.Tensor]) -> int:
+    """Bytes that one attention keeps for its backward pass, without its inputs and weights."""
+    known = {t.untyped_storage().data_ptr() for t in (*arguments, *attention.parameters(), *attention.buffers())}
+    sizes = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = attention(*arguments)
+    assert result.requires_grad
+    return sum(sizes.values())
+
+
+def attention_calls(transformer, inputs) -> list[tuple]:
+    """Each attention of a transformer with the arguments that it is called with."""
+    calls = []
+    for module in transformer.modules():
+        if isinstance(module, Attention | LowRankAttention):
+            module.register_forward_pre_hook(lambda m, args, named: calls.append((m, args, named)), with_kwargs=True)
+    with torch.no_grad():
+        transformer(*inputs)
+    for module, _, _ in calls:
+        module._forward_pre_hooks.clear()
+    return [(m, [v.clone().requires_grad_(True) for v in (*args, *named.values())]) for m, args, named in calls]
+
+
+@pytest.mark.parametrize("side", [16, 64], ids=["256 pixels", "1024 pixels"])
+def test_decoder_attentions_keep_at_least_75_percent_less(side):
+    transformer = use_key_bias(TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048))
+    share_token_weight(transformer, 2, 4, 3)
+    transformer.requires_grad_(False)
+    changed = copy.deepcopy(transformer)
+    factorise(changed, BALR().attention)
+    features, tokens = torch.randn(1, 256, side, side), torch.randn(1, 9, 256)
+    total = dict.fromkeys(("base", "low"), 0)
+    for name, network in (("base", transformer), ("low", changed)):
+        for attention, arguments in attention_calls(network, (features, torch.randn_like(features), tokens)):
+            total[name] += kept_bytes(attention, arguments)
+    assert total["low"] <= 0.25 * total["base"]
+
+
+def agreement(first, second, x) -> float:
+    with torch.no_grad():
+        return (first(x).argmax(dim=1) == second(x).argmax(dim=1)).float().mean().item()
+
+
+def test_distillation_brings_the_decoder_back_without_labels():
+    """On random weights, whose singular values are flat: the hardest case, and not what pretrained weights are like."""
+    method = BALR(distil=150)
+    network, base = tiny_network(method), tiny_network()
+    frozen = frozen_hashes(network)
+    others = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad and "_attn" not in n}
+    fresh = images(64, 64, batch=4, seed=99)
+    before = agreement(network, base, fresh)
+    method.prepare(network, (images(64, 64, batch=2, seed=seed) for seed in range(8)))
+    after = agreement(network, base, fresh)
+    assert after > before + 0.1
+    assert after >= 0.9
+    assert frozen_hashes(network) == frozen
+    assert len(others) > 20
+    now = dict(network.named_parameters())
+    assert all(torch.equal(now[name], tensor) for name, tensor in others.items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_teacher_is_the_base():
+    network, base = tiny_network(BALR()), tiny_network()
+    decoder = base.base.sam_mask_decoder.transformer
+    teacher = teacher_of(network.base.sam_mask_decoder.transformer)
+    inputs = torch.randn(1, 32, 4, 4), torch.randn(1, 32, 4, 4), torch.randn(1, 9, 32)
+    with torch.no_grad():
+        for ours, theirs in zip(teacher(*inputs), decoder(*inputs), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_only_declared_parameters_change():
+    method = BALR()
+    network = tiny_network(method)
+    before = frozen_hashes(network)
+    start = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
+    steps(network, method)
+    assert frozen_hashes(network) == before
+    now = dict(network.named_parameters())
+    assert [name for name, tensor in start.items() if torch.equal(now[name], tensor)] == []
+
+
+def test_gradients_reach_every_part():
+    method = BALR()
+    network = tiny_network(method)
+    steps(network, method, count=2)
+    for name, parameter in network.named_parameters():
+        assert not parameter.requires_grad or parameter.grad.abs().sum() > 0, name
+
+
+def test_export_drops_the_boundary_head_and_the_teachers():
+    method = BALR()
+    network, x = moved(tiny_network(method)), images(96, 64)
+    with torch.no_grad():
+        before = network(x)
+        method.export(network)
+        assert (network(x) - before).abs().max() <= 1e-5
+    assert network.detail.edge is None
+    assert all(not module.teacher for module in factorised(network))
+    assert network.forward_with_extras(x)[1] == {}
+
+
+def test_edge_logits_have_the_images_size():
+    x = images(50, 70)
+    logits, extras = tiny_network(DetailNetwork()).forward_with_extras(x)
+    assert logits.shape == (1, 4, 50, 70)
+    assert extras["edge"].shape == (1, 1, 50, 70)
+
+
+def test_boundary_loss_weighs_less_in_the_last_fifth():
+    method = BALR()
+    extras, targets = {"edge": torch.randn(1, 1, 16, 16)}, torch.randint(0, 3, (1, 16, 16))
+    early, late = (method.auxiliary_loss(extras, targets, fraction) for fraction in (0.79, 0.8))
+    assert (0.2 / 0.5 * early).item() == pytest.approx(late.item(), abs=1e-6)
+    assert early > 0
+    assert BALR(edge=0).auxiliary_loss({}, targets, 0.1) == 0
+
+
+def test_detail_network_helps_on_blurred_edges():
+    """Fine stripes behind a blur, on a frozen random base: with the detail network their borders come nearer."""
+    torch.manual_seed(0)
+    rows = torch.arange(64).view(1, -1, 1)
+    columns = torch.arange(64).view(1, 1, -1)
+    phase = torch.arange(2).view(-1, 1, 1)
+    targets = ((rows + columns // 2 + 3 * phase) % 12 < 5).long()
+    x = F.avg_pool2d(targets[:, None].float(), 5, 1, 2).expand(-1, 3, -1, -1)
+    x = x + 0.05 * torch.randn(x.shape)
+    scores = {}
+    for name, method in (("head", create("head")), ("detail", DetailNetwork(width=16))):
+        network = tiny_network(method, classes=2).train()
+        optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=5e-3)
+        for _ in range(20):
+            logits, extras = network.forward_with_extras(x)
+            loss = F.cross_entropy(logits, targets) + method.auxiliary_loss(extras, targets, 0.0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            scores[name] = (network.eval()(x).argmax(dim=1) == targets).float().mean().item()
+    assert scores["detail"] > scores["head"] + 0.02
+
+
+@pytest.mark.parametrize("settings", [{"attention": 1.5}, {"width": 6}, {"encoder": ["neck"]}, {"rank": 0}])
+def test_bad_settings_are_refused(settings):
+    with pytest.raises(SettingsError):
+        tiny_network(create("balr", settings))
+
+
+def test_settings_survive_json():
+    method = BALR(encoder=("qkv",), width=32)
+    assert create("balr", method.settings()) == method
