@@ -5,15 +5,26 @@ A new method is one file with a ``Method`` and one line in ``METHODS``; nothing 
 
 from ..errors import SettingsError
 from .balr import BALR
+from .combined import Combined
 from .detail import DetailNetwork
 from .dual import HighPerformanceAdapters, LightweightAdapters
+from .full import FullFineTuning
 from .head import HeadOnly
 from .lora import SAM2LoRA
 from .method import Method
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for method in (HeadOnly, SAM2LoRA, HighPerformanceAdapters, LightweightAdapters, BALR, DetailNetwork)
+    for method in (
+        HeadOnly,
+        SAM2LoRA,
+        HighPerformanceAdapters,
+        LightweightAdapters,
+        BALR,
+        DetailNetwork,
+        Combined,
+        FullFineTuning,
+    )
 }
 
 

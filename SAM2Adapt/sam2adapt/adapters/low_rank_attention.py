@@ -15,6 +15,8 @@ from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import SettingsError
+
 
 class LowRankAttention(nn.Module):
     """The attention that stands in for one of SAM2's.
@@ -79,9 +81,18 @@ class LowRankAttention(nn.Module):
 
 
 def factorise(transformer: TwoWayTransformer, fraction: float) -> None:
-    """Exchange all attentions of a mask decoder's transformer for ``LowRankAttention``."""
+    """Exchange all attentions of a mask decoder's transformer for ``LowRankAttention``.
+
+    :raises SettingsError: another method has changed them before, which would be lost.
+    """
     for parent, name in _attentions(transformer):
-        setattr(parent, name, LowRankAttention(getattr(parent, name), fraction))
+        attention = getattr(parent, name)
+        if not isinstance(attention, Attention) or any(type(m) is not nn.Linear for m in attention.children()):
+            raise SettingsError(
+                "Low-rank attention cannot replace decoder attentions that another method has changed.",
+                "Set the LoRA's placement to encoder.",
+            )
+        setattr(parent, name, LowRankAttention(attention, fraction))
 
 
 def teacher_of(transformer: TwoWayTransformer) -> TwoWayTransformer:

@@ -1,0 +1,87 @@
+"""``combined``: several methods in one network, for instance low-rank adapters with the detail enhancement network."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from ..errors import SettingsError
+from ..network.network import SegmentationNetwork
+from .method import Method
+
+
+@dataclass(frozen=True)
+class Combined(Method):
+    """Methods applied one after the other and exported in the reverse order.
+
+    :param parts: of each its name and the settings that differ from its defaults: ``{"name": "lora", "settings":
+        {"rank": 8}}``, or the name alone. Parts that want the same place in the network are refused.
+    """
+
+    name = "combined"
+    summary = "several methods together (setting: parts)"
+    parts: tuple[dict | str, ...] = ("lora", "detail")
+
+    def __post_init__(self):
+        if isinstance(self.parts, str | dict) or len(self.parts) < 2:
+            raise SettingsError("A combination needs several parts.", 'Give a list, for example ["lora", "detail"].')
+        # Written out, so that the bundle does not depend on defaults that may change.
+        parts = tuple({"name": method.name, "settings": method.settings()} for method in self._methods)
+        object.__setattr__(self, "parts", parts)
+
+    @cached_property
+    def _methods(self) -> tuple[Method, ...]:
+        from . import create
+
+        methods = []
+        for part in self.parts:
+            entry = {"name": part} if isinstance(part, str) else part
+            if not isinstance(entry, dict) or not {"name"} <= entry.keys() <= {"name", "settings"}:
+                raise SettingsError(
+                    f"'{part}' is not a part of a combination.", 'Give {"name": "lora", "settings": {"rank": 8}}.'
+                )
+            if entry["name"] == self.name:
+                raise SettingsError("A combination cannot hold another one.", "List all parts in one combination.")
+            methods.append(create(entry["name"], entry.get("settings")))
+        return tuple(methods)
+
+    def settings(self) -> dict:
+        """Each part with all its settings, as JSON can hold them."""
+        return {"parts": list(self.parts)}
+
+    def apply(self, network: SegmentationNetwork) -> None:
+        """Apply the parts in their order."""
+        for method in self._methods:
+            method.apply(network)
+
+    def export(self, network: SegmentationNetwork) -> None:
+        """Export the parts, the last one first."""
+        for method in reversed(self._methods):
+            method.export(network)
+
+    def loss_weights(self) -> dict[str, float]:
+        """Every term that a part wants, with the largest weight that one gives it."""
+        weights: dict[str, float] = {}
+        for method in self._methods:
+            for term, weight in method.loss_weights().items():
+                weights[term] = max(weight, weights.get(term, 0.0))
+        return weights
+
+    def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
+        """Sum of the parts' own losses."""
+        return sum(method.auxiliary_loss(extras, targets, fraction) for method in self._methods)
+
+    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor]) -> None:
+        """Prepare the parts in their order, all with the same images."""
+        kept: list[Tensor] = []
+        source = iter(batches)
+        for method in self._methods:
+            method.prepare(network, _remembered(source, kept))
+
+
+def _remembered(source: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
+    yield from kept
+    for batch in source:
+        kept.append(batch)
+        yield batch

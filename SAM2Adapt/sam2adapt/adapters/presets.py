@@ -1,0 +1,45 @@
+"""Recommended combinations of base network, method and image size (models.md 7)."""
+
+from dataclasses import dataclass, field
+
+from . import Method, create
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What to train with, for those who do not want to choose.
+
+    :param base: id of the base network; its weights must be on this machine.
+    :param method: name and ``settings`` of the method.
+    :param size: longest side of a typical slice for the network, pixels, without waste for the base's windows.
+    :param train_upscaling: also train the decoder's upscaling.
+    :param summary: what it is for, in a few words.
+    """
+
+    base: str
+    method: str
+    size: int
+    summary: str
+    settings: dict = field(default_factory=dict)
+    train_upscaling: bool = False
+
+    def create_method(self) -> Method:
+        """Make the method."""
+        return create(self.method, self.settings)
+
+
+_DETAIL = {"name": "detail", "settings": {"width": 48}}
+_ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 32}}  # 1/8 would pass 3 % in all
+_LORA = {"name": "lora", "settings": {"rank": 16}}
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset("tiny", "dual-lw", 224, "quick to train and to run, also without a GPU", train_upscaling=True),
+    "balanced": Preset("base_plus", "combined", 224, "good accuracy on an ordinary GPU", {"parts": [_LORA, _DETAIL]}),
+    "max": Preset(
+        "large",
+        "combined",
+        256,
+        "best accuracy, for a large GPU",
+        {"parts": [_LORA, _ADAPTERS, _DETAIL]},
+    ),
+}
