@@ -12,8 +12,12 @@ from sam2adapt.adapters import METHODS, create
 from sam2adapt.adapters.head import HeadOnly
 from sam2adapt.adapters.method import Method
 from sam2adapt.adapters.presets import PRESETS
+from sam2adapt.bases import file_sha256
+from sam2adapt.bundle import write_bundle
 from sam2adapt.card import validate_card
 from sam2adapt.errors import ModelFileError, SettingsError
+from sam2adapt.model import build_network, load_model
+from sam2adapt.network.weights import load_base, write_base
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase
@@ -89,6 +93,37 @@ def test_trained_state_comes_back(name):
         other.load_trained_state(state)
         assert torch.equal(other(x), network(x))
     assert trained(network) == sum(state[n].numel() for n, p in network.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bundle_segments_as_the_trained_network(name, small_base, home, tmp_path):
+    path = home / "bases" / "small-test.safetensors"
+    write_base(path, "small-test", small_base, {})
+    digest = file_sha256(path)
+    card = model_card(
+        base={"id": "small-test", "sha256": digest}, method={"name": name, "settings": create(name).settings()}
+    )
+    network, _ = build_network(card, load_base("small-test", digest)[0])
+    moved(network, amount=0.05).eval()
+    write_bundle(tmp_path / "model.safetensors", card, network.trained_state())
+    model, x = load_model(tmp_path / "model.safetensors"), images(50, 70)
+    with torch.no_grad():
+        expected = network(x)
+        assert (model.network(x) - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_in_half_precision(name):
+    method = create(name)
+    network = moved(tiny_network(method), amount=0.02).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, extras = network.forward_with_extras(images(96, 64, batch=2))
+    targets = torch.randint(0, 4, (2, 96, 64))
+    loss = SegmentationLoss(method.loss_weights())(logits, targets) + method.auxiliary_loss(extras, targets, 0.5)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("name", NAMES)
