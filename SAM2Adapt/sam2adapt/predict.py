@@ -142,6 +142,7 @@ def _batches(stack: SliceStack, model: Model, options: Options, first: int, last
             size = _smaller(size, model, error)
             continue
         yield start, probabilities
+        del probabilities  # before the next batch is computed
         start = stop
 
 

@@ -183,6 +183,7 @@ def stored(volume: Volume, order=(0, 1, 2), flips=(False, False, False)) -> Volu
             origin = origin + direction[:, axis] * spacing[axis] * (size[axis] - 1)
             direction[:, axis] *= -1
             array = np.flip(array, 3 - axis)
+    array = array.copy()  # in memory as a file's reader leaves it
     return Volume(array, origin, spacing, direction, volume.name, volume.modality, volume.physical)
 
 
