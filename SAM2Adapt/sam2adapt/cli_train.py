@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from .errors import ClassesError, InputFileError
+from .errors import ClassesError, InputFileError, SettingsError
 from .terminology import Structure, describe
 
 
@@ -27,8 +27,11 @@ def add_train_parser(commands) -> None:
     data.add_argument("--axis", choices=("axial", "coronal", "sagittal", "acquisition"), help="slicing axis")
     data.add_argument("--size", type=int, help="pixels of the longest side of a typical slice for the network")
     network = parser.add_argument_group("network")
-    network.add_argument("--base", default="nano", help="nano, tiny, small, base_plus, large or a file (default: nano)")
-    network.add_argument("--method", default="dual-lw", help="head or dual-lw (default)")
+    network.add_argument("--preset", help="fast, balanced or max: base, method and size in one word")
+    network.add_argument("--base", help="nano, tiny, small, base_plus, large or a file (default: nano)")
+    network.add_argument(
+        "--method", help="head, lora, dual-hp, dual-lw, balr, detail, combined or full (default: dual-lw)"
+    )
     network.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     network.add_argument("--peg", default="add", choices=("add", "replace", "none"), help="position encoding generator")
     network.add_argument(
@@ -120,6 +123,28 @@ def _method_settings(pairs: list[str]) -> dict:
     return settings
 
 
+def _network(args: argparse.Namespace) -> dict:
+    """Base, method and its settings from ``--preset``, with what else was said on top of it."""
+    from .adapters.presets import PRESETS
+
+    given = _method_settings(args.set)
+    if args.preset is None:
+        return {
+            "base": args.base or "nano", "method": args.method or "dual-lw", "method_settings": given,
+            "train_upscaling": args.train_upscaling,
+        }  # fmt: skip
+    if args.preset not in PRESETS:
+        raise SettingsError(f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
+    if args.method:
+        raise SettingsError("--preset and --method exclude each other.", "Leave one of them out.")
+    preset = PRESETS[args.preset]
+    args.size = args.size or preset.size
+    return {
+        "base": args.base or preset.base, "method": preset.method, "method_settings": preset.settings | given,
+        "train_upscaling": preset.train_upscaling if args.train_upscaling is None else args.train_upscaling,
+    }  # fmt: skip
+
+
 def _ids(names: str, structures: list[Structure]) -> list[int]:
     known = {structure.name.lower(): structure.id for structure in structures}
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
@@ -143,19 +168,15 @@ def run(args: argparse.Namespace) -> None:
     split = read_split(args.split) if args.split else None
     if args.all_for_training:
         split = {"train": [case.id for case in cases], "val": []}
+    network = _network(args)
     request = TrainRequest(
         cases=cases,
         output=args.output,
         structures=structures,
-        base=args.base,
-        method=args.method,
-        method_settings=_method_settings(args.set),
+        **network,
         settings=_settings(args),
         split=split,
-        **{
-            key: getattr(args, key)
-            for key in ("name", "description", "license", "peg", "train_upscaling", "init", "resume", "device")
-        },
+        **{key: getattr(args, key) for key in ("name", "description", "license", "peg", "init", "resume", "device")},
         data=args.data_summary,
         postprocessing={
             "largest_component": _ids(args.largest_component, structures),

@@ -316,6 +316,14 @@ def test_unknown_method_and_setting(tmp_path, capsys):
     assert_refused(capsys, "ratio")
 
 
+def test_preset_asks_for_its_own_base(tmp_path, capsys):
+    arguments = training_folder(tmp_path)
+    assert main(["train", *arguments, "--preset", "fast", "-o", str(tmp_path / "m.safetensors")]) == 2
+    assert_refused(capsys, "sam2.1_hiera_tiny.pt")
+    assert main(["train", *arguments, "--preset", "slow", "-o", str(tmp_path / "m.safetensors")]) == 2
+    assert_refused(capsys, "no preset 'slow'")
+
+
 def test_classes_of_the_command_line():
     assert parse_classes("1=right ventricle, 2 = myocardium") == {1: "right ventricle", 2: "myocardium"}
     with pytest.raises(ClassesError):
