@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
+ENGINE = str(Path(__file__).resolve().parents[2] / "SAM2Adapt")
+sys.path.insert(0, ENGINE)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [ENGINE, *filter(None, [os.environ.get("PYTHONPATH")])]
+)  # of child processes
 
 from sam2adapt.bundle import write_bundle
 from sam2adapt.model import Model, build_network
