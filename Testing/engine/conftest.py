@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-ENGINE = str(Path(__file__).resolve().parents[2] / "SAM2Adapt")
-sys.path.insert(0, ENGINE)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [ENGINE, *filter(None, [os.environ.get("PYTHONPATH")])]
-)  # of child processes
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 
 from sam2adapt.bundle import write_bundle
 from sam2adapt.model import Model, build_network
@@ -21,6 +17,9 @@ from sam2adapt.network.base import BaseConfig, ImagePath
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.terminology import Structure, describe
 from sam2adapt.volume import Volume
+
+# Tests that start the command line in a process of its own need the engine there too.
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
 
 SMALL = BaseConfig(
     16, 1, (1, 1, 2, 1), (3,), window_spec=(8, 4, 8, 8), decoder_dim=32, decoder_mlp_dim=64, window_multiple=32
