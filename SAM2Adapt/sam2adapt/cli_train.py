@@ -50,6 +50,9 @@ def _add_run_options(group) -> None:
     group.add_argument("--learning-rate", type=float, default=1e-3)
     group.add_argument("--crop", type=int, help="side of the training crops, pixels")
     group.add_argument("--rotation", type=float, default=20.0, help="largest rotation in augmentation, degrees")
+    group.add_argument(
+        "--scale", type=float, default=0.25, help="largest change of size in augmentation (default: 0.25)"
+    )
     group.add_argument("--flips", default="", help="rows, columns: mirror where left and right are alike")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--resume", action="store_true", help="go on from the run's last whole epoch")

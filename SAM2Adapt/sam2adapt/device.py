@@ -50,6 +50,6 @@ def autocast(device: torch.device) -> torch.autocast:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error of torch means that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

@@ -136,7 +136,7 @@ def _batches(stack: SliceStack, model: Model, options: Options, first: int, last
         try:
             with _evaluating(model.network), autocast(model.device):
                 probabilities = _probabilities(model, stack, start, stop, scales)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             size = _smaller(size, model, error)
@@ -146,7 +146,7 @@ def _batches(stack: SliceStack, model: Model, options: Options, first: int, last
         start = stop
 
 
-def _smaller(size: int, model: Model, error: RuntimeError) -> int:
+def _smaller(size: int, model: Model, error: Exception) -> int:
     """Batch size to try after memory ran out; at one slice the network moves from the GPU to the CPU."""
     if size > 1:
         logger.warning("Memory ran out with %d slices at once; going on with %d.", size, size // 2)

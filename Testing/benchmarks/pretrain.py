@@ -126,7 +126,7 @@ def sources(data: Path, work: Path) -> tuple[list[Source], int]:
 def batches(parts: list[Source], settings: TrainSettings, step: int):
     """Endless (source, images, targets), going on from a step."""
     shares = np.array([part.share for part in parts])
-    transforms = [augmentation(part.crop, 20 if part.name != "chasedb1" else 90, []) for part in parts]
+    transforms = [augmentation(part.crop, 20 if part.name != "chasedb1" else 90, 0.25, []) for part in parts]
     while True:
         draw = np.random.default_rng([settings.seed, step])
         number = int(draw.choice(len(parts), p=shares / shares.sum()))

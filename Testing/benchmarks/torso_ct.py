@@ -2,9 +2,11 @@
 
     python Testing/benchmarks/torso_ct.py --data DATA/ct_sample --work WORK [-- options of `sam2adapt train`]
 
-Labels: the liver of CHAOS is manual, its lungs are a classical segmentation made here (air inside the body that reaches
-the uppermost slice); the labels of the TotalSegmentator test cases are that program's own predictions. Every volume is
-also given as thick slices, because chest CT often has slices of 5 to 10 mm.
+Labels: the lungs of CHAOS are a classical segmentation made here (air in the body that reaches the uppermost slice);
+those of the TotalSegmentator test cases are that program's own predictions. All of them are abdominal CT that hold the
+lower lungs only. So that the network learns what lung looks like and not where it lay in two patients, each volume is
+also given as thick slices (chest CT often has slices of 5 to 10 mm), with its coronal planes in the place of axial
+ones, and mirrored with right and left exchanged.
 """
 
 import argparse
@@ -17,14 +19,15 @@ import SimpleITK as sitk
 from scipy import ndimage
 from skimage import measure, morphology
 
-RIGHT_LUNG, LEFT_LUNG, LIVER = 1, 2, 3
-TOTALSEGMENTATOR = {5: LIVER, 10: LEFT_LUNG, 11: LEFT_LUNG, 13: RIGHT_LUNG, 14: RIGHT_LUNG}
+RIGHT_LUNG, LEFT_LUNG = 1, 2
+TOTALSEGMENTATOR = {10: LEFT_LUNG, 11: LEFT_LUNG, 13: RIGHT_LUNG, 14: RIGHT_LUNG}
 THICK_MM = 8.0
+CORONAL_MM = 4.0
 SUMMARY = (
-    "CHAOS CT set 3 (CC BY-SA 4.0; liver manual, lungs by classical thresholding) and three TotalSegmentator test"
+    "CHAOS CT set 3 (CC BY-SA 4.0; lungs by classical thresholding) and three TotalSegmentator test"
     " volumes (Apache-2.0; labels predicted by TotalSegmentator), each as thin and thick slices"
 )
-FREE_OF_LIVER = 60  # slices of the long TotalSegmentator scan, from the feet, that surely lie below the liver
+FREE_OF_LUNG = 60  # slices of the long TotalSegmentator scan, from the feet, that surely lie below the lungs
 
 
 def lungs(image: sitk.Image) -> np.ndarray:
@@ -56,7 +59,7 @@ def lungs(image: sitk.Image) -> np.ndarray:
 
 
 def predicted(path: Path, image: sitk.Image) -> np.ndarray:
-    """Lungs and liver of a TotalSegmentator label file on the grid of its image: (K, J, I)."""
+    """Lungs of a TotalSegmentator label file on the grid of its image: (K, J, I)."""
     labels = sitk.Resample(sitk.ReadImage(str(path)), image, interpolator=sitk.sitkNearestNeighbor)
     table = np.zeros(256, np.uint8)
     for value, structure in TOTALSEGMENTATOR.items():
@@ -77,15 +80,34 @@ def thick(image: sitk.Image, labels: np.ndarray) -> tuple[sitk.Image, np.ndarray
     return out, labels[step // 2 : count * step : step]
 
 
+def coronal(image: sitk.Image, labels: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """Put coronal planes in the place of axial ones: anterior becomes inferior, superior becomes anterior."""
+    step = max(1, round(CORONAL_MM / image.GetSpacing()[1]))
+    planes = [array[::-1, ::step].swapaxes(0, 1) for array in (sitk.GetArrayFromImage(image), labels)]
+    out = sitk.GetImageFromArray(np.ascontiguousarray(planes[0]))
+    across, down, between = image.GetSpacing()
+    out.SetSpacing((across, between, down * step))
+    direction = np.eye(3)
+    direction[0, 0] = image.GetDirection()[0]
+    out.SetDirection(direction.ravel())
+    return out, np.ascontiguousarray(planes[1])
+
+
+def mirrored(image: sitk.Image, labels: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """Exchange right and left: the voxels are mirrored along I and the lungs change their names."""
+    out = sitk.GetImageFromArray(sitk.GetArrayFromImage(image)[..., ::-1])
+    out.CopyInformation(image)
+    return out, np.array([0, LEFT_LUNG, RIGHT_LUNG], np.uint8)[labels[..., ::-1]]
+
+
 def labelled(folder: Path) -> dict[str, tuple[sitk.Image, np.ndarray]]:
     """Images and their labels from the ``ct_sample`` pack."""
     cases = {}
     chaos = sitk.ReadImage(str(folder / "chaos_ct" / "image.nii.gz"))
-    liver = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "chaos_ct" / "label.nii.gz"))) == 1
-    cases["chaos"] = chaos, np.where(liver, LIVER, lungs(chaos)).astype(np.uint8)
+    cases["chaos"] = chaos, lungs(chaos)
     short = sitk.ReadImage(str(folder / "ts_ct_3mm" / "image.nii.gz"))
     cases["ts_upper"] = short, predicted(folder / "ts_ct_3mm" / "label.nii.gz", short)
-    long = sitk.ReadImage(str(folder / "ts_ct_3mm" / "image_full_unlabelled.nii.gz"))[:, :, :FREE_OF_LIVER]
+    long = sitk.ReadImage(str(folder / "ts_ct_3mm" / "image_full_unlabelled.nii.gz"))[:, :, :FREE_OF_LUNG]
     cases["ts_lower"] = long, np.zeros(long.GetSize()[::-1], np.uint8)
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder / "ts_dicom" / "series"))
     series = sitk.Cast(sitk.ReadImage(files), sitk.sitkInt16)
@@ -98,13 +120,15 @@ def write(cases: dict[str, tuple[sitk.Image, np.ndarray]], work: Path) -> None:
     for part in ("images", "labels"):
         (work / part).mkdir(parents=True, exist_ok=True)
     for name, case in cases.items():
-        for suffix, (image, labels) in (("thin", case), ("thick", thick(*case))):
+        versions = {"thin": case, "thick": thick(*case), "coronal": coronal(*case)}
+        versions |= {f"{suffix}_mirrored": mirrored(*version) for suffix, version in versions.items()}
+        for suffix, (image, labels) in versions.items():
             label = sitk.GetImageFromArray(labels)
             label.CopyInformation(image)
             sitk.WriteImage(image, str(work / "images" / f"{name}_{suffix}.nii.gz"))
             sitk.WriteImage(label, str(work / "labels" / f"{name}_{suffix}.nii.gz"))
-            ml = [round((labels == v).sum() * np.prod(image.GetSpacing()) / 1000) for v in (1, 2, 3)]
-            print(f"{name}_{suffix}: {image.GetSize()}, right lung {ml[0]} mL, left lung {ml[1]} mL, liver {ml[2]} mL")
+            ml = [round((labels == v).sum() * np.prod(image.GetSpacing()) / 1000) for v in (RIGHT_LUNG, LEFT_LUNG)]
+            print(f"{name}_{suffix}: {image.GetSize()}, right lung {ml[0]} mL, left lung {ml[1]} mL")
 
 
 def main() -> None:
@@ -117,10 +141,11 @@ def main() -> None:
     write(labelled(args.data), args.work)
     command = [
         sys.executable, "-m", "sam2adapt", "train", "--images", args.work / "images", "--labels", args.work / "labels",
-        "--classes", "1=right lung,2=left lung,3=liver", "--base", "nano", "--method", "dual-lw", "--modality", "CT",
-        "--axis", "axial", "--all-for-training", "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
-        "--largest-component", "right lung,left lung,liver", "--fill-holes", "right lung,left lung",
-        "--description", "Demonstration, not a clinical model: both lungs and the liver on axial CT of the torso.",
+        "--classes", "1=right lung,2=left lung", "--base", "nano", "--modality", "CT",
+        "--method", "combined", "--set", 'parts=["dual-lw", "detail"]', "--size", "160", "--scale", "0.4",
+        "--axis", "axial", "--all-for-training", "--flips", "rows", "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
+        "--largest-component", "right lung,left lung", "--fill-holes", "right lung,left lung",
+        "--description", "Demonstration, not a clinical model: both lungs on axial CT of the torso.",
         "--data-summary", SUMMARY,
         "-o", args.work / "torso-ct.safetensors", *args.options,
     ]  # fmt: skip

@@ -276,7 +276,7 @@ def training_folder(tmp_path: Path, values=(0, 1, 2), label_shape=(4, 20, 20)) -
         ((0, 1, 2), (4, 20, 24), None, "voxel grid"),
         ((0, 1, 2), (4, 20, 20), "1=a,1=b", "twice"),
         ((0, 1, 2), (4, 20, 20), "lung", "not a label value"),
-        ((255,), (4, 20, 20), None, "No training label"),
+        ((0, 255), (4, 20, 20), "1=lung", "give masks of 0 and 255"),
     ],
 )
 def test_training_data_that_do_not_fit(values, shape, classes, word, tmp_path, capsys):

@@ -66,7 +66,9 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
             f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {error}.",
             "Give --images and --labels, or mend the file.",
         ) from error
-    return root / "imagesTr", root / "labelsTr", {value: str(name) for value, name in pairs if value}
+    # nnU-Net's label "ignore" is no class; what it marks must be 255 here.
+    names = {value: str(name) for value, name in pairs if value and str(name).lower() != "ignore"}
+    return root / "imagesTr", root / "labelsTr", names
 
 
 def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:

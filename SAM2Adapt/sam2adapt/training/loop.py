@@ -76,7 +76,7 @@ class Trainer:
         self.network, self.cases, self.settings, self.device = network.to(device), cases, settings, device
         self.context, self.folder, self.validate, self.method = context, folder, validate, method
         self.progress, self.cancelled = progress, cancelled
-        self.transform = augmentation(crop, settings.rotation, settings.flips)
+        self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         self.optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
         self._start_averages()

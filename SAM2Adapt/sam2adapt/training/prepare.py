@@ -65,7 +65,7 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
     """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
     voxels = dict.fromkeys((s.id for s in structures), 0)
-    axis = settings.axis
+    axis, unannotated = settings.axis, False
     for case in cases:
         volume, values = load_case(case, structures)
         modalities.add(settings.modality or _modality(volume))
@@ -76,6 +76,7 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
         extents.append([n * s for n, s in zip(stack.native_size, stack.native_spacing, strict=True)])
         for value in voxels:
             voxels[value] += int((values == value).sum())
+        unannotated = unannotated or bool((values == IGNORE).any())
         inside = volume.array[:, (values > 0) & (values != IGNORE)]
         if inside.size:
             levels.append(np.percentile(inside, (0.5, 99.5)))
@@ -84,11 +85,7 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
             "Train one model for each, or say with --modality what they all are.",
         )
-    missing = [s.name for s in structures if not voxels[s.id]]
-    if missing:
-        raise ClassesError(
-            f"No training label holds a voxel of '{missing[0]}'.", "Take it out of --classes, or correct the labels."
-        )
+    _check_every_class_occurs(structures, voxels, unannotated)
     modality = modalities.pop()
     spacing, size = _grid(np.array(sides), np.array(extents), settings, physical=volume.physical)
     slices = SliceSettings(_normalization(modality, levels), axis=axis, spacing=spacing, size=size)
@@ -96,6 +93,16 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
     if spacing is None:
         median = median * size / median.max()
     return Fingerprint(modality, slices, tuple(int(n) for n in np.round(median)), float(np.mean(counts)), voxels)
+
+
+def _check_every_class_occurs(structures: list[Structure], voxels: dict[int, int], unannotated: bool) -> None:
+    missing = [s.name for s in structures if not voxels[s.id]]
+    if missing:
+        mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
+        raise ClassesError(
+            f"No training label holds a voxel of '{missing[0]}'.",
+            "Take it out of --classes, or correct the labels." + (mask if unannotated else ""),
+        )
 
 
 def _modality(volume: Volume) -> str:

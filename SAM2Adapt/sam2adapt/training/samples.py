@@ -6,6 +6,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .losses import IGNORE
 from .prepare import PreparedCase
 
 _EMPTY_SHARE = 1 / 3  # of the slices with structures, so many without any are shown
@@ -42,7 +43,7 @@ class EpochSamples(Dataset):
         self.transform.set_random_state(int(sequence.generate_state(1)[0]))
         grey = torch.from_numpy(self._channels(case.grey, k).astype(np.float32))
         target = torch.from_numpy(case.target[k][None].copy())
-        (sample,) = self.transform({"image": grey, "label": target})
+        (sample,) = self.transform({"image": grey, "label": target, "structures": target * (target != IGNORE)})
         return sample["image"].clamp(0, 1), sample["label"][0].to(torch.uint8)
 
     def _channels(self, grey: np.ndarray, k: int) -> np.ndarray:

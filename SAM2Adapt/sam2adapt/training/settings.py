@@ -13,7 +13,8 @@ class TrainSettings:
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
     :param loss: weights of the terms (``losses.SegmentationLoss``); None: those of the method.
-    :param rotation: largest angle of augmentation, degrees; ``flips``: axes that may be mirrored (0 rows, 1 columns).
+    :param rotation: largest angle of augmentation, degrees; ``scale``: largest relative change of size, of rows and
+        columns each; ``flips``: axes that may be mirrored (0 rows, 1 columns).
     :param crop: side of the square crops, pixels; None: chosen from the data.
     :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
@@ -31,6 +32,7 @@ class TrainSettings:
     ema: float = 0.99
     loss: dict[str, float] | None = None
     rotation: float = 20.0
+    scale: float = 0.25
     flips: list[int] = field(default_factory=list)
     crop: int | None = None
     size: int | None = None

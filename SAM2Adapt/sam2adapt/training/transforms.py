@@ -1,5 +1,7 @@
 """Augmentation of training slices with MONAI: one crop a slice, drawn from a seed of its own."""
 
+import warnings
+
 import numpy as np
 from monai.data import set_track_meta
 from monai.transforms import (
@@ -14,31 +16,37 @@ from monai.transforms import (
     SpatialPadd,
 )
 
+warnings.filterwarnings("ignore", message="Num foregrounds 0")  # slices without structures are shown on purpose
 set_track_meta(False)  # geometry is kept by SliceStack; MONAI's bookkeeping of it takes half the time of a sample
 
+_SHEAR = 0.1  # tangent of the largest angle
 _MARGIN = 1.35  # of the first crop over the final one, so that rotation and scaling seldom bring in empty corners
 
 
-def augmentation(crop: tuple[int, int], rotation: float, flips: list[int]) -> Compose:
+def augmentation(crop: tuple[int, int], rotation: float, scale: float, flips: list[int]) -> Compose:
     """Random crop, affine, flip, contrast, noise and blur of ``image`` (3, H, W) in 0..1 and ``label`` (1, H, W).
+
+    Two of three crops are centred in ``structures``, the label with what is not annotated set to 0.
 
     The result is a list of one sample (MONAI's cropping transforms may give several).
 
     :param crop: rows and columns of the result.
     :param rotation: largest angle, degrees.
+    :param scale: largest relative change of size, of rows and columns each.
     :param flips: spatial axes (0 = rows, 1 = columns) that may be mirrored; none where left and right differ.
     """
     both, wide = ("image", "label"), [round(n * _MARGIN) for n in crop]
     angle = np.deg2rad(rotation)
     return Compose(
         [
-            SpatialPadd(both, wide),
-            RandCropByPosNegLabeld(both, "label", wide, pos=2, neg=1, num_samples=1),
+            SpatialPadd((*both, "structures"), wide),
+            RandCropByPosNegLabeld(both, "structures", wide, pos=2, neg=1, num_samples=1),
             RandAffined(
                 both,
                 prob=1.0,
                 rotate_range=angle,
-                scale_range=((-0.25, 0.3), (-0.25, 0.3)),
+                scale_range=(scale, scale),
+                shear_range=_SHEAR,
                 translate_range=[n / 16 for n in crop],
                 spatial_size=crop,
                 mode=("bilinear", "nearest"),
