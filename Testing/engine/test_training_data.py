@@ -255,7 +255,7 @@ def test_epochs_differ_and_can_be_drawn_again():
 
 
 def samples(seed=0, epoch=1, context=1, cases=CASES) -> EpochSamples:
-    return EpochSamples(cases, augmentation((32, 32), 20.0, [1]), context, seed, epoch)
+    return EpochSamples(cases, augmentation((32, 32), 20.0, 0.25, [1]), context, seed, epoch)
 
 
 def same(a, b) -> bool:
