@@ -1,6 +1,6 @@
 """Seconds, slices per second and peak memory of one `sam2adapt segment`, measured from outside the process.
 
-    python Testing/benchmarks/segment_cost.py VOLUME --model torso-ct
+python Testing/benchmarks/segment_cost.py VOLUME --model torso-ct
 """
 
 import argparse
