@@ -243,6 +243,15 @@ def test_folder_without_write_permission(model, tmp_path, capsys):
     assert_refused(capsys, "cannot be written")
 
 
+def test_training_into_a_folder_that_cannot_be_made(tmp_path, capsys):
+    arguments = training_folder(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    assert main(["train", *arguments, "-o", str(tmp_path / "file" / "m.safetensors")]) == 2
+    assert_refused(capsys, "cannot be written to")
+    assert main(["train", *arguments, "-o", str(tmp_path / "m.pt")]) == 2
+    assert_refused(capsys, "safetensors")
+
+
 def test_unknown_model(tmp_path, capsys):
     assert segment(Path("torso-cd"), CHEST, tmp_path / "out.nrrd") == 2
     assert_refused(capsys, "torso-cd")
