@@ -21,6 +21,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_CT_REACHES, _CT_ALWAYS_REACHES = -500, -50  # Hounsfield units: lung or air, and fat
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def check_modality(volume: Volume, modality: str, model: str) -> None:
-    """Refuse colour where a scanner's volume is wanted, the reverse, and a DICOM modality other than the model's.
+    """Refuse colour where a scanner's volume is wanted, the reverse, and CT for MR or MR for CT.
+
+    The modality is that of the DICOM tag, and without one it is told from the grey levels.
 
     :raises ModalityError: the volume's kind is known and is not the model's.
     """
@@ -192,11 +195,21 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
             f" on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
-    if {volume.modality, modality} == {"CT", "MR"}:
+    looks = volume.modality or _looks_like(volume)
+    if {looks, modality} == {"CT", "MR"}:
+        verb = "is" if volume.modality else "has the grey levels of"
         raise ModalityError(
-            f"'{volume.name}' is {volume.modality} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {volume.modality}, or run with --any-modality to try it all the same.",
+            f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
+            f"Choose a model for {looks}, or run with --any-modality to try it all the same.",
         )
+
+
+def _looks_like(volume: Volume) -> str:
+    """CT or MR by the lowest grey level: Hounsfield units go to fat and air, magnitude images of MR have no sign."""
+    lowest = volume.array.min()
+    if lowest < _CT_REACHES:
+        return "CT"
+    return "MR" if volume.physical and lowest > _CT_ALWAYS_REACHES else ""
 
 
 def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:

@@ -164,6 +164,7 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[Path, str]]:
         "constant": (image(tmp_path / "constant.nii.gz", np.full((4, 20, 20), 7, np.int16)), "constant"),
         "1x1": (image(tmp_path / "line.nii.gz", noise(9, 1, 1)), "1 x 1"),
         "colour": (tmp_path / "colour.png", "colour"),
+        "MR": (image(tmp_path / "mr.nii.gz", np.abs(noise(4, 20, 20))), "grey levels of MR"),
     }
 
 
@@ -181,6 +182,7 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[Path, str]]:
         "constant",
         "1x1",
         "colour",
+        "MR",
     ],
 )
 def test_bad_input(case, model, tmp_path, capsys):
