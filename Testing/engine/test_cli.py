@@ -113,6 +113,11 @@ def test_help_and_errors_come_without_torch(model, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_prediction_starts_without_the_libraries_of_training():
+    code = "import sys; import sam2adapt.predict; sys.exit('monai' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_evaluate_of_a_perfect_prediction(model, tmp_path, capsys):
     for part in ("images", "labels"):
         (tmp_path / part).mkdir()
