@@ -109,7 +109,11 @@ def parse_classes(text: str) -> dict[int, str]:
 def _settings(args: argparse.Namespace):
     from .training.settings import TrainSettings
 
-    flips = [{"rows": 0, "columns": 1}[name.strip()] for name in args.flips.split(",") if name.strip()]
+    axes = {"rows": 0, "columns": 1}
+    wanted = [name.strip() for name in args.flips.split(",") if name.strip()]
+    if not axes.keys() >= set(wanted):
+        raise SettingsError(f"'{args.flips}' in --flips is no axis.", "Write rows, columns, or rows,columns.")
+    flips = [axes[name] for name in wanted]
     names = {field.name for field in dataclasses.fields(TrainSettings)} - {"flips"}
     given = {name: value for name, value in vars(args).items() if name in names}
     return TrainSettings(**given, flips=flips)

@@ -84,7 +84,7 @@ def segment(
     entropy = np.zeros(stack.array.shape[1:], np.float32) if options.uncertainty else None
     prepared = time.perf_counter()
     values = torch.tensor(model.label_values, dtype=torch.uint8)
-    first, last = _slice_range(stack, region)
+    first, last = _slice_range(stack, region) if options.roi else (0, len(stack))
     # Labels are taken from probabilities on the native grid, and of a volume only these one-byte labels are ever kept.
     for start, probabilities in _batches(stack, model, options, first, last):
         stop = start + len(probabilities)
@@ -100,7 +100,7 @@ def segment(
             raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
     predicted = time.perf_counter()
     for array in (labels, entropy):
-        if array is not None:
+        if array is not None and options.roi:
             _clip(stack.restored(array), region)
     if options.post_process:
         # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
@@ -212,8 +212,7 @@ def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, 
 
 def _slice_range(stack: SliceStack, region: tuple[slice, slice, slice]) -> tuple[int, int]:
     """First and last (excluded) slice that touches the region."""
-    shape = stack.restored(np.empty(stack.array.shape[1:], np.bool_)).shape
-    inside = np.zeros(shape, np.bool_)
+    inside = np.zeros(stack.volume.size[::-1], np.bool_)
     inside[region] = True
     touched = np.flatnonzero(stack.oriented(inside).any(axis=(1, 2)))
     return int(touched[0]), int(touched[-1]) + 1

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from .errors import ModalityError, VolumeError
 from .volume import Volume
 
-AXES = ("axial", "coronal", "sagittal", "acquisition")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes

@@ -111,7 +111,7 @@ def sources(data: Path, work: Path) -> tuple[list[Source], int]:
     result, used = [], 1
     for name, cases, classes, share, settings in collect(data, work):
         structures = [describe(i, label) for i, label in enumerate(classes, start=1)]
-        found = fingerprint(cases, structures, settings, 256)
+        found = fingerprint(cases, structures, settings)
         prepared = prepare(cases, structures, found.slices, work / "prepared" / name)
         crop = tuple(min(192, -(-n // 32) * 32) for n in found.median_size)
         channels = [0, *range(used, used + len(classes))]

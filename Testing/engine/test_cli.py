@@ -340,6 +340,12 @@ def test_preset_asks_for_its_own_base(tmp_path, capsys):
     assert_refused(capsys, "no preset 'slow'")
 
 
+def test_flips_that_are_no_axes(tmp_path, capsys):
+    arguments = training_folder(tmp_path)
+    assert main(["train", *arguments, "--flips", "diagonal", "-o", str(tmp_path / "m.safetensors")]) == 2
+    assert_refused(capsys, "diagonal")
+
+
 def test_classes_of_the_command_line():
     assert parse_classes("1=right ventricle, 2 = myocardium") == {1: "right ventricle", 2: "myocardium"}
     with pytest.raises(ClassesError):

@@ -95,7 +95,7 @@ def test_image_that_cannot_be_trained_on(tmp_path):
 
 
 def fingerprint_of(cases, structures=STRUCTURES, **changes):
-    return fingerprint(cases, structures, TrainSettings(**changes), 224)
+    return fingerprint(cases, structures, TrainSettings(**changes))
 
 
 def test_class_without_a_voxel(tmp_path):
@@ -342,7 +342,7 @@ def test_real_data(data_path, tmp_path, name, structures):
     train, val = select(cases, split, "train"), select(cases, split, "val")
     assert len(train) + len(val) == len(cases)
     assert not {case.id for case in train} & {case.id for case in val}
-    found = fingerprint(val[:2], [describe(i, n) for i, n in structures.items()], TrainSettings(), 224)
+    found = fingerprint(val[:2], [describe(i, n) for i, n in structures.items()], TrainSettings())
     assert found.modality == "MR"
     assert 160 <= max(found.median_size) <= 256
     assert found.slices.axis == ("acquisition" if name == "acdc" else "axial")

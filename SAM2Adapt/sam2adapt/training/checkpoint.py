@@ -1,26 +1,21 @@
 """Checkpoints of a run: one file, replaced whole by atomic rename, read back without running code."""
 
-import os
 from pathlib import Path
 
 import torch
 
 from ..errors import ModelFileError, OutputError
+from ..files import atomic_write
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write a checkpoint so that a killed process or a full disk leaves the former one whole."""
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("wb") as file:
+        with atomic_write(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
+    except (OutputError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise OutputError(
-            f"The checkpoint '{path}' cannot be written: {error}.",
+            f"The checkpoint '{path}' cannot be written: {error.__cause__ or error}.",
             "Free some disk space and go on with --resume; the former checkpoint is kept.",
         ) from error
 

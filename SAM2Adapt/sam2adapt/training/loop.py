@@ -1,7 +1,7 @@
 """The training loop: AdamW, warm-up and cosine, autocast, EMA, a checkpoint every epoch, best epoch by validation."""
 
 import csv
-import logging
+import io
 import math
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..adapters import Method
 from ..device import autocast
 from ..errors import CancelledError, SettingsError
+from ..files import atomic_write
 from ..network.network import SegmentationNetwork
 from ..slices import normalise
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -23,8 +24,6 @@ from .prepare import PreparedCase
 from .samples import EpochSamples, epoch_slices
 from .settings import TrainSettings
 from .transforms import augmentation
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -82,6 +81,8 @@ class Trainer:
         self._start_averages()
         self.history = History()
         self._validation_seconds = 0.0
+        count = len(epoch_slices(cases, settings.seed, 1))
+        self._steps_per_epoch = max(1, count // min(settings.batch_size, count))
 
     @property
     def checkpoint(self) -> Path:
@@ -171,7 +172,7 @@ class Trainer:
     def _validated(self, epoch: int) -> dict[str, float]:
         """Validate the averaged weights where it is due; keep them if they are the best."""
         last = epoch == self.settings.epochs or self._fraction(self.history.step) >= 1
-        if self.validate is None or (epoch % self._validate_every() and not last):
+        if self.validate is None or (epoch % (self.settings.validate_every or 1) and not last):
             if self.validate is None:
                 self.best = {name: tensor.clone() for name, tensor in self.average.items()}
                 self.history.best_epoch = epoch
@@ -187,22 +188,13 @@ class Trainer:
             self.best = {name: tensor.clone() for name, tensor in self.average.items()}
         return dice
 
-    def _validate_every(self) -> int:
-        return self.settings.validate_every or 1
-
     def _fraction(self, step: int) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        done = step / max(1, self.settings.epochs * self._steps_per_epoch())
+        done = step / max(1, self.settings.epochs * self._steps_per_epoch)
         if self.settings.max_minutes:
             limit = self.settings.max_minutes * 60 - self._validation_seconds
             done = max(done, self.history.seconds / max(1.0, limit))
         return min(1.0, done)
-
-    def _steps_per_epoch(self) -> int:
-        if not hasattr(self, "_steps"):
-            count = len(epoch_slices(self.cases, self.settings.seed, 1))
-            self._steps = max(1, count // min(self.settings.batch_size, count))
-        return self._steps
 
     def _report(self, epoch: int, loss: float) -> None:
         if self.progress:
@@ -214,10 +206,12 @@ class Trainer:
 
     def _write_log(self) -> None:
         names = list(dict.fromkeys(key for row in self.history.rows for key in row))
-        with (self.folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.history.rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self.history.rows)
+        with atomic_write(self.folder / "log.csv") as file:
+            file.write(text.getvalue().encode())
 
     def _save(self) -> None:
         state = {

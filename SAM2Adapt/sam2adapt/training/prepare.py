@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..files import output_error
 from ..slices import Normalization, SliceSettings, SliceStack
 from ..terminology import Structure
 from ..volume import Volume, check_voxels, read_labels, read_volume, same_geometry
@@ -58,11 +59,8 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     return volume, values
 
 
-def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainSettings, window: int) -> Fingerprint:
-    """Read the training cases once and decide modality, slicing axis, grid and grey levels.
-
-    :param window: image sizes that suit the base network, pixels.
-    """
+def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainSettings) -> Fingerprint:
+    """Read the training cases once and decide modality, slicing axis, grid and grey levels."""
     modalities, counts, extents, sides, levels = set(), [], [], [], []
     voxels = dict.fromkeys((s.id for s in structures), 0)
     axis, unannotated = settings.axis, False
@@ -70,7 +68,8 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
         volume, values = load_case(case, structures)
         modalities.add(settings.modality or _modality(volume))
         axis = axis or ("acquisition" if _is_stack(volume) else "axial")
-        stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=window))
+        # Only the native slices are looked at here: the grid is decided after all cases.
+        stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=1))
         counts.append(len(stack))
         sides.append(stack.native_size)
         extents.append([n * s for n, s in zip(stack.native_size, stack.native_spacing, strict=True)])
@@ -192,5 +191,8 @@ def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, i
 
 
 def _mapped(path: Path, array: np.ndarray) -> np.ndarray:
-    np.save(path, array)
+    try:
+        np.save(path, array)
+    except OSError as error:
+        raise output_error(path, error) from error
     return np.load(path, mmap_mode="r")

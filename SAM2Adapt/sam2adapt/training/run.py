@@ -76,9 +76,8 @@ def train(
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     base, identity = load_base(request.base)
-    window = min(256, base.config.window_multiple * max(1, 224 // base.config.window_multiple))
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], request.structures, request.settings, window)
+    found = fingerprint(parts["train"], request.structures, request.settings)
     if request.settings.validate_every is None:
         request.settings.validate_every = _validation_interval(parts, found)
     card = _card(request, found, identity, parts)
@@ -87,7 +86,7 @@ def train(
     if request.init:
         _start_from(network, request, card)
     counts = parameter_counts(network)
-    say(f"{device.type.upper()} ({reason}); {counts['trained']:,} of {counts['total']:,} parameters are trained")
+    say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
     trainer = _trainer(request, card, network, method, base, prepared, found, parts["val"], device, progress, cancelled)
     if not (request.init or request.resume):

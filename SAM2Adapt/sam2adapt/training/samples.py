@@ -6,6 +6,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..slices import with_neighbours
 from .losses import IGNORE
 from .prepare import PreparedCase
 
@@ -41,14 +42,12 @@ class EpochSamples(Dataset):
         case = self.cases[number]
         sequence = np.random.SeedSequence([self.seed, self.epoch, index])
         self.transform.set_random_state(int(sequence.generate_state(1)[0]))
-        grey = torch.from_numpy(self._channels(case.grey, k).astype(np.float32))
+        grey = self._channels(case.grey, k)
         target = torch.from_numpy(case.target[k][None].copy())
         (sample,) = self.transform({"image": grey, "label": target, "structures": target * (target != IGNORE)})
         return sample["image"].clamp(0, 1), sample["label"][0].to(torch.uint8)
 
-    def _channels(self, grey: np.ndarray, k: int) -> np.ndarray:
-        if grey.shape[1] == 3:
-            return grey[k]
-        last = len(grey) - 1
-        offsets = (-1, 0, 1) if self.context else (0, 0, 0)
-        return np.concatenate([grey[min(max(k + o, 0), last)] for o in offsets])
+    def _channels(self, grey: np.ndarray, k: int) -> Tensor:
+        first = max(0, k - 1)
+        block = torch.from_numpy(grey[first : k + 2].astype(np.float32))
+        return with_neighbours(block, k - first, k - first + 1, self.context)[0]
