@@ -80,23 +80,29 @@ sam2adapt_install() {
   sam2adapt_step "configuration of sam2" "${pip[@]}" hydra-core iopath
   # Its build would fetch a torch of its own, its CUDA extension serves video only, and its requirements are above.
   sam2adapt_step "sam2" env SAM2_BUILD_CUDA=0 "${pip[@]}" --no-build-isolation --no-deps sam2==1.1.0
-  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer]"
+  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer,gui]"
 }
 
-# Slicer's views need OpenGL libraries of the system; everything else works without them.
+sam2adapt_can_draw() {
+  "$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --check &&
+    QT_QPA_PLATFORM=offscreen "$SAM2ADAPT_VENV/bin/python" -c 'from PySide6 import QtWidgets; QtWidgets.QApplication([])'
+}
+
+# Slicer's views and Qt need libraries of the system; everything else works without them.
 sam2adapt_prepare_views() {
-  local packages check=("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --check)
+  local packages
   # In braces, so that what bash says of a process that VTK ended goes to the log too.
-  { "${check[@]}"; } >>"$SAM2ADAPT_LOG" 2>&1 && return
+  { sam2adapt_can_draw; } >>"$SAM2ADAPT_LOG" 2>&1 && return
   packages="$("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --libraries)"
+  packages="$packages libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086  # one argument a package
-    if { apt-get update && apt-get install -y --no-install-recommends $packages && "${check[@]}"; } \
+    if { apt-get update && apt-get install -y --no-install-recommends $packages && sam2adapt_can_draw; } \
       >>"$SAM2ADAPT_LOG" 2>&1; then
       return
     fi
   fi
-  printf '  Pictures cannot be drawn here. On Debian and Ubuntu this helps: sudo apt-get install %s\n' "$packages" >&2
+  printf '  Pictures and panels cannot be drawn here. On Debian and Ubuntu this helps: sudo apt-get install %s\n' "$packages" >&2
   return 1
 }
 
