@@ -45,6 +45,7 @@ def add_train_parser(commands) -> None:
 
 def _add_run_options(group) -> None:
     group.add_argument("--epochs", type=int, default=100)
+    group.add_argument("--steps", type=int, help="steps of the optimiser, in the place of --epochs")
     group.add_argument("--max-minutes", type=float, help="end after this time, whatever the epochs")
     group.add_argument("--batch-size", type=int, default=8)
     group.add_argument("--learning-rate", type=float, default=1e-3)

@@ -152,6 +152,16 @@ def test_without_validation_the_last_epoch_is_kept(folder, base, tmp_path):
     assert card["training"]["best_epoch"] == 2
 
 
+def test_steps_end_a_run_within_an_epoch(folder, base, tmp_path):
+    split = {"train": ["case0"], "val": []}
+    request = request_for(folder, base, tmp_path / "model.safetensors", split=split, settings={"steps": 18})
+    train(request)
+    history = load_checkpoint(request.folder / "checkpoint.pt")["history"]
+    assert history["step"] == 18
+    assert len(history["rows"]) == 2  # an epoch has 16
+    assert history["rows"][-1]["learning_rate"] < 0.02 * request.settings.learning_rate  # the schedule has run out
+
+
 def test_continuing_a_model_keeps_classes_by_name(unbroken, folder, base, tmp_path):
     swapped = [describe(1, "left ventricle"), describe(2, "right ventricle")]
     request = request_for(folder, base, tmp_path / "model.safetensors", init=str(unbroken), settings={"epochs": 1})

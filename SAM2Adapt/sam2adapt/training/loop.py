@@ -82,7 +82,9 @@ class Trainer:
         self.history = History()
         self._validation_seconds = 0.0
         count = len(epoch_slices(cases, settings.seed, 1))
-        self._steps_per_epoch = max(1, count // min(settings.batch_size, count))
+        per_epoch = max(1, count // min(settings.batch_size, count))
+        self._steps = settings.steps or max(1, settings.epochs * per_epoch)
+        self._epochs = math.ceil(self._steps / per_epoch)
 
     @property
     def checkpoint(self) -> Path:
@@ -112,7 +114,7 @@ class Trainer:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
         if resume:
             self._restore(load_checkpoint(self.checkpoint))
-        while self.history.epoch < self.settings.epochs and self._fraction(self.history.step) < 1:
+        while self._fraction(self.history.step) < 1:
             self._epoch(self.history.epoch + 1)
             self._save()
         return self.best
@@ -171,7 +173,7 @@ class Trainer:
 
     def _validated(self, epoch: int) -> dict[str, float]:
         """Validate the averaged weights where it is due; keep them if they are the best."""
-        last = epoch == self.settings.epochs or self._fraction(self.history.step) >= 1
+        last = self._fraction(self.history.step) >= 1
         if self.validate is None or (epoch % (self.settings.validate_every or 1) and not last):
             if self.validate is None:
                 self.best = {name: tensor.clone() for name, tensor in self.average.items()}
@@ -190,7 +192,7 @@ class Trainer:
 
     def _fraction(self, step: int) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        done = step / max(1, self.settings.epochs * self._steps_per_epoch)
+        done = step / self._steps
         if self.settings.max_minutes:
             limit = self.settings.max_minutes * 60 - self._validation_seconds
             done = max(done, self.history.seconds / max(1.0, limit))
@@ -200,7 +202,7 @@ class Trainer:
         if self.progress:
             dice = self.history.best_dice if self.history.best_dice >= 0 else None
             fraction = self._fraction(self.history.step)
-            self.progress(Progress(fraction, epoch, self.settings.epochs, loss, dice, self.history.seconds))
+            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, self.history.seconds))
         if self.cancelled and self.cancelled():
             raise CancelledError("The training was cancelled.", "Go on from the last whole epoch with --resume.")
 
@@ -225,7 +227,7 @@ class Trainer:
         save_checkpoint(self.checkpoint, state)
 
     def _restore(self, state: dict) -> None:
-        free = ("epochs", "max_minutes", "learning_rate", "base_learning_rate")
+        free = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate")
         own = self.settings.to_json()
         changed = [k for k, v in state["settings"].items() if k not in free and own.get(k) != v]
         if changed:

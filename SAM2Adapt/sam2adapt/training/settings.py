@@ -8,7 +8,8 @@ class TrainSettings:
     """How to train.
 
     :param epochs: passes over the annotated slices.
-    :param max_minutes: end, with the schedule run out, after this time; None: only ``epochs`` counts.
+    :param steps: steps of the optimiser, in the place of ``epochs``.
+    :param max_minutes: end, with the schedule run out, after this time; None: only ``epochs`` or ``steps`` count.
     :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
@@ -22,6 +23,7 @@ class TrainSettings:
     """
 
     epochs: int = 100
+    steps: int | None = None
     max_minutes: float | None = None
     batch_size: int = 8
     learning_rate: float = 1e-3
