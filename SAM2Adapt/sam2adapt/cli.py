@@ -6,7 +6,6 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from . import __version__
 from .cli_models import add_info_parser, add_models_parser
 from .cli_train import add_train_parser, cases_and_classes
 from .errors import OutputError, SettingsError, UserError
-from .files import atomic_write
+from .files import atomic_write, check_folder
 from .image_files import LABEL_SUFFIXES, suffix_of
 
 
@@ -44,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate_parser(commands)
     add_models_parser(commands)
     add_info_parser(commands)
+    _add_serve_parser(commands)
     return parser
 
 
@@ -118,9 +118,7 @@ def _check_output(path: Path) -> None:
         raise OutputError(
             f"'{path.name}' has no suffix of a format that can be written.", f"Use one of {', '.join(LABEL_SUFFIXES)}."
         )
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        state = "cannot be written to" if path.parent.is_dir() else "does not exist"
-        raise OutputError(f"The folder '{path.parent}' {state}.", "Choose another one.")
+    check_folder(path.parent)
 
 
 def _report(args: argparse.Namespace, model, result, seconds: dict[str, float], device: str) -> dict:
@@ -195,6 +193,17 @@ def _evaluate(args: argparse.Namespace) -> None:
         write_json(args.json, result)
     if args.csv:
         _write_csv(args.csv, result)
+
+
+def _add_serve_parser(commands) -> None:
+    text = "answer requests (JSON-RPC 2.0, one a line) on standard input until it closes; for Slicer"
+    commands.add_parser("serve", help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(run=_serve)
+
+
+def _serve(_: argparse.Namespace) -> None:
+    from .serve import serve
+
+    serve()
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,5 +1,8 @@
 """Choice of device and arithmetic, each with its reason in words."""
 
+import platform
+from typing import Any
+
 import torch
 
 from .errors import DeviceError
@@ -31,6 +34,24 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
         found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
         raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Use --device auto or --device cpu.")
     return device, f"{name}, as asked for"
+
+
+def list_devices() -> list[dict[str, Any]]:
+    """What can compute here: ``id``, ``name``, ``reason`` and ``memoryBytes`` (None where it is that of the computer).
+
+    The first has the id ``auto`` and says what is taken then, and why.
+    """
+    chosen, reason = choose_device()
+    processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    found = [{"id": "cpu", "name": processor, "reason": "CPU", "memoryBytes": None}]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        name, memory = properties.name, properties.total_memory
+        found.append({"id": f"cuda:{index}", "name": name, "reason": f"GPU: {name}", "memoryBytes": memory})
+    if torch.backends.mps.is_available():
+        found.append({"id": "mps", "name": "Apple GPU", "reason": "Apple GPU", "memoryBytes": None})
+    taken = next(entry for entry in found if entry["id"].startswith(chosen.type))
+    return [{**taken, "id": "auto", "reason": reason}, *found]
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -59,6 +59,16 @@ def output_error(path: Path, error: OSError) -> OutputError:
     )
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse before the work what could not be written after it.
+
+    :raises OutputError: the folder does not exist, or must not be written to.
+    """
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        state = "cannot be written to" if folder.is_dir() else "does not exist"
+        raise OutputError(f"The folder '{folder}' {state}.", "Choose another one.")
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder and those above it.
 

@@ -68,7 +68,7 @@ def segment(
 ) -> Segmentation:
     """Segment one volume.
 
-    :param progress: called with (slices done, slices in all).
+    :param progress: called with (slices done, slices in all), at first with 0 done.
     :param cancelled: asked between batches; true stops with ``CancelledError``.
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
     """
@@ -85,6 +85,8 @@ def segment(
     prepared = time.perf_counter()
     values = torch.tensor(model.label_values, dtype=torch.uint8)
     first, last = _slice_range(stack, region) if options.roi else (0, len(stack))
+    if progress:
+        progress(0, last - first)
     # Labels are taken from probabilities on the native grid, and of a volume only these one-byte labels are ever kept.
     for start, probabilities in _batches(stack, model, options, first, last):
         stop = start + len(probabilities)

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import ModalityError, VolumeError
+from .modality import looks_like
 from .volume import Volume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
-_CT_REACHES, _CT_ALWAYS_REACHES = -500, -50  # Hounsfield units: lung or air, and fat
 
 
 @dataclass(frozen=True)
@@ -194,21 +194,13 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
             f" on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
-    looks = volume.modality or _looks_like(volume)
+    looks = volume.modality or looks_like(volume.array, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
             f"Choose a model for {looks}, or run with --any-modality to try it all the same.",
         )
-
-
-def _looks_like(volume: Volume) -> str:
-    """CT or MR by the lowest grey level: Hounsfield units go to fat and air, magnitude images of MR have no sign."""
-    lowest = volume.array.min()
-    if lowest < _CT_REACHES:
-        return "CT"
-    return "MR" if volume.physical and lowest > _CT_ALWAYS_REACHES else ""
 
 
 def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:

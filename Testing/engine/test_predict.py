@@ -305,7 +305,7 @@ def test_network_is_left_as_it_was(model):
 def test_progress_counts_the_slices(model):
     seen = []
     segment(blobs(), model, Options(batch_size=3), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert seen == [(0, 7), (3, 7), (6, 7), (7, 7)]
 
 
 def test_cancelled_between_batches(model):

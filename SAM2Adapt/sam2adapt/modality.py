@@ -1,0 +1,20 @@
+"""Tell CT from MR by grey levels. Needs NumPy only, so that Slicer can ask before anything of the engine is loaded."""
+
+import numpy as np
+
+_CT_REACHES, _CT_ALWAYS_REACHES = -500, -50  # Hounsfield units: lung or air, and fat
+
+
+def looks_like(array: np.ndarray, physical: bool = True) -> str:
+    """CT or MR by the lowest grey level: Hounsfield units go to fat and air, magnitude images of MR have no sign.
+
+    :param array: one-channel voxels of any shape; every tenth voxel along each axis tells it nearly as well as all.
+    :param physical: False for pictures, whose grey levels look like those of MR.
+    :return: "CT", "MR", or "" where the grey levels do not say (also for an empty array or one with NaN).
+    """
+    if not array.size:
+        return ""
+    lowest = array.min()
+    if lowest < _CT_REACHES:
+        return "CT"
+    return "MR" if physical and lowest > _CT_ALWAYS_REACHES else ""

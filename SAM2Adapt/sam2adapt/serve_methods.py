@@ -1,0 +1,176 @@
+"""The methods of the engine server; parameters are those of ``schemas/serve.schema.json``.
+
+Each is called with the engine's state, checked parameters and the task, and gives what JSON can hold. Torch is imported
+late, so that the models are listed at once.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import catalog
+from .files import check_folder
+from .serve_task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from .model import Model
+    from .predict import Segmentation
+    from .volume import Volume
+
+_MODELS_KEPT = 2
+
+
+class Engine:
+    """What stays between requests: the models used last, loaded."""
+
+    def __init__(self):
+        self._models: OrderedDict[tuple, Model] = OrderedDict()
+
+    def model(self, name: str, device: "torch.device") -> "Model":
+        """A model, loaded now or before; a file that was replaced is loaded anew.
+
+        :raises UserError: as ``model.load_model``.
+        """
+        from .model import load_model
+
+        path = catalog.find_model(name)
+        status = path.stat()
+        key = (path.resolve(), status.st_mtime_ns, status.st_size, str(device))
+        if key not in self._models:
+            # Before loading: two models and a third may be more than a GPU holds.
+            while len(self._models) >= _MODELS_KEPT:
+                self._models.popitem(last=False)
+            self._models[key] = load_model(path, device)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+    def forget(self, model: "Model") -> None:
+        """Load a model anew next time."""
+        self._models = OrderedDict((key, kept) for key, kept in self._models.items() if kept is not model)
+
+
+def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any]:
+    """Segment one volume and write its labels (and uncertainty) as ``.npy``.
+
+    :raises UserError: as ``predict.segment``; ``OutputError``: the arrays cannot be written.
+    """
+    started = time.perf_counter()
+    outputs = {key: Path(params[key]) for key in ("labels", "uncertainty") if params.get(key)}
+    for path in outputs.values():
+        check_folder(path.parent)
+    task.progress("loading", 0, 1, "model")
+    from . import predict
+    from .device import choose_device
+    from .serve_arrays import read_input, write_array
+
+    volume = read_input(params["input"])
+    device, reason = choose_device(params.get("device", "auto"))
+    model = engine.model(params["model"], device)
+    loaded = time.perf_counter()
+    task.check()
+    result = predict.segment(volume, model, _options(params), _progress(task), task.cancelled)
+    task.check()
+    segmented = time.perf_counter()
+    write_array(outputs["labels"], result.labels.array[0])
+    if result.uncertainty is not None:
+        write_array(outputs["uncertainty"], result.uncertainty.array[0])
+    if model.device != device:
+        reason = "CPU: the GPU's memory is too small for this volume"
+        engine.forget(model)
+    done = time.perf_counter()
+    seconds = {"load": loaded - started, **result.seconds, "write": done - segmented, "total": done - started}
+    return {
+        "model": {"name": model.name, "version": model.card["version"], "digest": model.card["digest"]},
+        "device": str(model.device),
+        "deviceReason": reason,
+        "slices": result.slices,
+        "seconds": seconds,
+        "structures": _structures(model, result, volume, params.get("structures")),
+        "warnings": task.warnings,
+    }
+
+
+def _options(params: dict[str, Any]):
+    from .predict import Options
+
+    roi = params.get("roi")
+    return Options(
+        structures=params.get("structures"),
+        roi=tuple(roi) if roi else None,
+        tta=params.get("tta", False),
+        uncertainty=bool(params.get("uncertainty")),
+        any_modality=params.get("anyModality", False),
+        post_process=params.get("postProcess", True),
+    )
+
+
+def _progress(task: Task) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        task.progress("segmenting", done, total, "slice")
+        if done == total:
+            task.progress("finishing", done, total, "slice")
+
+    return progress
+
+
+def _structures(
+    model: "Model", result: "Segmentation", volume: "Volume", names: list[str] | None
+) -> list[dict[str, Any]]:
+    """Every structure that was asked for, with its size."""
+    wanted = None if names is None else {name.strip().lower() for name in names}
+    counts = np.bincount(result.labels.array.ravel(), minlength=256)
+    millilitres = float(np.prod(volume.spacing)) / 1000
+    return [
+        {**structure.to_json(), "voxels": counts[structure.id], "ml": counts[structure.id] * millilitres}
+        for structure in model.structures
+        if wanted is None or structure.name.lower() in wanted
+    ]
+
+
+def models(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+    """Every model on this machine, in the order in which names are looked up; broken ones with their ``problem``."""
+    return [model_row(entry) for entry in catalog.list_models()]
+
+
+def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
+    """What a client shows of one model."""
+    row = {"name": entry.name, "version": entry.version, "path": entry.path, "where": entry.where}
+    if entry.card is None:
+        return {
+            **row, "description": "", "modality": "", "structures": [], "license": "", "dice": None,
+            "basePresent": False, "base": "", "method": "", "digest": "", "problem": str(entry.error),
+        }  # fmt: skip
+    card = entry.card
+    return {
+        **row,
+        "description": card["description"],
+        "modality": card["modality"],
+        "structures": [structure["name"] for structure in card["classes"]],
+        "license": card["license"],
+        "dice": card["metrics"]["dice"] if card["metrics"] else None,
+        "basePresent": entry.base_present,
+        "base": card["base"]["id"],
+        "method": card["method"]["name"],
+        "digest": card["digest"],
+        "problem": None,
+    }
+
+
+def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+    """What can compute here; the first is what ``auto`` takes, and why."""
+    from .device import list_devices
+
+    return list_devices()
+
+
+METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
+    "segment": segment,
+    "models": models,
+    "devices": devices,
+}
