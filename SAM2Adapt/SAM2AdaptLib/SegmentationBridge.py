@@ -31,7 +31,7 @@ def volumeToArrays(volumeNode):
     _requireVoxels(volumeNode)
     voxels = slicer.util.arrayFromVolume(volumeNode)
     channels = voxels[np.newaxis] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0)
-    ijkToLPS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ _ijkToRAS(volumeNode)
+    ijkToLPS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijkToRAS(volumeNode)
     spacing = np.array(volumeNode.GetSpacing())
     return channels, ijkToLPS[:3, 3].copy(), spacing, ijkToLPS[:3, :3] / spacing
 
@@ -49,7 +49,8 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
       serialized entry) and "color" (three numbers of 0 to 1).
     :param segmentationNode: where to put the segments; without it a new node named after the volume is made, under
       the parent transform of the volume and beside it in the subject hierarchy.
-    :param existing: "replace" puts a structure in the place of the segment that has its name; "add" always adds.
+    :param existing: "replace" puts a structure in the place of the segment that has its name; "add" always adds, under
+      a name of its own.
     :return: the vtkMRMLSegmentationNode.
     :raises VolumeError: the volume holds no voxels.
     :raises GeometryError: labels are not on the grid of the volume, or the segmentation cannot take label maps.
@@ -60,11 +61,10 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
     contiguous = _contiguousLabels(volumeNode, labels, structures)
     isNew = segmentationNode is None
     replaced = {} if isNew or existing == ADD else _segmentsToReplace(segmentationNode, structures)
-    if not isNew:
-        _requireLabelmapSource(segmentationNode)
-        _volumeToSegmentation(volumeNode, segmentationNode)
+    if isNew:
+        segmentationNode = createSegmentationNode(volumeNode)
     else:
-        segmentationNode = _createSegmentationNode(volumeNode)
+        requireUsable(segmentationNode, volumeNode)
     try:
         _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced)
     except Exception:
@@ -97,7 +97,7 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
         )
     reference = slicer.vtkOrientedImageData()
     reference.SetDimensions(volumeNode.GetImageData().GetDimensions())
-    ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ _ijkToRAS(volumeNode)
+    ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
     reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
     ids, values = vtk.vtkStringArray(), vtk.vtkIntArray()
     for value, segmentId in enumerate(segmentIds, start=1):
@@ -134,7 +134,8 @@ def _requireVoxels(volumeNode):
         raise VolumeError(f"Volume '{name}' holds no voxels.", "Choose a volume that has been loaded.")
 
 
-def _ijkToRAS(volumeNode):
+def ijkToRAS(volumeNode):
+    """(4, 4) matrix from voxel indices of a volume node to its own RAS coordinates in mm, without parent transform."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -206,7 +207,11 @@ def _segmentsToReplace(segmentationNode, structures):
     return found
 
 
-def _requireLabelmapSource(segmentationNode):
+def requireUsable(segmentationNode, volumeNode):
+    """Refuse a segmentation that cannot take labels on the grid of a volume.
+
+    :raises GeometryError: it stores no label maps, or a non-linear transform lies between the two.
+    """
     segmentation = segmentationNode.GetSegmentation()
     stored = segmentation.GetSourceRepresentationName()
     if segmentation.GetNumberOfSegments() > 0 and stored != _labelmapName():
@@ -214,21 +219,28 @@ def _requireLabelmapSource(segmentationNode):
             f"Segmentation '{segmentationNode.GetName()}' stores {stored.lower()}, not label maps.",
             "Choose a new segmentation, or make binary labelmap the source representation in the Segmentations module.",
         )
+    _volumeToSegmentation(volumeNode, segmentationNode)
 
 
-def _createSegmentationNode(volumeNode):
+def createSegmentationNode(volumeNode):
+    """New vtkMRMLSegmentationNode named after a volume, under its transform and beside it in the subject hierarchy."""
     scene = slicer.mrmlScene
     name = scene.GenerateUniqueName(f"{volumeNode.GetName()} segmentation")
     segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     segmentationNode.CreateDefaultDisplayNodes()
-    segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    # Without the subject hierarchy plugins of the application nodes have no item, and item 0 is "invalid".
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    volumeItem = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
-    segmentationItem = hierarchy.GetItemByDataNode(segmentationNode) if hierarchy else 0
-    if volumeItem and segmentationItem:
-        hierarchy.SetItemParent(segmentationItem, hierarchy.GetItemParent(volumeItem))
+    putBeside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def putBeside(volumeNode, node):
+    """Put what was made from a volume under its parent transform and beside it in the subject hierarchy."""
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    # Without the subject hierarchy plugins of the application nodes have no item, and item 0 is "invalid".
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    if volumeItem and item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volumeItem))
 
 
 def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced):
@@ -242,8 +254,8 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         hasSurfaces = segmentation.ContainsRepresentation(_surfaceName())
         segmentIds = [
-            replaced.get(structure["name"]) or segmentation.AddEmptySegment("", structure["name"])
-            for structure in structures
+            replaced.get(name) or segmentation.AddEmptySegment("", _freeName(segmentation, name))
+            for name in (structure["name"] for structure in structures)
         ]
         _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds)
         for segmentId, structure in zip(segmentIds, structures, strict=True):
@@ -251,6 +263,12 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
             if hasSurfaces:
                 _updateSurface(segmentation, segmentId)
     _verifyVoxelCounts(segmentation, segmentIds, contiguous)
+
+
+def _freeName(segmentation, name):
+    """The name, or the first of name_1, name_2 … that no segment has."""
+    taken = {segmentation.GetSegment(segmentId).GetName() for segmentId in segmentation.GetSegmentIDs()}
+    return next(free for free in (name, *(f"{name}_{n}" for n in range(1, len(taken) + 2))) if free not in taken)
 
 
 def _referenceVolume(segmentationNode):
@@ -268,7 +286,7 @@ def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
     slicer.mrmlScene.AddNode(labelmapNode)
     try:
         labelmapNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
-        ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ _ijkToRAS(volumeNode)
+        ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
         labelmapNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
         slicer.util.updateVolumeFromArray(labelmapNode, contiguous)
         ids = vtk.vtkStringArray()
@@ -283,7 +301,6 @@ def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
 
 
 def _describeSegment(segment, structure):
-    segment.SetName(structure["name"])
     segment.NameAutoGeneratedOff()
     if structure.get("terminology"):
         segment.SetTerminology(structure["terminology"])
