@@ -15,7 +15,7 @@ from pathlib import Path
 from . import files
 from .card import read_base_card, unreadable
 from .download import download
-from .errors import ChecksumError, InputFileError, ModelFileError, UserError, WeightsMissingError
+from .errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from .files import hash_file, megabytes
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
@@ -161,8 +161,10 @@ def remove_base(base_id: str) -> list[Path]:
     """Delete a downloaded official base and what is left of a broken download.
 
     :return: the files deleted.
-    :raises WeightsMissingError: there is nothing to delete.
+    :raises WeightsMissingError: there is nothing to delete; ``SettingsError``: not a base that is downloaded.
     """
+    if base_id not in BASES:
+        raise SettingsError(f"'{base_id}' is no base that is downloaded.", f"Choose one of {', '.join(BASES)}.")
     file = bases_folder() / BASES[base_id].file
     found = [path for path in (file, file.with_name(file.name + ".part")) if path.is_file()]
     if not found:

@@ -15,12 +15,12 @@ from typing import Any
 from . import files
 from .bases import BASES, BaseInfo, base_file, base_present, download_base, file_sha256, remove_base
 from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
-from .errors import InputFileError, ModelFileError, ModelNotFoundError, SettingsError, UserError
+from .errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from .files import bundled_folder, home
 
 __all__ = [
     "BASES", "BaseInfo", "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
-    "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
+    "export_model", "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
 ]  # fmt: skip
 
 SUFFIX = ".safetensors"
@@ -120,6 +120,24 @@ def add_model(path: Path) -> Path:
     target = _free_name(files.make_folder(models_folder()), card)
     with files.atomic_write(target) as file:
         file.write(read_bytes(path))
+    return target
+
+
+def export_model(name: str, target: Path) -> Path:
+    """Copy a model to a file, after all of it was checked.
+
+    :param name: as for ``find_model``.
+    :return: ``target``.
+    :raises ModelNotFoundError: no such model; ``ModelFileError``: it is damaged.
+    :raises OutputError: the file cannot be written, or is not named as a model file.
+    """
+    target = Path(target).expanduser()
+    if target.suffix != SUFFIX:
+        raise OutputError(f"'{target}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    source = find_model(name)
+    read_verified_card(source)
+    with files.atomic_write(target) as file:
+        file.write(read_bytes(source))
     return target
 
 

@@ -60,7 +60,7 @@ def add_info_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     models = [_row(entry) for entry in catalog.list_models()]
-    bases = [_base_row(base_id) for base_id in (NANO, *BASES)]
+    bases = [base_row(base_id) for base_id in (NANO, *BASES)]
     if args.json:
         _print_json({"models": models, "bases": bases})
         return
@@ -91,7 +91,7 @@ def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
     }
 
 
-def _base_row(base_id: str) -> dict[str, Any]:
+def base_row(base_id: str) -> dict[str, Any]:
     present = base_present(base_id)
     info = BASES.get(base_id)
     return {
@@ -170,14 +170,14 @@ def _download(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    found, lines = _describe(args.bundle)
+    found, lines = describe_file(args.bundle)
     if args.json:
         _print_json(found)
     else:
         print("\n".join(lines))
 
 
-def _describe(name: str) -> tuple[dict[str, Any], list[str]]:
+def describe_file(name: str) -> tuple[dict[str, Any], list[str]]:
     """Describe a model, base or file, for JSON and for people."""
     if name in BASES and not base_present(name):
         return _official(name, None)

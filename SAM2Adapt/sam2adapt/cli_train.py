@@ -5,9 +5,14 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import ClassesError, InputFileError, SettingsError
 from .terminology import Structure, describe
+
+if TYPE_CHECKING:
+    from .training.cases import Case
+    from .training.run import TrainRequest
 
 
 def add_train_parser(commands) -> None:
@@ -54,7 +59,7 @@ def _add_run_options(group) -> None:
     group.add_argument(
         "--scale", type=float, default=0.25, help="largest change of size in augmentation (default: 0.25)"
     )
-    group.add_argument("--flips", default="", help="rows, columns: mirror where left and right are alike")
+    group.add_argument("--flips", type=_names, default=[], help="rows, columns: mirror where left and right are alike")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--resume", action="store_true", help="go on from the run's last whole epoch")
     group.add_argument("--device", default="auto")
@@ -66,9 +71,15 @@ def _add_card_options(group) -> None:
     group.add_argument("--description", default="")
     group.add_argument("--license", default="unspecified", help="licence of the model")
     group.add_argument("--data-summary", default="", help="what it was trained on, from where")
-    group.add_argument("--largest-component", default="", help="classes of which only the largest piece is kept")
-    group.add_argument("--fill-holes", default="", help="classes whose holes are filled")
+    group.add_argument(
+        "--largest-component", type=_names, default=[], help="classes of which only the largest piece is kept"
+    )
+    group.add_argument("--fill-holes", type=_names, default=[], help="classes whose holes are filled")
     group.add_argument("--minimum-ml", type=float, default=0.0, help="drop smaller pieces")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
@@ -94,27 +105,36 @@ def parse_classes(text: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for part in text.split(","):
         value, _, name = (piece.strip() for piece in part.partition("="))
-        if not value.isdigit() or not 1 <= int(value) <= 254 or not name:
+        if not value.isdigit() or not name:
             raise ClassesError(
                 f"'{part.strip()}' in --classes is not a label value with a name.",
                 'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
             )
-        if name.lower() == "mean":
-            raise ClassesError("A class cannot be named 'mean', the word of the reports.", "Choose another name.")
-        if int(value) in names or name.lower() in (known.lower() for known in names.values()):
-            raise ClassesError(f"--classes names '{part.strip()}' twice.", "Give each value and each name once.")
-        names[int(value)] = name
+        add_class(names, int(value), name)
     return names
+
+
+def add_class(names: dict[int, str], value: int, name: str) -> None:
+    """Add the name of a label value to those known so far.
+
+    :raises ClassesError: a value that no class may have, a name that reports need, or either of them twice.
+    """
+    if not 1 <= value <= 254:
+        raise ClassesError(f"{value} is not a label value of a class.", "Use values from 1 to 254.")
+    if name.lower() == "mean":
+        raise ClassesError("A class cannot be named 'mean', the word of the reports.", "Choose another name.")
+    if value in names or name.lower() in (known.lower() for known in names.values()):
+        raise ClassesError(f"The classes name '{value}={name}' twice.", "Give each value and each name once.")
+    names[value] = name
 
 
 def _settings(args: argparse.Namespace):
     from .training.settings import TrainSettings
 
     axes = {"rows": 0, "columns": 1}
-    wanted = [name.strip() for name in args.flips.split(",") if name.strip()]
-    if not axes.keys() >= set(wanted):
-        raise SettingsError(f"'{args.flips}' in --flips is no axis.", "Write rows, columns, or rows,columns.")
-    flips = [axes[name] for name in wanted]
+    if unknown := set(args.flips) - axes.keys():
+        raise SettingsError(f"'{unknown.pop()}' in --flips is no axis.", "Write rows, columns, or rows,columns.")
+    flips = [axes[name] for name in args.flips]
     names = {field.name for field in dataclasses.fields(TrainSettings)} - {"flips"}
     given = {name: value for name, value in vars(args).items() if name in names}
     return TrainSettings(**given, flips=flips)
@@ -135,10 +155,9 @@ def _network(args: argparse.Namespace) -> dict:
     """Base, method and its settings from ``--preset``, with what else was said on top of it."""
     from .adapters.presets import PRESETS
 
-    given = _method_settings(args.set)
     if args.preset is None:
         return {
-            "base": args.base or "nano", "method": args.method or "dual-lw", "method_settings": given,
+            "base": args.base or "nano", "method": args.method or "dual-lw", "method_settings": args.set,
             "train_upscaling": args.train_upscaling,
         }  # fmt: skip
     if args.preset not in PRESETS:
@@ -148,36 +167,38 @@ def _network(args: argparse.Namespace) -> dict:
     preset = PRESETS[args.preset]
     args.size = args.size or preset.size
     return {
-        "base": args.base or preset.base, "method": preset.method, "method_settings": preset.settings | given,
+        "base": args.base or preset.base, "method": preset.method, "method_settings": preset.settings | args.set,
         "train_upscaling": preset.train_upscaling if args.train_upscaling is None else args.train_upscaling,
     }  # fmt: skip
 
 
-def _ids(names: str, structures: list[Structure]) -> list[int]:
+def _ids(names: list[str], structures: list[Structure]) -> list[int]:
     known = {structure.name.lower(): structure.id for structure in structures}
-    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
+    if unknown := [name for name in names if name.lower() not in known]:
         raise ClassesError(f"'{unknown[0]}' is not among the classes.", f"They are: {', '.join(known)}.")
-    return [known[name] for name in wanted]
+    return [known[name.lower()] for name in names]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train as the command line says, and print what was reached."""
-    from .progress import Bar, duration
+def train_request(args: argparse.Namespace, cases: "list[Case]", structures: list[Structure]) -> "TrainRequest":
+    """What to train, from the values of the sub-command's options.
+
+    :param args: as the parser gives them, but ``set`` is a dict and ``split`` may hold the split itself.
+    :raises ClassesError, SettingsError: options that do not go together.
+    """
     from .training.cases import read_split
-    from .training.run import TrainRequest, train
+    from .training.run import TrainRequest
 
-    cases, structures = cases_and_classes(args.images, args.labels, args.classes)
     if not structures:
         raise ClassesError(
             "--classes is missing.", 'Name the label values: --classes "1=right ventricle,2=myocardium".'
         )
-    split = read_split(args.split) if args.split else None
+    split = args.split
     if args.all_for_training:
         split = {"train": [case.id for case in cases], "val": []}
-    network = _network(args)
-    request = TrainRequest(
+    elif isinstance(split, Path):
+        split = read_split(split)
+    network = _network(args)  # first: a preset also sets the size
+    return TrainRequest(
         cases=cases,
         output=args.output,
         structures=structures,
@@ -192,11 +213,24 @@ def run(args: argparse.Namespace) -> None:
             "minimum_ml": args.minimum_ml,
         },
     )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train as the command line says, and print what was reached."""
+    from .progress import Bar, duration
+    from .training.run import train
+
+    args.set = _method_settings(args.set)
+    request = train_request(args, *cases_and_classes(args.images, args.labels, args.classes))
     bar = Bar("Training", "%")
 
     def progress(state) -> None:
         dice = "" if state.dice is None else f", best Dice {state.dice:.4f}"
-        bar.update(state.fraction * 100, 100, f"epoch {state.epoch} of {state.epochs}, loss {state.loss:.3f}{dice}")
+        if state.epoch:
+            note = f"epoch {state.epoch} of {state.epochs}, loss {state.loss:.3f}{dice}"
+        else:
+            note = f"preparing the network, {state.prepared:.0%}"
+        bar.update(state.fraction * 100, 100, note)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import catalog
+from . import catalog, serve_models, serve_train
 from .files import check_folder
 from .serve_task import Task
 
@@ -133,35 +133,6 @@ def _structures(
     ]
 
 
-def models(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
-    """Every model on this machine, in the order in which names are looked up; broken ones with their ``problem``."""
-    return [model_row(entry) for entry in catalog.list_models()]
-
-
-def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
-    """What a client shows of one model."""
-    row = {"name": entry.name, "version": entry.version, "path": entry.path, "where": entry.where}
-    if entry.card is None:
-        return {
-            **row, "description": "", "modality": "", "structures": [], "license": "", "dice": None,
-            "basePresent": False, "base": "", "method": "", "digest": "", "problem": str(entry.error),
-        }  # fmt: skip
-    card = entry.card
-    return {
-        **row,
-        "description": card["description"],
-        "modality": card["modality"],
-        "structures": [structure["name"] for structure in card["classes"]],
-        "license": card["license"],
-        "dice": card["metrics"]["dice"] if card["metrics"] else None,
-        "basePresent": entry.base_present,
-        "base": card["base"]["id"],
-        "method": card["method"]["name"],
-        "digest": card["digest"],
-        "problem": None,
-    }
-
-
 def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
     """What can compute here; the first is what ``auto`` takes, and why."""
     from .device import list_devices
@@ -171,6 +142,14 @@ def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str
 
 METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
     "segment": segment,
-    "models": models,
+    "train": serve_train.train,
     "devices": devices,
+    "models": serve_models.models,
+    "modelDetails": serve_models.model_details,
+    "addModel": serve_models.add_model,
+    "removeModel": serve_models.remove_model,
+    "exportModel": serve_models.export_model,
+    "bases": serve_models.bases,
+    "downloadBase": serve_models.download_base,
+    "removeBase": serve_models.remove_base,
 }

@@ -13,6 +13,7 @@ import torch
 
 from .. import __version__, adapters
 from ..bundle import read_bundle, validate_card, write_bundle
+from ..catalog import find_model
 from ..device import choose_device
 from ..errors import OutputError, SettingsError, TrainingDataError
 from ..evaluate import evaluate, mean_dice
@@ -182,7 +183,7 @@ def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts
 
 def _start_from(network: SegmentationNetwork, request: TrainRequest, card: dict) -> None:
     """Start from another bundle's tensors; classes are matched by name, new ones begin as the background does."""
-    parent = read_bundle(Path(request.init))
+    parent = read_bundle(find_model(request.init))
     for key in ("base", "network"):
         if parent.card[key] != card[key]:
             raise SettingsError(
