@@ -28,7 +28,7 @@ def volumeToArrays(volumeNode):
       spacing (3,) in mm is in the order I, J, K.
     :raises VolumeError: the node holds no voxels.
     """
-    _requireVoxels(volumeNode)
+    requireVoxels(volumeNode)
     voxels = slicer.util.arrayFromVolume(volumeNode)
     channels = voxels[np.newaxis] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0)
     ijkToLPS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijkToRAS(volumeNode)
@@ -86,7 +86,7 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
     :raises ClassesError: the list is empty or names a segment that is not there.
     :raises GeometryError: a non-linear transform lies between volume and segmentation.
     """
-    _requireVoxels(volumeNode)
+    requireVoxels(volumeNode)
     segmentIds = list(segmentIds)
     if not segmentIds:
         raise ClassesError("No segment was chosen.", "Choose at least one segment.")
@@ -128,7 +128,11 @@ def segmentVolumes(segmentationNode):
     return volumes
 
 
-def _requireVoxels(volumeNode):
+def requireVoxels(volumeNode):
+    """Refuse a volume node that is None or holds no voxels.
+
+    :raises VolumeError: in these cases.
+    """
     if not volumeNode or not volumeNode.GetImageData() or 0 in volumeNode.GetImageData().GetDimensions():
         name = volumeNode.GetName() if volumeNode else ""
         raise VolumeError(f"Volume '{name}' holds no voxels.", "Choose a volume that has been loaded.")
@@ -161,7 +165,7 @@ def _volumeToSegmentation(volumeNode, segmentationNode):
 
 def _contiguousLabels(volumeNode, labels, structures):
     """Check labels against volume and structures; return them with the values 1..N in the order of the structures."""
-    _requireVoxels(volumeNode)
+    requireVoxels(volumeNode)
     shape = volumeNode.GetImageData().GetDimensions()[::-1]
     labels = np.asarray(labels)
     if labels.shape != shape:

@@ -203,3 +203,26 @@ def _regionInVoxels(volumeNode, roiNode, size, parentTransformNode):
     ras = np.array([worldToVolume.TransformPoint(point) for point in world])
     rasToIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode))
     return ras @ rasToIJK[:3, :3].T + rasToIJK[:3, 3]
+
+
+def createUncertaintyNode(volumeNode):
+    """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels."""
+    scene = slicer.mrmlScene
+    name = scene.GenerateUniqueName(_("{name} uncertainty").format(name=volumeNode.GetName()))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    if colours := scene.GetFirstNodeByName("Inferno"):
+        display.SetAndObserveColorNodeID(colours.GetID())
+    SegmentationBridge.putBeside(volumeNode, node)
+    return node
+
+
+def fillVolume(node, array, gridNode):
+    """Give a volume node voxels (K, J, I) on the grid of another volume."""
+    matrix = vtk.vtkMatrix4x4()
+    gridNode.GetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(node, array)

@@ -1,7 +1,7 @@
 """Real MRML without the Slicer application: PyPI's slicer-core plus the few names that ``slicer.util`` expects.
 
-Only scene and module logics are here. Whatever else a test touches (``slicer.app``, Qt, modules that are not listed)
-fails with AttributeError, so nothing passes here by a stand-in's kindness.
+Only scene, module logics and untranslated texts are here. Whatever else a test touches (``slicer.app``, Qt, modules that
+are not listed) fails with AttributeError, so nothing passes here by a stand-in's kindness.
 """
 
 import sys
@@ -9,6 +9,8 @@ import types
 from pathlib import Path
 
 import pytest
+from example_engines import ServedEngine
+from example_nodes import Nodes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "SAM2Adapt"))
@@ -31,6 +33,8 @@ def slicerCore():
         "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic,
         "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic,
         "Volumes": slicer.vtkSlicerVolumesLogic,
+        "Sequences": slicer.vtkSlicerSequencesLogic,
+        "Markups": slicer.vtkSlicerMarkupsLogic,
     }
     for name, logicClass in logics.items():
         logic = logicClass()
@@ -38,6 +42,8 @@ def slicerCore():
         logic.SetMRMLScene(scene)
         applicationLogic.SetModuleLogic(name, logic)
         setattr(slicer.modules, name.lower(), types.SimpleNamespace(logic=lambda logic=logic: logic))
+    slicer.i18n = sys.modules["slicer.i18n"] = types.ModuleType("slicer.i18n")
+    slicer.i18n.tr = lambda text: text
     slicer.applicationLogicOfTests = applicationLogic  # the scene does not keep it alive
     return slicer
 
@@ -48,3 +54,17 @@ def scene(slicerCore):
     slicerCore.mrmlScene.Clear(0)
     yield slicerCore.mrmlScene
     slicerCore.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def nodes(slicerCore, scene):
+    """Makes nodes in the empty scene."""
+    return Nodes(slicerCore, scene)
+
+
+@pytest.fixture(scope="session")
+def servedEngine():
+    """The real engine, warm for all tests."""
+    engine = ServedEngine()
+    yield engine
+    engine.close()

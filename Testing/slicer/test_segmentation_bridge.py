@@ -1,93 +1,26 @@
 """The bridge between nodes and arrays, on real MRML nodes in every geometry that a scanner or a user can make."""
 
 import importlib
-import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import vtk
+from example_nodes import AXES_IJK_TO_RAS, LIVER, SHAPE, SPLEEN, inOrder, rotation, twoLabels
 from sam2adapt import errors
-
-SHAPE = (5, 6, 7)  # K, J, I
-LIVER = {
-    "id": 1,
-    "name": "liver",
-    "terminology": "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-    "~SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^",
-    "color": (0.87, 0.51, 0.40),
-}
-SPLEEN = {"id": 5, "name": "spleen", "terminology": "", "color": (0.62, 0.42, 0.38)}
-AXES_IJK_TO_RAS = {
-    "identity": np.eye(3),
-    "LPS": np.diag([-1.0, -1.0, 1.0]),
-    "flipped K": np.diag([1.0, 1.0, -1.0]),
-    "left-handed": np.diag([-1.0, 1.0, 1.0]),
-    "permuted": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-    "sagittal PIL": np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
-}
-
-
-def rotation(degrees, axis):
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    matrix = np.eye(3)
-    first, second = [k for k in range(3) if k != axis]
-    matrix[first, first] = matrix[second, second] = cosine
-    matrix[first, second], matrix[second, first] = -sine, sine
-    return matrix
-
-
-AXES_IJK_TO_RAS["oblique"] = rotation(23, 0) @ rotation(-11, 2)
-AXES_IJK_TO_RAS["oblique left-handed"] = AXES_IJK_TO_RAS["oblique"] @ np.diag([1.0, -1.0, 1.0])
 
 
 @pytest.fixture
-def bridge(slicerCore, scene):
+def bridge(nodes):
     """The bridge, and helpers that make nodes in the empty scene."""
     library = importlib.import_module("SAM2AdaptLib.SegmentationBridge")  # needs the conftest's slicer
-
-    def addVolume(
-        voxels=None, axes=AXES_IJK_TO_RAS["LPS"], spacing=(0.7, 0.9, 3.0), origin=(12.5, -40.0, 7.25), name="CT"
-    ):
-        voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) if voxels is None else voxels
-        ijkToRAS = np.eye(4)
-        ijkToRAS[:3, :3] = axes * np.asarray(spacing)
-        ijkToRAS[:3, 3] = origin
-        return slicerCore.util.addVolumeFromArray(voxels, ijkToRAS=ijkToRAS, name=name)
-
-    def addTransform(matrix3=AXES_IJK_TO_RAS["oblique"], translation=(5.0, -3.0, 2.0)):
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = matrix3, translation
-        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        node.SetMatrixTransformToParent(slicerCore.util.vtkMatrixFromArray(matrix))
-        return node
-
-    def segmentIds(node):
-        return list(node.GetSegmentation().GetSegmentIDs())
-
     return SimpleNamespace(
         lib=library,
-        slicer=slicerCore,
-        scene=scene,
-        addVolume=addVolume,
-        addTransform=addTransform,
-        segmentIds=segmentIds,
-    )
-
-
-def twoLabels(shape=SHAPE):
-    """Labels 1 and 5, neither symmetric in any axis, touching each other."""
-    labels = np.zeros(shape, np.uint8)
-    labels[: max(1, shape[0] // 2), 1:4, 1:5] = 1
-    labels[0, 0, 0] = 1
-    labels[shape[0] // 2 :, 2:6, 4:7] = 5
-    return labels
-
-
-def inOrder(labels, values):
-    """Labels renumbered 1..N in the order of values, as exportLabels numbers segments."""
-    return sum(
-        (np.uint8(k) * (labels == value) for k, value in enumerate(values, start=1)), np.zeros(labels.shape, np.uint8)
+        slicer=nodes.slicer,
+        scene=nodes.scene,
+        addVolume=nodes.addVolume,
+        addTransform=nodes.addTransform,
+        segmentIds=nodes.segmentIds,
     )
 
 

@@ -1,0 +1,173 @@
+"""Undo of automatic runs: the segments that a run replaces are kept, and the ones it adds are known.
+
+Undo touches what the run touched and nothing else, so that what the user drew since then stays.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+MAXIMUM_STATES = 3
+
+_states = {}  # address of a segmentation node: its states, the oldest first; emptied when the node is destroyed
+
+
+@contextmanager
+def recorded(segmentationNode, names):
+    """Make what happens to a segmentation in the block undoable; if the block fails, it is undone at once.
+
+    :param names: names of the segments that the block may change; it may add any, and leaves all others alone.
+    """
+    state = _SegmentsState(segmentationNode, names)
+    try:
+        yield
+    except BaseException:
+        state.restore(segmentationNode)
+        raise
+    state.closeWith(segmentationNode)
+    push(segmentationNode, state)
+
+
+def recordCreated(segmentationNode):
+    """Make undoable that a run created this node with all the segments that it has now."""
+    state = _SegmentsState(segmentationNode, names=(), isNew=True)
+    state.closeWith(segmentationNode)
+    push(segmentationNode, state)
+
+
+def push(segmentationNode, state):
+    """Add a state: an object whose ``restore(segmentationNode)`` brings the former segmentation back."""
+    address = segmentationNode.GetAddressAsString("")
+    if address not in _states:
+        _states[address] = []
+        segmentationNode.AddObserver(vtk.vtkCommand.DeleteEvent, lambda node, event: _states.pop(address, None))
+    _states[address].append(state)
+    del _states[address][:-MAXIMUM_STATES]
+
+
+def canUndo(segmentationNode):
+    """Whether there is a run on this segmentation to undo."""
+    return bool(_states.get(segmentationNode.GetAddressAsString("")))
+
+
+def undo(segmentationNode):
+    """Undo the last run on a segmentation; a node that the run created is removed, if the user added nothing to it.
+
+    :return: False if there was nothing to undo.
+    """
+    if not canUndo(segmentationNode):
+        return False
+    _states[segmentationNode.GetAddressAsString("")].pop().restore(segmentationNode)
+    return True
+
+
+def forget(segmentationNode):
+    """Drop what was kept for undo."""
+    _states.get(segmentationNode.GetAddressAsString(""), []).clear()
+
+
+class _SegmentsState:
+    """The named segments of a segmentation node, its grid, and which other segments there are."""
+
+    def __init__(self, segmentationNode, names, isNew=False):
+        segmentation = segmentationNode.GetSegmentation()
+        ids = [] if isNew else list(segmentation.GetSegmentIDs())
+        self._isNew = isNew
+        self._formerIds = ids
+        self._addedIds = None
+        self._source = segmentation.GetSourceRepresentationName()
+        self._grid = segmentation.GetConversionParameter(_gridParameter())
+        self._gridVolumeId = segmentationNode.GetNodeReferenceID(_gridRole(segmentationNode))
+        self._copies = _copySegments(segmentation, [i for i in ids if segmentation.GetSegment(i).GetName() in names])
+
+    def closeWith(self, segmentationNode):
+        """The run ended: what is there and was not there before is its result."""
+        self._addedIds = [i for i in segmentationNode.GetSegmentation().GetSegmentIDs() if i not in self._formerIds]
+
+    def restore(self, segmentationNode):
+        if self._addedIds is None:
+            self.closeWith(segmentationNode)
+        segmentation = segmentationNode.GetSegmentation()
+        with slicer.util.NodeModify(segmentationNode):
+            for segmentId in set(self._addedIds) & set(segmentation.GetSegmentIDs()):
+                segmentation.RemoveSegment(segmentId)
+            for segmentId, copy in self._copies.items():
+                _putBack(segmentation, segmentId, copy)
+            if segmentation.GetNumberOfSegments() == 0:
+                segmentation.SetSourceRepresentationName(self._source)
+            segmentation.ReorderSegments(self._formerIds)
+            segmentation.SetConversionParameter(_gridParameter(), self._grid)
+            segmentationNode.SetNodeReferenceID(_gridRole(segmentationNode), self._gridVolumeId)
+        if self._isNew and segmentation.GetNumberOfSegments() == 0:
+            removeNode(segmentationNode)
+
+
+def removeNode(node):
+    """Remove a node from its scene, if it is in one, with its display and storage nodes."""
+    scene = node.GetScene()
+    if not scene:
+        return
+    belongings = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())] + [node.GetStorageNode()]
+    for belonging in belongings:
+        if belonging:
+            scene.RemoveNode(belonging)
+    scene.RemoveNode(node)
+
+
+def _copySegments(segmentation, segmentIds):
+    """Dict from ID to a copy; segments that share a label map share its copy, which holds no other segment."""
+    values, copies, result = {}, {}, {}
+    for segmentId in segmentIds:
+        segment = segmentation.GetSegment(segmentId)
+        copy = slicer.vtkSegment()
+        copy.DeepCopyMetadata(segment)
+        copy.SetNameAutoGenerated(segment.GetNameAutoGenerated())
+        copy.SetColorAutoGenerated(segment.GetColorAutoGenerated())
+        for name in _representationNames(segment):
+            original = segment.GetRepresentation(name)
+            if original not in copies:
+                copies[original] = original.NewInstance()
+                copies[original].DeepCopy(original)
+            copy.AddRepresentation(name, copies[original])
+            values.setdefault(original, []).append(segment.GetLabelValue())
+        result[segmentId] = copy
+    for original, copy in copies.items():
+        if copy.IsA("vtkImageData") and copy.GetPointData().GetScalars():
+            voxels = vtk_to_numpy(copy.GetPointData().GetScalars())
+            kept = np.zeros(max(int(voxels.max(initial=0)), *values[original]) + 1, voxels.dtype)
+            kept[values[original]] = values[original]
+            voxels[...] = kept[voxels]
+    return result
+
+
+def _putBack(segmentation, segmentId, copy):
+    """Give a segment its former content, in place, so that its visibility in the views stays."""
+    segment = segmentation.GetSegment(segmentId)
+    if segment is None:
+        segmentation.AddSegment(copy, segmentId)
+        return
+    # Its voxels must leave a label map that it may share with segments of the user.
+    segmentation.SeparateSegmentLabelmap(segmentId)
+    segment.RemoveAllRepresentations()
+    segment.DeepCopyMetadata(copy)
+    segment.SetNameAutoGenerated(copy.GetNameAutoGenerated())
+    segment.SetColorAutoGenerated(copy.GetColorAutoGenerated())
+    for name in _representationNames(copy):
+        segment.AddRepresentation(name, copy.GetRepresentation(name))
+
+
+def _representationNames(segment):
+    names = []
+    segment.GetContainedRepresentationNames(names)
+    return names
+
+
+def _gridParameter():
+    return slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+
+
+def _gridRole(segmentationNode):
+    return segmentationNode.GetReferenceImageGeometryReferenceRole()

@@ -1,0 +1,96 @@
+"""Engines for tests without Qt: the real one in a process of its own, and one that does what the test says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SOURCES = Path(__file__).resolve().parents[2] / "SAM2Adapt"
+
+
+class ServedEngine:
+    """``python -m sam2adapt serve``; callbacks are called from ``run``, as from an event loop."""
+
+    def __init__(self):
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "sam2adapt", "serve"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        self._waiting, self._count = {}, 0
+
+    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
+        self._count += 1
+        self._waiting[self._count] = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
+        self._send({"id": self._count, "method": method, "params": params})
+        return _ServedRequest(lambda number=self._count: self._send({"method": "cancel", "params": {"id": number}}))
+
+    def run(self, until=lambda: False):
+        """Deliver what the engine says until nothing is waited for, or until says so."""
+        from SAM2AdaptLib.EngineError import EngineError
+
+        while self._waiting and not until():
+            message = json.loads(self._process.stdout.readline())
+            if "error" in message:
+                error, data = message["error"], message["error"].get("data", {})
+                failure = EngineError(data.get("kind"), error["message"], data.get("remedy"), data.get("traceback"))
+                self._waiting.pop(message["id"])["error"](failure)
+            elif "result" in message:
+                self._waiting.pop(message["id"])["result"](message["result"])
+            elif message["method"] in ("progress", "log"):
+                callbacks = self._waiting.get(message["params"].get("id"), {})
+                callbacks.get(message["method"], lambda params: None)(message["params"])
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def _send(self, message):
+        self._process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self._process.stdin.flush()
+
+
+class _ServedRequest:
+    def __init__(self, cancel):
+        self.cancel = cancel
+
+
+class ScriptedEngine:
+    """Keeps requests until the test answers them; for faults and orders of events that the real engine seldom has."""
+
+    def __init__(self):
+        self.requests = []
+
+    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
+        self.requests.append(ScriptedRequest(params, onResult, onError, onProgress, onLog))
+        return self.requests[-1]
+
+    @property
+    def last(self):
+        return self.requests[-1]
+
+
+class ScriptedRequest:
+    def __init__(self, params, onResult, onError, onProgress, onLog):
+        self.params = params
+        self.isCancelled = False
+        self.sendError, self.sendProgress, self.sendLog = onError, onProgress, onLog
+        self._onResult = onResult
+
+    def cancel(self):
+        self.isCancelled = True
+
+    def voxels(self):
+        return np.load(self.params["input"]["array"])
+
+    def answer(self, labels, structures, uncertainty=None):
+        """Write the labels as the engine does and give the result."""
+        np.save(self.params["labels"], labels)
+        if uncertainty is not None:
+            np.save(self.params["uncertainty"], uncertainty)
+        counted = [{**item, "voxels": int((labels == item["id"]).sum())} for item in structures]
+        self._onResult({"structures": counted, "warnings": [], "device": "cpu"})
