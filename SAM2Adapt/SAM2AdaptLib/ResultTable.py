@@ -55,7 +55,7 @@ def _layers(segmentation, segmentIds):
     for segmentId in segmentIds:
         segment = segmentation.GetSegment(segmentId)
         image = segment.GetRepresentation(name) if segment else None
-        layers.setdefault(image or segmentId, []).append(segmentId)
+        layers.setdefault(image.GetAddressAsString("") if image else segmentId, []).append(segmentId)
     return list(layers.values())
 
 

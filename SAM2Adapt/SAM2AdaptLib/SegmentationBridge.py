@@ -4,6 +4,8 @@ Needs neither Qt nor torch, so it works in Slicer, in a batch script and on PyPI
 (K, J, I) as ``slicer.util`` does. Node names, segment names and file names may hold any character.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 import slicer
 import vtk
@@ -261,12 +263,29 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
             replaced.get(name) or segmentation.AddEmptySegment("", _freeName(segmentation, name))
             for name in (structure["name"] for structure in structures)
         ]
-        _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds)
+        with keepingOthers(segmentation, segmentIds):
+            _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds)
         for segmentId, structure in zip(segmentIds, structures, strict=True):
             _describeSegment(segmentation.GetSegment(segmentId), structure)
             if hasSurfaces:
                 _updateSurface(segmentation, segmentId)
     _verifyVoxelCounts(segmentation, segmentIds, contiguous)
+
+
+@contextmanager
+def keepingOthers(segmentation, segmentIds):
+    """Keep the surfaces of all other segments while these are changed.
+
+    Slicer drops whatever was derived from a label map that is changed, although the shape of a segment that merely
+    shares it stays, and a surface that was shown would vanish.
+    """
+    others = set(segmentation.GetSegmentIDs()) - set(segmentIds)
+    surfaces = {other: segmentation.GetSegment(other).GetRepresentation(_surfaceName()) for other in others}
+    yield
+    for segmentId, surface in surfaces.items():
+        segment = segmentation.GetSegment(segmentId)
+        if surface and not segment.GetRepresentation(_surfaceName()):
+            segment.AddRepresentation(_surfaceName(), surface)
 
 
 def _freeName(segmentation, name):
@@ -346,10 +365,11 @@ def _segmentVoxelCounts(segmentation, segmentIds=None):
     for segmentId in segmentIds if segmentIds is not None else segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
         image = segment.GetRepresentation(_labelmapName())
-        if image not in images:
-            images[image] = _labelCounts(_imageToArray(image)) if image else np.zeros(1, np.int64)
+        address = image.GetAddressAsString("") if image else None
+        if address not in images:
+            images[address] = _labelCounts(_imageToArray(image)) if image else np.zeros(1, np.int64)
         value = segment.GetLabelValue()
-        voxelCounts[segmentId] = int(images[image][value]) if value < len(images[image]) else 0
+        voxelCounts[segmentId] = int(images[address][value]) if value < len(images[address]) else 0
     return voxelCounts
 
 

@@ -1,9 +1,10 @@
 """Real MRML without the Slicer application: PyPI's slicer-core plus the few names that ``slicer.util`` expects.
 
-Only scene, module logics and untranslated texts are here. Whatever else a test touches (``slicer.app``, Qt, modules that
-are not listed) fails with AttributeError, so nothing passes here by a stand-in's kindness.
+Only scene, module logics and untranslated texts are here. Whatever else a test touches (``slicer.app``, Qt, modules
+that are not listed) fails with AttributeError, so nothing passes here by a stand-in's kindness.
 """
 
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -60,6 +61,14 @@ def scene(slicerCore):
 def nodes(slicerCore, scene):
     """Makes nodes in the empty scene."""
     return Nodes(slicerCore, scene)
+
+
+@pytest.fixture(scope="session")
+def lib(slicerCore):
+    """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
+    names = ["Modality", "ResultTable", "SegmentationBridge", "SegmentationHistory", "SegmentJob", "Sequences"]
+    modules = {name: importlib.import_module(f"SAM2AdaptLib.{name}") for name in [*names, "VolumeTransfer"]}
+    return types.SimpleNamespace(**modules)
 
 
 @pytest.fixture(scope="session")

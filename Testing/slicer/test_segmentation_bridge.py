@@ -217,6 +217,19 @@ def test_shown_surfaces_follow_the_new_voxels(bridge):
     assert np.allclose(surface.GetCenter(), expected[:3], atol=0.6)
 
 
+def test_surfaces_of_other_segments_stay(bridge):
+    """Slicer drops the surfaces of all segments that share a label map with one that is replaced."""
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:6, 2:6, 2:6], labels[10:14, 2:6, 2:6] = 1, 5
+    volume = bridge.addVolume(labels)
+    node = bridge.lib.importLabels(volume, labels, [LIVER, SPLEEN])
+    node.CreateClosedSurfaceRepresentation()
+    spleenId = bridge.segmentIds(node)[1]
+    surface = node.GetClosedSurfaceInternalRepresentation(spleenId)
+    bridge.lib.importLabels(volume, (labels == 1).astype(np.uint8), [LIVER], node)
+    assert node.GetClosedSurfaceInternalRepresentation(spleenId) is surface
+
+
 def _asSurfaces(bridge, node):
     segmentation = node.GetSegmentation()
     assert node.CreateClosedSurfaceRepresentation()
