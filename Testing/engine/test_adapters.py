@@ -213,7 +213,7 @@ class Spy(HeadOnly):
     def loss_weights(self):
         return {"dice": 1.0}
 
-    def prepare(self, network, batches):
+    def prepare(self, network, batches, keep_on):
         self.asked.append(("prepare", next(iter(batches)).shape))
         network.head.bias.data += 1.0
 

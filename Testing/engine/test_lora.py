@@ -2,14 +2,21 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from adapted import WHOLE, added, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
+from sam2adapt import device
 from sam2adapt.adapters import create
 from sam2adapt.adapters.lora import LoRALinear, SAM2LoRA
 from sam2adapt.errors import SettingsError
+from sam2adapt.training import loop
+from sam2adapt.training.loop import Trainer
+from sam2adapt.training.prepare import PreparedCase
+from sam2adapt.training.settings import TrainSettings
 from torch import nn
 
+CPU = torch.device("cpu")
 EVERYTHING = {"encoder": ("qkv", "proj", "mlp"), "decoder": ("attn", "mlp")}
 
 
@@ -141,6 +148,62 @@ def test_dropout_works_in_training_only():
         assert not torch.equal(network(x), network(x))
 
 
+def test_quality_head_begins_as_sam2s_and_leaves_with_the_export():
+    method, x = SAM2LoRA(quality=0.1), images(96, 64, batch=2)
+    network, plain = tiny_network(method), tiny_network(SAM2LoRA())
+    assert plain.head.quality is None and "quality" not in plain.forward_with_extras(x)[1]
+    assert trained(network) - trained(plain) == 4 * (32 + 1)
+    assert trained(shapes_only("tiny", method)) - trained(shapes_only("tiny", SAM2LoRA())) == 4 * 257
+    tokens = []
+    network.base.sam_mask_decoder.transformer.register_forward_hook(lambda m, args, out: tokens.append(out[0][:, 1]))
+    with torch.no_grad():
+        logits, extras = network.forward_with_extras(x)
+        expected = network.base.sam_mask_decoder.iou_prediction_head(tokens[0])[:, :1]
+        assert torch.equal(logits, plain(x)) and torch.equal(logits, extras["logits"])
+        torch.testing.assert_close(extras["quality"], expected.expand(-1, 4))
+        method.export(network)
+        assert torch.equal(network(x), logits)
+    assert network.forward_with_extras(x)[1] == {}
+
+
+def test_quality_term_is_a_tenth_of_the_distance_and_is_learnt():
+    method = SAM2LoRA(quality=0.1)
+    network, frozen = tiny_network(method), frozen_hashes(tiny_network(method))
+    logits = torch.zeros(1, 4, 2, 2)
+    logits[0, 1] = 1.0
+    extras = {"quality": torch.tensor([[0.0, 0.9, 0.0, 0.0]]), "logits": logits}
+    target = torch.ones(1, 2, 2, dtype=torch.uint8)
+    assert method.auxiliary_loss(extras, target, 0.0).item() == pytest.approx(0.01)
+    assert SAM2LoRA().auxiliary_loss({}, target, 0.0) == 0
+    steps(network, method)
+    assert network.head.quality.weight.grad.abs().sum() > 0
+    assert frozen_hashes(network) == frozen
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
+def test_gradients_are_clipped_at_their_true_size(tmp_path, monkeypatch, half):
+    """The authors clip before the loss's scaling is undone, so that almost nothing is left of the gradients."""
+    for module in (device, loop):
+        monkeypatch.setattr(module, "autocast_dtype", lambda _: half)
+    grey = np.random.default_rng(0).random((2, 3, 32, 32)).astype(np.float16)
+    target = np.zeros((2, 32, 32), np.uint8)
+    target[:, 8:20, 10:30] = 1
+    case, method = PreparedCase("a", grey, target, [0, 1], [0, 1]), SAM2LoRA()
+    settings = TrainSettings(epochs=1, batch_size=32, clip=0.05)
+    trainer = Trainer(tiny_network(method, classes=2), [case], method, settings, (32, 32), 0, tmp_path, CPU)
+    norms = []
+
+    def note(optimizer, args, kwargs):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+
+    trainer.optimizer.register_step_pre_hook(note)
+    trainer.run()
+    assert trainer.scaler.is_enabled() == (half == torch.float16)
+    assert len(norms) == 4
+    assert norms == pytest.approx([0.05] * 4, rel=1e-3)
+
+
 def test_copy_is_its_own():
     network = tiny_network(SAM2LoRA())
     other = moved(copy.deepcopy(network))
@@ -159,7 +222,16 @@ def test_settings_survive_json_and_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"encoder": ["attn"]}, {"placement": "neck"}, {"rank": 0}, {"dropout": 1.0}, {"ranks": 4}]
+    "settings",
+    [
+        {"encoder": ["attn"]},
+        {"placement": "neck"},
+        {"rank": 0},
+        {"dropout": 1.0},
+        {"ranks": 4},
+        {"quality": -1},
+        {"prompts": 1.5},
+    ],
 )
 def test_bad_settings_are_refused(settings):
     with pytest.raises(SettingsError):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss, TverskyLoss
 from sam2adapt.errors import SettingsError
-from sam2adapt.training.losses import IGNORE, SegmentationLoss, edge_loss, edge_target
+from sam2adapt.training.losses import IGNORE, SegmentationLoss, edge_loss, edge_target, quality_loss
 
 # Two classes, four pixels; probabilities of the foreground are 0.8, 0.4, 0.1, 0.5 and the truth is 1, 1, 0, 0.
 PROBABILITY = torch.tensor([0.8, 0.4, 0.1, 0.5])
@@ -113,6 +113,27 @@ def test_border_to_what_is_not_annotated_is_left_out():
     edges, counted = edge_target(target)
     assert counted[0, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 5
     assert not (edges * counted).any()
+
+
+def test_quality_loss_by_hand():
+    """IoU of class 1: 1 of 3 pixels; of class 2: 1 of 2, of two images where the second has none of either."""
+    found = torch.tensor([[[1, 1, 0, 2, 2, 0]], [[0, 0, 0, 0, 0, 0]]])
+    target = torch.tensor([[[1, 0, 1, 2, 0, IGNORE]], [[0, 0, 0, 0, 0, 0]]], dtype=torch.uint8)
+    logits = torch.nn.functional.one_hot(found, 4).movedim(-1, 1).float().requires_grad_(True)
+    quality = torch.tensor([[0.9, 0.5, 0.8, 0.7], [0.1, 0.2, 0.3, 0.4]], requires_grad=True)
+    loss = quality_loss(quality, logits, target)
+    assert loss.item() == pytest.approx((abs(0.5 - 1 / 3) + abs(0.8 - 1 / 2)) / 2, abs=1e-6)
+    loss.backward()
+    assert logits.grad is None
+    assert quality.grad[0].tolist() == pytest.approx([0, 0.5, 0.5, 0]) and not quality.grad[1].any()
+
+
+def test_quality_loss_counts_structures_that_were_missed_or_made_up():
+    logits = torch.tensor([[0.0, 0.0], [9.0, 9.0], [0.0, 0.0]]).view(1, 3, 1, 2)
+    target = torch.full((1, 1, 2), 2, dtype=torch.uint8)
+    assert quality_loss(torch.tensor([[0.0, 0.2, 0.4]]), logits, target).item() == pytest.approx(0.3)
+    nothing = torch.full((1, 1, 2), IGNORE, dtype=torch.uint8)
+    assert quality_loss(torch.tensor([[0.0, 0.2, 0.4]]), logits, nothing).item() == 0
 
 
 def test_edge_loss_by_hand():

@@ -17,6 +17,7 @@ from sam2adapt.errors import ChecksumError, InputFileError, ModelFileError, Sett
 from sam2adapt.network.attention import share_token_weight, use_key_bias
 from sam2adapt.network.base import CONFIGS, AnySizeHiera, ImagePath, pad_to_stride
 from sam2adapt.network.network import SegmentationNetwork, parameter_counts
+from sam2adapt.network.prompts import Prompts, PromptTokens
 from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.slices import normalise
 
@@ -75,9 +76,19 @@ def test_equals_the_official_predictor(tiny_predictor, home, monkeypatch):
         for classes in (1, 4):
             network = SegmentationNetwork(base, classes, peg="add").eval()
             features = features or network.base.features(pixels)  # of the trunk with its PEG at zero
-            found = network.decode(*features)
+            found, _ = network.decode(*features)
             assert found.shape == (1, classes, 256, 256)
             assert np.abs(found.numpy() - expected[None]).max() <= 1e-5
+
+    # Points and a box, too: what SAM2 knows as foreground is class 2 of 4 here.
+    clicks, box = np.array([[300.0, 200.0], [700.0, 650.0]]), np.array([250.0, 120.0, 800.0, 640.0])
+    _, _, prompted = tiny_predictor.predict(clicks, np.array([1, 0]), box, multimask_output=False, return_logits=True)
+    assert np.abs(prompted - expected).max() > 0.01
+    prompts = Prompts(points=((300, 200, 2), (700, 650, 0)), boxes=((250, 120, 800, 640, 2),))
+    with torch.inference_mode():
+        tokens = PromptTokens(4, 256)(base.sam_prompt_encoder, [prompts], (1024, 1024))
+        found, _ = network.decode(*features, tokens)
+        assert np.abs(found.numpy() - prompted[None]).max() <= 1e-5
 
 
 def test_key_bias_is_what_makes_equal_tokens_one(small_base):

@@ -17,7 +17,7 @@ from ..training.distill import distil_decoder
 from .detail import DetailNetwork
 from .lora import SAM2LoRA
 from .low_rank_attention import LowRankAttention, factorise, forget_teachers, teacher_of
-from .method import Method
+from .method import KeepOn, Method, always
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class BALR(Method):
         """Boundary loss of the detail network."""
         return self._detail.auxiliary_loss(extras, targets, fraction)
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor]) -> None:
+    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
         """Distil the base's decoder into the low-rank attentions, on training images without their labels."""
         if not (self.attention and self.distil):
             return
         transformer = network.base.sam_mask_decoder.transformer
         students = [module for module in transformer.modules() if isinstance(module, LowRankAttention)]
-        distil_decoder(network, teacher_of(transformer), students, batches, self.distil)
+        distil_decoder(network, teacher_of(transformer), students, batches, self.distil, keep_on)

@@ -7,8 +7,8 @@ from functools import cached_property
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..network.network import SegmentationNetwork
-from .method import Method
+from ..network.network import Prompts, SegmentationNetwork
+from .method import KeepOn, Method, always
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,21 @@ class Combined(Method):
                 weights[term] = max(weight, weights.get(term, 0.0))
         return weights
 
+    def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
+        """Prompts of the part that trains with them."""
+        drawn = (method.draw_prompts(targets) for method in self._methods)
+        return next((prompts for prompts in drawn if prompts is not None), None)
+
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
         """Sum of the parts' own losses."""
         return sum(method.auxiliary_loss(extras, targets, fraction) for method in self._methods)
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor]) -> None:
+    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
         """Prepare the parts in their order, all with the same images."""
         kept: list[Tensor] = []
         source = iter(batches)
         for method in self._methods:
-            method.prepare(network, _remembered(source, kept))
+            method.prepare(network, _remembered(source, kept), keep_on)
 
 
 def _remembered(source: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:

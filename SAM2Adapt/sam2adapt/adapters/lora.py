@@ -2,8 +2,9 @@
 
 y = W x + b + (alpha / r) B A dropout(x), with B = 0 at the start, on the fused qkv projection of every block of the
 trunk and on q, k, v and out of every attention of the mask decoder; alpha = 2 r (the paper's). Ours: trained without
-any prompt, r = 16 and dropout 0.05 (the authors' code: 64 and 0.1), Kaiming-uniform A, further targets, rank-stabilised
-scaling. Every image is decoded from its own features, which the authors' training code does not do.
+any prompt by default (the authors: with points), r = 16 and dropout 0.05 (the authors' code: 64 and 0.1),
+Kaiming-uniform A, further targets, rank-stabilised scaling, the IoU term off by default and its head trained for K
+classes. Every image is decoded from its own features, which the authors' training code does not do.
 """
 
 import math
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingsError
-from ..network.network import SegmentationNetwork
+from ..network.head import QualityHead
+from ..network.network import Prompts, SegmentationNetwork
+from ..network.prompts import PromptTokens
 from .method import Method
 
 TARGETS = {"encoder": ("qkv", "proj", "mlp"), "decoder": ("attn", "mlp")}
@@ -62,6 +65,9 @@ class SAM2LoRA(Method):
     :param decoder: targets in the mask decoder's transformer: ``attn``, ``mlp``.
     :param placement: ``both``, ``encoder`` or ``decoder``.
     :param rslora: divide alpha by the square root of r instead of r (arXiv 2312.03732).
+    :param quality: weight of |q - IoU|, q the IoU that SAM2's quality head expects; 0: no such head; 0.1: the paper's.
+    :param prompts: share of the training samples that are shown with points or a box, for interactive refinement; 0:
+        trained without prompts, and takes none; 0.5: that of models.md.
     """
 
     name = "lora"
@@ -73,6 +79,8 @@ class SAM2LoRA(Method):
     decoder: tuple[str, ...] = ("attn",)
     placement: str = "both"
     rslora: bool = False
+    quality: float = 0.0
+    prompts: float = 0.0
 
     def __post_init__(self):
         for part, known in TARGETS.items():
@@ -94,6 +102,12 @@ class SAM2LoRA(Method):
                 "Give a rank of at least 1 and a dropout from 0 to below 1.",
             )
 
+        if self.quality < 0 or not 0 <= self.prompts <= 1:
+            raise SettingsError(
+                f"A quality weight of {self.quality} and a share of {self.prompts} with prompts are not possible.",
+                "Give a weight of at least 0 and a share from 0 to 1.",
+            )
+
     @property
     def scaling(self) -> float:
         """Factor of B A x."""
@@ -108,16 +122,41 @@ class SAM2LoRA(Method):
         """The paper's composite loss: (binary) cross entropy, soft Dice and focal Tversky, equally weighted."""
         return {"ce": 1.0, "dice": 1.0, "focal_tversky": 1.0}
 
+    def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
+        """Points or a box for the share of the images that the settings name."""
+        if not self.prompts:
+            return None
+        from ..training.prompts import draw_prompts
+
+        return draw_prompts(targets, self.prompts)
+
+    def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
+        """Weighted distance between the expected and the reached IoU."""
+        if not self.quality:
+            return 0.0
+        from ..training.losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
+
+        return self.quality * quality_loss(extras["quality"], extras["logits"], targets)
+
     def apply(self, network: SegmentationNetwork) -> None:
-        """Exchange every target for a ``LoRALinear``; names of the base's parameters stay."""
+        """Exchange every target for a ``LoRALinear``; names of the base's parameters stay.
+
+        With ``quality`` or ``prompts``, also put in the quality head or what turns prompts into tokens.
+        """
         for parent, name in list(self._targets(network)):
             linear = getattr(parent, name)
             if isinstance(linear, LoRALinear):
                 raise SettingsError(f"Layer '{name}' would get two LoRAs.", "Choose targets that do not overlap.")
             setattr(parent, name, LoRALinear(linear, self.rank, self.scaling, self.dropout))
+        decoder, classes = network.base.sam_mask_decoder, network.head.num_classes
+        if self.quality:
+            network.head.quality = QualityHead(decoder, classes)
+        if self.prompts:
+            network.prompts = PromptTokens(classes, decoder.transformer_dim)
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Merge every adapter into its layer's weight."""
+        """Merge every adapter into its layer's weight and drop the quality head, which only the training reads."""
+        network.head.quality = None
         for parent in list(network.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, LoRALinear):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingsError
+from ..network.attention import score_bias
 
 
 class LowRankAttention(nn.Module):
@@ -75,8 +76,7 @@ class LowRankAttention(nn.Module):
             linear(x).unflatten(-1, (self.num_heads, self.rank)).transpose(1, 2)
             for linear, x in ((self.query, q), (self.key, k), (self.value, v))
         )
-        bias = None if self.key_bias is None else self.key_bias.to(q.dtype).view(1, 1, 1, -1)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=score_bias(self.key_bias, k), scale=self.scale)
         return self.out(attended.transpose(1, 2).flatten(2))
 
 

@@ -1,12 +1,19 @@
 """What every adaptation method can do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
 from torch import Tensor
 
-from ..network.network import SegmentationNetwork
+from ..network.network import Prompts, SegmentationNetwork
+
+KeepOn = Callable[[float], bool]
+
+
+def always(share: float) -> bool:
+    """Keep on to the end."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,13 @@ class Method:
         """Weights of the terms of ``training.losses.SegmentationLoss`` that the method is trained with by default."""
         return {"ce": 1.0, "dice": 1.0}
 
+    def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
+        """Prompts that the images of a training batch are shown with; None: none at all.
+
+        :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
+        """
+        return None
+
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
         """Loss of the method's own in training, added to that of the logits.
 
@@ -49,8 +63,9 @@ class Method:
         """
         return 0.0
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor]) -> None:
+    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
         """Prepare the applied modules without labels, before a training from the base begins.
 
         :param batches: normalised training images (B, 3, H, W) on the network's device.
+        :param keep_on: is told after every step what share is done; when it says no, the preparation ends there.
         """

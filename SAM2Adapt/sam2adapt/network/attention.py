@@ -27,9 +27,16 @@ class KeyBiasAttention(Attention):
         q = self._separate_heads(self.q_proj(q), self.num_heads)
         k = self._separate_heads(self.k_proj(k), self.num_heads)
         v = self._separate_heads(self.v_proj(v), self.num_heads)
-        bias = None if self.key_bias is None else self.key_bias.to(q.dtype).view(1, 1, 1, -1)
+        bias = score_bias(self.key_bias, k)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=self.dropout_p * self.training)
         return self.out_proj(self._recombine_heads(out))
+
+
+def score_bias(key_bias: Tensor | None, keys: Tensor) -> Tensor | None:
+    """What is added to the scores of keys (B, heads, M, d); keys behind the biased ones, which are prompts, get 0."""
+    if key_bias is None:
+        return None
+    return F.pad(key_bias.to(keys.dtype), (0, keys.shape[-2] - len(key_bias))).view(1, 1, 1, -1)
 
 
 def use_key_bias(transformer: TwoWayTransformer) -> TwoWayTransformer:

@@ -7,8 +7,29 @@ is SAM2's. ``MaskDecoder.forward`` is not used: it may exchange a mask for anoth
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .attention import share_token_weight
+
+
+class QualityHead(nn.Module):
+    """SAM2's IoU prediction for K classes: its first layers, frozen, and a last one that starts from the first mask's.
+
+    257 parameters a class at D = 256.
+    """
+
+    def __init__(self, decoder: MaskDecoder, num_classes: int):
+        super().__init__()
+        last = decoder.iou_prediction_head.layers[-1]
+        self.weight = nn.Parameter(last.weight[:1].detach().repeat(num_classes, 1))
+        self.bias = nn.Parameter(last.bias[:1].detach().repeat(num_classes))
+
+    def forward(self, decoder: MaskDecoder, token: Tensor) -> Tensor:
+        """Predict the IoU (B, K), 0 to 1, of every class from the output IoU token (B, D)."""
+        mlp = decoder.iou_prediction_head
+        for layer in mlp.layers[:-1]:
+            token = mlp.act(layer(token))
+        return F.linear(token, self.weight, self.bias).float().sigmoid()
 
 
 class ClassHead(nn.Module):
@@ -21,23 +42,35 @@ class ClassHead(nn.Module):
         super().__init__()
         last = decoder.output_hypernetworks_mlps[0].layers[2]
         self.num_classes = num_classes
+        self.quality: QualityHead | None = None
         self.tokens = nn.Parameter(decoder.mask_tokens.weight[:1].detach().repeat(num_classes, 1))
         self.weight = nn.Parameter(last.weight.detach().repeat(num_classes, 1, 1))
         self.bias = nn.Parameter(last.bias.detach().repeat(num_classes, 1))
         share_token_weight(decoder.transformer, 2, num_classes, decoder.num_mask_tokens - 1)
 
     def forward(
-        self, decoder: MaskDecoder, embedding: Tensor, positions: Tensor, high_resolution: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """Decode the image embedding (B, D, h, w) with positions (B or 1, D, h, w) to logits (B, K, 4h, 4w)."""
+        self,
+        decoder: MaskDecoder,
+        embedding: Tensor,
+        positions: Tensor,
+        high_resolution: tuple[Tensor, Tensor],
+        prompts: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Decode the image embedding (B, D, h, w) with positions (B or 1, D, h, w) and prompts' tokens (B, N, D).
+
+        :return: logits (B, K, 4h, 4w) and, with a quality head, the IoU (B, K) that it expects of each class.
+        """
         batch = embedding.shape[0]
         tokens = torch.cat(
             [decoder.obj_score_token.weight, decoder.iou_token.weight, self.tokens, decoder.mask_tokens.weight[1:]]
         ).expand(batch, -1, -1)
+        if prompts is not None:
+            tokens = torch.cat([tokens, prompts], dim=1)
         hidden, source = decoder.transformer(embedding, positions.expand(batch, -1, -1, -1), tokens)
         pixels = self._upscale(decoder, source.transpose(1, 2).reshape(embedding.shape), high_resolution)
         kernels = self._kernels(decoder, hidden[:, 2 : 2 + self.num_classes])
-        return torch.einsum("bkc,bchw->bkhw", kernels, pixels)
+        quality = None if self.quality is None else self.quality(decoder, hidden[:, 1])
+        return torch.einsum("bkc,bchw->bkhw", kernels, pixels), quality
 
     def _kernels(self, decoder: MaskDecoder, hidden: Tensor) -> Tensor:
         mlp = decoder.output_hypernetworks_mlps[0]

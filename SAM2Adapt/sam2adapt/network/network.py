@@ -1,7 +1,9 @@
 """The network that segments: SAM2's image path, PEG, class head, and the adapters of one method."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,6 +11,7 @@ from ..errors import ModelFileError, SettingsError
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
 from .positional import MODES, DecoderPEG, TrunkPEG
+from .prompts import Prompts, PromptTokens
 
 
 class DetailMaps(NamedTuple):
@@ -40,6 +43,7 @@ class SegmentationNetwork(nn.Module):
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
         self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
+        self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
         if peg != "none":
             trunk = base.image_encoder.trunk
             trunk.peg = TrunkPEG(base.config.embed_dim, peg)
@@ -50,12 +54,22 @@ class SegmentationNetwork(nn.Module):
             for module in (decoder.output_upscaling, decoder.conv_s0, decoder.conv_s1):
                 module.requires_grad_(True)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Segment images (B, 3, H, W), normalised as SAM2 wants them; returns logits (B, K, H, W)."""
-        return self.forward_with_extras(images)[0]
+    def forward(self, images: Tensor, prompts: Sequence[Prompts] | None = None) -> Tensor:
+        """Segment images (B, 3, H, W), normalised as SAM2 wants them; returns logits (B, K, H, W).
 
-    def forward_with_extras(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Segment, and give what auxiliary losses need beside the logits: ``edge`` (B, 1, H, W), where there is one."""
+        :param prompts: of each image, empty ones included; None: none at all.
+        :raises SettingsError: prompts for a network that was not trained with any, or of classes that it lacks.
+        """
+        return self.forward_with_extras(images, prompts)[0]
+
+    def forward_with_extras(
+        self, images: Tensor, prompts: Sequence[Prompts] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Segment, and give what auxiliary losses need beside the logits.
+
+        :return: logits (B, K, H, W); of networks that have them ``edge`` logits (B, 1, H, W), and ``quality``, the IoU
+            (B, K) that is expected, with the ``logits`` that it is about.
+        """
         padded = pad_to_stride(images)
         features = self.base.features(padded)
         extras = {}
@@ -64,16 +78,46 @@ class SegmentationNetwork(nn.Module):
             features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
             if details.edge is not None:
                 extras["edge"] = _at_size(details.edge, padded, images)
-        return _at_size(self.decode(*features), padded, images), extras
+        if prompts and any(prompts):
+            logits, quality = self._decode_prompted(features, prompts, tuple(padded.shape[-2:]))
+        else:
+            logits, quality = self.decode(*features)
+        logits = _at_size(logits, padded, images)
+        if quality is not None:
+            extras |= {"quality": quality, "logits": logits}
+        return logits, extras
 
-    def decode(self, embedding: Tensor, s0: Tensor, s1: Tensor) -> Tensor:
-        """Decode the features of ``ImagePath.features`` to logits (B, K, H/4, W/4)."""
-        prompts = self.base.sam_prompt_encoder
-        positions = prompts.pe_layer(tuple(embedding.shape[-2:])).unsqueeze(0)
+    def decode(
+        self, embedding: Tensor, s0: Tensor, s1: Tensor, prompts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Decode the features of ``ImagePath.features``, with tokens (B, N, D) of prompts.
+
+        :return: logits (B, K, H/4, W/4) and, with a quality head, the IoU (B, K) that it expects.
+        """
+        encoder = self.base.sam_prompt_encoder
+        positions = encoder.pe_layer(tuple(embedding.shape[-2:])).unsqueeze(0)
         if self.decoder_peg is not None:
             positions = self.decoder_peg(embedding, positions)
-        source = embedding + prompts.no_mask_embed.weight.view(1, -1, 1, 1)
-        return self.head(self.base.sam_mask_decoder, source, positions, (s0, s1))
+        source = embedding + encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        return self.head(self.base.sam_mask_decoder, source, positions, (s0, s1), prompts)
+
+    def _decode_prompted(
+        self, features: Sequence[Tensor], prompts: Sequence[Prompts], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Decode images with prompts, and those without apart from them, since SAM2's fillers are tokens as well."""
+        if self.prompts is None:
+            raise SettingsError(
+                "This model was not trained with prompts.", "Train one with --method lora --set prompts=0.5."
+            )
+        asked = [index for index, own in enumerate(prompts) if own]
+        others = [index for index, own in enumerate(prompts) if not own]
+        tokens = self.prompts(self.base.sam_prompt_encoder, [prompts[index] for index in asked], size)
+        parts = [self.decode(*(feature[asked] for feature in features), tokens)]
+        if others:
+            parts.append(self.decode(*(feature[others] for feature in features)))
+        places = torch.tensor(asked + others).argsort()
+        logits, quality = (None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True))
+        return logits, quality
 
     def trained_state(self) -> dict[str, Tensor]:
         """What a bundle holds: every tensor that the base lacks, and those of the base that are trained."""
@@ -109,4 +153,4 @@ def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:
     }
 
 
-__all__ = ["STRIDE", "DetailMaps", "SegmentationNetwork", "parameter_counts"]
+__all__ = ["STRIDE", "DetailMaps", "Prompts", "SegmentationNetwork", "parameter_counts"]

@@ -1,7 +1,7 @@
 """Distillation without labels: a changed mask-decoder transformer learns to give what the pretrained one gives."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import torch
@@ -23,6 +23,7 @@ def distil_decoder(
     students: list[nn.Module],
     batches: Iterable[Tensor],
     steps: int,
+    keep_on: Callable[[float], bool],
 ) -> tuple[float, float]:
     """Train modules of the network's mask-decoder transformer towards the teacher's output tokens and features.
 
@@ -31,6 +32,7 @@ def distil_decoder(
 
     :param students: the modules to train; all else stays as it is.
     :param batches: normalised images (B, 3, H, W) on the network's device.
+    :param keep_on: is told after every step what share is done; when it says no, the distillation ends there.
     :return: mean error over all kept batches before and after.
     """
     training = network.training
@@ -49,6 +51,8 @@ def distil_decoder(
             parameter.grad = gradient
         optimizer.step()
         schedule.step()
+        if not keep_on((step + 1) / steps):
+            break
     for parameter in parameters:
         parameter.grad = None
     after = _mean_error(transformer, examples)

@@ -13,7 +13,7 @@ from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..adapters import Method
-from ..device import autocast
+from ..device import autocast, autocast_dtype
 from ..errors import CancelledError, SettingsError
 from ..files import atomic_write
 from ..network.network import SegmentationNetwork
@@ -25,17 +25,23 @@ from .samples import EpochSamples, epoch_slices
 from .settings import TrainSettings
 from .transforms import augmentation
 
+_PREPARATION_SHARE = 0.2  # of a run whose time is limited
+
 
 @dataclass
 class Progress:
-    """State of a run, as told to whoever watches."""
+    """State of a run, as told to whoever watches.
+
+    While the method prepares its modules, the epoch is 0, there is no loss, and ``prepared`` is the share that is done.
+    """
 
     fraction: float
     epoch: int
     epochs: int
-    loss: float
+    loss: float | None
     dice: float | None
     seconds: float
+    prepared: float = 1.0
 
 
 @dataclass
@@ -78,6 +84,8 @@ class Trainer:
         self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         self.optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
+        # Small gradients vanish in float16; bfloat16 holds them.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
         self._start_averages()
         self.history = History()
         self._validation_seconds = 0.0
@@ -92,11 +100,21 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def prepare(self) -> None:
-        """Let the method prepare its modules on the training images; before ``run``, and not when going on."""
+        """Let the method prepare its modules on the training images; before ``run``, and not when going on.
+
+        It takes at most a fifth of the run's time, where that is limited.
+        """
         started = time.perf_counter()
-        self.method.prepare(self.network, (normalise(images.to(self.device)) for images, _ in self._batches(0)))
+
+        def keep_on(share: float) -> bool:
+            self.history.seconds = time.perf_counter() - started
+            self._report(0, None, share)
+            return self._fraction(0) < _PREPARATION_SHARE
+
+        batches = (normalise(images.to(self.device)) for images, _ in self._batches(0))
+        self.method.prepare(self.network, batches, keep_on)
+        self.history.seconds = time.perf_counter() - started
         self._start_averages()
-        self.history.seconds += time.perf_counter() - started
 
     def _start_averages(self) -> None:
         self.average = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
@@ -141,9 +159,9 @@ class Trainer:
         factor = schedule(self._fraction(self.history.step), self.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial"] * factor
-        images = normalise(images.to(self.device))
+        images, prompts = normalise(images.to(self.device)), self.method.draw_prompts(targets)
         with autocast(self.device):
-            logits, extras = self.network.forward_with_extras(images)
+            logits, extras = self.network.forward_with_extras(images, prompts)
         targets = targets.to(self.device)
         loss = self.loss(logits, targets)
         loss = loss + self.method.auxiliary_loss(extras, targets, self._fraction(self.history.step))
@@ -153,11 +171,13 @@ class Trainer:
                 "Go on from the last good epoch with --resume and a smaller --learning-rate.",
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(
             [p for g in self.optimizer.param_groups for p in g["params"]], self.settings.clip
         )
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.history.step += 1
         self._update_average()
         return loss.item()
@@ -198,13 +218,14 @@ class Trainer:
             done = max(done, self.history.seconds / max(1.0, limit))
         return min(1.0, done)
 
-    def _report(self, epoch: int, loss: float) -> None:
+    def _report(self, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
         if self.progress:
             dice = self.history.best_dice if self.history.best_dice >= 0 else None
             fraction = self._fraction(self.history.step)
-            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, self.history.seconds))
+            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, self.history.seconds, prepared))
         if self.cancelled and self.cancelled():
-            raise CancelledError("The training was cancelled.", "Go on from the last whole epoch with --resume.")
+            remedy = "Go on from the last whole epoch with --resume." if self.history.epoch else "Start it again."
+            raise CancelledError("The training was cancelled.", remedy)
 
     def _write_log(self) -> None:
         names = list(dict.fromkeys(key for row in self.history.rows for key in row))
@@ -223,6 +244,7 @@ class Trainer:
             "average": self.average,
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
         save_checkpoint(self.checkpoint, state)
 
@@ -243,6 +265,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, value in zip(self.optimizer.param_groups, initial, strict=True):
             group["initial"] = value
+        self.scaler.load_state_dict(state["scaler"])
         self.history = History(**state["history"])
 
 

@@ -56,6 +56,23 @@ class SegmentationLoss(nn.Module):
         return total
 
 
+def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Mean distance |q - IoU| between the expected IoU q (B, K) and that of the most probable classes.
+
+    SAM2LoRA's term (arXiv 2510.10288), there for one mask. Ours: the mean is over images and structures, of those that
+    an image's truth or prediction holds, since all others have no IoU.
+
+    :param logits: (B, K, H, W); no gradient flows through them.
+    :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
+    """
+    count, annotated = logits.shape[1], (target != IGNORE).unsqueeze(1)
+    truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), count).bool() & annotated
+    found = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
+    hits, union = ((f(truth, found)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
+    distances = (quality[:, 1:].float() - hits / union.clamp(min=1)).abs()
+    return (distances * (union > 0)).sum() / (union > 0).sum().clamp(min=1)
+
+
 def edge_target(target: Tensor) -> tuple[Tensor, Tensor]:
     """Find the borders between classes: dilation minus erosion with 3x3 pixels, of any class (models.md 4).
 
