@@ -1,65 +1,125 @@
-"""A minimal qt and slicer.i18n, until the host of its own takes over."""
+"""Boots the small Slicer of this folder, in which the product's modules are loaded; see `host`."""
 
+import importlib.util
 import os
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6-Essentials and Qt.py")
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.setdefault("QT_PREFERRED_BINDING", "PySide6")
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "SAM2Adapt"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from Qt import QtCore  # noqa: E402
+sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
 
 
-class Wrapped:
-    """PySide object with PythonQt's string signals."""
-
-    def __init__(self, *arguments):
-        native = [getattr(argument, "native", argument) for argument in arguments]
-        self.native = self.make(*native)
-
-    def connect(self, signature, function):
-        assert self.native.metaObject().indexOfSignal(signature) >= 0, signature
-        signal = getattr(self.native, signature.partition("(")[0])
-        count = signature.count(",") + (not signature.endswith("()"))
-        code = getattr(function, "__code__", None)
-        bound = int(hasattr(function, "__self__"))
-        used = min(count, code.co_argcount - bound) if code else count
-        signal.connect(lambda *arguments: function(*arguments[:used]))
-        return True
-
-    def __getattr__(self, name):
-        return getattr(self.native, name)
+def _missing() -> str:
+    """Why the tests of this folder cannot run here, in words; "" when they can."""
+    packages = {"PySide6": "PySide6-Essentials", "slicer": "slicer-core"}
+    absent = [package for name, package in packages.items() if importlib.util.find_spec(name) is None]
+    if absent:
+        return f"needs the PyPI packages {' and '.join(absent)}"
+    try:
+        from PySide6 import QtWidgets  # noqa: F401
+    except ImportError as error:  # a library of the system
+        return f"PySide6 cannot be loaded: {error}"
+    return ""
 
 
-def _wrapped(cls):
-    names = {name: getattr(cls, name) for name in ("NotRunning", "CrashExit", "FailedToStart") if hasattr(cls, name)}
-    return type(cls.__name__, (Wrapped,), {"make": staticmethod(cls), **names})
+MISSING = _missing()
+if not MISSING:
+    import host
+
+    HOST = host.boot()
 
 
-def installQt():
-    application = QtCore.QCoreApplication.instance() or QtCore.QCoreApplication([])
-    wrapper = Wrapped.__new__(Wrapped)
-    wrapper.native = application
-    qt = types.ModuleType("qt")
-    for name in ("QProcess", "QTimer", "QEventLoop"):
-        setattr(qt, name, _wrapped(getattr(QtCore, name)))
-    qt.QProcessEnvironment = QtCore.QProcessEnvironment
-    qt.QCoreApplication = types.SimpleNamespace(
-        instance=lambda: wrapper, processEvents=QtCore.QCoreApplication.processEvents
-    )
-    i18n = types.ModuleType("slicer.i18n")
-    i18n.tr = i18n.translate = lambda *texts: texts[-1]
-    slicer = types.ModuleType("slicer")
-    slicer.i18n = i18n
-    sys.modules.update({"qt": qt, "slicer": slicer, "slicer.i18n": i18n})
+class SkippedModule(pytest.Module):
+    """A test file that is not imported, because its imports need what is missing."""
+
+    def collect(self):
+        pytest.skip(f"Tests of the panels: {MISSING}", allow_module_level=True)
 
 
-if "qt" not in sys.modules:
-    installQt()
+def pytest_pycollect_makemodule(module_path, parent):
+    return SkippedModule.from_parent(parent, path=module_path) if MISSING else None
+
+
+@pytest.fixture(scope="session")
+def slicerHost():
+    """The host itself; its `slicer` is the module of that name."""
+    return HOST
+
+
+RECORDS = ("slotErrors", "problems", "dialogs")
+
+
+@pytest.fixture(autouse=True)
+def nothingSwallowed(request):
+    """No slot may raise, nothing may be unknown to Slicer and no dialog may open.
+
+    A test that expects one of these takes the list: it asks for the fixture of that name.
+    """
+    HOST.records.clear()
+    yield
+    HOST.processEvents()
+    found = {name: list(getattr(HOST.records, name)) for name in RECORDS if name not in request.fixturenames}
+    HOST.records.clear()
+    for name, entries in found.items():
+        assert not entries, f"{name}: " + "\n".join(map(str, entries))
+
+
+@pytest.fixture
+def slotErrors() -> list[str]:
+    """Tracebacks of what slots and observers raised."""
+    return HOST.records.slotErrors
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """Sentences about what Slicer would take in silence."""
+    return HOST.records.problems
+
+
+@pytest.fixture
+def dialogs() -> list[dict]:
+    """The dialogs that would have opened: "kind", "title", "text" …, "answer"."""
+    return HOST.records.dialogs
+
+
+@pytest.fixture
+def answers() -> list:
+    """Functions that get such a dict and return the answer, or None for the usual one."""
+    return HOST.records.answers
+
+
+@pytest.fixture
+def scene():
+    """The scene, empty before and after."""
+    HOST.slicer.mrmlScene.Clear(0)
+    HOST.processEvents()
+    yield HOST.slicer.mrmlScene
+    HOST.slicer.mrmlScene.Clear(0)
+    HOST.processEvents()
+
+
+@pytest.fixture
+def loadModule(scene):
+    """loadModule("SAM2Adapt") opens the panel in an empty scene and returns its Python widget; closed at the end."""
+    loaded = []
+
+    def load(name: str):
+        loaded.append(name)
+        return HOST.loadModule(REPOSITORY / name / f"{name}.py")
+
+    yield load
+    for name in loaded:
+        HOST.unloadModule(name)
+
+
+@pytest.fixture
+def processEvents():
+    return HOST.processEvents
+
+
+@pytest.fixture
+def screenshot():
+    return HOST.screenshot

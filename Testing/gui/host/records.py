@@ -1,0 +1,44 @@
+"""What Slicer prints and forgets, kept so that a test can fail on it; and the dialogs that nobody is there to close."""
+
+import sys
+import traceback
+
+#: Tracebacks of exceptions that a slot, a virtual method or a VTK observer raised.
+slotErrors: list[str] = []
+#: Sentences about what Slicer would warn of on the console or take in silence: unknown signals, properties of a .ui …
+problems: list[str] = []
+#: One dict a dialog: "kind", "title", "text" …, "answer".
+dialogs: list[dict] = []
+#: Called with that dict; the first result that is not None becomes the answer.
+answers: list = []
+
+
+def problem(sentence: str) -> None:
+    problems.append(sentence)
+    print(f"host: {sentence}", file=sys.stderr)
+
+
+def slotError() -> None:
+    """Keep the exception that is being handled, as PythonQt prints it and carries on."""
+    slotErrors.append(traceback.format_exc())
+    traceback.print_exc()
+
+
+def observerError(kind, value, trace) -> None:
+    """For sys.excepthook, which VTK calls when a Python observer raises."""
+    slotErrors.append("".join(traceback.format_exception(kind, value, trace)))
+    sys.__excepthook__(kind, value, trace)
+
+
+def ask(kind: str, default, **info):
+    """Record a dialog instead of showing it. Returns what the test answers, otherwise `default`."""
+    dialog = {"kind": kind, **info}
+    dialogs.append(dialog)
+    replies = (answer(dialog) for answer in answers)
+    dialog["answer"] = next((reply for reply in replies if reply is not None), default)
+    return dialog["answer"]
+
+
+def clear() -> None:
+    for record in (slotErrors, problems, dialogs, answers):
+        record.clear()
