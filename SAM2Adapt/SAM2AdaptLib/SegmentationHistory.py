@@ -23,11 +23,12 @@ def recorded(segmentationNode, names):
 
     :param names: names of the segments that the block may change; it may add any, and leaves all others alone.
     """
-    state = _SegmentsState(segmentationNode, names)
+    state, stamps = _SegmentsState(segmentationNode, names), _stamps(segmentationNode)
     try:
         yield
     except BaseException:
-        state.restore(segmentationNode)
+        if _stamps(segmentationNode) != stamps:
+            state.restore(segmentationNode)
         raise
     state.closeWith(segmentationNode)
     push(segmentationNode, state)
@@ -120,6 +121,14 @@ def removeNode(node):
         if belonging:
             scene.RemoveNode(belonging)
     scene.RemoveNode(node)
+
+
+def _stamps(segmentationNode):
+    """Modification times of everything in a segmentation."""
+    segmentation = segmentationNode.GetSegmentation()
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    data = [segment.GetRepresentation(name) for segment in segments for name in _representationNames(segment)]
+    return [item.GetMTime() for item in (segmentationNode, segmentation, *segments, *data)]
 
 
 def _copySegments(segmentation, segmentIds):

@@ -15,7 +15,9 @@ LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 SLICER_PACKAGES = {"slicer", "vtk", "qt", "ctk"}
 SLICER_SIDE_PACKAGES = SLICER_PACKAGES | {"numpy", "SAM2AdaptLib"}
 # Parts of the engine that need only the standard library, so that Slicer's process may use them (checked below).
-ENGINE_PARTS_FOR_SLICER = {"sam2adapt.errors"}
+ENGINE_PARTS_FOR_SLICER = {"sam2adapt.errors", "sam2adapt.files"}
+# Those that need numpy as well.
+NUMPY_PARTS_FOR_SLICER = {"sam2adapt.modality"}
 TEXT_PROPERTIES = {
     "text",
     "toolTip",
@@ -67,7 +69,7 @@ def fileScope(tree):
 def test_slicer_side_imports_at_file_scope(path):
     for name in importedNames(fileScope(parse(path))):
         package = name.partition(".")[0]
-        allowed = package in sys.stdlib_module_names | SLICER_SIDE_PACKAGES or name in ENGINE_PARTS_FOR_SLICER
+        allowed = package in sys.stdlib_module_names | SLICER_SIDE_PACKAGES or name in ENGINE_PARTS_FOR_SLICER | NUMPY_PARTS_FOR_SLICER
         assert allowed, f"{relative(path)} imports {name} at file scope"
 
 
@@ -106,10 +108,18 @@ def parameters(module):
     return {field.target.id for field in node.body if isinstance(field, ast.AnnAssign)}
 
 
+def connected(module):
+    """Parameters that the widget hands to ``connectParametersToGui`` with a connector of its own."""
+    widget = classNamed(parse(REPOSITORY / module / f"{module}.py"), f"{module}Widget")
+    for node in ast.walk(widget):
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["connectors"]:
+            yield from (key.value for key in node.value.keys)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_panel_binds_to_parameters_that_exist_and_to_all_of_them(module):
     bound = [p.findtext("string") for p in panel(module).iter("property") if p.get("name") == "SlicerParameterName"]
-    assert sorted(bound) == sorted(parameters(module))
+    assert sorted([*bound, *connected(module)]) == sorted(parameters(module))
     properties = [p for p in panel(module).iter("property") if p.get("name") == "SlicerParameterName"]
     assert all(p.get("stdset") == "0" for p in properties)
 
@@ -120,6 +130,8 @@ def test_scene_reaches_every_mrml_widget(module):
     top = root.find("widget")
     assert top.get("class") == "qMRMLWidget"
     widgets = {w.get("name") for w in top.iter("widget") if w.get("class").startswith("qMRML")} - {top.get("name")}
+    # Gets its scene with the node.
+    widgets -= {w.get("name") for w in top.iter("widget") if w.get("class") == "qMRMLSegmentationShow3DButton"}
     connected = {
         connection.findtext("receiver")
         for connection in root.iter("connection")
