@@ -69,7 +69,10 @@ def fileScope(tree):
 def test_slicer_side_imports_at_file_scope(path):
     for name in importedNames(fileScope(parse(path))):
         package = name.partition(".")[0]
-        allowed = package in sys.stdlib_module_names | SLICER_SIDE_PACKAGES or name in ENGINE_PARTS_FOR_SLICER | NUMPY_PARTS_FOR_SLICER
+        allowed = (
+            package in sys.stdlib_module_names | SLICER_SIDE_PACKAGES
+            or name in ENGINE_PARTS_FOR_SLICER | NUMPY_PARTS_FOR_SLICER
+        )
         assert allowed, f"{relative(path)} imports {name} at file scope"
 
 
@@ -108,7 +111,7 @@ def parameters(module):
     return {field.target.id for field in node.body if isinstance(field, ast.AnnAssign)}
 
 
-def connected(module):
+def connectedInCode(module):
     """Parameters that the widget hands to ``connectParametersToGui`` with a connector of its own."""
     widget = classNamed(parse(REPOSITORY / module / f"{module}.py"), f"{module}Widget")
     for node in ast.walk(widget):
@@ -119,7 +122,7 @@ def connected(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_panel_binds_to_parameters_that_exist_and_to_all_of_them(module):
     bound = [p.findtext("string") for p in panel(module).iter("property") if p.get("name") == "SlicerParameterName"]
-    assert sorted([*bound, *connected(module)]) == sorted(parameters(module))
+    assert sorted([*bound, *connectedInCode(module)]) == sorted(parameters(module))
     properties = [p for p in panel(module).iter("property") if p.get("name") == "SlicerParameterName"]
     assert all(p.get("stdset") == "0" for p in properties)
 

@@ -1,0 +1,45 @@
+"""How long a model will take, from what it took on this computer before; never a guess."""
+
+import numpy as np
+import qt
+
+SETTINGS_GROUP = "SAM2Adapt/SecondsPerSlice"
+_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+def remember(result, device, testTimeAugmentation=False):
+    """Keep the speed of a finished run.
+
+    :param result: the engine's answer.
+    :param device: the device that was asked for, for instance ``auto`` or ``cpu``.
+    """
+    if result["slices"] > 0:
+        seconds = result["seconds"]["total"] - result["seconds"]["load"]
+        key = _key(result["model"]["digest"], device, testTimeAugmentation)
+        qt.QSettings().setValue(key, seconds / result["slices"])
+
+
+def expectedSeconds(model, volumeNode, device, testTimeAugmentation=False):
+    """Seconds that a model is going to take for the whole of a volume with voxels; None when it was never measured."""
+    stored = qt.QSettings().value(_key(model.digest, device, testTimeAugmentation))
+    if stored is None:
+        return None
+    return float(stored) * sliceCount(volumeNode, model.axis)
+
+
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model.
+
+    :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
+    """
+    dimensions = volumeNode.GetImageData().GetDimensions()
+    directions = np.zeros((3, 3))
+    volumeNode.GetIJKToRASDirections(directions)
+    if axis == "acquisition":
+        return dimensions[int(np.argmax(volumeNode.GetSpacing()))]
+    return dimensions[int(np.argmax(np.abs(directions[_AXES[axis]])))]
+
+
+def _key(digest, device, testTimeAugmentation):
+    suffix = "-tta" if testTimeAugmentation else ""
+    return f"{SETTINGS_GROUP}/{digest.removeprefix('sha256:')[:16]}-{device}{suffix}"

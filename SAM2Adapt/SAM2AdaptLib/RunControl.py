@@ -1,0 +1,124 @@
+"""The run behind the Auto-segment button: what is asked before it, and what is said while and after it."""
+
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib import ExpectedTime, Messages
+from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.ModelList import mismatch
+
+RUNNING = ("waiting", "running")
+
+
+class RunControl:
+    """One run at a time, of a model or of the download of the weights that it needs."""
+
+    def __init__(self, logic, onProgress, onFinished, onStopped):
+        """
+        :param logic: ``SAM2AdaptLogic``.
+        :param onProgress: called with the fraction done (0..1) and a sentence.
+        :param onFinished: called with the finished ``SegmentJob`` and its volume.
+        :param onStopped: called with the ``EngineError`` of a run that failed or was cancelled.
+        """
+        self._logic = logic
+        self._onProgress = onProgress
+        self._onFinished = onFinished
+        self._onStopped = onStopped
+        self._task = None  # SegmentJob, or the EngineRequest of a download
+        self._parameterNode = None
+        self._model = None
+
+    def isRunning(self):
+        """Whether there is something to cancel."""
+        return self._task is not None and self._task.state in RUNNING
+
+    def cancel(self):
+        """Stop at once; the scene stays as it was."""
+        if self.isRunning():
+            self._task.cancel()
+
+    def start(self, parameterNode, model, modality):
+        """Segment as the parameters say; asks first when the model is for another modality.
+
+        :param model: ``ModelCatalog.Model``.
+        :param modality: that of the volume; "" when it is not known.
+        """
+        self._parameterNode = parameterNode
+        self._model = model
+        warning = mismatch(model, modality)
+        if not warning or _confirmOtherModality(warning):
+            self._segment(anyModality=bool(warning))
+
+    def _segment(self, **more):
+        node = self._parameterNode
+        volumeNode = node.inputVolume
+        skipped = set(node.skippedStructures)
+        structures = [name for name in self._model.structures if name not in skipped]
+        speedSettings = (node.device, node.testTimeAugmentation)
+
+        def onFinished(job):
+            ExpectedTime.remember(job.result, *speedSettings)
+            self._onFinished(job, volumeNode)
+
+        self._onProgress(0, _("Starting…"))
+        try:
+            self._task = self._logic.startSegment(
+                volumeNode,
+                str(self._model.path),
+                node.outputSegmentation,
+                device=node.device,
+                structures=structures if len(structures) < len(self._model.structures) else None,
+                roiNode=node.roi,
+                tta=node.testTimeAugmentation,
+                uncertainty=node.uncertainty,
+                postProcess=node.postProcessing,
+                existingSegments=node.existingSegments.value,
+                timePoints=node.timePoints.value,
+                onProgress=lambda progress: self._onProgress(progress["fraction"], progress["text"]),
+                onFinished=onFinished,
+                onError=lambda job, error: self._onError(error),
+                **more,
+            )
+        except EngineError as error:
+            self._onError(error)
+
+    def _onError(self, error):
+        self._onStopped(error)
+        if error.kind == "ModalityError":
+            if _confirmOtherModality(error.message):
+                self._segment(anyModality=True)
+        elif error.kind == "WeightsMissingError":
+            self._offerDownload(error)
+        else:
+            _show(error)
+
+    def _offerDownload(self, error):
+        explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")
+        if not Messages.confirm(error.message, explanation, _("Download")):
+            return
+        self._onProgress(0, _("Starting…"))
+        self._task = self._logic.engine.request(
+            "downloadBase",
+            {"base": self._model.base},
+            onResult=lambda result: self._segment(),
+            onError=self._onDownloadError,
+            onProgress=self._onDownloadProgress,
+        )
+
+    def _onDownloadProgress(self, progress):
+        text = _("Downloading the weights: {done} of {total} MB")
+        done, total = (round(progress[key] / 1e6) for key in ("done", "total"))
+        self._onProgress(progress["fraction"], text.format(done=done, total=total))
+
+    def _onDownloadError(self, error):
+        self._onStopped(error)
+        _show(error)
+
+
+def _confirmOtherModality(warning):
+    return Messages.confirm(warning, _("The result is likely to be wrong."), _("Run anyway"))
+
+
+def _show(error):
+    """Show what the panel's own status line and install section do not say well enough."""
+    if error.kind not in ("CancelledError", "EngineMissing"):
+        Messages.showError(error)
