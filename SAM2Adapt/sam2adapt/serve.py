@@ -122,7 +122,6 @@ class Server:
 
     def _next(self) -> Task:
         with self._changed:
-            self._running = None
             self._changed.wait_for(lambda: self._waiting)
             self._running = self._waiting.pop(next(iter(self._waiting)))
             return self._running
@@ -136,6 +135,8 @@ class Server:
             answer = {"result": METHODS[task.method](self._engine, task.params, task)}
         except Exception as error:
             answer = {"error": error_of(error)}
+        with self._changed:
+            self._running = None
         self._send({"id": task.id, **answer})
 
     def _notify(self, method: str, params: dict[str, Any]) -> None:
