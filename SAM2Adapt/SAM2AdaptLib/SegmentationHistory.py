@@ -14,7 +14,7 @@ from SAM2AdaptLib import SegmentationBridge
 
 MAXIMUM_STATES = 3
 
-_states = {}  # address of a segmentation node: its states, the oldest first; emptied when the node is destroyed
+_kept = {}  # ID of a segmentation node: (weak reference to it, its states)
 
 
 @contextmanager
@@ -43,17 +43,18 @@ def recordCreated(segmentationNode):
 
 def push(segmentationNode, state):
     """Add a state: an object whose ``restore(segmentationNode)`` brings the former segmentation back."""
-    address = segmentationNode.GetAddressAsString("")
-    if address not in _states:
-        _states[address] = []
-        segmentationNode.AddObserver(vtk.vtkCommand.DeleteEvent, lambda node, event: _states.pop(address, None))
-    _states[address].append(state)
-    del _states[address][:-MAXIMUM_STATES]
+    states = _statesOf(segmentationNode)
+    if not states:
+        reference = vtk.vtkWeakReference()
+        reference.Set(segmentationNode)
+        _kept[segmentationNode.GetID()] = reference, states
+    states.append(state)
+    del states[:-MAXIMUM_STATES]
 
 
 def canUndo(segmentationNode):
     """Whether there is a run on this segmentation to undo."""
-    return bool(_states.get(segmentationNode.GetAddressAsString("")))
+    return bool(_statesOf(segmentationNode))
 
 
 def undo(segmentationNode):
@@ -63,13 +64,23 @@ def undo(segmentationNode):
     """
     if not canUndo(segmentationNode):
         return False
-    _states[segmentationNode.GetAddressAsString("")].pop().restore(segmentationNode)
+    _statesOf(segmentationNode).pop().restore(segmentationNode)
     return True
 
 
 def forget(segmentationNode):
     """Drop what was kept for undo."""
-    _states.get(segmentationNode.GetAddressAsString(""), []).clear()
+    _statesOf(segmentationNode).clear()
+
+
+def _statesOf(segmentationNode):
+    """The states of a segmentation, the oldest first; those of nodes that have left the scene are dropped."""
+    for nodeId, (reference, _) in list(_kept.items()):
+        node = reference.Get()
+        if node is None or node.GetScene() is None:
+            del _kept[nodeId]
+    reference, states = _kept.get(segmentationNode.GetID(), (None, []))
+    return states if reference and reference.Get() is segmentationNode else []
 
 
 class _SegmentsState:
@@ -116,7 +127,9 @@ def removeNode(node):
     scene = node.GetScene()
     if not scene:
         return
-    belongings = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())] + [node.GetStorageNode()]
+    belongings = [node.GetStorageNode()]
+    if node.IsA("vtkMRMLDisplayableNode"):
+        belongings += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     for belonging in belongings:
         if belonging:
             scene.RemoveNode(belonging)

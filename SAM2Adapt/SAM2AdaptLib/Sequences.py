@@ -71,7 +71,9 @@ class SequenceTarget:
         self._existing = existing
         self._browser = browserOf(volumeNode)
         self._sequence = self._browser.GetSequenceNode(segmentationNode) if segmentationNode else None
-        self._segmentations = {}  # index value: segmentation node outside of the scene
+        # Slicer's import makes a display node, so a segmentation needs a scene; this one nobody sees.
+        self._scene = slicer.vtkMRMLScene()
+        self._segmentations = {}  # index value: segmentation node in that scene
         self._uncertainties = {}
         self.nodes = [self._browser, self._browser.GetSequenceNode(volumeNode), self._sequence]
 
@@ -105,11 +107,11 @@ class SequenceTarget:
         return segmentationNode, uncertaintyNode
 
     def _formerItem(self, indexValue):
-        """A copy of what the segmentation holds at a time point, outside of the scene."""
+        """A copy of what the segmentation holds at a time point, in the hidden scene."""
         former = self._segmentationNode
         if self._sequence:
             former = self._sequence.GetDataNodeAtValue(indexValue, True)
-        copy = slicer.vtkMRMLSegmentationNode()
+        copy = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
         if former:
             copy.CopyContent(former, True)
         return copy
@@ -144,9 +146,12 @@ class SequenceTarget:
         sequence.SetIndexType(pattern.GetIndexType())
         for indexValue, node in nodes.items():
             sequence.SetDataNodeAtValue(node, indexValue)
-        self._browser.AddProxyNode(proxyNode, sequence, False)
-        # So that what the user corrects is kept when the time slider moves.
-        self._browser.SetSaveChanges(sequence, True)
+        with slicer.util.NodeModify(self._browser):
+            self._browser.AddSynchronizedSequenceNode(sequence.GetID())
+            # So that what the user corrects is kept when the time slider moves; before the proxy is there, because
+            # else the first item would be copied into the proxy's former segmentation, which undo needs.
+            self._browser.SetSaveChanges(sequence, True)
+            self._browser.AddProxyNode(proxyNode, sequence, False)
         _updateProxies(self._browser)
         return sequence
 

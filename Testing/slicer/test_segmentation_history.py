@@ -1,7 +1,5 @@
 """Undo of automatic runs: exactly what a run did is taken back."""
 
-import gc
-
 import numpy as np
 import pytest
 from example_nodes import LIVER, SHAPE, SPLEEN, twoLabels
@@ -156,11 +154,12 @@ def test_forget(lib, drawn):
 
 
 def test_nothing_is_kept_of_a_node_that_is_gone(lib, nodes):
-    node = lib.SegmentationBridge.importLabels(nodes.addVolume(), twoLabels(), [LIVER, SPLEEN])
+    volumeNode = nodes.addVolume()
+    node, other = (lib.SegmentationBridge.importLabels(volumeNode, twoLabels(), [LIVER, SPLEEN]) for _ in range(2))
     lib.SegmentationHistory.recordCreated(node)
-    address = node.GetAddressAsString("")
-    assert address in lib.SegmentationHistory._states
+    nodeId = node.GetID()
     nodes.scene.RemoveNode(node)
-    del node
-    gc.collect()
-    assert address not in lib.SegmentationHistory._states
+    assert not lib.SegmentationHistory.canUndo(other)
+    assert nodeId not in lib.SegmentationHistory._kept
+    successor = lib.SegmentationBridge.importLabels(volumeNode, twoLabels(), [LIVER, SPLEEN])
+    assert not lib.SegmentationHistory.canUndo(successor)
