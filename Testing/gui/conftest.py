@@ -19,7 +19,7 @@ def _missing() -> str:
     if absent:
         return f"needs the PyPI packages {' and '.join(absent)}"
     try:
-        from PySide6 import QtWidgets  # noqa: F401
+        from host import members  # noqa: F401
     except ImportError as error:  # a library of the system
         return f"PySide6 cannot be loaded: {error}"
     return ""

@@ -13,9 +13,10 @@ import time
 import types
 from pathlib import Path
 
-import shiboken6
+sys.pyside6_option_python_enum = 0x02  # enums are ints as in PythonQt; has to be set before shiboken is imported
+import shiboken6  # noqa: E402
 
-from . import records
+from . import records  # noqa: E402
 
 
 class Host:
@@ -43,16 +44,16 @@ class Host:
         dialogs.install()
         self.application._start()
         flat_modules.installSlicerModules()
-        sys.excepthook = records.observerError
+        self.application._modules._load(Path(__file__).parent / "modules_of_slicer" / "SegmentEditor.py")
+        records.listen()
 
     def loadModule(self, path: str | Path):
         """Import a module file, open its panel and enter it. Returns the Python widget, slicer.modules.<Name>Widget."""
         path = Path(path)
-        module = self.application._modules._load(path)
+        self.application._modules._load(path)
         self.application.startupCompleted.emit()
-        widget = module.widgetRepresentation()
-        widget.show()
-        widget.enter()
+        self.slicer.app.disconnect("startupCompleted()")  # comes once in the life of a Slicer
+        self.application._mainWindow.moduleSelector().selectModule(path.stem)
         self.processEvents()
         return getattr(self.slicer.modules, f"{path.stem}Widget")
 

@@ -11,6 +11,7 @@ from PySide6 import QtCore, QtWidgets
 
 from . import records
 from .emulated import emulated
+from .main_window import qSlicerExtensionsManagerModel, qSlicerLayoutManager, qSlicerMainWindow
 from .modules import qSlicerModuleManager
 
 LOGICS = {
@@ -32,6 +33,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         super().__init__(["Slicer"])
         self._temporaryPath = temporaryPath
         self._modules = qSlicerModuleManager()
+        self._extensions = qSlicerExtensionsManagerModel()
         self.setApplicationName("Slicer")
         self.setOrganizationName("NA-MIC")
         self.setQuitOnLastWindowClosed(False)
@@ -60,7 +62,11 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     @QtCore.Slot(result=object)
     def layoutManager(self):
-        """None, as in a Slicer that was started without a main window."""
+        return self._layoutManager
+
+    @QtCore.Slot(result=object)
+    def extensionsManagerModel(self):
+        return self._extensions
 
     @QtCore.Slot(result=bool)
     def testingEnabled(self) -> bool:
@@ -104,23 +110,29 @@ class qSlicerApplication(QtWidgets.QApplication):
             setattr(slicer.modules, name.lower(), types.SimpleNamespace(logic=lambda module=module: module))
         slicer.modules.colors = types.SimpleNamespace(logic=lambda: colors)
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+        self._layoutManager = qSlicerLayoutManager(logic)
+        self._mainWindow = qSlicerMainWindow(self._modules)
         scene.AddObserver(scene.NodeAddedEvent, _addItem)
         scene.AddObserver(scene.NodeAboutToBeRemovedEvent, _removeItem)
 
 
 @vtk.calldata_type(vtk.VTK_OBJECT)
 def _addItem(scene, _event, node) -> None:
+    if scene.IsImporting() or node.GetHideFromEditors() or not any(node.IsA(name) for name in _IN_SUBJECT_HIERARCHY):
+        return
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    wanted = any(node.IsA(name) for name in _IN_SUBJECT_HIERARCHY) and not node.GetHideFromEditors()
-    if wanted and not scene.IsImporting() and hierarchy is not None and not hierarchy.GetItemByDataNode(node):
+    if not hierarchy.GetItemByDataNode(node):
         hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
 @vtk.calldata_type(vtk.VTK_OBJECT)
 def _removeItem(scene, _event, node) -> None:
+    if scene.IsClosing() or scene.IsImporting() or node.IsA("vtkMRMLSubjectHierarchyNode"):
+        return
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    if not scene.IsClosing() and hierarchy not in (None, node) and hierarchy.GetItemByDataNode(node):
-        hierarchy.RemoveItem(hierarchy.GetItemByDataNode(node), False, False)
+    if item := hierarchy.GetItemByDataNode(node):
+        hierarchy.RemoveItem(item, False, False)
 
 
 def homeFolder(parent: Path) -> str:

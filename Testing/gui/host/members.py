@@ -3,13 +3,12 @@
 import enum
 import functools
 import math
-import sys
+import operator
 from dataclasses import dataclass
 
-sys.pyside6_option_python_enum = 0x02  # enums are ints as in PythonQt; counts only before the first import of PySide6
-from PySide6 import QtCore  # noqa: E402
+from PySide6 import QtCore
 
-from . import records  # noqa: E402
+from . import records
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _converted(value, typeName: str):
     if typeName == "bool":
         return bool(value)
     if typeName in ("int", "uint"):
-        return math.floor(value) if isinstance(value, float) else value.__index__()
+        return math.floor(value) if isinstance(value, float) else operator.index(value)
     if typeName in ("double", "float"):
         if isinstance(value, str):
             raise TypeError(value)

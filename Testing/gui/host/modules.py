@@ -119,6 +119,7 @@ class qSlicerModuleManager(QtCore.QObject):
 
     def _unload(self, name: str) -> None:
         self.moduleAboutToBeUnloaded.emit(name)
+        slicer.app._checked()._mainWindow._selector._forget(name)
         module = self._modules.pop(name)
         if module._widget is not None:
             module._widget.deleteLater()

@@ -11,7 +11,7 @@ import types
 import weakref
 
 import shiboken6
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 
 from . import records
 from .members import findSignal, readProperty, signalsOf, writeProperty
@@ -57,7 +57,7 @@ def unwrap(value):
 
 
 def _wrapObject(native):
-    if (shell := getattr(native, "_shell", None)) is not None:
+    if (shell := _shellOf(native)) is not None:
         return shell
     known = _wrappers.get(_address(native))
     if known is None or known._native is not native:
@@ -65,6 +65,12 @@ def _wrapObject(native):
         known = wrapperClass.__new__(wrapperClass)
         _bind(known, native)
     return known
+
+
+def _shellOf(native):
+    """The object of a Python class that is derived from the class of `native`, if there is one."""
+    shell = getattr(native, "_shell", None)
+    return shell() if shell is not None else None
 
 
 def _bind(wrapper, native) -> None:
@@ -115,7 +121,7 @@ def _shown(member, name: str):
         return _enumType(member)
     if isinstance(member, type):
         return wrapperClassOf(member) if issubclass(member, shiboken6.Shiboken.Object) else None
-    if isinstance(member, enum.Enum):
+    if isinstance(member, int):  # a value of an enum
         return member
     return Call(member, name) if callable(member) else None
 
@@ -163,7 +169,8 @@ class Wrapper(metaclass=WrapperClass):
             raise ValueError(f"Could not find matching overload for given arguments: {cls.__name__}{args}") from error
         _bind(self, native)
         if cls.isDerived:
-            native._shell = self
+            # An event filter that nobody holds is gone at once; a widget stays with its Python half.
+            native._shell = (lambda: self) if isinstance(native, QtWidgets.QWidget) else weakref.ref(self)
         if isinstance(native, QtCore.QObject) and (
             native.parent() is not None if cls.isDerived else not _isQt(type(native))
         ):
@@ -210,7 +217,7 @@ class ObjectWrapper(Wrapper):
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
         native = self._checked()
-        meta = native.metaObject()
+        meta = type(native).staticMetaObject
         index = meta.indexOfProperty("objectName" if name == "name" else name)
         if index >= 0:
             return wrap(readProperty(native, meta.property(index)))
@@ -229,7 +236,7 @@ class ObjectWrapper(Wrapper):
         if "_native" not in self.__dict__:
             return object.__setattr__(self, name, value)
         native = self._checked()
-        meta = native.metaObject()
+        meta = type(native).staticMetaObject
         index = meta.indexOfProperty("objectName" if name == "name" else name)
         if index >= 0:
             return writeProperty(native, meta.property(index), unwrap(value))
@@ -308,9 +315,10 @@ def _shellClass(cls: type, base: type) -> type:
 
 def _virtual(base: type, name: str):
     def method(self, *args):
-        if self._shell is not None:  # Qt calls virtual methods from its constructors too
+        shell = _shellOf(self)  # none when Qt calls from its constructors
+        if shell is not None:
             try:
-                return unwrap(getattr(self._shell, name)(*[wrap(arg) for arg in args]))
+                return unwrap(getattr(shell, name)(*[wrap(arg) for arg in args]))
             except Exception:
                 records.slotError()
         return getattr(base, name)(self, *args)
@@ -336,6 +344,7 @@ def _objectMember(native, name: str):
     return None
 
 
+@functools.cache  # PySide may delete its QMetaObject of a Python class together with the first object
 def _slotNames(cls: type) -> set[str]:
     meta = cls.staticMetaObject
     methods = [meta.method(index) for index in range(meta.methodOffset(), meta.methodCount())]

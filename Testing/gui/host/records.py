@@ -3,6 +3,8 @@
 import sys
 import traceback
 
+import vtk
+
 #: Tracebacks of exceptions that a slot, a virtual method or a VTK observer raised.
 slotErrors: list[str] = []
 #: Sentences about what Slicer would warn of on the console or take in silence: unknown signals, properties of a .ui …
@@ -28,6 +30,28 @@ def observerError(kind, value, trace) -> None:
     """For sys.excepthook, which VTK calls when a Python observer raises."""
     slotErrors.append("".join(traceback.format_exception(kind, value, trace)))
     sys.__excepthook__(kind, value, trace)
+
+
+#: What Qt says of every window that is not on a screen.
+_HARMLESS = ("This plugin does not support propagateSizeHints()",)
+
+
+def listen() -> None:
+    """Take what Qt and VTK would write to the console for problems, and exceptions in observers of VTK for errors."""
+    from PySide6 import QtCore
+
+    def onQtMessage(_type, _context, text: str) -> None:
+        if text not in _HARMLESS:
+            problem(f"Qt: {text}")
+
+    @vtk.calldata_type(vtk.VTK_STRING)
+    def onVtkMessage(_caller, _event, text: str) -> None:
+        problem(f"VTK: {text.strip()}")
+
+    sys.excepthook = observerError
+    QtCore.qInstallMessageHandler(onQtMessage)
+    for event in (vtk.vtkCommand.ErrorEvent, vtk.vtkCommand.WarningEvent):
+        vtk.vtkOutputWindow.GetInstance().AddObserver(event, onVtkMessage)
 
 
 def ask(kind: str, default, **info):
