@@ -63,7 +63,7 @@ def _structures(classes: list[dict[str, Any]] | None) -> list[Structure]:
 
 
 def _report(task: Task, state: "Progress") -> None:
-    numbers = {"loss": state.loss, "dice": None if state.dice is None else {"mean": state.dice}}
+    numbers = {"loss": state.loss, "dice": state.scores or None, "bestDice": state.dice}
     if state.epoch:
         task.progress("training", state.epoch, state.epochs, "epoch", state.fraction, **numbers)
     else:

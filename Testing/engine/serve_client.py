@@ -52,7 +52,7 @@ class Client:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def send(self, method: str, **params: Any) -> int:
+    def send(self, method: str, /, **params: Any) -> int:
         """Send a request and give its id."""
         self._last += 1
         message = {"jsonrpc": "2.0", "id": self._last, "method": method, "params": params}
@@ -74,13 +74,13 @@ class Client:
             pass
         return message
 
-    def result(self, method: str, **params: Any) -> Any:
+    def result(self, method: str, /, **params: Any) -> Any:
         """Ask and wait for the result."""
         message = self.answer(self.send(method, **params))
         assert "result" in message, message
         return message["result"]
 
-    def error(self, method: str, **params: Any) -> dict:
+    def error(self, method: str, /, **params: Any) -> dict:
         """Ask and wait for the error."""
         message = self.answer(self.send(method, **params))
         assert "error" in message, message

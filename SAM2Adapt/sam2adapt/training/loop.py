@@ -33,6 +33,7 @@ class Progress:
     """State of a run, as told to whoever watches.
 
     While the method prepares its modules, the epoch is 0, there is no loss, and ``prepared`` is the share that is done.
+    ``dice`` is the best mean so far, ``scores`` are the latest validation's: ``{"mean": Dice, "<class>": Dice}``.
     """
 
     fraction: float
@@ -42,6 +43,7 @@ class Progress:
     dice: float | None
     seconds: float
     prepared: float = 1.0
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Trainer:
         self._start_averages()
         self.history = History()
         self._validation_seconds = 0.0
+        self._scores: dict[str, float] = {}
         count = len(epoch_slices(cases, settings.seed, 1))
         per_epoch = max(1, count // min(settings.batch_size, count))
         self._steps = settings.steps or max(1, settings.epochs * per_epoch)
@@ -135,6 +138,8 @@ class Trainer:
         while self._fraction(self.history.step) < 1:
             self._epoch(self.history.epoch + 1)
             self._save()
+            # Once more, now with the validation; whoever stops the run here loses nothing of the epoch.
+            self._report(self.history.epoch, self.history.rows[-1]["loss"])
         return self.best
 
     def _epoch(self, epoch: int) -> None:
@@ -204,7 +209,7 @@ class Trainer:
         self.network.load_trained_state(self.average)
         dice = self.validate()
         self.network.load_trained_state(own)
-        self._validation_seconds = time.perf_counter() - started
+        self._validation_seconds, self._scores = time.perf_counter() - started, dice
         if dice["mean"] > self.history.best_dice:
             self.history.best_dice, self.history.best_epoch = dice["mean"], epoch
             self.best = {name: tensor.clone() for name, tensor in self.average.items()}
@@ -222,7 +227,8 @@ class Trainer:
         if self.progress:
             dice = self.history.best_dice if self.history.best_dice >= 0 else None
             fraction = self._fraction(self.history.step)
-            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, self.history.seconds, prepared))
+            seconds, scores = self.history.seconds, self._scores
+            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, seconds, prepared, scores))
         if self.cancelled and self.cancelled():
             remedy = "Go on from the last whole epoch with --resume." if self.history.epoch else "Start it again."
             raise CancelledError("The training was cancelled.", remedy)
