@@ -167,6 +167,8 @@ class SegmentJob:
             return
         self.seconds["engine"] += time.perf_counter() - self._sent
         self.result = result
+        fraction = (self._index + 1) / len(self._points)
+        self._report({"stage": "importing", "fraction": fraction, "text": _("Importing the result")})
         try:
             isLast = self._take(result)
         except Exception as exception:
@@ -179,7 +181,6 @@ class SegmentJob:
         """Take the labels of a time point; after the last one put everything into the scene and say True."""
         began = time.perf_counter()
         count, point = len(self._points), self._points[self._index]
-        self._report({"stage": "importing", "fraction": (self._index + 1) / count, "text": _("Importing the result")})
         point.requireUnchanged()
         labels = np.load(self._files["labels"])
         uncertainty = np.load(self._files["uncertainty"]) if self._uncertainty else None

@@ -75,7 +75,7 @@ class SequenceTarget:
         self._scene = slicer.vtkMRMLScene()
         self._segmentations = {}  # index value: segmentation node in that scene
         self._uncertainties = {}
-        self.nodes = [self._browser, self._browser.GetSequenceNode(volumeNode), self._sequence]
+        self.nodes = [segmentationNode, self._browser, self._browser.GetSequenceNode(volumeNode), self._sequence]
 
     def add(self, indexValue, volumeNode, labels, structures, uncertainty):
         """Take the result of one time point; the scene does not change."""

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,7 +17,8 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib import SegmentationBridge
 
-_FOLDER_PREFIX = "SAM2Adapt-"
+_FOLDER_PREFIX = "SAM2Adapt-job-"
+_FOLDER_NAME = re.compile(_FOLDER_PREFIX + r"(\d+)-\w{8}")  # with the process ID
 _COLOUR_TYPES = ("uint8", "uint16")
 _SHEAR_TOLERANCE = 1e-3  # of the cosine between two voxel axes
 _LATTICE = 9  # points along each edge of a region, because a curved transform may put its extremes between the corners
@@ -67,9 +69,9 @@ class PrivateFolder:
 
 def removeLeftovers():
     """Remove the folders of processes that ended without removing them."""
-    for folder in _temporaryFolder().glob(f"{_FOLDER_PREFIX}*-*"):
-        processId = folder.name.split("-")[1]
-        if processId.isdigit() and not _isRunning(int(processId)):
+    for folder in _temporaryFolder().glob(f"{_FOLDER_PREFIX}*"):
+        name = _FOLDER_NAME.fullmatch(folder.name)
+        if name and not _isRunning(int(name[1])):
             shutil.rmtree(folder, ignore_errors=True)
 
 

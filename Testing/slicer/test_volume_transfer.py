@@ -128,8 +128,8 @@ def test_folder_goes_when_slicer_quits(lib, temporaryFolder):
 def test_folder_of_a_killed_process_goes_next_time(lib, temporaryFolder):
     name = folderOfAnotherProcess(temporaryFolder, "os.kill(os.getpid(), 9)")
     assert (temporaryFolder / name).exists()
-    alive = temporaryFolder / f"SAM2Adapt-{os.getpid()}-alive"
-    others = [temporaryFolder / "SAM2Adapt-notes", temporaryFolder / "SAM2Adapt-results-2026"]
+    alive = temporaryFolder / f"SAM2Adapt-job-{os.getpid()}-abcdefgh"
+    others = [temporaryFolder / "SAM2Adapt-job-notes", temporaryFolder / "SAM2Adapt-job-2026-results-of-mine"]
     for folder in [alive, *others]:
         folder.mkdir()
     with lib.VolumeTransfer.PrivateFolder():
