@@ -168,6 +168,8 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called just before the scene is closed."""
         self.setParameterNode(None)
         self._results.clear()
+        if not self._run.isRunning():
+            self._showStatus("")
 
     def onSceneEndClose(self, caller, event) -> None:
         """Called just after the scene is closed."""
@@ -240,6 +242,8 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._modelList.read()
         if row and self._parameterNode:
             self._parameterNode.model = f"{row['name']}@{row['version']}"
+        elif self._parameterNode and not self._chosenModel():
+            self._parameterNode.model = ""
         self._update()
 
     def _onAdvancedCollapsed(self, collapsed):

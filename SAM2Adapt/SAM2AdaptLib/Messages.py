@@ -20,30 +20,36 @@ def showError(error):
     slicer.util.errorDisplay(error.message, informativeText=error.remedy, **details)
 
 
-def confirm(question, explanation, action):
+def confirm(text, explanation, action):
     """Ask before something is done; Escape, the window's X and Return mean no. In testing mode the answer is no.
 
-    :param question: the question itself.
+    :param text: the question.
     :param explanation: what the answer depends on.
     :param action: text of the button that means yes.
     :return: True only if that button was pressed.
     """
-    logging.info(f"{question} {explanation}")
+    logging.info(f"{text} {explanation}")
     if slicer.app.testingEnabled():
         return False
+    box = question(text, explanation, action)
+    answer = box.exec_()
+    # A closed box that is not deleted stays in the task bar of Windows.
+    box.deleteLater()
+    return answer == qt.QMessageBox.Yes
+
+
+def question(text, explanation, action):
+    """The message box of ``confirm``."""
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.windowTitle = _("SAM2 Auto-Segment")
     box.icon = qt.QMessageBox.Question
-    box.text = question
+    box.text = text
     box.informativeText = explanation
     box.setStandardButtons(qt.QMessageBox.Yes | qt.QMessageBox.Cancel)
     box.button(qt.QMessageBox.Yes).text = action
     box.setDefaultButton(qt.QMessageBox.Cancel)
     box.setEscapeButton(qt.QMessageBox.Cancel)
-    answer = box.exec_()
-    # A closed box that is not deleted stays in the task bar of Windows.
-    box.deleteLater()
-    return answer == qt.QMessageBox.Yes
+    return box
 
 
 def showText(title, text):

@@ -1,5 +1,7 @@
 """The searchable list of models: what each finds, for what modality, how well, how fast, under which licence."""
 
+import textwrap
+
 import qt
 from slicer.i18n import tr as _
 
@@ -8,6 +10,7 @@ from SAM2AdaptLib import ExpectedTime, Messages, Modality, ModelCatalog
 NAME, MODALITY, DICE, TIME, LICENSE = range(5)
 SEARCHED = qt.Qt.UserRole + 1
 _STRUCTURES_SHOWN = 4
+_TOOLTIP_WIDTH = 80
 
 
 class ModelList:
@@ -147,4 +150,4 @@ def tooltip(model):
     """All that a line of the list has no room for."""
     where = _("came with SAM2Adapt") if model.where == ModelCatalog.BUNDLED else str(model.path)
     lines = [f"{model.name} {model.version} ({where})", model.description, ", ".join(model.structures)]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(textwrap.fill(line, _TOOLTIP_WIDTH) for line in lines if line)
