@@ -14,7 +14,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.EngineError import EngineError
-from SAM2AdaptLib.EngineProcess import PYTHON_VARIABLE, EngineProcess, missingPackage
+from SAM2AdaptLib.EngineProcess import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
 
 USER_ERROR = 1  # JSON-RPC code of the failures that a user can mend; all other codes are defects of ours
 UNFINISHED = ("waiting", "running")
@@ -128,14 +128,12 @@ class EngineClient:
 
         Open requests end as cancelled. A later request starts the engine again.
         """
-        process = self._process
         self._kill()
         self._pending.clear()
         requests, self._requests = self._requests, []
         for request in requests:
             request._finish("cancelled", error=cancelledError())
-        if process:
-            process.waitForEnd()
+        waitForKilled()
 
     def isRunning(self):
         """Whether there is a process, starting ones included."""

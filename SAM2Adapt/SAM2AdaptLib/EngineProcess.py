@@ -70,11 +70,6 @@ class EngineProcess:
         self._isKilled = True
         ProcessTree.killTree(self._pid, self._group)
 
-    def waitForEnd(self):
-        """Wait until a killed process is gone, for a bounded time."""
-        if self in _alive:
-            self._process.waitForFinished(int(DEATH_SECONDS * 1000))
-
     def processId(self):
         """Number of the engine's process, or of its launcher as long as the engine has not spoken."""
         return self._serverPid or self._pid
@@ -84,40 +79,39 @@ class EngineProcess:
         lines = self._errors.decode(errors="replace").splitlines()
         return "\n".join(lines[-LAST_WORDS_LINES:])
 
+    def _notStarted(self):
+        return EngineError(
+            "EngineMissing",
+            _("The engine cannot be started: {program} does not run.").format(program=self._command[0]),
+            _("Install the engine, then run again."),
+            self._process.errorString(),
+        )
+
     def _failure(self):
-        if self._process.error() == qt.QProcess.FailedToStart:
-            return EngineError(
-                "EngineMissing",
-                _("The engine cannot be started: {program} does not run.").format(program=self._command[0]),
-                _("Install the engine, then run again."),
-                self._process.errorString(),
-            )
         return (not self.isReady and missingPackage(self.lastWords())) or self._stopped()
 
     def _stopped(self):
         code = self._process.exitCode()
         crashed = self._process.exitStatus() == qt.QProcess.CrashExit
-        if crashed and os.name != "nt":
-            end = _("killed, signal {number}").format(number=code)
-        elif crashed:
+        remedy = _("Run again; if it happens again, report it together with the details.")
+        if not crashed:
+            end = _("exit code {number}").format(number=code)
+        elif os.name == "nt":
             end = _("crashed, code {number}").format(number=code)
         else:
-            end = _("exit code {number}").format(number=code)
-        if crashed and os.name != "nt" and code == signal.SIGKILL:
-            remedy = _("Memory may have run out: close other programs or segment a smaller region, then run again.")
-        else:
-            remedy = _("Run again; if it happens again, report it together with the details.")
+            end = _("killed, signal {number}").format(number=code)
+            if code == signal.SIGKILL:
+                remedy = _("Memory may have run out: close other programs or segment a smaller region, then run again.")
         message = _("The engine stopped unexpectedly ({end}).").format(end=end)
         return EngineError("EngineStopped", message, remedy, self.lastWords())
 
     def _onOutput(self):
         data = self._process.readAllStandardOutput().data()
         self._output += data
-        if self._isKilled or b"\n" not in data:
-            return
-        *lines, self._output = self._output.split(b"\n")
-        for line in lines:
-            self._onLine(bytes(line))
+        if b"\n" in data and not self._isKilled:
+            *lines, self._output = self._output.split(b"\n")
+            for line in lines:
+                self._onLine(line.decode(errors="replace"))
 
     def _onLine(self, line):
         try:
@@ -125,7 +119,7 @@ class EngineProcess:
         except ValueError:
             message = None
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-            logging.info("SAM2Adapt engine: %s", line[:LAST_WORDS_BYTES].decode(errors="replace"))
+            logging.info("SAM2Adapt engine: %s", line)
             return
         if message.get("method") == "ready":
             self._onReady(message["params"]["pid"])
@@ -146,19 +140,26 @@ class EngineProcess:
         self._onErrors()
         self._pid = None  # the number may be another process's soon
         ProcessTree.killTree(None, self._group)  # what the engine started does not outlive it
-        self._end()
+        self._end(self._failure)
 
     def _onProcessError(self, error):
         if error == qt.QProcess.FailedToStart:
-            self._end()
+            self._end(self._notStarted)
 
-    def _end(self):
+    def _end(self, failure):
         _alive.discard(self)
-        if self._output:
-            logging.info("SAM2Adapt engine: %s", bytes(self._output[:LAST_WORDS_BYTES]).decode(errors="replace"))
         if not self._isKilled:
-            self._onEnd(self, self._failure())
+            if self._output:
+                logging.info("SAM2Adapt engine: %s", self._output.decode(errors="replace"))
+            self._onEnd(self, failure())
         self._process.deleteLater()
+
+
+def waitForKilled():
+    """Wait until all processes that were killed are gone, for a bounded time each."""
+    for process in list(_alive):
+        if process._isKilled:
+            process._process.waitForFinished(int(DEATH_SECONDS * 1000))
 
 
 def processEnvironment(additions):

@@ -1,22 +1,40 @@
 """Stands for a Slicer that ends while the engine works: prints the numbers of the engine's processes.
 
-Arguments: "quit" (as the user does) or "killed" (waits for that), then the engine's command.
+Arguments: "quit" (as the user does), "wait" (the same while a script waits) or "killed" (waits for that), then the
+engine's command.
 """
 
+import os
 import sys
+from pathlib import Path
 
-import conftest  # noqa: F401  # makes qt
-import qt
-from SAM2AdaptLib.EngineClient import EngineClient
+import host
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
+host.boot()
+
+import qt  # noqa: E402
+from SAM2AdaptLib.EngineClient import EngineClient, EngineError  # noqa: E402
 
 application = qt.QCoreApplication.instance()
 
 
 def onProgress(params):
     print(*params["pids"], flush=True)
-    if sys.argv[1] == "quit":
+    if sys.argv[1] != "killed":
         application.quit()
 
 
-EngineClient(sys.argv[2:]).request("sleep", {}, onProgress=onProgress)
+def wait():
+    try:
+        client.wait(request)
+    except EngineError as error:
+        print(error.kind)
+
+
+client = EngineClient(sys.argv[2:])
+request = client.request("sleep", {}, onProgress=onProgress)
+if sys.argv[1] == "wait":
+    qt.QTimer.singleShot(0, wait)
 application.exec()

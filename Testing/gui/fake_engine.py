@@ -1,7 +1,8 @@
 """An engine server that computes nothing and can misbehave in every way that a real one might.
 
 Options: --slow SECONDS before "ready"; --import NAME, a package to import at start; --exit CODE at start;
---launcher, to start the real thing as a child and wait for it, as Slicer's Python does.
+--pid NUMBER, which it says is its own; --launcher, to start the real thing as a child and wait for it, as Slicer's
+Python does.
 """
 
 import json
@@ -123,7 +124,7 @@ def main():
     os.setpgid(0, 0)
     requests = queue.Queue()
     threading.Thread(target=read, args=(requests,), daemon=True).start()
-    say(method="ready", params={"pid": os.getpid(), "version": "0", "protocol": 1})
+    say(method="ready", params={"pid": int(option("--pid") or os.getpid()), "version": "0", "protocol": 1})
     while True:
         request = requests.get()
         METHODS[request["method"]](request["id"], request["params"])

@@ -1,15 +1,15 @@
-"""The engine client against a server that misbehaves, and against the real one."""
+"""Requests and answers: the engine client against a server that misbehaves, and against the real one."""
 
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-import qt
+from engine_testing import Calls, engineClients, exists, settle, until, untilGone
 from SAM2AdaptLib import EngineClient as clientModule
 from SAM2AdaptLib import ProcessTree
 from SAM2AdaptLib.EngineClient import EngineClient, EngineError
@@ -17,68 +17,11 @@ from SAM2AdaptLib.EngineProcess import missingPackage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process numbers and signals of POSIX")
 
-HERE = Path(__file__).parent
-FAKE = [sys.executable, str(HERE / "fake_engine.py")]
-PATIENCE = 30  # seconds, on a machine that does much else
-
-
-def until(condition):
-    """Run the event loop until a condition is true."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        qt.QCoreApplication.processEvents()
-        time.sleep(0.002)
-
-
-def settle():
-    """Give the event loop the time in which a callback that must not come would come."""
-    end = time.monotonic() + 0.3
-    while time.monotonic() < end:
-        qt.QCoreApplication.processEvents()
-        time.sleep(0.01)
-
-
-def exists(pid):
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def untilGone(pids):
-    end = time.monotonic() + PATIENCE
-    while left := [pid for pid in pids if exists(pid)]:
-        assert time.monotonic() < end, f"processes are left: {left}"
-        time.sleep(0.002)
-
-
-class Calls(list):
-    """Records callbacks as (name, value)."""
-
-    def of(self, name=""):
-        """Keyword arguments for ``request()``."""
-        return {
-            f"on{kind}": lambda value, kind=kind: self.append((name + kind, value))
-            for kind in ("Result", "Error", "Progress", "Log")
-        }
-
-    def names(self):
-        return [name for name, value in self]
-
 
 @pytest.fixture
 def makeClient():
-    clients = []
-
-    def make(*options, command=None, environment=None):
-        clients.append(EngineClient(command or [*FAKE, *options], environment))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.stop()
+    with engineClients() as make:
+        yield make
 
 
 @pytest.fixture
@@ -89,15 +32,6 @@ def client(makeClient):
 @pytest.fixture
 def calls():
     return Calls()
-
-
-def startedPids(client, calls, children=2):
-    """A running request and the numbers of the engine's process and of those that it started."""
-    request = client.request("sleep", {"children": children}, **calls.of())
-    until(lambda: "Progress" in calls.names())
-    pids = dict(calls)["Progress"]["pids"]
-    assert all(exists(pid) for pid in pids)
-    return request, pids
 
 
 def test_nothing_is_started_before_the_first_request(client):
@@ -215,17 +149,6 @@ def test_engine_that_died_idle_is_started_again(client):
     assert client.processId() != first
 
 
-def test_death_takes_what_the_engine_started_along(client):
-    client.wait(client.request("echo", 1))
-    group = client.processId()
-    code = "import time; print(1, flush=True); time.sleep(600)"
-    member = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, process_group=group)
-    member.stdout.readline()
-    os.kill(group, signal.SIGKILL)
-    until(lambda: not client.isRunning())
-    assert member.wait(PATIENCE) == -signal.SIGKILL
-
-
 def test_end_before_ready_fails_all_requests_once(makeClient, calls):
     client = makeClient("--exit", "5")
     for name in "abc":
@@ -290,7 +213,7 @@ def test_missing_package_in_an_answer(client):
     assert caught.value.kind == "EngineMissing"
 
 
-def test_failing_callback_does_not_break_the_client(client, calls, capfd):
+def test_failing_callback_does_not_break_the_client(client, calls, slotErrors):
     def fail(value):
         raise RuntimeError("callback of the test")
 
@@ -299,82 +222,7 @@ def test_failing_callback_does_not_break_the_client(client, calls, capfd):
     client.request("echo", 5, **calls.of())
     until(lambda: calls)
     assert calls == [("Result", 5)]
-    assert capfd.readouterr().err.count("RuntimeError: callback of the test") == 6
-
-
-@pytest.mark.parametrize("options", [(), ("--launcher",)], ids=["direct", "launcher"])
-def test_cancel_leaves_no_process(makeClient, calls, options):
-    client = makeClient(*options)
-    request, pids = startedPids(client, calls)
-    waiting = client.request("echo", 3, **calls.of("b"))
-    start = time.monotonic()
-    request.cancel()
-    seconds = time.monotonic() - start
-    assert request.state == "cancelled" and request.error.kind == "CancelledError"
-    assert calls.names() == ["Progress"]
-    untilGone(pids)
-    print(f"cancel returned after {seconds:.3f} s, the last process was gone after {time.monotonic() - start:.3f} s")
-    assert seconds < 5
-    until(lambda: len(calls) == 3)
-    assert calls[1] == ("Error", request.error) and calls[2] == ("bResult", 3) and waiting.state == "done"
-    request.cancel()
-    settle()
-    assert len(calls) == 3
-
-
-def test_cancel_of_a_waiting_request_leaves_the_engine_alone(client, calls):
-    request, pids = startedPids(client, calls, children=0)
-    waiting = client.request("echo", 3, **calls.of("b"))
-    waiting.cancel()
-    until(lambda: len(calls) == 2)
-    assert calls[1] == ("bError", waiting.error) and waiting.state == "cancelled"
-    assert request.state == "running" and exists(pids[0])
-
-
-@pytest.mark.parametrize("options", [(), ("--launcher",)], ids=["direct", "launcher"])
-def test_cancel_while_the_engine_starts(makeClient, calls, options):
-    client = makeClient("--slow", "600", *options)
-    request = client.request("echo", 3, **calls.of())
-    launcher = client.processId()
-    until(lambda: len(ProcessTree.descendants(launcher)) == 1 + len(options))
-    pids = ProcessTree.descendants(launcher)
-    request.cancel()
-    assert not client.isRunning()
-    untilGone(pids)
-    until(lambda: calls)
-    assert calls == [("Error", request.error)]
-
-
-def test_killed_launcher_leaves_no_engine(makeClient, calls):
-    client = makeClient("--launcher")
-    request, pids = startedPids(client, calls, children=0)
-    launcher = client._process._pid
-    assert launcher not in pids and client.processId() == pids[0]
-    os.kill(launcher, signal.SIGKILL)
-    until(lambda: request.state == "failed")
-    untilGone(pids)
-
-
-def test_stop_leaves_no_process_and_calls_nothing(client, calls):
-    request, pids = startedPids(client, calls)
-    waiting = client.request("echo", 3, **calls.of("b"))
-    cancelled = client.request("echo", 4, **calls.of("c"))
-    cancelled.cancel()
-    client.stop()
-    assert not any(exists(pid) for pid in pids[:1])
-    untilGone(pids)
-    client.stop()
-    settle()
-    assert calls.names() == ["Progress"]
-    assert (request.state, waiting.state) == ("cancelled", "cancelled") and not client.isRunning()
-    assert client.wait(client.request("echo", 5)) == 5
-
-
-def test_stop_from_a_callback(client, calls):
-    client.request("progress", {"count": 20}, **{**calls.of(), "onProgress": lambda value: client.stop()})
-    until(lambda: not client.isRunning())
-    settle()
-    assert calls == []
+    assert ["RuntimeError: callback of the test" in text for text in slotErrors] == [True] * 6
 
 
 def test_wait_raises_what_went_wrong_and_ends_with_stop(client, calls):
@@ -419,15 +267,55 @@ def test_shared_engine_is_one(monkeypatch):
     clientModule.stopSharedEngine()
 
 
-@pytest.mark.parametrize("end", ["killed", "quit"])
-@pytest.mark.parametrize("options", [(), ("--launcher",)], ids=["direct", "launcher"])
-def test_end_of_slicer_leaves_no_engine(end, options):
-    command = [sys.executable, str(HERE / "client_process.py"), end, *FAKE, *options]
-    slicer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    pids = [int(pid) for pid in slicer.stdout.readline().split()]
-    assert pids
-    if end == "killed":
-        assert all(exists(pid) for pid in pids)
-        slicer.kill()
-    assert slicer.wait(PATIENCE) == (-signal.SIGKILL if end == "killed" else 0)
+@pytest.fixture
+def realEngine(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="needs the engine's packages")
+    monkeypatch.delenv("SAM2ADAPT_ENGINE_PYTHON", raising=False)
+    client = EngineClient(environment={"SAM2ADAPT_HOME": str(tmp_path / "home")})
+    yield client
+    client.stop()
+
+
+def segmentParams(folder, slices):
+    """Parameters for a run of the bundled model over noise in the range of CT."""
+    array = np.random.default_rng(0).integers(-1000, 400, (slices, 96, 96)).astype(np.int16)
+    np.save(folder / "input.npy", array)
+    geometry = {"origin": [0, 0, 0], "spacing": [3, 3, 3], "direction": [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+    volume = {"array": str(folder / "input.npy"), "name": "noise", "modality": "CT", **geometry}
+    return {"input": volume, "model": "torso-ct", "device": "cpu", "labels": str(folder / "labels.npy")}
+
+
+def test_real_engine_segments_and_is_cancelled(realEngine, calls, tmp_path):
+    models = realEngine.wait(realEngine.request("models", {}))
+    assert "torso-ct" in [model["name"] for model in models]
+    pid = realEngine.processId()
+
+    request = realEngine.request("segment", segmentParams(tmp_path, 3), **calls.of())
+    result = realEngine.wait(request)
+    assert result["slices"] == 3 and result["device"] == "cpu" and result["structures"]
+    labels = np.load(tmp_path / "labels.npy")
+    assert labels.shape == (3, 96, 96) and labels.dtype == np.uint8
+    progress = [value for name, value in calls if name == "Progress"]
+    assert progress[0]["stage"] == "loading" and progress[-1]["fraction"] == 1 and calls[-1][0] == "Result"
+    assert realEngine.processId() == pid
+
+    with pytest.raises(EngineError) as caught:
+        realEngine.wait(realEngine.request("segment", {**segmentParams(tmp_path, 3), "model": "none"}))
+    assert caught.value.kind == "ModelNotFoundError" and caught.value.remedy
+    with pytest.raises(EngineError, match="nonsense") as caught:
+        realEngine.wait(realEngine.request("segment", {**segmentParams(tmp_path, 3), "nonsense": 1}))
+    assert caught.value.kind == "Defect"
+
+    def atWork():
+        return any(name == "bProgress" and value["stage"] == "segmenting" for name, value in calls)
+
+    request = realEngine.request("segment", segmentParams(tmp_path, 2000), **calls.of("b"))
+    until(atWork)
+    pids = ProcessTree.descendants(pid)
+    start = time.monotonic()
+    request.cancel()
+    seconds = time.monotonic() - start
+    assert seconds < 5
     untilGone(pids)
+    print(f"cancel returned after {seconds:.3f} s, the last process was gone after {time.monotonic() - start:.3f} s")
+    until(lambda: calls[-1] == ("bError", request.error))
