@@ -242,9 +242,10 @@ def test_wait_in_a_callback(client, calls):
     assert calls == [("inner", 2)]
 
 
-def test_environment_of_the_engine(makeClient, tmp_path, monkeypatch):
+@pytest.mark.parametrize("otherPython", ["", "/opt/python"])
+def test_environment_of_the_engine(makeClient, tmp_path, monkeypatch, otherPython):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    monkeypatch.delenv("SAM2ADAPT_ENGINE_PYTHON", raising=False)
+    monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", otherPython)
     client = makeClient(environment={"SAM2ADAPT_HOME": str(tmp_path)})
     environment = client.wait(client.request("environment", {}))
     folder, other = environment["PYTHONPATH"].split(os.pathsep)
