@@ -11,6 +11,8 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
 
+pytest.register_assert_rewrite("auto_segment_testing")  # fixtures of several files, imported by them
+
 
 def _missing() -> str:
     """Why the tests of this folder cannot run here, in words; "" when they can."""
@@ -99,6 +101,16 @@ def scene():
     yield HOST.slicer.mrmlScene
     HOST.slicer.mrmlScene.Clear(0)
     HOST.processEvents()
+
+
+@pytest.fixture
+def withoutMainWindow(monkeypatch):
+    """Slicer as it was started with --no-main-window."""
+    window = HOST.application._mainWindow
+    monkeypatch.setattr(HOST.application, "_layoutManager", None)
+    window.setObjectName("")
+    yield
+    window.setObjectName("qSlicerMainWindow")
 
 
 @pytest.fixture

@@ -1,96 +1,15 @@
-"""The panel of Auto-segment, clicked as a user does, with the real engine in a process of its own."""
+"""Runs of Auto-segment, clicked as a user does, with the real engine in a process of its own."""
 
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import qt
 import slicer
+from auto_segment_testing import REPOSITORY, Panel, isAlive, loadChest, segmentationCount, segmentNames
 
-slicerio = pytest.importorskip("slicerio", reason="needs the chest CT of the PyPI package slicerio")
-REPOSITORY = Path(__file__).resolve().parents[2]
-CHEST = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
-DEADLINE = 120  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
-
-
-@pytest.fixture(scope="module")
-def module(slicerHost, tmp_path_factory):
-    """The module, opened once, so that the engine stays warm from test to test; no model of the user is seen."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
-        yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-        slicerHost.unloadModule("SAM2Adapt")
-
-
-class Panel:
-    """The panel with what a test does and sees."""
-
-    def __init__(self, widget, processEvents):
-        self.widget = widget
-        self.ui = widget.ui
-        self.processEvents = processEvents
-        self.texts = []
-
-    def click(self):
-        self.ui.applyButton.click()
-
-    @property
-    def status(self):
-        return self.ui.statusLabel.text
-
-    def isRunning(self):
-        return self.ui.applyButton.text == "Cancel"
-
-    def waitFor(self, condition):
-        def look():
-            if not self.texts or self.texts[-1] != self.status:
-                self.texts.append(self.status)
-            return condition()
-
-        self.processEvents(DEADLINE, until=look)
-        assert condition(), self.texts
-
-    def run(self):
-        self.click()
-        self.waitFor(lambda: not self.isRunning())
-
-    def start(self):
-        """Click and wait until the engine is at work, which may still be loading."""
-        self.click()
-        self.waitFor(lambda: self.status.startswith(("Loading", "Segmenting")))
-        assert self.isRunning()
-        return self.widget.logic.engine.processId()
-
-
-@pytest.fixture
-def panel(module, scene, processEvents):
-    widget = slicer.modules.SAM2AdaptWidget
-    widget.enter()
-    return Panel(widget, processEvents)
-
-
-@pytest.fixture
-def chest(panel):
-    """The panel with the chest CT, which it selects by itself."""
-    node = loadChest()
-    panel.processEvents()
-    return node
-
-
-def loadChest():
-    return slicer.modules.volumes.logic().AddArchetypeVolume(str(CHEST), "CTChest4", 0)
-
-
-def segmentNames(segmentationNode):
-    segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentation.GetSegmentIDs()]
-
-
-def segmentationCount():
-    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+pytest_plugins = ["auto_segment_testing"]
 
 
 def cells(table, column):
@@ -131,6 +50,12 @@ def test_click_to_result_undo_and_again(panel, chest):
     lines = slicer.app.clipboard().text().splitlines()
     assert [line.split("\t")[0] for line in lines] == ["Structure", "right lung", "left lung"]
 
+    panel.ui.editButton.click()
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert (editor.segmentationNode(), editor.sourceVolumeNode()) == (segmentationNode, chest)
+    slicer.util.selectModule("SAM2Adapt")
+
     panel.ui.show3DButton.click()
     assert segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
 
@@ -158,6 +83,40 @@ def test_other_segments_are_kept_and_structures_can_be_left_out(panel, chest):
     assert segmentNames(own) == ["tumour"]
 
 
+def test_region_and_uncertainty(panel, chest):
+    views = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "upper half")
+    bounds = np.zeros(6)
+    chest.GetRASBounds(bounds)
+    roi.SetXYZ((bounds[::2] + bounds[1::2]) / 2 + (0, 0, (bounds[5] - bounds[4]) / 4))
+    roi.SetRadiusXYZ((bounds[1::2] - bounds[::2]) / 2 * (1, 1, 0.5))
+    panel.ui.roiSelector.setCurrentNode(roi)
+    panel.ui.uncertaintyCheckBox.checked = True
+    panel.run()
+    segmentationNode = panel.ui.outputSelector.currentNode()
+    segmentId = segmentationNode.GetSegmentation().GetNthSegmentID(0)
+    slices = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, chest).any((1, 2))
+    assert not slices[: len(slices) // 2].any()
+    assert slices[len(slices) // 2 :].any()
+
+    overlay = slicer.mrmlScene.GetNodeByID(views.GetForegroundVolumeID())
+    assert overlay.GetName() == "CTChest4 uncertainty"
+    panel.ui.uncertaintyCheckBox.checked = False
+    assert views.GetForegroundVolumeID() is None
+
+
+def test_result_is_handed_to_training(panel, chest, slicerHost):
+    slicerHost.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
+    slicer.util.selectModule("SAM2Adapt")
+    panel.run()
+    panel.ui.trainButton.click()
+    assert slicer.util.selectedModule() == "SAM2AdaptTraining"
+    example = slicer.util.getModuleLogic("SAM2AdaptTraining").getParameterNode().exampleSegmentation
+    slicer.util.selectModule("SAM2Adapt")
+    slicerHost.unloadModule("SAM2AdaptTraining")
+    assert example is panel.ui.outputSelector.currentNode()
+
+
 @pytest.mark.parametrize(("answer", "count"), [(qt.QMessageBox.Cancel, 0), (qt.QMessageBox.Yes, 1)])
 def test_other_modality_is_asked_about(panel, dialogs, answers, answer, count):
     magnetic = np.clip(np.random.default_rng(0).gamma(2, 60, (4, 48, 48)), 0, 900).astype(np.int16)
@@ -172,23 +131,6 @@ def test_other_modality_is_asked_about(panel, dialogs, answers, answer, count):
     assert panel.status.count("No structure was found.") == count
 
 
-def test_modality_question_is_answered_no_by_escape_and_return(panel):
-    from SAM2AdaptLib import Messages
-
-    box = Messages.question("Run?", "It may be wrong.", "Run anyway")
-    assert box.defaultButton() == box.escapeButton() == box.button(qt.QMessageBox.Cancel)
-
-
-def test_empty_volume_cannot_be_run_until_it_has_voxels(panel):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    panel.ui.inputSelector.setCurrentNode(node)
-    panel.processEvents()
-    assert not panel.ui.applyButton.enabled
-    slicer.util.updateVolumeFromArray(node, np.zeros((2, 3, 4), np.int16))
-    panel.processEvents()
-    assert panel.ui.applyButton.enabled
-
-
 def test_failure_leaves_the_scene_and_says_why(panel, dialogs):
     voxels = slicer.util.arrayFromVolume(loadChest()).astype(np.float32)
     voxels[0, 0, 0] = np.nan
@@ -201,57 +143,6 @@ def test_failure_leaves_the_scene_and_says_why(panel, dialogs):
     assert "holes" in panel.status
     assert segmentationCount() == 0
     assert panel.ui.applyButton.enabled
-
-
-def test_engine_missing_shows_the_install_section(panel, chest, monkeypatch):
-    monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", "/no/such/python")
-    panel.widget.enter()
-    assert not panel.ui.installCollapsibleButton.isHidden()
-    assert "/no/such/python" in panel.ui.installLabel.text
-    assert not panel.ui.applyButton.enabled
-    assert panel.ui.applyButton.toolTip == "Install the engine first."
-    monkeypatch.undo()
-    panel.widget.enter()
-    assert panel.ui.installCollapsibleButton.isHidden()
-    assert panel.ui.applyButton.enabled
-
-
-def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answers, tmp_path):
-    menu = panel.widget._modelMenu
-    bundled = panel.widget._modelList.models[0].path
-    exported = tmp_path / "exported.safetensors"
-    answers.append(lambda dialog: str(exported))
-    menu.exportModel()
-    panel.waitFor(lambda: panel.status == "The model was exported.")
-    assert exported.read_bytes() == bundled.read_bytes()
-    menu.importModel()
-    panel.waitFor(lambda: panel.status == "The model was imported.")
-    assert panel.ui.modelTree.topLevelItemCount == 2
-    panel.ui.modelSearchBox.text = "left LUNG ct"
-    assert not panel.ui.modelTree.topLevelItem(0).isHidden()
-    panel.ui.modelSearchBox.text = "kidney"
-    assert panel.ui.modelTree.topLevelItem(0).isHidden()
-    answers[:] = [lambda dialog: qt.QMessageBox.Yes]
-    menu.removeModel()
-    panel.waitFor(lambda: panel.status == "The model was removed.")
-    assert panel.ui.modelTree.topLevelItemCount == 1
-
-
-def test_parameters_survive_leaving_the_panel(panel, chest):
-    panel.ui.testTimeAugmentationCheckBox.checked = True
-    panel.ui.existingSegmentsComboBox.setCurrentIndex(1)
-    panel.ui.structureList.item(1).setCheckState(qt.Qt.Unchecked)
-    panel.ui.deviceComboBox.setCurrentIndex(panel.ui.deviceComboBox.findData("cpu"))
-    panel.widget.exit()
-    parameterNode = panel.widget.logic.getParameterNode()
-    assert parameterNode.testTimeAugmentation
-    assert parameterNode.existingSegments.value == "add"
-    assert list(parameterNode.skippedStructures) == ["left lung"]
-    assert parameterNode.device == "cpu"
-    parameterNode.device = "cuda:7"
-    panel.widget.enter()
-    assert panel.ui.deviceComboBox.currentData == "cuda:7"
-    assert panel.ui.structureList.item(1).checkState() == qt.Qt.Unchecked
 
 
 def test_console(panel, chest):
@@ -335,11 +226,3 @@ def test_reload_while_it_runs_leaves_no_process(panel, chest):
     assert not reloaded.isRunning()
     assert reloaded.ui.applyButton.enabled
     assert segmentationCount() == 0
-
-
-def isAlive(process):
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        return "Z" not in Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
-    except FileNotFoundError:
-        return False

@@ -1,0 +1,123 @@
+"""What the tests of Auto-segment share: the panel with what a user does and sees, the chest CT, models."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import slicer
+
+slicerio = pytest.importorskip("slicerio", reason="needs the chest CT of the PyPI package slicerio")
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHEST = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
+DEADLINE = 120  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
+
+
+@pytest.fixture(scope="module")
+def autoSegment(slicerHost, tmp_path_factory):
+    """The module, opened once, so that the engine stays warm from test to test; no model of the user is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
+        yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+        slicerHost.unloadModule("SAM2Adapt")
+
+
+@pytest.fixture
+def modelsFolder(autoSegment):
+    """The user's own models, none of them left for the next test."""
+    folder = Path(os.environ["SAM2ADAPT_HOME"]) / "models"
+    folder.mkdir(exist_ok=True)
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    autoSegment._modelList.read()
+
+
+def writeModel(path, **changes):
+    """Write a copy of the bundled model with another card."""
+    from safetensors.numpy import load_file, save
+    from sam2adapt import card, files
+
+    source = files.bundled_folder() / "torso-ct.safetensors"
+    content = card.read_card(source) | changes
+    tensors = load_file(source)
+    content["digest"] = card.compute_digest(content, save(tensors))
+    path.write_bytes(save(tensors, {card.METADATA_KEY: json.dumps(content)}))
+
+
+class Panel:
+    """The panel with what a test does and sees."""
+
+    def __init__(self, widget, processEvents):
+        self.widget = widget
+        self.ui = widget.ui
+        self.processEvents = processEvents
+        self.texts = []
+
+    def click(self):
+        self.ui.applyButton.click()
+
+    @property
+    def status(self):
+        return self.ui.statusLabel.text
+
+    def isRunning(self):
+        return self.ui.applyButton.text == "Cancel"
+
+    def waitFor(self, condition):
+        def look():
+            if not self.texts or self.texts[-1] != self.status:
+                self.texts.append(self.status)
+            return condition()
+
+        self.processEvents(DEADLINE, until=look)
+        assert condition(), self.texts
+
+    def run(self):
+        self.click()
+        self.waitFor(lambda: not self.isRunning())
+
+    def start(self):
+        """Click and wait until the engine is at work, which may still be loading."""
+        self.click()
+        self.waitFor(lambda: self.status.startswith(("Loading", "Segmenting")))
+        assert self.isRunning()
+        return self.widget.logic.engine.processId()
+
+
+@pytest.fixture
+def panel(autoSegment, scene, processEvents):
+    widget = slicer.modules.SAM2AdaptWidget
+    widget.enter()
+    return Panel(widget, processEvents)
+
+
+@pytest.fixture
+def chest(panel):
+    """The panel with the chest CT, which it selects by itself."""
+    node = loadChest()
+    panel.processEvents()
+    return node
+
+
+def loadChest():
+    return slicer.modules.volumes.logic().AddArchetypeVolume(str(CHEST), "CTChest4", 0)
+
+
+def segmentNames(segmentationNode):
+    segmentation = segmentationNode.GetSegmentation()
+    return [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentation.GetSegmentIDs()]
+
+
+def segmentationCount():
+    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+
+
+def isAlive(process):
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
+    except FileNotFoundError:
+        return False

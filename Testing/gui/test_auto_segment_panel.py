@@ -1,0 +1,122 @@
+"""The panel of Auto-segment around a run: models, parameters, what cannot run, installing the engine."""
+
+import numpy as np
+import qt
+import slicer
+from auto_segment_testing import DEADLINE, writeModel
+
+pytest_plugins = ["auto_segment_testing"]
+
+
+def test_modality_question_is_answered_no_by_escape_and_return(panel):
+    from SAM2AdaptLib import Messages
+
+    box = Messages.question("Run?", "It may be wrong.", "Run anyway")
+    assert box.defaultButton() == box.escapeButton() == box.button(qt.QMessageBox.Cancel)
+
+
+def test_empty_volume_cannot_be_run_until_it_has_voxels(panel):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    panel.ui.inputSelector.setCurrentNode(node)
+    panel.processEvents()
+    assert not panel.ui.applyButton.enabled
+    slicer.util.updateVolumeFromArray(node, np.zeros((2, 3, 4), np.int16))
+    panel.processEvents()
+    assert panel.ui.applyButton.enabled
+
+
+def test_engine_missing_shows_the_install_section(panel, chest, monkeypatch):
+    monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", "/no/such/python")
+    panel.widget.enter()
+    assert not panel.ui.installCollapsibleButton.isHidden()
+    assert "/no/such/python" in panel.ui.installLabel.text
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "Install the engine first."
+    monkeypatch.undo()
+    panel.widget.enter()
+    assert panel.ui.installCollapsibleButton.isHidden()
+    assert panel.ui.applyButton.enabled
+
+
+def test_installing_asks_first_and_says_why_it_failed(panel, dialogs, answers, tmp_path):
+    panel.ui.installFolderEdit.currentPath = str(tmp_path / "absent")
+    answers.append(lambda dialog: qt.QMessageBox.Cancel)
+    panel.ui.installButton.click()
+    assert [dialog["text"] for dialog in dialogs] == ["Install the engine?"]
+    assert panel.ui.installProgressBar.isHidden()
+    answers[:] = [lambda dialog: qt.QMessageBox.Yes]
+    panel.ui.installButton.click()
+    panel.processEvents(DEADLINE, until=panel.ui.installProgressBar.isHidden)
+    assert str(tmp_path / "absent") in dialogs[-1]["text"]
+    assert panel.ui.installButton.text == "Install engine…"
+    panel.widget.enter()
+    assert panel.ui.installCollapsibleButton.isHidden()
+
+
+def test_missing_weights_are_downloaded_only_when_agreed(panel, chest, dialogs, answers, modelsFolder):
+    writeModel(modelsFolder / "large.safetensors", name="needs-tiny", base={"id": "tiny", "sha256": "7" * 64})
+    panel.widget.enter()
+    panel.widget._parameterNode.model = "needs-tiny@1.0.0"
+    answers.append(lambda dialog: qt.QMessageBox.Cancel)
+    panel.run()
+    assert len(dialogs) == 1
+    assert "156 MB" in dialogs[0]["text"]
+    assert "Apache 2.0" in dialogs[0]["informativeText"]
+    assert not panel.isRunning()
+    assert not list(modelsFolder.parent.glob("bases/*"))
+
+
+def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFolder):
+    writeModel(modelsFolder / "mr.safetensors", name="heart-mr", modality="MR", metrics=None)
+    (modelsFolder / "damaged.safetensors").write_bytes(b"nonsense")
+    panel.widget.enter()
+    tree = panel.ui.modelTree
+    rows = {tree.topLevelItem(row).text(0).partition("\n")[0]: tree.topLevelItem(row) for row in range(3)}
+    assert list(rows) == ["torso-ct", "heart-mr", "damaged"]
+    assert "looks like CT" in rows["heart-mr"].toolTip(0)
+    assert (rows["heart-mr"].text(1), rows["heart-mr"].text(2)) == ("MR", "-")
+    assert tree.selectedItems()[0].text(0).startswith("torso-ct")
+    tree.setCurrentItem(rows["damaged"])
+    assert not panel.ui.applyButton.enabled
+    assert "cannot be read" in panel.ui.modelHintLabel.text
+    (modelsFolder / "damaged.safetensors").unlink()
+    panel.widget.enter()
+    assert "is not on this computer" in panel.ui.modelHintLabel.text
+
+
+def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answers, tmp_path):
+    menu = panel.widget._modelMenu
+    bundled = panel.widget._modelList.models[0].path
+    exported = tmp_path / "exported.safetensors"
+    answers.append(lambda dialog: str(exported))
+    menu.exportModel()
+    panel.waitFor(lambda: panel.status == "The model was exported.")
+    assert exported.read_bytes() == bundled.read_bytes()
+    menu.importModel()
+    panel.waitFor(lambda: panel.status == "The model was imported.")
+    assert panel.ui.modelTree.topLevelItemCount == 2
+    panel.ui.modelSearchBox.text = "left LUNG ct"
+    assert not panel.ui.modelTree.topLevelItem(0).isHidden()
+    panel.ui.modelSearchBox.text = "kidney"
+    assert panel.ui.modelTree.topLevelItem(0).isHidden()
+    answers[:] = [lambda dialog: qt.QMessageBox.Yes]
+    menu.removeModel()
+    panel.waitFor(lambda: panel.status == "The model was removed.")
+    assert panel.ui.modelTree.topLevelItemCount == 1
+
+
+def test_parameters_survive_leaving_the_panel(panel, chest):
+    panel.ui.testTimeAugmentationCheckBox.checked = True
+    panel.ui.existingSegmentsComboBox.setCurrentIndex(1)
+    panel.ui.structureList.item(1).setCheckState(qt.Qt.Unchecked)
+    panel.ui.deviceComboBox.setCurrentIndex(panel.ui.deviceComboBox.findData("cpu"))
+    panel.widget.exit()
+    parameterNode = panel.widget.logic.getParameterNode()
+    assert parameterNode.testTimeAugmentation
+    assert parameterNode.existingSegments.value == "add"
+    assert list(parameterNode.skippedStructures) == ["left lung"]
+    assert parameterNode.device == "cpu"
+    parameterNode.device = "cuda:7"
+    panel.widget.enter()
+    assert panel.ui.deviceComboBox.currentData == "cuda:7"
+    assert panel.ui.structureList.item(1).checkState() == qt.Qt.Unchecked
