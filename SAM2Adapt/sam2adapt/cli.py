@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from . import __version__
+from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_train import add_train_parser, cases_and_classes
 from .errors import OutputError, SettingsError, UserError
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate_parser(commands)
     add_models_parser(commands)
     add_info_parser(commands)
+    add_benchmark_parser(commands)
     _add_serve_parser(commands)
     return parser
 

@@ -37,6 +37,7 @@ def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], si
         f"Made:           {card['created']}",
         *([f"Continued from: {card['parent']}"] if card["parent"] else []),
         f"Size:           {_parameters(tensors)}{'' if size is None else f', {megabytes(size)}'}",
+        *_forms(card["training"].get("parameters", {})),
         *([f"Digest:         {card['digest']}"] if "digest" in card else []),
         "",
         *_classes(card),
@@ -87,6 +88,17 @@ def code_in_words(terminology: str) -> str:
 
 def _parameters(tensors: Mapping[str, TensorInfo]) -> str:
     return f"{parameter_count(tensors):,} parameters in {len(tensors)} tensors"
+
+
+def _forms(counts: Mapping[str, int]) -> list[str]:
+    """Sizes with the base in float32: of the network as it was trained, and as it segments, merged and fused."""
+    if "exported" not in counts:
+        return []
+    total, exported = (f"{counts[name]:,} parameters, {megabytes(4 * counts[name])}" for name in ("total", "exported"))
+    return [
+        f"Training form:  {total} with the base; {counts['trained']:,} parameters trained",
+        f"Exported form:  {exported} with the base",
+    ]
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

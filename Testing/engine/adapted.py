@@ -5,12 +5,13 @@ import hashlib
 import torch
 from conftest import SMALL
 from sam2adapt import adapters
-from sam2adapt.network.base import CONFIGS, ImagePath
+from sam2adapt.benchmark_methods import FULL_PARAMETERS as WHOLE
+from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
+from sam2adapt.sizes import shapes_only
 from torch import Tensor
 
-# models.md 1.1: parameters of the whole SAM 2.1, memory modules included, which the papers' shares refer to.
-WHOLE = {"tiny": 38_962_498, "small": 46_060_354, "base_plus": 80_850_178, "large": 224_446_642}
+__all__ = ["WHOLE", "shapes_only"]  # and what is below
 
 
 def tiny_base(seed: int = 5) -> ImagePath:
@@ -31,21 +32,6 @@ def tiny_network(method: adapters.Method | None = None, classes: int = 4, **sett
         if method is not None:
             method.apply(network)
     return network.eval()
-
-
-def shapes_only(base_id: str, method: adapters.Method | None, classes: int = 4, **settings) -> SegmentationNetwork:
-    """A network of an official configuration on the meta device: it has shapes and counts but no memory."""
-    linspace = torch.linspace
-    # Hiera reads the values of a linspace while it is built; they must exist.
-    torch.linspace = lambda *args, **named: linspace(*args, **{**named, "device": "cpu"})
-    try:
-        with torch.device("meta"):
-            network = SegmentationNetwork(ImagePath(CONFIGS[base_id]), classes, **settings)
-            if method is not None:
-                method.apply(network)
-    finally:
-        torch.linspace = linspace
-    return network
 
 
 def added(base_id: str, method: adapters.Method) -> int:

@@ -22,6 +22,14 @@ def test_description_says_what_matters(tmp_path):
     assert re.search(r"mean\s+0\.938", text)
 
 
+def test_description_gives_the_sizes_of_both_forms():
+    counts = {"total": 7_000_000, "trained": 300_000, "exported": 6_500_000}
+    lines = describe_card(card(training=card()["training"] | {"parameters": counts}), {})
+    assert "Training form:  7,000,000 parameters, 28 MB with the base; 300,000 parameters trained" in lines
+    assert "Exported form:  6,500,000 parameters, 26 MB with the base" in lines
+    assert not any("form:" in line for line in describe_card(card(), {}))
+
+
 def test_description_of_a_model_without_measurement():
     lines = describe_card(card(metrics=None, description="", slices__spacing=None, slices__size=256), {})
     assert "Dice: not measured" in lines

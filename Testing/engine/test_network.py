@@ -13,6 +13,7 @@ from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2adapt import bases
 from sam2adapt.bases import BaseInfo, file_sha256
+from sam2adapt.benchmark_methods import FULL_PARAMETERS
 from sam2adapt.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, WeightsMissingError
 from sam2adapt.network.attention import share_token_weight, use_key_bias
 from sam2adapt.network.base import CONFIGS, AnySizeHiera, ImagePath, pad_to_stride
@@ -24,7 +25,6 @@ from sam2adapt.slices import normalise
 YAML = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 # models.md 1.1, "used in image mode": trunk, neck, prompt encoder, mask decoder and no_mem_embed.
 IMAGE_MODE = {"tiny": 31_440_721, "small": 38_538_577, "base_plus": 73_328_401, "large": 216_924_865}
-TOTAL = {"tiny": 38_962_498, "small": 46_060_354, "base_plus": 80_850_178, "large": 224_446_642}
 
 
 def official(base_id: str, device: str = "cpu"):
@@ -173,7 +173,7 @@ def test_official_layout_loads_strictly(base_id, no_weights):
     from sam2adapt.network.weights import _MEMORY
 
     whole, image_path = official(base_id, "meta"), ImagePath(CONFIGS[base_id])
-    assert sum(p.numel() for p in whole.parameters()) == TOTAL[base_id]
+    assert sum(p.numel() for p in whole.parameters()) == FULL_PARAMETERS[base_id]
     assert sum(p.numel() for p in image_path.parameters()) == IMAGE_MODE[base_id]
     kept = {name: t for name, t in whole.state_dict().items() if not name.startswith(_MEMORY)}
     image_path.load_state_dict(kept, strict=True)

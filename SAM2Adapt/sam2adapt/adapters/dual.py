@@ -115,8 +115,8 @@ class BranchedConvolution(nn.Module):
         shape = (self.channels, self.channels // self.groups, 3, 3)
         weight, bias = torch.zeros(shape, dtype=torch.float64), torch.zeros(self.channels, dtype=torch.float64)
         identity = torch.zeros(shape, dtype=torch.float64)
-        for channel in range(self.channels):
-            identity[channel, channel % shape[1], 1, 1] = 1
+        channels = torch.arange(self.channels)
+        identity[channels, channels % shape[1], 1, 1] = 1
         kernels = [_centred(convolution.weight.detach().double().cpu()) for convolution in self.convolutions]
         biases = [c.bias.detach().double().cpu() if c.bias is not None else 0 for c in self.convolutions]
         for kernel, offset, norm in zip([*kernels, identity], [*biases, 0], self.norms, strict=True):

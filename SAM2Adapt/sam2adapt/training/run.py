@@ -21,6 +21,7 @@ from ..model import Model, build_network
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
+from ..sizes import measure
 from ..terminology import Structure
 from .cases import Case, default_split, select
 from .loop import Progress, Trainer
@@ -86,7 +87,8 @@ def train(
     network, method = build_network(card, base)
     if request.init:
         _start_from(network, request, card)
-    counts = parameter_counts(network)
+    exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
+    counts = parameter_counts(network) | {"exported": exported.parameters}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
     trainer = _trainer(request, card, network, method, base, prepared, found, parts["val"], device, progress, cancelled)
