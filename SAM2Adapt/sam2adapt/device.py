@@ -32,7 +32,7 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     }
     if not there.get(device.type, False):
         found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
-        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Use --device auto or --device cpu.")
+        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Choose auto or cpu.")
     return device, f"{name}, as asked for"
 
 
@@ -67,6 +67,12 @@ def autocast(device: torch.device) -> torch.autocast:
     """Context in which matrix products run in the device's half precision, where it has one."""
     dtype = autocast_dtype(device)
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def release_memory() -> None:
+    """Give the GPU's memory that is not in use back to the system."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

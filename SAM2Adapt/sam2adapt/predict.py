@@ -155,7 +155,7 @@ def _smaller(size: int, model: Model, error: Exception) -> int:
         return size // 2
     if model.device.type == "cpu":
         raise DeviceError(
-            "Memory ran out with a single slice.", "Close other programs, or segment a smaller region (--roi)."
+            "Memory ran out with a single slice.", "Close other programs, or segment a smaller region."
         ) from error
     logger.warning("The GPU's memory does not hold a single slice; going on with the CPU.")
     torch.cuda.empty_cache()
@@ -207,7 +207,7 @@ def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, 
         size = " x ".join(map(str, volume.size))
         raise SettingsError(
             f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
-            "Give --roi i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
+            "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
         )
     return tuple(slice(low, high) for low, high, _ in reversed(ranges))
 

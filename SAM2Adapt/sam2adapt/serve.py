@@ -138,6 +138,7 @@ class Server:
         with self._changed:
             self._running = None
         self._send({"id": task.id, **answer})
+        self._engine.rest()
 
     def _notify(self, method: str, params: dict[str, Any]) -> None:
         self._send({"method": method, "params": params})

@@ -84,6 +84,10 @@ def error_of(error: Exception) -> dict[str, Any]:
         error = DeviceError(
             "Memory ran out.", "Close other programs, or make the job smaller: a region, a smaller batch, the CPU."
         )
+    elif isinstance(error, RuntimeError) and str(error).startswith("CUDA error"):
+        error = DeviceError(
+            f"The GPU failed ({str(error).splitlines()[0]}).", "Choose the device cpu, or update the GPU's driver."
+        )
     if isinstance(error, UserError):
         data = {"kind": type(error).__name__, "remedy": error.remedy}
         return {"code": USER_ERROR, "message": error.message, "data": data}
@@ -95,11 +99,9 @@ def error_of(error: Exception) -> dict[str, Any]:
 
 
 def _ran_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError) or "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from .device import is_out_of_memory
-
-    return is_out_of_memory(error)
+    # Not imported here: where torch cannot be loaded, that is the error to be told.
+    device = sys.modules.get(f"{__package__}.device")
+    return isinstance(error, MemoryError) or (device is not None and device.is_out_of_memory(error))
 
 
 def _refuse(constant: str) -> None:

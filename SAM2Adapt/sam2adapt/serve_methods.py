@@ -4,6 +4,7 @@ Each is called with the engine's state, checked parameters and the task, and giv
 late, so that the models are listed at once.
 """
 
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -49,6 +50,11 @@ class Engine:
             self._models[key] = load_model(path, device)
         self._models.move_to_end(key)
         return self._models[key]
+
+    def rest(self) -> None:
+        """Leave the GPU's memory that no model needs to others: while nobody asks, Slicer renders with it."""
+        if device := sys.modules.get(f"{__package__}.device"):
+            device.release_memory()
 
     def forget(self, model: "Model") -> None:
         """Load a model anew next time."""

@@ -199,7 +199,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
         verb = "is" if volume.modality else "has the grey levels of"
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {looks}, or run with --any-modality to try it all the same.",
+            f"Choose a model for {looks}, or allow any modality to try it all the same.",
         )
 
 

@@ -279,7 +279,7 @@ def test_no_memory_for_a_single_slice(model):
     limited(model.network, 0)
     with pytest.raises(DeviceError, match="single slice") as caught:
         segment(blobs(), model)
-    assert "--roi" in caught.value.remedy
+    assert "smaller region" in caught.value.remedy
 
 
 def test_other_errors_of_the_network_are_ours(model):

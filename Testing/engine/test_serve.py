@@ -50,18 +50,25 @@ def endless():
         yield client
 
 
-def test_greets_before_torch_is_looked_for(tmp_path):
-    (tmp_path / "torch.py").write_text("raise ImportError('torch is broken here')")
+@pytest.mark.parametrize(
+    ("torch", "code", "kind", "word"),
+    [
+        ("raise ImportError('torch is broken here')", 1, "EngineMissing", "torch is broken here"),
+        ("", -32000, "AttributeError", "'torch' has no attribute"),
+    ],
+)
+def test_greets_before_torch_is_looked_for_and_survives_without(torch, code, kind, word, tmp_path):
+    (tmp_path / "torch.py").write_text(torch)
     with Client(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])) as client:
         ready = client.receive()
         assert ready["method"] == "ready"
         assert ready["params"] == {"pid": client.process.pid, "version": "0.1.0", "protocol": 1}
         assert [row["name"] for row in client.result("models")] == ["torso-ct"]
         error = client.error("devices")
-        assert error["code"] == 1
-        assert error["data"]["kind"] == "EngineMissing"
-        assert "torch is broken here" in error["message"]
-        assert error["data"]["remedy"]
+        assert error["code"] == code
+        assert error["data"]["kind"] == kind
+        assert word in error["message"]
+        assert client.result("models")
 
 
 @pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups are those of POSIX")
@@ -283,6 +290,14 @@ def test_memory_that_ran_out_is_an_error_of_the_user():
     error = error_of(MemoryError())
     assert error["code"] == 1
     assert error["data"]["kind"] == "DeviceError"
+
+
+def test_broken_gpu_is_an_error_of_the_user():
+    text = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be late."
+    error = error_of(RuntimeError(text))
+    assert error["code"] == 1
+    assert error["data"]["kind"] == "DeviceError"
+    assert error["message"] == "The GPU failed (CUDA error: no kernel image is available for execution on the device)."
 
 
 def test_numbers_that_json_does_not_know():

@@ -167,6 +167,15 @@ def test_two_models_stay_loaded(monkeypatch, tmp_path):
     assert loaded == list("abcbb")
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_memory_of_a_gpu_is_left_to_others_between_requests(used, monkeypatch):
+    calls = []
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: calls.append(1))
+    Engine().rest()
+    assert len(calls) == used
+
+
 def test_progress_goes_up_to_the_last_slice(server, chest, tmp_path):
     running = server.send("segment", **request(chest, tmp_path))
     server.answer(running)
