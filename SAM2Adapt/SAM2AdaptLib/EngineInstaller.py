@@ -184,6 +184,7 @@ class InstallJob:
         return None
 
     def _next(self):
+        self._work = None
         if self._isCancelled:
             remedy = _("What was downloaded is kept: install the engine again to go on.")
             self._end("cancelled", EngineError("CancelledError", _("The installation was stopped."), remedy))
@@ -191,12 +192,11 @@ class InstallJob:
             self._end("done")
         else:
             self._step = self._todo.pop(0)
-            self._report(0, self._step.title)
             steps = {"torch": self._installTorch, "weights": self._addWeights, "check": self._check}
             steps.get(self._step.id, self._installPackages)()
 
     def _end(self, state, error=None):
-        self.state, self.error, self._work = state, error, None
+        self.state, self.error = state, error
         _running.remove(self)
         qt.QCoreApplication.instance().disconnect("aboutToQuit()", self.cancel)
         if self._folder:
@@ -305,25 +305,25 @@ class InstallJob:
                 self._next()
                 return
             name, arguments = todo.pop(0)
-            self._report(1 - (len(todo) + 1) / count, _("Copying {name}").format(name=name))
             command = [self._environment.python, "-u", "-m", "sam2adapt", *arguments]
             lines.clear()
             self._work = LineProcess(command, {}, onLine, functools.partial(onEnd, name))
             self._work.start()
+            self._report(1 - (len(todo) + 1) / count, _("Copying {name}").format(name=name))
 
         def onEnd(name, code):
             if not code:
                 nextFile()
                 return
-            message = _("“{name}” was not taken over: {reason}").format(name=name, reason=" ".join(lines[-1:]))
+            message = _("“{name}” was not taken over: {reason}").format(name=name, reason=" ".join(lines[-2:]))
             remedy = _("Get the file again, or remove it from the folder.")
             self._end("failed", EngineError("InstallError", message, remedy, "\n".join(lines)))
 
         nextFile()
 
     def _check(self):
-        self._report(0, _("Starting the engine's packages for the first time"))
         self._work = EngineCheck.diagnose(self._onChecked, self._environment.python)
+        self._report(0, _("Starting the engine's packages for the first time"))
 
     def _onChecked(self, diagnosis):
         self.diagnosis = diagnosis

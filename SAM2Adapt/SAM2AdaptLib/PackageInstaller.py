@@ -52,9 +52,9 @@ class PackageInstaller:
         """Let pip find out what is to be installed, given all that is there."""
         report = self._folder / "report.json"
         constraints = writeConstraints(self._environment, self._folder)
-        self._onProgress(0.05, _("{title}: looking up versions").format(title=self._title))
         arguments = ["install", "--dry-run", "--report", str(report), "-c", str(constraints)]
         self._pip([*arguments, *self._options, *self._requirements], lambda: self._onResolved(report))
+        self._onProgress(0, _("{title}: looking up versions").format(title=self._title))
 
     def kill(self):
         """Stop, unless packages are being written: those are finished, and the end is then reported as always.

@@ -102,7 +102,8 @@ def _networkProblem(text):
 
 
 def _otherProblem(lines):
-    errors = [line for line in lines if line.startswith(("ERROR:", "error:"))]
+    # Where pip itself failed, the last line of its traceback says more.
+    errors = [line for line in lines if line.startswith(("ERROR:", "error:")) and line != "ERROR: Exception:"]
     last = (errors or lines or [_("it wrote nothing")])[-1].removeprefix("ERROR: ")
     return (
         _("Python packages could not be installed: {reason}").format(reason=last),

@@ -13,7 +13,7 @@ from SAM2AdaptLib.EngineClient import enginePython
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 # What sam2 asks for.
 TORCH = ("torch>=2.5.1", "torchvision>=0.20.1")
-BUILD_TOOLS = ("setuptools>=61", "wheel")
+BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the package wheel
 SAM2 = ("sam2==1.1.0",)
 # Slicer and its extensions have loaded these or are built against them: whatever pip thinks, they stay as they are.
 PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "torch", "torchvision", "torchaudio")

@@ -1,0 +1,485 @@
+"""The installer: real pip in real environments, with small packages under real names; only PyTorchUtils is a fake."""
+
+import functools
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import fake_packages
+import pytest
+import qt
+from SAM2AdaptLib import EngineCheck, EngineInstaller, OfflineFolder, PackageInstaller, ProcessTree, PyTorchExtension
+from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.PipMessages import pipError
+from SAM2AdaptLib.PythonEnvironment import OK, PythonEnvironment, requirements, torchRequirements
+
+# Without the engine itself, which needs the real packages.
+SMOKE_TEST = """import sys
+sys.path.insert(0, {folder!r})
+import SmokeTest
+SmokeTest.PACKAGES = SmokeTest.PACKAGES[:-1]
+SmokeTest.main()
+"""
+
+
+@pytest.fixture
+def python(tmp_path, monkeypatch):
+    """Interpreter of an environment like that of a Slicer: its own numpy, scipy and SimpleITK, and no engine."""
+    interpreter, site = fake_packages.makeEnvironment(tmp_path / "environment")
+    fake_packages.putPackage(site, "numpy", "2.1.0")
+    fake_packages.putPackage(site, "scipy", "1.14.1")
+    fake_packages.putPackage(site, "SimpleITK")
+    smokeTest = tmp_path / "smoke test.py"
+    smokeTest.write_text(SMOKE_TEST.format(folder=str(Path(EngineCheck.SMOKE_TEST).parent)))
+    monkeypatch.setattr(EngineCheck, "SMOKE_TEST", str(smokeTest))
+    for variable in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return str(interpreter)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of packages; its path has a space, as those of users have."""
+    return fake_packages.fillFolder(tmp_path / "from the net")
+
+
+def complete(python, *without):
+    """Put in place all that the engine needs, apart from some packages: each real installation takes its seconds."""
+    site = Path(PythonEnvironment(python).sitePackages)
+    packages = {name: version for name, (version, _requires) in fake_packages.PACKAGES.items()} | {"sam2": "1.1.0"}
+    for name, version in packages.items():
+        if name not in ("numpy", "scipy", "SimpleITK", *without):
+            fake_packages.putPackage(site, name, version)
+    return site
+
+
+class Run:
+    """One installation, waited for."""
+
+    def __init__(self, slicerHost, seconds=60, cancelAt=None, **options):
+        self.log, self.progress, self.error, self.finished = [], [], None, None
+        self.job = EngineInstaller.install(
+            onLog=self.log.append,
+            onProgress=self.onProgress,
+            onFinished=lambda job: setattr(self, "finished", job),
+            onError=lambda error: setattr(self, "error", error),
+            **options,
+        )
+        self.cancelAt = cancelAt
+        assert self.job.state == "running" and not self.progress
+        assert slicerHost.processEvents(seconds, until=lambda: self.finished or self.error), self.log[-5:]
+
+    def onProgress(self, progress):
+        self.progress.append(progress)
+        if self.cancelAt and self.cancelAt in progress["text"]:
+            self.job.cancel()
+
+    @property
+    def text(self):
+        return "\n".join(self.log)
+
+
+def versions(python):
+    environment = PythonEnvironment(python)
+    return {name: environment.version(name) for name in ("numpy", "scipy", "SimpleITK", "torch", "monai", "sam2")}
+
+
+def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, python, folder):
+    assert [step.id for step in EngineInstaller.plan(folder, python)] == ["torch", "packages", "sam2"]
+    assert "monai, " in EngineInstaller.findProblem(python).message
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.error is None, f"{run.error}\n{run.text}"
+    assert run.job.state == "done" and run.job.diagnosis.torch == "2.9.1"
+    assert EngineInstaller.findProblem(python) is None and EngineInstaller.plan(folder, python) == []
+    expected = {"numpy": "2.1.0", "scipy": "1.14.1", "SimpleITK": None}
+    assert versions(python) == expected | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
+    fractions = [progress["fraction"] for progress in run.progress]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
+    again = Run(slicerHost, wheelFolder=folder, python=python)
+    assert again.job.state == "done" and again.log == []
+
+
+def test_cancel_kills_pip_and_the_next_installation_goes_on(slicerHost, python, folder):
+    complete(python, "torch", "monai")
+    run = Run(slicerHost, cancelAt="Packages for images and networks: looking", wheelFolder=folder, python=python)
+    assert run.error.kind == "CancelledError" and run.job.state == "cancelled" and not run.finished
+    assert versions(python)["torch"] and not versions(python)["monai"]
+    running = [number for number in ProcessTree.descendants(os.getpid()) if _commandHas(number, python)]
+    assert running == []
+    again = Run(slicerHost, wheelFolder=folder, python=python)
+    assert again.job.state == "done", f"{again.error}\n{again.text}"
+    assert "torch-2.9.1" not in again.text
+
+
+def _commandHas(number, python):
+    try:
+        return python in Path(f"/proc/{number}/cmdline").read_text().split("\0")[:1]
+    except OSError:
+        return False
+
+
+def test_cancel_does_not_tear_a_package_apart(slicerHost, python, folder):
+    complete(python, "torch", "torchvision", "monai")
+    run = Run(slicerHost, cancelAt="PyTorch: installing", wheelFolder=folder, python=python)
+    assert run.error.kind == "CancelledError"
+    environment = PythonEnvironment(python)
+    assert environment.state("torch") == OK and environment.version("torchvision") and not environment.version("monai")
+
+
+def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folder):
+    site = complete(python, "torch", "monai")
+    fake_packages.putMetadata(site, "torch", "2.9.1")
+    (site / "torch" / "lib").mkdir(parents=True)
+    (site / "monai-1.5.1.dist-info").mkdir()
+    assert "half installed" in EngineInstaller.findProblem(python).message
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert not (site / "torch" / "lib").exists()
+
+
+def test_packages_that_do_not_go_together_with_slicer_change_nothing(slicerHost, python, folder):
+    complete(python, "monai")
+    fake_packages.writeWheel(folder, "monai", "1.5.2", ["numpy>=9", "torch"])
+    (folder / "monai-1.5.1-py3-none-any.whl").unlink()
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and run.error.kind == "InstallError"
+    assert "monai 1.5.2 depends on numpy>=9" in run.error.message
+    assert versions(python)["numpy"] == "2.1.0" and not versions(python)["monai"]
+
+
+def test_a_package_that_wants_another_simpleitk_is_refused(slicerHost, python, folder):
+    complete(python, "monai")
+    fake_packages.writeWheel(folder, "monai", "1.5.2", ["SimpleITK>=2.3", "torch"])
+    (folder / "monai-1.5.1-py3-none-any.whl").unlink()
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and "SimpleITK" in run.error.details
+    assert not PythonEnvironment(python).version("SimpleITK")
+
+
+def test_a_folder_that_lacks_a_package_is_named(slicerHost, python, tmp_path):
+    complete(python, "hydra-core", "omegaconf")
+    folder = fake_packages.fillFolder(tmp_path / "incomplete", without=("omegaconf",))
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and "omegaconf" in run.error.message and str(folder) in run.error.message
+
+
+@pytest.mark.parametrize("name", ["does not exist", "environment"])
+def test_a_folder_without_packages_is_refused(slicerHost, python, tmp_path, name):
+    run = Run(slicerHost, wheelFolder=tmp_path / name, python=python)
+    assert run.job.state == "failed" and name in run.error.message and run.log == []
+
+
+def test_slicers_own_pip_installs_what_was_downloaded(slicerHost, python, folder, monkeypatch):
+    complete(python, "monai")
+    calls = []
+
+    def pip_install(arguments, blocking, show_progress, logCallback, completedCallback):
+        calls.append((blocking, show_progress))
+        done = subprocess.run([python, "-m", "pip", "install", *arguments], capture_output=True, text=True, check=False)
+        logCallback(done.stdout + done.stderr)
+        qt.QTimer.singleShot(0, lambda: completedCallback(done.returncode))
+
+    packaging = types.SimpleNamespace(pip_install=pip_install, isPipInstallInProgress=lambda: False)
+    for module in (PackageInstaller, EngineInstaller):
+        monkeypatch.setattr(module, "slicerPackaging", lambda environment: packaging)
+    monkeypatch.setattr(slicerHost.application, "testingEnabled", lambda: False)
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert calls == [(False, False)]
+    packaging.isPipInstallInProgress = lambda: True
+    assert "Another extension" in Run(slicerHost, wheelFolder=folder, python=python).error.message
+
+
+# The PyTorch extension
+
+
+class Signatures:
+    """``installTorch`` as versions of the extension have it."""
+
+    def current(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None,
+                torchvisionVersionRequirement=None):  # fmt: skip
+        return askConfirmation, forceComputationBackend, torchVersionRequirement, torchvisionVersionRequirement
+
+    def other(self, askConfirmation=True, torchVersionRequirement="", torchVisionVersionRequirement=""):
+        return askConfirmation, None, torchVersionRequirement, torchVisionVersionRequirement
+
+    def old(self, confirm=True):
+        return confirm, None, ">=2.5", ">=0.20"
+
+
+@pytest.mark.parametrize("name", ["current", "other", "old"])
+def test_every_version_of_the_extension_is_called_rightly(monkeypatch, tmp_path, name):
+    seen = []
+    signature = getattr(Signatures, name)
+
+    @functools.wraps(signature)
+    def installTorch(self, **arguments):
+        seen.append((signature(self, **arguments), os.environ["PIP_CONSTRAINT"]))
+
+    module = types.SimpleNamespace(PyTorchUtilsLogic=type("Logic", (), {"installTorch": installTorch}))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    monkeypatch.setenv("PIP_CONSTRAINT", "before")
+    PyTorchExtension.installTorch(">=2.5", ">=0.20", tmp_path / "a b.txt")
+    assert seen == [((False, None, ">=2.5", ">=0.20"), (tmp_path / "a b.txt").as_uri())]
+    assert os.environ["PIP_CONSTRAINT"] == "before"
+
+
+@pytest.fixture
+def extension(python, folder, monkeypatch):
+    """Puts a PyTorchUtils in place; ``run`` of its logic installs with the real pip, all of it as new as possible."""
+
+    def put(installTorch):
+        class PyTorchUtilsLogic:
+            def run(self, torch, torchvision):
+                packages = [f"torch{torch}", f"torchvision{torchvision}"]
+                options = ["--upgrade", "--upgrade-strategy", "eager", "--no-index", "--find-links", folder]
+                subprocess.run([python, "-m", "pip", "install", *options, *packages], check=True, capture_output=True)
+
+        PyTorchUtilsLogic.installTorch = installTorch
+        monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+
+    return put
+
+
+def test_pytorch_comes_through_the_extension(slicerHost, python, extension):
+    def installTorch(self, torchVersionRequirement, torchvisionVersionRequirement):
+        self.run(torchVersionRequirement, torchvisionVersionRequirement)
+
+    complete(python, "torch", "torchvision")
+    extension(installTorch)
+    run = Run(slicerHost, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert versions(python)["numpy"] == "2.1.0" and versions(python)["torch"] == "2.9.1"
+    assert "PIP_CONSTRAINT" not in os.environ and run.log == []
+
+
+def test_an_extension_that_fails_is_quoted(slicerHost, python, extension):
+    def installTorch(self):
+        raise TypeError("argument of type 'NoneType' is not iterable")
+
+    extension(installTorch)
+    run = Run(slicerHost, python=python)
+    assert run.job.state == "failed" and "NoneType" in run.error.message and run.log == []
+
+
+def test_cancel_while_the_extension_works_stops_after_it(slicerHost, python, extension):
+    def installTorch(self, torchVersionRequirement, torchvisionVersionRequirement):
+        EngineInstaller._running[0].cancel()  # the extension lets Slicer handle clicks
+        self.run(torchVersionRequirement, torchvisionVersionRequirement)
+
+    extension(installTorch)
+    run = Run(slicerHost, python=python)
+    assert run.error.kind == "CancelledError" and versions(python)["torch"] and run.log == []
+
+
+class ExtensionsManager:
+    """The part of qSlicerExtensionsManagerModel that is used."""
+
+    def __init__(self, isInstalled, installs=True):
+        self.interactive = True
+        self.calls = []
+        self._isInstalled, self._installs = isInstalled, installs
+
+    def isExtensionInstalled(self, name):
+        return self._isInstalled
+
+    def installExtensionFromServer(self, name, restart):
+        # The setting is there before, so that a Slicer that is quit meanwhile goes on as well.
+        self.calls.append((name, restart, self.interactive, qt.QSettings().value(PyTorchExtension.PENDING_SETTING)))
+        return self._installs
+
+
+@pytest.fixture
+def extensionsManager(monkeypatch):
+    def put(*state):
+        model = ExtensionsManager(*state)
+        monkeypatch.setattr(PyTorchExtension.slicer, "app", types.SimpleNamespace(extensionsManagerModel=lambda: model))
+        return model
+
+    return put
+
+
+@pytest.mark.parametrize(("isInstalled", "expected"), [(False, "is missing"), (True, "started again")])
+def test_without_the_extension_nothing_is_tried(
+    slicerHost, python, monkeypatch, extensionsManager, isInstalled, expected
+):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    extensionsManager(isInstalled)
+    run = Run(slicerHost, python=python)
+    assert run.error.kind == PyTorchExtension.EXTENSION_MISSING and expected in run.error.message and run.log == []
+
+
+def test_the_extension_is_installed_and_the_rest_waits_for_the_restart(tmp_path, extensionsManager):
+    model = extensionsManager(False)
+    assert EngineInstaller.takePendingInstall() is None
+    EngineInstaller.installPyTorchExtension(tmp_path)
+    assert model.calls == [("PyTorch", False, False, "yes")] and model.interactive is True
+    assert EngineInstaller.takePendingInstall() == {"wheelFolder": str(tmp_path)}
+    assert EngineInstaller.takePendingInstall() is None
+    extensionsManager(False, False)
+    with pytest.raises(EngineError):
+        EngineInstaller.installPyTorchExtension()
+    assert EngineInstaller.takePendingInstall() is None
+
+
+def test_only_one_installation_runs(slicerHost, python, folder):
+    job = EngineInstaller.install(wheelFolder=folder, python=python)
+    with pytest.raises(EngineError, match="already"):
+        EngineInstaller.install(wheelFolder=folder, python=python)
+    job.cancel()
+    assert slicerHost.processEvents(20, until=lambda: job.state == "cancelled")
+
+
+# What is wrong
+
+
+def test_problems_are_told_apart(python, tmp_path):
+    site = Path(PythonEnvironment(python).sitePackages)
+    assert "torchvision" in EngineCheck.findProblem(python).message
+    fake_packages.putPackage(site, "torch", "2.2.2")
+    problem = EngineCheck.findProblem(python)
+    assert "2.2.2 is too old" in problem.message and "not replaced" in problem.remedy
+    (site / "torch" / "__init__.py").unlink()
+    assert "half installed" in EngineCheck.findProblem(python).message
+    assert "does not exist" in EngineCheck.findProblem(str(tmp_path / "python")).message
+    assert EngineCheck.findProblem("/bin/sh") is None
+
+
+def test_slicers_package_that_is_too_old_is_not_replaced(slicerHost, python, folder):
+    site = Path(PythonEnvironment(python).sitePackages)
+    (site / "numpy-2.1.0.dist-info").rename(site / "numpy-1.24.0.dist-info")
+    metadata = site / "numpy-1.24.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("2.1.0", "1.24.0"))
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and "numpy 1.24.0" in run.error.message and run.log == []
+
+
+def test_a_development_version_of_slicers_simpleitk_counts(python):
+    site = Path(PythonEnvironment(python).sitePackages)
+    fake_packages.putMetadata(site, "SimpleITK", "2.4.0rc2.dev368")
+    assert PythonEnvironment(python).state("SimpleITK>=2.3") == OK
+
+
+def test_windows_paths(python):
+    default = "C:\\Users\\somebody\\AppData\\Local\\slicer.org\\3D Slicer 5.12.3\\lib\\Python\\Lib\\site-packages"
+    assert torchRequirements(default, windows=True)[0] == "torch>=2.5.1,!=2.13.*"
+    assert torchRequirements("C:\\Slicer\\lib\\Python\\Lib\\site-packages", windows=True)[0] == "torch>=2.5.1"
+    assert torchRequirements(default, windows=False)[0] == "torch>=2.5.1"
+    environment = PythonEnvironment(python)
+    assert EngineCheck.findObstacle(environment, 1, windows=True) is None
+    environment.sitePackages += "x" * 120
+    assert "too long for Windows" in EngineCheck.findObstacle(environment, 1, windows=True).message
+
+
+def test_disk_and_rights_are_looked_at_first(python, tmp_path):
+    environment = PythonEnvironment(python)
+    assert "too little space" in EngineCheck.findObstacle(environment, 1e9).message
+    environment.sitePackages = str(tmp_path / "gone")
+    assert "cannot be installed in" in EngineCheck.findObstacle(environment, 1).message
+
+
+def diagnose(slicerHost, python=None):
+    found = []
+    EngineCheck.diagnose(found.append, python)
+    assert found == [] and slicerHost.processEvents(100, until=lambda: found)
+    return found[0]
+
+
+def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM2ADAPT_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    fake_packages.writeWheel(folder, "tqdm", "4.67.1")
+    models = Path(EngineCheck.__file__).parents[1] / "Resources" / "Models"
+    for name in ("torso-ct", "nano"):
+        (folder / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")
+    run = Run(slicerHost, 100, wheelFolder=folder)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert [step["step"] for step in run.progress] == ["weights", "check"]
+    assert [path.name.startswith("torso-ct") for path in (tmp_path / "home" / "models").iterdir()] == [True]
+    assert run.job.diagnosis.torch and run.job.diagnosis.device.startswith(("CPU: ", "GPU: "))
+    (folder / "sam2.1_hiera_tiny.pt").write_bytes(b"not the weights")
+    failed = Run(slicerHost, wheelFolder=folder)
+    assert failed.job.state == "failed" and "sam2.1_hiera_tiny.pt" in failed.error.message
+    assert "156008466" in failed.error.message
+
+
+def test_diagnosis_of_a_broken_torch(slicerHost, python):
+    (Path(PythonEnvironment(python).sitePackages) / "torch").mkdir()
+    problem = diagnose(slicerHost, python).problem
+    assert problem.kind == "EngineMissing" and "broken" in problem.message and "no code" in problem.message
+
+
+def test_diagnosis_of_a_crash_names_the_package(slicerHost, python):
+    torch = Path(PythonEnvironment(python).sitePackages) / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert "crashed while it loaded “torch”" in diagnose(slicerHost, python).problem.message
+
+
+def test_diagnosis_can_be_stopped(slicerHost, python):
+    found = []
+    process = EngineCheck.diagnose(found.append, python)
+    process.kill()
+    slicerHost.processEvents(0.2)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text", "expected"),
+    [
+        ("torch", "OSError", "[WinError 206] The filename or extension is too long: 'C:\\\\x'", "path is too long"),
+        ("torch", "OSError", "[WinError 126] Error loading fbgemm.dll", "PyTorch is installed but broken"),
+        ("torch", "RuntimeError", "CUDA error: no kernel image is available for execution", "no code for the GPU “X”"),
+        ("torch", "RuntimeError", "Numpy is not available", "another version of numpy"),
+        ("torchvision", "RuntimeError", "operator torchvision::nms does not exist", "do not belong together"),
+        ("monai", "ImportError", "cannot import name 'y'", "“monai” cannot be loaded (ImportError: cannot"),
+    ],
+)
+def test_failed_imports_are_explained(python, name, kind, text, expected):
+    lines = [f'{{"importing": "{name}"}}', '{"gpu": "X"}', "something that a library prints", "[1]"]
+    failure = {"failed": name, "kind": kind, "text": text, "missing": None}
+    lines.append(EngineCheck.json.dumps(failure))
+    diagnosis = EngineCheck.readSmokeTest(lines, 1, PythonEnvironment(python))
+    assert expected in diagnosis.problem.message and diagnosis.problem.remedy and text[:20] in diagnosis.problem.details
+
+
+def test_device_notes_differ():
+    cases = [("12.8", "A100", True), ("12.8", None, True), ("12.8", None, False), (None, None, True)]
+    cases.append((None, None, False))
+    notes = [EngineCheck.deviceNote(*case) for case in cases]
+    assert len(set(notes)) == len(cases) and notes[0] == "GPU: A100."
+    assert "too old" in notes[1] and "no NVIDIA driver" in notes[2] and "without GPU support" in notes[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: [WinError 206] The filename or extension is too long", "path is too long"),
+        ("ERROR: [WinError 5] Access is denied: 'torch_cpu.dll'", "in use"),
+        ("ERROR: [Errno 13] Permission denied: '/opt/Slicer'", "cannot be written"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
+        ("WARNING: NewConnectionError\nERROR: No matching distribution found for tqdm", "could not be reached"),
+        ("ERROR: No matching distribution found for sam2==1.1.0", "has no “sam2==1.1.0”"),
+        ("Collecting x\nERROR: something new\nthe end", "something new"),
+        ("", "it wrote nothing"),
+    ],
+)
+def test_pip_failures_are_explained(text, expected):
+    error = pipError(text.splitlines())
+    assert expected in error.message and error.remedy and error.details == text
+
+
+def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
+    from sam2adapt.bases import BASES
+
+    text = EngineInstaller.shoppingList(python)
+    for requirement in ("torch>=2.5.1", "sam2==1.1.0", *requirements()):
+        assert (requirement in text) == (not requirement.startswith(("numpy", "scipy", "SimpleITK"))), requirement
+    for info in BASES.values():
+        assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
+    assert list(BASES) == list(OfflineFolder.BASES)
