@@ -98,7 +98,7 @@ class EngineClient:
         if request.state in UNFINISHED:
             loop = qt.QEventLoop()
             request._loops.append(loop)
-            loop.exec()
+            loop.exec_()
             request._loops.remove(loop)
         if request.state in UNFINISHED:
             self.cancel(request)  # the application quits
