@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import picture
-import slicer
 import vtk
+from import_slicer import slicer
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import SliceView, ThreeDView, ViewDirection
 from trame_slicer.views.render_scheduler import NoScheduleRendering

@@ -12,6 +12,14 @@ import vtk
 from sam2adapt.errors import ClassesError, GeometryError, VolumeError
 from vtk.util.numpy_support import vtk_to_numpy
 
+try:
+    from slicer.i18n import tr as _
+except ImportError:  # PyPI's slicer-core has no translations
+
+    def _(text):
+        return text
+
+
 REPLACE = "replace"
 ADD = "add"
 
@@ -91,11 +99,12 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
     requireVoxels(volumeNode)
     segmentIds = list(segmentIds)
     if not segmentIds:
-        raise ClassesError("No segment was chosen.", "Choose at least one segment.")
+        raise ClassesError(_("No segment was chosen."), _("Choose at least one segment."))
     missing = [segmentId for segmentId in segmentIds if not segmentationNode.GetSegmentation().GetSegment(segmentId)]
     if missing:
         raise ClassesError(
-            f"'{segmentationNode.GetName()}' has no segment with the ID {missing[0]!r}.", "Choose segments that exist."
+            _("'{name}' has no segment with the ID '{id}'.").format(name=segmentationNode.GetName(), id=missing[0]),
+            _("Choose segments that exist."),
         )
     reference = slicer.vtkOrientedImageData()
     reference.SetDimensions(volumeNode.GetImageData().GetDimensions())
@@ -137,7 +146,9 @@ def requireVoxels(volumeNode):
     """
     if not volumeNode or not volumeNode.GetImageData() or 0 in volumeNode.GetImageData().GetDimensions():
         name = volumeNode.GetName() if volumeNode else ""
-        raise VolumeError(f"Volume '{name}' holds no voxels.", "Choose a volume that has been loaded.")
+        raise VolumeError(
+            _("Volume '{name}' holds no voxels.").format(name=name), _("Choose a volume that has been loaded.")
+        )
 
 
 def ijkToRAS(volumeNode):
@@ -157,9 +168,10 @@ def _volumeToSegmentation(volumeNode, segmentationNode):
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, general)
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(general):
         raise GeometryError(
-            f"A non-linear transform lies between volume '{volumeNode.GetName()}' and segmentation "
-            f"'{segmentationNode.GetName()}'.",
-            "Put both under the same transform, or harden the transform.",
+            _("A non-linear transform lies between volume '{volume}' and segmentation '{segmentation}'.").format(
+                volume=volumeNode.GetName(), segmentation=segmentationNode.GetName()
+            ),
+            _("Put both under the same transform, or harden the transform."),
         )
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -172,25 +184,31 @@ def _contiguousLabels(volumeNode, labels, structures):
     labels = np.asarray(labels)
     if labels.shape != shape:
         raise GeometryError(
-            f"Labels of shape {labels.shape} do not fit volume '{volumeNode.GetName()}' of shape {shape}.",
-            "Use labels that were made for this volume.",
+            _("Labels of shape {labels} do not fit volume '{name}' of shape {shape}.").format(
+                labels=labels.shape, name=volumeNode.GetName(), shape=shape
+            ),
+            _("Use labels that were made for this volume."),
         )
     if labels.dtype != np.uint8:
-        raise ClassesError(f"Labels are of type {labels.dtype}.", "Use labels of type uint8.")
+        raise ClassesError(_("Labels are of type {type}.").format(type=labels.dtype), _("Use labels of type uint8."))
     values = [structure["id"] for structure in structures]
     names = [structure["name"] for structure in structures]
     if not structures or len(set(values)) != len(values) or len(set(names)) != len(names) or "" in names:
         raise ClassesError(
-            "Structures need a label value and a name of their own each.", "Correct the list of structures."
+            _("Structures need a label value and a name of their own each."), _("Correct the list of structures.")
         )
     if min(values) < 1 or max(values) > MAXIMUM_STRUCTURES:
         raise ClassesError(
-            f"Label values go from 1 to {MAXIMUM_STRUCTURES}, not {min(values)} to {max(values)}.",
-            "Correct the list of structures.",
+            _("Label values go from 1 to {limit}, not {lowest} to {highest}.").format(
+                limit=MAXIMUM_STRUCTURES, lowest=min(values), highest=max(values)
+            ),
+            _("Correct the list of structures."),
         )
     unnamed = set(np.flatnonzero(_labelCounts(labels))) - {0, *values}
     if unnamed:
-        raise ClassesError(f"Label {min(unnamed)} has no structure.", "Name a structure for each label.")
+        raise ClassesError(
+            _("Label {label} has no structure.").format(label=min(unnamed)), _("Name a structure for each label.")
+        )
     contiguous = np.zeros(MAXIMUM_STRUCTURES + 1, np.uint8)
     contiguous[values] = np.arange(1, len(values) + 1)
     return contiguous[labels]
@@ -205,8 +223,10 @@ def _segmentsToReplace(segmentationNode, structures):
         name = segmentation.GetSegment(segmentId).GetName()
         if name in wanted and name in found:
             raise ClassesError(
-                f"Segmentation '{segmentationNode.GetName()}' has several segments named '{name}'.",
-                "Rename them, or choose to add new segments.",
+                _("Segmentation '{segmentation}' has several segments named '{name}'.").format(
+                    segmentation=segmentationNode.GetName(), name=name
+                ),
+                _("Rename them, or choose to add new segments."),
             )
         if name in wanted:
             found[name] = segmentId
@@ -222,8 +242,13 @@ def requireUsable(segmentationNode, volumeNode):
     stored = segmentation.GetSourceRepresentationName()
     if segmentation.GetNumberOfSegments() > 0 and stored != _labelmapName():
         raise GeometryError(
-            f"Segmentation '{segmentationNode.GetName()}' stores {stored.lower()}, not label maps.",
-            "Choose a new segmentation, or make binary labelmap the source representation in the Segmentations module.",
+            _("Segmentation '{name}' stores {stored}, not label maps.").format(
+                name=segmentationNode.GetName(), stored=stored.lower()
+            ),
+            _(
+                "Choose a new segmentation, or make binary labelmap the source representation in the Segmentations"
+                " module."
+            ),
         )
     _volumeToSegmentation(volumeNode, segmentationNode)
 
