@@ -13,6 +13,7 @@ from pathlib import Path
 from . import __version__
 from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
+from .cli_rank import add_rank_parser
 from .cli_train import add_train_parser, cases_and_classes
 from .errors import OutputError, SettingsError, UserError
 from .files import atomic_write, check_folder
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_segment_parser(commands)
     add_train_parser(commands)
     _add_evaluate_parser(commands)
+    add_rank_parser(commands)
     add_models_parser(commands)
     add_info_parser(commands)
     add_benchmark_parser(commands)
