@@ -277,8 +277,7 @@ class _TimePoint:
     """One volume to segment: its node, the voxel box of the region, and the grid as it was sent."""
 
     def __init__(self, volumeNode, indexValue, node, roiNode):
-        SegmentationBridge.requireVoxels(node)
-        VolumeTransfer.requireRightAngles(node)
+        VolumeTransfer.requireSegmentable(node)
         self.indexValue, self.node = indexValue, node
         self.roi = roiNode and VolumeTransfer.voxelBox(node, roiNode, volumeNode.GetParentTransformNode())
         self._grid = self._currentGrid()

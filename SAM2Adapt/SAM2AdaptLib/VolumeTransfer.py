@@ -106,13 +106,12 @@ def writeVolume(volumeNode, path, dicomModality=""):
     :param dicomModality: "CT" or "MR" from the DICOM tag, "" if there is none.
     :return: the ``input`` of the engine's request ``segment``: path, name, and geometry in LPS, without the
       parent transform.
-    :raises VolumeError: no voxels, or of a kind that is neither grey nor colour.
-    :raises GeometryError: the voxel axes are not perpendicular.
+    :raises VolumeError, GeometryError: as ``requireSegmentable``.
     :raises OutputError: the file cannot be written.
     """
+    requireSegmentable(volumeNode)
     channels, origin, spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
-    requireRightAngles(volumeNode)
-    voxels = _greyOrColour(channels, volumeNode.GetName())
+    voxels = _greyOrColour(channels)
     try:
         with open(path, "wb") as file:
             # Not np.save, which does not say that the disk is full.
@@ -135,30 +134,35 @@ def writeVolume(volumeNode, path, dicomModality=""):
     }
 
 
-def requireRightAngles(volumeNode):
-    """Refuse a volume whose voxel axes are not perpendicular, which no slice-wise method can segment.
+def requireSegmentable(volumeNode):
+    """Refuse what is no grey or colour image on a right-angled grid.
 
-    :raises GeometryError: its IJK to RAS matrix is sheared.
+    :raises VolumeError: no voxels, a label map, or more values a voxel than an image has.
+    :raises GeometryError: the voxel axes are not perpendicular.
     """
-    direction = SegmentationBridge.volumeToArrays(volumeNode)[3]
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=_SHEAR_TOLERANCE):
-        raise GeometryError(
-            _("The voxel axes of volume '{name}' are not perpendicular.").format(name=volumeNode.GetName()),
-            _("Resample it onto a right-angled grid first, with the module Resample Scalar Volume for instance."),
-        )
-
-
-def _greyOrColour(channels, name):
-    """(C, K, J, I) to a contiguous (K, J, I) or (K, J, I, 3); a last channel of an even number is transparency."""
-    count = len(channels)
+    SegmentationBridge.requireVoxels(volumeNode)
+    name = volumeNode.GetName()
+    channels, _origin, _spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    count, remedy = len(channels), _("Choose a CT, MR or colour volume.")
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise VolumeError(_("'{name}' is a label map, not an image.").format(name=name), remedy)
     if count > 4 or (count > 1 and channels.dtype.name not in _COLOUR_TYPES):
         raise VolumeError(
             _("Volume '{name}' has {count} values of type {type} a voxel: it is no grey or colour image.").format(
                 name=name, count=count, type=channels.dtype
             ),
-            _("Choose a CT, MR or colour volume."),
+            remedy,
         )
-    voxels = channels[0] if count <= 2 else np.moveaxis(channels[:3], 0, -1)
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=_SHEAR_TOLERANCE):
+        raise GeometryError(
+            _("The voxel axes of volume '{name}' are not perpendicular.").format(name=name),
+            _("Resample it onto a right-angled grid first, with the module Resample Scalar Volume for instance."),
+        )
+
+
+def _greyOrColour(channels):
+    """(C, K, J, I) to a contiguous (K, J, I) or (K, J, I, 3); a last channel of an even number is transparency."""
+    voxels = channels[0] if len(channels) <= 2 else np.moveaxis(channels[:3], 0, -1)
     return np.ascontiguousarray(voxels, np.float32 if voxels.dtype == np.float64 else None)
 
 

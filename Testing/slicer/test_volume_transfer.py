@@ -68,6 +68,13 @@ def test_other_values_a_voxel_are_refused(lib, nodes, tmp_path, channels, dtype)
         lib.VolumeTransfer.writeVolume(volumeNode, tmp_path / "volume.npy")
 
 
+def test_label_map_is_refused(lib, nodes, tmp_path):
+    labels = np.ones(SHAPE, np.uint8)
+    volumeNode = nodes.slicer.util.addVolumeFromArray(labels, name="organs", nodeClassName="vtkMRMLLabelMapVolumeNode")
+    with pytest.raises(errors.VolumeError, match="'organs' is a label map"):
+        lib.VolumeTransfer.writeVolume(volumeNode, tmp_path / "volume.npy")
+
+
 def test_sheared_volume_is_refused(lib, nodes, tmp_path):
     shear = np.eye(3)
     shear[0, 2] = 0.2  # as of a tilted gantry
