@@ -12,6 +12,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
 
 pytest.register_assert_rewrite("auto_segment_testing")  # fixtures of several files, imported by them
+#: What Debian 12 calls the libraries that PySide6 opens without a screen, and a font for pictures of the panels.
+LIBRARIES = (
+    "libegl1",
+    "libgl1",
+    "libglib2.0-0",
+    "libfontconfig1",
+    "libxkbcommon0",
+    "libx11-6",
+    "libdbus-1-3",
+    "fonts-dejavu-core",
+)
 
 
 def _missing() -> str:
@@ -20,10 +31,12 @@ def _missing() -> str:
     absent = [package for name, package in packages.items() if importlib.util.find_spec(name) is None]
     if absent:
         return f"needs the PyPI packages {' and '.join(absent)}"
+    import host  # noqa: F401  # tells PySide6, before it is imported, how enums are wanted
+
     try:
-        from host import members  # noqa: F401
-    except ImportError as error:  # a library of the system
-        return f"PySide6 cannot be loaded: {error}"
+        from PySide6 import QtUiTools, QtWidgets  # noqa: F401
+    except ImportError as error:
+        return f"{error}; on Debian and Ubuntu this helps: apt-get install {' '.join(LIBRARIES)}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """The stand-in for Slicer is as strict as PythonQt: each rule once. Widgets and modules: test_host_widgets.py."""
 
 import pathlib
+import subprocess
 
 import ctk
 import pytest
@@ -283,3 +284,15 @@ def test_settings_are_those_of_the_test():
     qt.QSettings().setValue("SAM2Adapt/key", "value")
     assert slicer.app.userSettings().value("SAM2Adapt/key") == "value"
     assert slicer.util.settingsValue("SAM2Adapt/absent", 5) == 5
+
+
+def test_pip_is_asked_for_and_not_run(processEvents, dialogs, answers):
+    from slicer import packaging
+
+    codes = []
+    packaging.pip_install("nothing-of-this-name", blocking=False, completedCallback=codes.append)
+    assert codes == [] and processEvents(5, until=lambda: codes == [0])
+    answers.append(lambda dialog: 1)
+    with pytest.raises(subprocess.CalledProcessError):
+        packaging.pip_install(["--no-index", "nothing-of-this-name"])
+    assert [dialog["kind"] for dialog in dialogs] == ["pip_install"] * 2

@@ -250,7 +250,7 @@ def test_parameters_are_stored_in_the_node(parameters, scene):
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [("count", 10, ValueError), ("count", 1.5, TypeError), ("choice", "z", ValueError), ("text", None, ValueError),
-     ("names", ["a", 1], TypeError), ("mode", "FAST", TypeError), ("folder", "/a", TypeError), ("absent", 1, ValueError)],
+     ("names", ["a", 1], TypeError), ("mode", "FAST", TypeError), ("folder", "/a", TypeError), ("x", 1, ValueError)],
 )  # fmt: skip
 def test_parameters_of_wrong_type_or_value(parameters, name, value, error):
     with pytest.raises(error):

@@ -3,7 +3,7 @@
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import records
-from .pythonqt import callSlot, replacedFunctions, replacedMethods, wrap
+from .pythonqt import replacedFunctions, replacedMethods, wrap
 
 _AFFIRMATIVE = ("Ok", "Yes", "Save", "Open", "Apply", "Retry", "Ignore", "Close", "Cancel", "No")
 
@@ -47,7 +47,7 @@ def _asking(kind: str, default):
 
 
 def _singleShot(milliseconds: int, function) -> None:
-    QtCore.QTimer.singleShot(milliseconds, lambda: callSlot(function, []))
+    QtCore.QTimer.singleShot(milliseconds, lambda: records.callSlot(function, []))
 
 
 def install() -> None:

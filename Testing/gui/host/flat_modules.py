@@ -6,12 +6,12 @@ import types
 
 import shiboken6
 import slicer
-from PySide6 import QtCore, QtGui, QtNetwork, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import emulated
 from .pythonqt import wrapperClassOf
 
-_QT = (QtCore, QtGui, QtWidgets, QtNetwork)
+_QT = (QtCore, QtGui, QtWidgets)
 #: What SampleDataLogic.registerCustomSampleDataSource takes.
 _SAMPLE_ARGUMENTS = {
     "category", "sampleName", "sampleDescription", "uris", "fileNames", "nodeNames", "loadFileTypes", "loadFiles",
@@ -70,6 +70,7 @@ def installSlicerModules() -> None:
     parameters = importlib.import_module(".parameter_node", __package__)
     slicer.ScriptedLoadableModule = sys.modules["slicer.ScriptedLoadableModule"] = scripted
     slicer.parameterNodeWrapper = sys.modules["slicer.parameterNodeWrapper"] = parameters
+    slicer.packaging = sys.modules["slicer.packaging"] = importlib.import_module(".pip", __package__)
     slicer.i18n = _module("slicer.i18n", tr=_tr, translate=_translate)
     _module("SampleData", SampleDataLogic=SampleDataLogic)
     slicer.modules.sampledata = types.SimpleNamespace(path=__file__)

@@ -26,7 +26,7 @@ replacedFunctions: dict[tuple[type, str], types.FunctionType] = {}
 _wrapperClasses: dict[type, type] = {}
 _wrappers = weakref.WeakValueDictionary()  # address of the C++ object -> its wrapper
 _kept: dict[int, QtCore.QObject] = {}  # objects whose behaviour is Python code, as long as Qt keeps them
-_connections: dict[int, list] = {}  # address of the sender -> [(signature, callable, slot)]
+_connections: dict[int, list] = {}  # address of the sender -> [(signal, callable, slot)]
 
 
 #
@@ -106,19 +106,10 @@ class Call:
             raise ValueError(f"Could not find matching overload for given arguments: {self._name}{args}") from error
 
 
-def _enumType(type_: enum.EnumMeta):
-    """A C++ enum type makes values of ints; the values themselves are in the class around it."""
-
-    def make(value: int):
-        return type_(value)
-
-    return make
-
-
 def _shown(member, name: str):
     """A member of a native class as Python sees it, or None."""
     if isinstance(member, enum.EnumMeta):
-        return _enumType(member)
+        return functools.partial(member)  # makes values of ints; the values themselves are in the class around it
     if isinstance(member, type):
         return wrapperClassOf(member) if issubclass(member, shiboken6.Shiboken.Object) else None
     if isinstance(member, int):  # a value of an enum
@@ -263,7 +254,7 @@ class ObjectWrapper(Wrapper):
         if known is None:
             records.problem(f"{self.className()} has no signal {signal} to disconnect")
             return False
-        return _disconnect(self._native, known.shown, _receiver(receiver, slot))
+        return _disconnect(self._native, known, _receiver(receiver, slot))
 
     def findChildren(self, kind, name: str | None = None) -> tuple:
         """Children and their children by class name ("ctkCollapsibleButton") or class (qt.QWidget)."""
@@ -360,19 +351,17 @@ class BoundSignal:
     """A signal of an object: widget.toggled.connect(function). The first overload counts."""
 
     def __init__(self, native, name: str):
-        self._native, self._name = native, name
+        self._native, self._signal = native, next(signal for signal in signalsOf(native) if signal.name == name)
 
     def connect(self, receiver) -> bool:
-        first = next(signal for signal in signalsOf(self._native) if signal.name == self._name)
-        _connect(self._native, first, _receiver(receiver, None))
+        _connect(self._native, self._signal, _receiver(receiver, None))
         return True
 
     def disconnect(self, receiver=None) -> bool:
-        first = next(signal for signal in signalsOf(self._native) if signal.name == self._name)
-        return _disconnect(self._native, first.shown, receiver)
+        return _disconnect(self._native, self._signal, receiver)
 
     def emit(self, *args) -> None:
-        getattr(self._native, self._name).emit(*[unwrap(arg) for arg in args])
+        getattr(self._native, self._signal.name).emit(*[unwrap(arg) for arg in args])
 
     __call__ = emit
 
@@ -387,32 +376,20 @@ def _receiver(receiver, slot: str | None):
 
 def _connect(native, signal, receiver) -> None:
     def slot(*args):
-        callSlot(receiver, [wrap(arg) for arg in args])
+        records.callSlot(receiver, [wrap(arg) for arg in args])
 
     address = _address(native)
     if address not in _connections:
         _connections[address] = []
         native.destroyed.connect(lambda *_: _connections.pop(address, None))
-    _connections[address].append((signal.shown, receiver, slot))
+    _connections[address].append((signal, receiver, slot))
     QtCore.QObject.connect(native, f"2{signal.native}", slot)
 
 
-def _disconnect(native, shown: str, receiver) -> bool:
+def _disconnect(native, signal, receiver) -> bool:
     known = _connections.get(_address(native), [])
-    signal = findSignal(native, shown)
-    found = [entry for entry in known if entry[0] == shown and receiver in (None, entry[1])]
+    found = [entry for entry in known if entry[0] == signal and receiver in (None, entry[1])]
     for entry in found:
         known.remove(entry)
         QtCore.QObject.disconnect(native, f"2{signal.native}", entry[2])
     return bool(found)
-
-
-def callSlot(receiver, args) -> None:
-    """Call with as many arguments as a Python function takes; an exception goes no further, as in PythonQt."""
-    function = getattr(receiver, "__func__", receiver)
-    if isinstance(function, types.FunctionType) and not function.__code__.co_flags & 0x04:
-        args = args[: max(0, function.__code__.co_argcount - isinstance(receiver, types.MethodType))]
-    try:
-        receiver(*args)
-    except Exception:
-        records.slotError()

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import types
 
 import vtk
 
@@ -24,6 +25,17 @@ def slotError() -> None:
     """Keep the exception that is being handled, as PythonQt prints it and carries on."""
     slotErrors.append(traceback.format_exc())
     traceback.print_exc()
+
+
+def callSlot(receiver, args) -> None:
+    """Call with as many arguments as a Python function takes; an exception goes no further, as in PythonQt."""
+    function = getattr(receiver, "__func__", receiver)
+    if isinstance(function, types.FunctionType) and not function.__code__.co_flags & 0x04:
+        args = args[: max(0, function.__code__.co_argcount - isinstance(receiver, types.MethodType))]
+    try:
+        receiver(*args)
+    except Exception:
+        slotError()
 
 
 def observerError(kind, value, trace) -> None:
