@@ -14,7 +14,6 @@ import torch
 from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import DeformConv2d
 
 from ..errors import SettingsError
 from ..network.network import SegmentationNetwork
@@ -70,6 +69,9 @@ class ResidualDeformableConvolution(nn.Module):
         self.steering = nn.Conv2d(channels, 3 * self.points, 3, padding=1)
         nn.init.zeros_(self.steering.weight)
         nn.init.zeros_(self.steering.bias)
+        # Loading it takes as long as loading torch itself, and most models do without.
+        from torchvision.ops import DeformConv2d
+
         self.convolution = DeformConv2d(channels, channels, 3, padding=1, groups=1 if dense else channels)
 
     def forward(self, x: Tensor) -> Tensor:
