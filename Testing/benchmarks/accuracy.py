@@ -138,9 +138,7 @@ def row_of(result: dict) -> dict:
     """One line of ``methods.csv``."""
     run, training = result["run"], result["training"]
     counts = training["parameters"]
-    measures = {
-        name: result[name]["mean"] if isinstance(result[name], dict) else result[name] for name in COLUMNS
-    }
+    measures = {name: result[name]["mean"] if isinstance(result[name], dict) else result[name] for name in COLUMNS}
     return {
         **run,
         **{name: None if value is None else round(value, 4) for name, value in measures.items()},
@@ -180,7 +178,8 @@ def _table(data: str, base: str, steps: int, methods: dict[str, list[dict]]) -> 
     lines = [
         f"**{data}** (val), base `{base}`, {steps} steps, batch {batch}; HD95 in {known.distances}{field}",
         "",
-        "| method | " + " | ".join(COLUMNS[name] for name in measures)
+        "| method | "
+        + " | ".join(COLUMNS[name] for name in measures)
         + " | against `head` | trained | minutes | seeds |",
         "| --- |" + " --- |" * (len(measures) + 4),
     ]
@@ -217,13 +216,16 @@ def _verdict(rows: list[dict], methods: dict[str, list[dict]]) -> str:
 def _figure(groups: dict[tuple, dict[str, list[dict]]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3 * len(groups), 3), layout="constrained")
-    for axes, ((data, _, steps), methods) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(),
-                                                 strict=True):
-        dice = [statistics.mean(row["dice"] for row in rows) for rows in methods.values()]
-        axes.barh(list(methods), dice, color=["0.6" if name == REFERENCE else "tab:blue" for name in methods])
+    figure = Figure(figsize=(2.8 * len(groups), 2.6), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, ((data, _, steps), methods) in zip(panels, groups.items(), strict=True):
+        for method, rows in methods.items():
+            color = "0.4" if method == REFERENCE else "tab:blue"
+            axes.plot([row["dice"] for row in rows], [method] * len(rows), "o", color=color)
         axes.invert_yaxis()
-        axes.set(title=f"{data}, {steps} steps", xlabel="Dice (val)", xlim=(max(0, min(dice) - 0.1), 1))
+        axes.margins(y=0.15)
+        axes.grid(axis="x", alpha=0.4)
+        axes.set(title=f"{data}, {steps} steps", xlabel="Dice (val), a point a seed")
     figure.savefig(path, dpi=120)
 
 

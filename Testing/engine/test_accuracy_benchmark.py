@@ -74,8 +74,7 @@ def test_only_pixels_in_the_field_of_view_are_evaluated(accuracy, data, tmp_path
     assert [case.id for case in train] == ["0", "1", "2"]
     (case,) = val
     labels, field = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-        for path in (case.label, data / "drive" / "fov" / "3.png")
+        sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (case.label, data / "drive" / "fov" / "3.png")
     )
     assert np.array_equal(labels == 255, field == 0)
     assert set(np.unique(labels[field == 1])) == {0, 1}

@@ -124,6 +124,12 @@ def test_broken_split(tmp_path, text):
         read_split(tmp_path / "split.json")
 
 
+def test_split_may_hold_more_than_parts(tmp_path):
+    text = '{"train": ["a"], "val": ["b"], "test": ["c"], "train_sequences": [3, 4], "seed": 1, "note": "by sequence"}'
+    (tmp_path / "split.json").write_text(text)
+    assert read_split(tmp_path / "split.json") == {"train": ["a"], "val": ["b"], "test": ["c"]}
+
+
 def test_missing_split(tmp_path):
     with pytest.raises(InputFileError, match=r"split\.json"):
         read_split(tmp_path / "split.json")

@@ -98,20 +98,21 @@ def _longest_match(case: Case, entries: list[str]) -> int:
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
-    """Read ``{"train": [...], "val": [...]}``."""
+    """Read ``{"train": [...], "val": [...]}``; further lists of names are further parts, all else is left out."""
     try:
         split = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
     except ValueError as error:
         raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
-    lists = [split.get(part) for part in ("train", "val")] if isinstance(split, dict) else [None]
-    if not all(isinstance(part, list) and all(isinstance(entry, str) for entry in part) for part in lists):
+    parts = split.items() if isinstance(split, dict) else ()
+    lists = {n: part for n, part in parts if isinstance(part, list) and all(isinstance(entry, str) for entry in part)}
+    if not lists.keys() >= {"train", "val"}:
         raise TrainingDataError(
             f"The split '{path}' does not hold two lists of names.",
             'It must look like {"train": ["a", "b"], "val": ["c"]}.',
         )
-    return split
+    return lists
 
 
 def default_split(cases: list[Case], seed: int) -> dict[str, list[str]]:
