@@ -27,23 +27,25 @@ logger = logging.getLogger(__name__)
 def serve() -> None:
     """Serve until standard input closes or ``shutdown`` is asked for; does not return."""
     _lead_process_group()
-    output = _private_output()
+    source, target = _private_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    Server(sys.stdin.buffer, output).run()
+    Server(source, target).run()
 
 
 def _lead_process_group() -> None:
     """Lead a process group of our own, so that a client can end us with all that we start; not on a terminal."""
-    if hasattr(os, "setpgid") and not sys.stdin.isatty() and os.getpgrp() != os.getpid():
+    if hasattr(os, "setpgid") and not os.isatty(0) and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
 
 
-def _private_output() -> BinaryIO:
-    """Keep the real standard output for messages; whatever a library prints goes to standard error."""
-    output = os.fdopen(os.dup(1), "wb")
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Keep standard input and output for messages: libraries find an empty input and print to standard error."""
+    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    return output
+    return source, target
 
 
 class Server:
@@ -129,7 +131,7 @@ class Server:
     def _work(self, task: Task) -> None:
         if task.method == SHUTDOWN:
             self._send({"id": task.id, "result": None})
-            # An ordinary exit would wait for the reader, which holds standard input.
+            # An ordinary exit would wait for what libraries do at their end.
             os._exit(0)
         try:
             answer = {"result": METHODS[task.method](self._engine, task.params, task)}

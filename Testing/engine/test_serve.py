@@ -14,7 +14,7 @@ from sam2adapt.serve_task import Task
 from serve_client import PATIENCE, Client, patched
 
 # Methods without torch in the place of two that take no parameters: one that goes on until it is cancelled, and one
-# that prints to standard output in every way that a library can.
+# that reads and prints in every way that a library can.
 PATCH = """
 import os, subprocess, sys, time
 from sam2adapt import serve_methods as methods
@@ -29,7 +29,8 @@ def noisy(engine, params, task):
     print("a library prints")
     os.write(1, b"a library writes\\n")
     subprocess.run([sys.executable, "-c", "print('a child prints')"], check=True)
-    return "quiet"
+    child = subprocess.run([sys.executable, "-c", "print(repr(input()))"], capture_output=True)
+    return f"{child.returncode} {os.read(0, 9)} {sys.stdin.read()!r}"
 methods.METHODS |= {"devices": endless, "bases": noisy}
 """
 
@@ -162,9 +163,11 @@ def test_message_in_pieces(server):
     assert server.answer("pieces")["result"]
 
 
-def test_prints_of_libraries_do_not_reach_the_client(endless):
-    assert endless.result("bases") == "quiet"
-    assert [message.get("method") for message in endless.seen] == ["ready", None]
+def test_libraries_neither_print_to_the_client_nor_read_its_messages(endless):
+    asked, next_one = endless.send("bases"), endless.send("models")
+    assert endless.answer(asked)["result"] == "1 b'' ''"
+    assert endless.answer(next_one)["result"]
+    assert [message.get("method") for message in endless.seen] == ["ready", None, None]
     endless.process.stdin.close()
     endless.ended()
     for words in ("a library prints", "a library writes", "a child prints"):
@@ -179,7 +182,7 @@ def test_running_request_is_cancelled_and_the_next_one_works(endless):
     assert message["error"]["code"] == 1
     assert message["error"]["data"]["kind"] == "CancelledError"
     assert message["error"]["data"]["remedy"]
-    assert endless.answer(waiting)["result"] == "quiet"
+    assert endless.answer(waiting)["result"]
 
 
 def test_waiting_request_is_dropped_at_once(endless):

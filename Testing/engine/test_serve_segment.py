@@ -18,7 +18,7 @@ from sam2adapt.volume import Volume, read_volume
 from serve_client import Client, described, patched
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
-# Tells of every load of a model, and lets memory run out once for a volume of a certain name.
+# Tells of every load of a model; for volumes of certain names memory runs out once, or the device is changed.
 PATCH = """
 import logging, torch
 from sam2adapt import model, predict
@@ -31,7 +31,13 @@ def probabilities(model, stack, *arguments):
         failed.append(True)
         raise torch.OutOfMemoryError("full")
     return compute(model, stack, *arguments)
-model.load_model, predict._probabilities = load_model, probabilities
+run = predict.segment
+def segment(volume, model, *arguments):
+    result = run(volume, model, *arguments)
+    if volume.name == "too large for the GPU":
+        model.device = torch.device("meta")
+    return result
+model.load_model, predict._probabilities, predict.segment = load_model, probabilities, segment
 """
 
 
@@ -333,6 +339,13 @@ def test_memory_that_runs_out_is_told_at_once_and_with_the_result(server, chest,
     assert log["level"] == "warning"
     assert "Memory ran out with" in log["message"]
     assert answer["warnings"][-1] == log["message"]
+
+
+def test_device_that_was_left_on_the_way_is_tried_again_next_time(server, chest, tmp_path):
+    answer = server.result("segment", **request(replace(chest, name="too large for the GPU"), tmp_path))
+    assert answer["device"] == "meta"
+    assert answer["deviceReason"] == "CPU: the GPU's memory is too small for this volume"
+    assert server.result("segment", **request(chest, tmp_path))["warnings"] == ["a model is loaded"]
 
 
 def assert_refused(error: dict, kind: str, word: str) -> None:
