@@ -220,6 +220,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onProgress(self, fraction, text):
         self.ui.progressBar.value = round(1000 * fraction)
         self._showStatus(text)
+        self._updateButton()
 
     def _onFinished(self, job, volumeNode):
         """Show the result; the panel may have been left in the meantime."""
@@ -258,6 +259,14 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observeVolume(node.inputVolume)
         self._modelList.update(node)
         self._results.update()
+        self._updateButton()
+        self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
+        self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
+
+    def _updateButton(self):
+        """Show whether there is a run to cancel, a run to start, or what is missing for it."""
+        if not self._parameterNode:
+            return
         running = self._run.isRunning()
         reason = self._whyNot()
         if not running and self.ui.statusLabel.text in ("", self._reason):
@@ -266,8 +275,6 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
         self.ui.progressBar.visible = running
-        self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
-        self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
 
     def _observeVolume(self, volumeNode):
         """Follow the volume until it has voxels, which may arrive after the node itself."""

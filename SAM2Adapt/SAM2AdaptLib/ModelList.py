@@ -112,7 +112,11 @@ class ModelList:
         if model is None:
             missing = _("The model “{name}” is not on this computer. Choose another one, or import its file.")
             return missing.format(name=name) if name else _("There is no model on this computer. Import one.")
-        return model.problem or mismatch(model, self.modality) or model.description
+        weights = _(
+            "Needs the base weights “{base}”, which are not here yet; they are offered for download when it runs."
+        )
+        hints = [model.description, "" if model.basePresent or model.problem else weights.format(base=model.base)]
+        return model.problem or mismatch(model, self.modality) or " ".join(hints).strip()
 
     def _filter(self, text):
         words = text.casefold().split()

@@ -26,6 +26,7 @@ class RunControl:
         self._task = None  # SegmentJob, or the EngineRequest of a download
         self._parameterNode = None
         self._model = None
+        self._anyModality = False
 
     def isRunning(self):
         """Whether there is something to cancel."""
@@ -45,10 +46,11 @@ class RunControl:
         self._parameterNode = parameterNode
         self._model = model
         warning = mismatch(model, modality)
-        if not warning or _confirmOtherModality(warning):
-            self._segment(anyModality=bool(warning))
+        self._anyModality = bool(warning) and _confirmOtherModality(warning)
+        if self._anyModality or not warning:
+            self._segment()
 
-    def _segment(self, **more):
+    def _segment(self):
         node = self._parameterNode
         volumeNode = node.inputVolume
         skipped = set(node.skippedStructures)
@@ -59,7 +61,6 @@ class RunControl:
             ExpectedTime.remember(job.result, *speedSettings)
             self._onFinished(job, volumeNode)
 
-        self._onProgress(0, _("Starting…"))
         try:
             self._task = self._logic.startSegment(
                 volumeNode,
@@ -73,19 +74,22 @@ class RunControl:
                 postProcess=node.postProcessing,
                 existingSegments=node.existingSegments.value,
                 timePoints=node.timePoints.value,
+                anyModality=self._anyModality,
                 onProgress=lambda progress: self._onProgress(progress["fraction"], progress["text"]),
                 onFinished=onFinished,
                 onError=lambda job, error: self._onError(error),
-                **more,
             )
         except EngineError as error:
             self._onError(error)
+        else:
+            self._onProgress(0, _("Starting…"))
 
     def _onError(self, error):
         self._onStopped(error)
         if error.kind == "ModalityError":
-            if _confirmOtherModality(error.message):
-                self._segment(anyModality=True)
+            self._anyModality = _confirmOtherModality(error.message)
+            if self._anyModality:
+                self._segment()
         elif error.kind == "WeightsMissingError":
             self._offerDownload(error)
         else:
@@ -95,7 +99,6 @@ class RunControl:
         explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")
         if not Messages.confirm(error.message, explanation, _("Download")):
             return
-        self._onProgress(0, _("Starting…"))
         self._task = self._logic.engine.request(
             "downloadBase",
             {"base": self._model.base},
@@ -103,6 +106,7 @@ class RunControl:
             onError=self._onDownloadError,
             onProgress=self._onDownloadProgress,
         )
+        self._onProgress(0, _("Starting…"))
 
     def _onDownloadProgress(self, progress):
         text = _("Downloading the weights: {done} of {total} MB")

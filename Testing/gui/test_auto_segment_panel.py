@@ -53,10 +53,11 @@ def test_installing_asks_first_and_says_why_it_failed(panel, dialogs, answers, t
     assert panel.ui.installCollapsibleButton.isHidden()
 
 
-def test_missing_weights_are_downloaded_only_when_agreed(panel, chest, dialogs, answers, modelsFolder):
+def test_missing_weights_are_downloaded_only_when_agreed(panel, chest, dialogs, answers, modelsFolder, monkeypatch):
     writeModel(modelsFolder / "large.safetensors", name="needs-tiny", base={"id": "tiny", "sha256": "7" * 64})
     panel.widget.enter()
     panel.widget._parameterNode.model = "needs-tiny@1.0.0"
+    assert "base weights “tiny”" in panel.ui.modelHintLabel.text
     answers.append(lambda dialog: qt.QMessageBox.Cancel)
     panel.run()
     assert len(dialogs) == 1
@@ -64,6 +65,15 @@ def test_missing_weights_are_downloaded_only_when_agreed(panel, chest, dialogs, 
     assert "Apache 2.0" in dialogs[0]["informativeText"]
     assert not panel.isRunning()
     assert not list(modelsFolder.parent.glob("bases/*"))
+
+    # Nobody listens there, so nothing is really downloaded.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    panel.widget.logic.stopEngine()
+    answers[:] = [lambda dialog: qt.QMessageBox.Yes]
+    panel.run()
+    panel.waitFor(lambda: not panel.isRunning())
+    assert len(dialogs) == 3
+    assert dialogs[2]["text"] in panel.status
 
 
 def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFolder):
