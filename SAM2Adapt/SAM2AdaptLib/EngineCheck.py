@@ -30,13 +30,13 @@ from SAM2AdaptLib.PythonEnvironment import (
     requirements,
 )  # fmt: skip
 
-SMOKE_TEST = str(Path(__file__).with_name("SmokeTest.py"))
+SMOKE_TEST = ["-m", "SAM2AdaptLib.SmokeTest"]
 # Unpacked, the packages are about three times as large as their downloads.
 UNPACKED = 3
 
 
 def findProblem(python=None):
-    """Say what keeps the engine from starting, as far as that is seen without starting it (some milliseconds).
+    """Say what keeps the engine from starting, as far as that is seen without starting it (some 30 ms).
 
     :param python: path of the engine's interpreter; None for the one that is used.
     :return: None, or an ``EngineError`` of kind "EngineMissing".
@@ -190,7 +190,7 @@ def diagnose(onFinished, python=None):
     def onEnd(code):
         onFinished(readSmokeTest(lines, code, environment))
 
-    process = LineProcess([environment.python, "-u", SMOKE_TEST], {}, lines.append, onEnd)
+    process = LineProcess([environment.python, "-u", *SMOKE_TEST], {}, lines.append, onEnd)
     process.start()
     return process
 

@@ -185,6 +185,7 @@ class InstallJob:
 
     def _next(self):
         self._work = None
+        self._environment.refresh()
         if self._isCancelled:
             remedy = _("What was downloaded is kept: install the engine again to go on.")
             self._end("cancelled", EngineError("CancelledError", _("The installation was stopped."), remedy))
@@ -254,6 +255,7 @@ class InstallJob:
         except Exception as error:
             # Whatever it raises, what counts is whether PyTorch is there now.
             reason = f"{type(error).__name__}: {error}"
+        self._environment.refresh()
         if any(self._environment.state(text) != OK for text in wanted.values()):
             message = _("The PyTorch extension could not install PyTorch ({reason}).").format(reason=reason)
             remedy = _(

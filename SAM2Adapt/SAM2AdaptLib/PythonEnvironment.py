@@ -1,5 +1,6 @@
 """What is installed for the engine's Python, and what the engine needs of it, found without running anything."""
 
+import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -46,6 +47,11 @@ class PythonEnvironment:
             found = [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("Lib/site-packages")]
             self.sitePackages = str(found[0]) if found else ""
             self._paths = [str(path) for path in found]
+        self.refresh()
+
+    def refresh(self):
+        """Forget what was there, after something was installed."""
+        importlib.invalidate_caches()
 
     def distribution(self, name):
         """The installed package of that name (upper and lower case are the same), or None."""
@@ -76,7 +82,6 @@ class PythonEnvironment:
         return OK if requirement.specifier.contains(version, prereleases=True) else OTHER_VERSION
 
     def _isImportable(self, name):
-        importlib.invalidate_caches()
         if self.isOwn:
             spec = importlib.util.find_spec(name)
         else:

@@ -16,9 +16,7 @@ from SAM2AdaptLib.PipMessages import pipError
 from SAM2AdaptLib.PythonEnvironment import OK, PythonEnvironment, requirements, torchRequirements
 
 # Without the engine itself, which needs the real packages.
-SMOKE_TEST = """import sys
-sys.path.insert(0, {folder!r})
-import SmokeTest
+SMOKE_TEST = """from SAM2AdaptLib import SmokeTest
 SmokeTest.PACKAGES = SmokeTest.PACKAGES[:-1]
 SmokeTest.main()
 """
@@ -31,9 +29,7 @@ def python(tmp_path, monkeypatch):
     fake_packages.putPackage(site, "numpy", "2.1.0")
     fake_packages.putPackage(site, "scipy", "1.14.1")
     fake_packages.putPackage(site, "SimpleITK")
-    smokeTest = tmp_path / "smoke test.py"
-    smokeTest.write_text(SMOKE_TEST.format(folder=str(Path(EngineCheck.SMOKE_TEST).parent)))
-    monkeypatch.setattr(EngineCheck, "SMOKE_TEST", str(smokeTest))
+    monkeypatch.setattr(EngineCheck, "SMOKE_TEST", ["-c", SMOKE_TEST])
     for variable in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
