@@ -94,7 +94,7 @@ sam2adapt_prepare_views() {
   # In braces, so that what bash says of a process that VTK ended goes to the log too.
   { sam2adapt_can_draw; } >>"$SAM2ADAPT_LOG" 2>&1 && return
   packages="$("$SAM2ADAPT_VENV/bin/python" "$SAM2ADAPT_ROOT/Testing/render.py" --libraries)"
-  packages="$packages libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
+  packages="$packages libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086  # one argument a package
     if { apt-get update && apt-get install -y --no-install-recommends $packages && sam2adapt_can_draw; } \

@@ -27,7 +27,7 @@ LIBRARIES = (
 
 def _missing() -> str:
     """Why the tests of this folder cannot run here, in words; "" when they can."""
-    packages = {"PySide6": "PySide6-Essentials", "slicer": "slicer-core"}
+    packages = {"PySide6": "PySide6-Essentials", "Qt": "Qt.py", "slicer": "slicer-core"}
     absent = [package for name, package in packages.items() if importlib.util.find_spec(name) is None]
     if absent:
         return f"needs the PyPI packages {' and '.join(absent)}"

@@ -6,11 +6,12 @@ import types
 
 import shiboken6
 import slicer
-from PySide6 import QtCore, QtGui, QtWidgets
+from Qt import QtCore, QtGui, QtWidgets
 
 from . import emulated
 from .pythonqt import wrapperClassOf
 
+#: By way of Qt.py, which leaves out what Qt 5 lacks: Slicer is built with Qt 5 or Qt 6.
 _QT = (QtCore, QtGui, QtWidgets)
 #: What SampleDataLogic.registerCustomSampleDataSource takes.
 _SAMPLE_ARGUMENTS = {
