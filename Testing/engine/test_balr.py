@@ -1,5 +1,8 @@
 """BALR: detail network, low-rank attention from the base's, distillation without labels, boundary loss."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from adapted import WHOLE, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
@@ -8,10 +11,19 @@ from sam2adapt.adapters import create
 from sam2adapt.adapters.balr import BALR
 from sam2adapt.adapters.detail import DetailEnhancement, DetailNetwork
 from sam2adapt.adapters.lora import LoRALinear
-from sam2adapt.adapters.low_rank_attention import LowRankAttention, teacher_of
+from sam2adapt.adapters.low_rank_attention import LowRankAttention, factorise, teacher_of
+from sam2adapt.adapters.method import always
 from sam2adapt.benchmark_memory import decoder_memory
-from sam2adapt.errors import SettingsError
+from sam2adapt.errors import CancelledError, SettingsError
+from sam2adapt.files import bundled_folder
+from sam2adapt.model import load_model
 from sam2adapt.network.attention import KeyBiasAttention
+from sam2adapt.slices import SliceStack
+from sam2adapt.training.distill import distil_decoder
+from sam2adapt.training.loop import Trainer
+from sam2adapt.training.prepare import PreparedCase
+from sam2adapt.training.settings import TrainSettings
+from sam2adapt.volume import read_volume
 from torch.nn import functional as F
 
 
@@ -131,6 +143,59 @@ def test_distillation_brings_the_decoder_back_without_labels():
     now = dict(network.named_parameters())
     assert all(torch.equal(now[name], tensor) for name, tensor in others.items())
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_distillation_on_pretrained_weights_and_real_slices_keeps_99_percent(data_path):
+    """models.md 4: the same class in at least 99 % of the pixels."""
+    model = load_model(bundled_folder() / "torso-ct.safetensors")
+    stack = SliceStack(read_volume(data_path / "ct_sample" / "chaos_ct" / "image.nii.gz"), model.slices)
+    training = [torch.cat([stack.batch(k, k + 1) for k in range(first, len(stack), 20)]) for first in (0, 10)]
+    fresh = torch.cat([stack.batch(k, k + 1) for k in range(5, len(stack), 10)])
+    network = copy.deepcopy(model.network)
+    transformer = network.base.sam_mask_decoder.transformer
+    factorise(transformer, BALR().attention)
+    students = [module for module in transformer.modules() if isinstance(module, LowRankAttention)]
+    distil_decoder(network, teacher_of(transformer), students, training, 100, always)
+    with torch.no_grad():
+        expected, found = (n(fresh).argmax(dim=1) for n in (model.network, network))
+    assert (expected > 0).float().mean() > 0.05
+    assert (found == expected).float().mean() >= 0.99
+    assert (found == expected)[expected > 0].float().mean() >= 0.98
+
+
+@pytest.mark.parametrize("until", [0.5, 1.0])
+def test_distillation_says_how_far_it_is_and_ends_when_told(until):
+    said = []
+
+    def keep_on(share: float) -> bool:
+        said.append(share)
+        return share < until
+
+    BALR(distil=6).prepare(tiny_network(BALR()), iter([images()]), keep_on)
+    assert said == pytest.approx([(step + 1) / 6 for step in range(round(6 * until))])
+
+
+def test_cancelling_and_time_limit_reach_the_distillation(tmp_path):
+    grey = np.random.default_rng(0).random((2, 3, 32, 32)).astype(np.float16)
+    target = np.zeros((2, 32, 32), np.uint8)
+    target[:, 8:20, 10:30] = 1
+    case, method, seen = PreparedCase("a", grey, target, [0, 1], [0, 1]), BALR(distil=100_000), []
+
+    def trainer(**watchers) -> Trainer:
+        settings = TrainSettings(epochs=1, batch_size=8, max_minutes=watchers.pop("minutes", None))
+        network, cpu = tiny_network(method, classes=2), torch.device("cpu")
+        return Trainer(network, [case], method, settings, (32, 32), 0, tmp_path, cpu, **watchers)
+
+    with pytest.raises(CancelledError) as caught:
+        trainer(progress=seen.append, cancelled=lambda: len(seen) == 3).prepare()
+    assert "Start it again" in caught.value.remedy
+    assert [state.prepared for state in seen] == pytest.approx([0.00001, 0.00002, 0.00003])
+    assert {(state.epoch, state.loss) for state in seen} == {(0, None)}
+    seen.clear()
+    limited = trainer(progress=seen.append, minutes=1 / 60)
+    limited.prepare()
+    assert 0 < seen[-1].prepared < 1
+    assert seen[-1].seconds >= 0.2 * limited.settings.max_minutes * 60
 
 
 def test_teacher_is_the_base():

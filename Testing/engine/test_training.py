@@ -73,6 +73,8 @@ def unbroken(folder, base, tmp_path_factory) -> Path:
 
 def test_it_learns(unbroken):
     card = read_bundle(unbroken).card
+    counts = card["training"]["parameters"]
+    assert counts["trained"] < counts["exported"] < counts["total"]
     assert card["metrics"]["dice"]["mean"] > 0.5
     assert card["metrics"]["dice"].keys() == {"mean", "right ventricle", "left ventricle"}
     rows = list(csv.DictReader((unbroken.with_suffix(".run") / "log.csv").open()))
