@@ -11,6 +11,8 @@ _URL = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{_
 
 def register():
     """Add Slicer's own chest CT to the Sample Data module, in a group of this extension. Downloads nothing."""
+    if not hasattr(slicer.modules, "sampledata"):
+        return  # Slicer can be started without some of its modules
     import SampleData
 
     folder = os.path.dirname(slicer.util.modulePath("SampleData"))
