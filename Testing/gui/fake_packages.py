@@ -117,3 +117,12 @@ def putMetadata(site, name, version):
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     files = [f"{IMPORTS.get(name, name)}/__init__.py,,", f"{folder.name}/METADATA,,", f"{folder.name}/RECORD,,"]
     (folder / "RECORD").write_text("\n".join(files) + "\n")
+
+
+def makeSlicersEnvironment(folder):
+    """An environment like that of a Slicer: its own numpy, scipy and SimpleITK, and no engine."""
+    interpreter, site = makeEnvironment(folder)
+    putPackage(site, "numpy", "2.1.0")
+    putPackage(site, "scipy", "1.14.1")
+    putPackage(site, "SimpleITK")
+    return str(interpreter)
