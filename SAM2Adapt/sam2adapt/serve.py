@@ -15,7 +15,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from . import __version__
-from .serve_messages import CANCEL, INVALID_REQUEST, SHUTDOWN, Id, Message, ProtocolError, encode, error_of
+from .serve_messages import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN, Id, Message, ProtocolError, encode, error_of
 from .serve_methods import METHODS, Engine
 from .serve_task import Task
 
@@ -90,8 +90,8 @@ class Server:
         message = Message(line)
         try:
             message.check(METHODS)
-            if message.method == CANCEL:
-                found = self._cancel(message.params["id"])
+            if message.method in (CANCEL, CONTROL):
+                found = self._cancel(**message.params) if message.method == CANCEL else self._control(**message.params)
                 if message.id is not None:
                     self._send({"id": message.id, "result": found})
             else:
@@ -111,13 +111,21 @@ class Server:
             for other in before:
                 self._cancel(other)
 
-    def _cancel(self, request: Id | None) -> bool:
+    def _control(self, id: Id, action: str) -> bool:  # noqa: A002  # the parameter's name in the protocol
+        """Tell the running request to hold, go on or end; False where it is not running."""
+        with self._changed:
+            running = self._running if self._running and self._running.id == id else None
+        if running:
+            running.action = action
+        return bool(running)
+
+    def _cancel(self, id: Id | None) -> bool:  # noqa: A002
         """Drop a waiting request, or ask the running one to stop; False where there is none of that id."""
         with self._changed:
-            dropped = self._waiting.pop(request, None)
-            running = self._running if self._running and self._running.id == request else None
+            dropped = self._waiting.pop(id, None)
+            running = self._running if self._running and self._running.id == id else None
         if dropped:
-            self._send({"id": request, "error": error_of(dropped.cancelled_error())})
+            self._send({"id": id, "error": error_of(dropped.cancelled_error())})
         if running:
             running.cancel()
         return bool(dropped or running)

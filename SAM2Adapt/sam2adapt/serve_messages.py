@@ -19,7 +19,7 @@ import numpy as np
 from .errors import DeviceError, UserError
 
 Id = int | str
-CANCEL, SHUTDOWN = "cancel", "shutdown"  # handled by the server itself
+CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"  # handled by the server itself
 USER_ERROR, DEFECT = 1, -32000
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 
@@ -53,7 +53,7 @@ class Message:
     def check(self, methods: Container[str]) -> None:
         """Make sure that the message is one of the protocol.
 
-        :param methods: those that work; ``cancel`` and ``shutdown`` are known in any case.
+        :param methods: those that work; ``cancel``, ``control`` and ``shutdown`` are known in any case.
         :raises ProtocolError: it is not.
         """
         if self._problem:
@@ -62,7 +62,7 @@ class Message:
             raise ProtocolError(INVALID_REQUEST, 'A message is one object a line with "jsonrpc": "2.0".')
         if not isinstance(self.method, str):
             raise ProtocolError(INVALID_REQUEST, "'method' of a message is the name of a method.")
-        at_once = self.method in (CANCEL, SHUTDOWN)
+        at_once = self.method in (CANCEL, CONTROL, SHUTDOWN)
         if not at_once and self.method not in methods:
             raise ProtocolError(METHOD_NOT_FOUND, f"There is no method '{self.method}'.")
         if self.id is None and ("id" in self._content or not at_once):

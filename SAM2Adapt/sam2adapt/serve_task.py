@@ -20,11 +20,13 @@ class Task:
     :param request: its id.
     :param notify: sends a notification, given its method and parameters.
     :ivar warnings: sentences that the user must see, in the order in which they came.
+    :ivar action: what a training shall do: "run", "pause" or "stop"; set by another thread.
     """
 
     def __init__(self, request: Id | None, method: str, params: dict[str, Any], notify: Callable[[str, dict], None]):
         self.id, self.method, self.params, self._notify = request, method, params, notify
         self.warnings: list[str] = []
+        self.action = "run"
         self._cancelled = threading.Event()
         self._stage, self._sent = "", 0.0
         self._samples: deque[tuple[float, float, float]] = deque()
