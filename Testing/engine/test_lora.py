@@ -8,10 +8,12 @@ import torch
 from adapted import WHOLE, added, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
 from sam2adapt import device
 from sam2adapt.adapters import create
+from sam2adapt.adapters.detail import DetailNetwork
 from sam2adapt.adapters.lora import LoRALinear, SAM2LoRA
 from sam2adapt.errors import SettingsError
 from sam2adapt.training import loop
 from sam2adapt.training.loop import Trainer
+from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase
 from sam2adapt.training.settings import TrainSettings
 from torch import nn
@@ -202,6 +204,39 @@ def test_gradients_are_clipped_at_their_true_size(tmp_path, monkeypatch, half):
     assert trainer.scaler.is_enabled() == (half == torch.float16)
     assert len(norms) == 4
     assert norms == pytest.approx([0.05] * 4, rel=1e-3)
+
+
+def vessels(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, 3, 64, 64) of faint wavy lines two pixels wide in noise, and their masks (B, 64, 64)."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = torch.arange(64.0).view(-1, 1), torch.arange(64.0).view(1, -1)
+    targets = torch.zeros(count, 64, 64, dtype=torch.bool)
+    for height, swing, length, phase in torch.rand(3, 4, count, 1, 1, generator=generator):
+        line = 64 * height + 10 * (2 * swing - 1) * torch.sin(columns / (5 + 8 * length) + 6.3 * phase)
+        targets |= (rows - line).abs() < 1
+    x = 0.5 * targets[:, None].expand(-1, 3, -1, -1)
+    return x + 0.25 * torch.randn(x.shape, generator=generator), targets.long()
+
+
+def test_every_term_of_the_composite_loss_finds_more_of_thin_vessels():
+    terms, recalls = SAM2LoRA().loss_weights(), []
+    assert list(terms) == ["ce", "dice", "focal_tversky"]
+    for count in (1, 2, 3):
+        torch.manual_seed(0)
+        network = tiny_network(DetailNetwork(width=16, edge=0), classes=2).train()
+        loss_of = SegmentationLoss(dict(list(terms.items())[:count]))
+        optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=5e-3)
+        x, targets = vessels(8, seed=0)
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss_of(network(x), targets).backward()
+            optimizer.step()
+        x, targets = vessels(16, seed=1000)
+        with torch.no_grad():
+            labels = network.eval()(x).argmax(dim=1)
+        recalls.append(((labels == 1) & (targets == 1)).sum().item() / targets.sum().item())
+    assert recalls[1] > recalls[0] + 0.1
+    assert recalls[2] > recalls[1] + 0.02
 
 
 def test_copy_is_its_own():

@@ -21,6 +21,7 @@ from sam2adapt.network.network import SegmentationNetwork, parameter_counts
 from sam2adapt.network.prompts import Prompts, PromptTokens
 from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.slices import normalise
+from torch.nn import functional as F
 
 YAML = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 # models.md 1.1, "used in image mode": trunk, neck, prompt encoder, mask decoder and no_mem_embed.
@@ -147,6 +148,17 @@ def test_padding_repeats_the_last_row_and_column():
     assert (padded[..., 5:, :6] == images[..., 4:, :]).all()
     assert (padded[..., 6:] == padded[..., 5:6]).all()
     assert pad_to_stride(padded) is padded
+
+
+def test_padding_is_cut_off_exactly_and_hardly_matters(small_base):
+    network = SegmentationNetwork(small_base, 3).eval()
+    shake(network, amount=0.1)
+    generator = torch.Generator().manual_seed(4)
+    images = F.interpolate(torch.randn(2, 3, 8, 8, generator=generator), size=(64, 64), mode="bicubic")
+    with torch.inference_mode():
+        assert torch.equal(network(images[..., :50, :40]), network(pad_to_stride(images[..., :50, :40]))[..., :50, :40])
+        whole, wider = network(images), network(F.pad(images, (0, 32, 0, 32), mode="replicate"))[..., :64, :64]
+    assert (whole - wider).abs().mean() < 0.2 * whole.std()
 
 
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (16, 40)])
