@@ -1,8 +1,9 @@
 """Complementary detail enhancement network (CDEN) of BALR-SAM (arXiv 2509.24204), as we build it on SAM2.
 
-The paper states depthwise separable convolutions, multi-scale fusion and boundary sensitivity; depth, widths and where
-the result enters are ours (models.md 4): it runs on the image beside the encoder and is added, through zero-initialised
-1x1 convolutions, to SAM2's two high-resolution skips and to its embedding. A boundary head reads its finest map.
+The paper states depthwise separable convolutions, multi-scale fusion and boundary sensitivity. Depth, widths, where the
+result enters and the boundary loss with its weights are ours (models.md 4): it runs on the image beside the encoder and
+is added, through zero-initialised 1x1 convolutions, to SAM2's two high-resolution skips and to its embedding. A head of
+one 1x1 convolution on its finest map learns the borders between classes.
 """
 
 import math

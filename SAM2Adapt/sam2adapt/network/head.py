@@ -1,7 +1,8 @@
-"""K-class prompt-free decoding with SAM2's mask decoder (models.md 1.5).
+"""K-class decoding with SAM2's mask decoder, without prompts by default (models.md 1.5).
 
-One token and one last hyper-network layer per class, started from the pretrained single-mask token; everything between
-is SAM2's. ``MaskDecoder.forward`` is not used: it may exchange a mask for another by its stability score.
+Ours, for all methods: one token and one last hyper-network layer per class, started from the pretrained single-mask
+token; everything between is SAM2's. (The dual-adapter paper extends the decoder to K classes and does not say how.)
+``MaskDecoder.forward`` is not used: it may exchange a mask for another by its stability score.
 """
 
 import torch
