@@ -115,8 +115,12 @@ def perform(run: Run, data: Path, work: Path) -> dict:
         split={"train": [case.id for case in train_cases], "val": []},
     )
     request.resume = (request.folder / "checkpoint.pt").is_file()
-    bar = Bar(f"{run.name}", "%")
-    train(request, lambda state: bar.update(state.fraction * 100, 100, f"loss {state.loss:.3f}"))
+    bar = Bar(run.name, "%")
+
+    def progress(state) -> None:
+        bar.update(state.fraction * 100, 100, f"loss {state.loss:.3f}" if state.epoch else "preparing")
+
+    train(request, progress)
     bar.close()
     card = read_bundle(request.output).card
     metrics = evaluate(load_model(request.output), val_cases)

@@ -57,16 +57,16 @@ def call(accuracy, monkeypatch, data: Path, work: Path, methods: str) -> list[di
 
 def test_finished_runs_are_in_the_tables_and_not_repeated(accuracy, monkeypatch, data, tmp_path):
     work = tmp_path / "work"
-    rows = call(accuracy, monkeypatch, data, work, "head,dual-lw")
-    assert [(row["method"], row["steps"], row["seed"]) for row in rows] == [("head", "2", "0"), ("dual-lw", "2", "0")]
+    rows = call(accuracy, monkeypatch, data, work, "head,balr")
+    assert [(row["method"], row["steps"], row["seed"]) for row in rows] == [("head", "2", "0"), ("balr", "2", "0")]
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("dice", "iou", "auc", "trained_share"))
     text = (work / "results" / "methods.md").read_text()
     assert "**drive** (val), base `nano`, 2 steps, batch 8" in text
-    assert f"| dual-lw | {float(rows[1]['dice']):.4f} |" in text
+    assert f"| balr | {float(rows[1]['dice']):.4f} |" in text
 
     monkeypatch.setattr(accuracy, "train", lambda *_: pytest.fail("a finished run was trained again"))
     shutil.rmtree(work / "results")
-    assert call(accuracy, monkeypatch, data, work, "head,dual-lw") == rows
+    assert call(accuracy, monkeypatch, data, work, "head,balr") == rows
 
 
 def test_only_pixels_in_the_field_of_view_are_evaluated(accuracy, data, tmp_path):
