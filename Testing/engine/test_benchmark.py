@@ -9,7 +9,10 @@ from sam2adapt import benchmark_methods as benchmark
 from sam2adapt import sizes
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.benchmark_memory import DecoderMemory, Kept, decoder_memory
+from sam2adapt.card import read_card, read_header
 from sam2adapt.cli import main
+from sam2adapt.describe import describe_card
+from sam2adapt.files import bundled_folder
 from sam2adapt.sizes import Cost, Form, Sizes, measure, shapes_only
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import DeformConv2d
@@ -65,6 +68,18 @@ def test_forms_are_those_of_real_networks(small_base):
         method.export(network)
         assert found.exported.parameters == sum(p.numel() for p in network.parameters())
         assert network(images()).shape == (1, 4, 64, 64)
+
+
+def test_bundled_model_says_its_sizes():
+    path = bundled_folder() / "torso-ct.safetensors"
+    card, (_, tensors) = read_card(path), read_header(path)
+    method = create(card["method"]["name"], card["method"]["settings"])
+    found = measure(card["base"]["id"], method, len(card["classes"]) + 1, **card["network"])
+    counts = {"total": found.training.parameters, "trained": found.trained, "exported": found.exported.parameters}
+    assert card["training"]["parameters"] == counts
+    text = "\n".join(describe_card(card, tensors))
+    assert f"Training form:  {counts['total']:,} parameters" in text
+    assert f"Exported form:  {counts['exported']:,} parameters" in text
 
 
 def test_decoder_memory_by_hand():
