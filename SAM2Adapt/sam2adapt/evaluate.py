@@ -51,12 +51,23 @@ def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, i
     return observe
 
 
-def mean_dice(model: Model, cases: list[Case]) -> dict[str, float]:
-    """Dice of each class, averaged over the cases in which it occurs, and their mean."""
+def mean_dice(
+    model: Model,
+    cases: list[Case],
+    watch: Callable[[], None] = lambda: None,
+    observe: Callable[[Case, np.ndarray], None] = lambda case, labels: None,
+) -> dict[str, float]:
+    """Dice of each class, averaged over the cases in which it occurs, and their mean.
+
+    :param watch: called after each batch of slices; what it raises ends the measurement.
+    :param observe: is given each case and its predicted labels (K, J, I).
+    """
     scores: dict[str, list[float]] = {structure.name: [] for structure in model.structures}
     for case in cases:
         volume, truth = load_case(case, model.structures)
-        labels = segment(volume, model, Options(any_modality=True)).labels.array[0]
+        result = segment(volume, model, Options(any_modality=True), lambda done, total: watch())
+        labels = result.labels.array[0]
+        observe(case, labels)
         for structure in model.structures:
             scores[structure.name].append(_dice(labels, truth, structure.id))
     means = {name: float(np.nanmean(values)) for name, values in scores.items() if not np.all(np.isnan(values))}

@@ -1,69 +1,45 @@
 """The training loop: AdamW, warm-up and cosine, autocast, EMA, a checkpoint every epoch, best epoch by validation."""
 
-import csv
-import io
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..adapters import Method
-from ..device import autocast, autocast_dtype
-from ..errors import CancelledError, SettingsError
-from ..files import atomic_write
+from ..device import autocast, autocast_dtype, is_out_of_memory, release_memory
+from ..errors import CancelledError, DeviceError, SettingsError
 from ..network.network import SegmentationNetwork
 from ..slices import normalise
 from .checkpoint import load_checkpoint, save_checkpoint
+from .history import History, Progress, write_log
 from .losses import SegmentationLoss
 from .prepare import PreparedCase
-from .samples import EpochSamples, epoch_slices
+from .samples import AugmentedSlices
 from .settings import TrainSettings
-from .transforms import augmentation
+from .step import backward, parameter_groups, schedule
+
+__all__ = ["History", "Progress", "Trainer", "schedule"]
 
 _PREPARATION_SHARE = 0.2  # of a run whose time is limited
+_MOST_SETBACKS = 3
+_SECONDS_BETWEEN_LOOKS = 0.1  # at whether a pause has ended
 
-
-@dataclass
-class Progress:
-    """State of a run, as told to whoever watches.
-
-    While the method prepares its modules, the epoch is 0, there is no loss, and ``prepared`` is the share that is done.
-    ``dice`` is the best mean so far, ``scores`` are the latest validation's: ``{"mean": Dice, "<class>": Dice}``.
-    """
-
-    fraction: float
-    epoch: int
-    epochs: int
-    loss: float | None
-    dice: float | None
-    seconds: float
-    prepared: float = 1.0
-    scores: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class History:
-    """What a run has reached; part of its checkpoint."""
-
-    epoch: int = 0
-    seconds: float = 0.0
-    step: int = 0
-    best_dice: float = -1.0
-    best_epoch: int = 0
-    rows: list[dict] = field(default_factory=list)
+Watch = Callable[[], None]
 
 
 class Trainer:
     """Train the trainable parameters of a network.
 
     :param method: the one that has been applied to the network.
-    :param validate: gives ``{"mean": Dice, "<class>": Dice}`` of the network as it is; None: the last epoch is kept.
+    :param validate: gives ``{"mean": Dice, "<class>": Dice}`` of the network as it is, and calls what it is given now
+        and then; None: the last epoch is kept.
     :param folder: the run's folder, where checkpoint and ``log.csv`` go.
+    :param cancelled: true ends the run at once with ``CancelledError``.
+    :param control: ``run``; ``pause``: wait after this step; ``stop``: end after this step, validate, keep the best.
+    :param say: is told in plain words what went wrong and is mended.
     """
 
     def __init__(
@@ -76,23 +52,27 @@ class Trainer:
         context: int,
         folder: Path,
         device: torch.device,
-        validate: Callable[[], dict[str, float]] | None = None,
+        validate: Callable[[Watch], dict[str, float]] | None = None,
         progress: Callable[[Progress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        control: Callable[[], str] | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ):
-        self.network, self.cases, self.settings, self.device = network.to(device), cases, settings, device
-        self.context, self.folder, self.validate, self.method = context, folder, validate, method
-        self.progress, self.cancelled = progress, cancelled
-        self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
+        self.network, self.settings, self.device = network.to(device), settings, device
+        self.folder, self.validate, self.method = folder, validate, method
+        self.progress, self.cancelled, self.control, self.say = progress, cancelled, control, say
+        self.source = AugmentedSlices(cases, crop, context, settings)
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
-        self.optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
+        groups = parameter_groups(network, settings, lambda name: True)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         # Small gradients vanish in float16; bfloat16 holds them.
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
         self._start_averages()
-        self.history = History()
+        self.history, self.preview = History(), None
+        self._parts, self._stopped, self._started = 1, False, 0.0
         self._validation_seconds = 0.0
         self._scores: dict[str, float] = {}
-        count = len(epoch_slices(cases, settings.seed, 1))
+        count = len(self.source)
         per_epoch = max(1, count // min(settings.batch_size, count))
         self._steps = settings.steps or max(1, settings.epochs * per_epoch)
         self._epochs = math.ceil(self._steps / per_epoch)
@@ -107,85 +87,115 @@ class Trainer:
 
         It takes at most a fifth of the run's time, where that is limited.
         """
-        started = time.perf_counter()
+        self._start_clock()
 
         def keep_on(share: float) -> bool:
-            self.history.seconds = time.perf_counter() - started
-            self._report(0, None, share)
-            return self._fraction(0) < _PREPARATION_SHARE
+            self._report("preparing", 0, None, share)
+            return not self._stopped and self._fraction(0) < _PREPARATION_SHARE
 
-        batches = (normalise(images.to(self.device)) for images, _ in self._batches(0))
+        batches = (normalise(images.to(self.device)) for (images,), _ in self.source.batches(0))
         self.method.prepare(self.network, batches, keep_on)
-        self.history.seconds = time.perf_counter() - started
+        self._tick()
         self._start_averages()
 
     def _start_averages(self) -> None:
         self.average = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
         self.best = {name: tensor.clone() for name, tensor in self.average.items()}
 
-    def _batches(self, epoch: int) -> ThreadDataLoader:
-        samples = EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
-        size = min(self.settings.batch_size, len(samples))
-        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it has.
-        return ThreadDataLoader(
-            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
-        )
-
     def run(self, resume: bool = False) -> dict[str, Tensor]:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
         if resume:
             self._restore(load_checkpoint(self.checkpoint))
-        while self._fraction(self.history.step) < 1:
-            self._epoch(self.history.epoch + 1)
+        else:
+            self._save()
+        self._start_clock()
+        while not self._over():
+            try:
+                self._epoch(self.history.epoch + 1)
+            except _Diverged:
+                self._go_back()
+                continue
             self._save()
             # Once more, now with the validation; whoever stops the run here loses nothing of the epoch.
-            self._report(self.history.epoch, self.history.rows[-1]["loss"])
+            self._report("training", self.history.epoch, self.history.rows[-1]["loss"])
         return self.best
+
+    def _over(self) -> bool:
+        stale = self.settings.patience is not None and self.history.stale >= self.settings.patience
+        return self._stopped or stale or self._fraction(self.history.step) >= 1
 
     def _epoch(self, epoch: int) -> None:
         torch.manual_seed(self.settings.seed * 100_003 + epoch)  # dropout must not depend on where a run was resumed
-        started, before = time.perf_counter(), self.history.seconds
         self.network.train()
         total, count = 0.0, 0
-        for images, targets in self._batches(epoch):
-            total, count = total + self._step(images, targets), count + 1
-            self.history.seconds = before + time.perf_counter() - started
-            self._report(epoch, total / count)
-            if self._fraction(self.history.step) >= 1:
+        for inputs, targets in self.source.batches(epoch):
+            total, count = total + self._step(inputs, targets), count + 1
+            self._report("training", epoch, total / count)
+            if self._over():
                 break
         row = {"epoch": epoch, "loss": total / count, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        row.update({f"dice {name}": value for name, value in self._validated(epoch).items()})
-        self.history.seconds = before + time.perf_counter() - started
+        row.update({f"dice {name}": value for name, value in self._validated(epoch, row["loss"]).items()})
+        self._tick()
         self.history.epoch = epoch
         self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
-        self._write_log()
+        write_log(self.folder / "log.csv", self.history.rows)
 
-    def _step(self, images: Tensor, targets: Tensor) -> float:
-        factor = schedule(self._fraction(self.history.step), self.settings.warmup)
+    def _step(self, inputs: Sequence[Tensor], targets: Tensor) -> float:
+        factor = schedule(self._fraction(self.history.step), self.settings.warmup) * self.history.rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial"] * factor
-        images, prompts = normalise(images.to(self.device)), self.method.draw_prompts(targets)
-        with autocast(self.device):
-            logits, extras = self.network.forward_with_extras(images, prompts)
-        targets = targets.to(self.device)
-        loss = self.loss(logits, targets)
-        loss = loss + self.method.auxiliary_loss(extras, targets, self._fraction(self.history.step))
-        if not torch.isfinite(loss):
-            raise SettingsError(
-                f"The loss is no longer a number in epoch {self.history.epoch + 1}.",
-                "Go on from the last good epoch with --resume and a smaller --learning-rate.",
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss = None
+        while loss is None:
+            loss = self._gradients(inputs, targets)
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(
+        norm = torch.nn.utils.clip_grad_norm_(
             [p for g in self.optimizer.param_groups for p in g["params"]], self.settings.clip
         )
+        # The scaler leaves steps out whose gradients have overflowed, as they do until it has found its scale.
+        if not (self.scaler.is_enabled() or torch.isfinite(norm)):
+            raise _Diverged
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.history.step += 1
         self._update_average()
         return loss.item()
+
+    def _gradients(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor | None:
+        """Compute the gradients of a batch; gives its loss, or None when memory ran out and smaller parts are next."""
+        prompts, fraction = self.method.draw_prompts(targets), self._fraction(self.history.step)
+        own, wanted = [tensor.to(self.device) for tensor in inputs], targets.to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+
+        def forward(inputs, prompts) -> dict[str, Tensor]:
+            with autocast(self.device):
+                logits, extras = self.source.forward(self.network, inputs, prompts)
+            return extras | {"logits": logits}
+
+        def loss_of(outputs: dict[str, Tensor]) -> Tensor:
+            loss = self.loss(outputs["logits"], wanted) + self.method.auxiliary_loss(outputs, wanted, fraction)
+            if not torch.isfinite(loss):
+                raise _Diverged
+            return loss
+
+        try:
+            return backward(forward, loss_of, own, prompts, self._parts, self.scaler.scale)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._take_smaller_parts(len(targets), error)
+        release_memory()
+        return None
+
+    def _take_smaller_parts(self, batch: int, error: Exception) -> None:
+        now = math.ceil(batch / self._parts)
+        if now == 1:
+            raise DeviceError(
+                "Memory ran out in the training with a single slice at once.",
+                "Close other programs, or train with a smaller --size or base.",
+            ) from error
+        self._parts *= 2
+        smaller = math.ceil(batch / self._parts)
+        self.say(f"Memory ran out with {now} slices at once; going on with {smaller}, and steps of {batch} as before.")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -196,10 +206,9 @@ class Trainer:
             else:
                 self.average[name].copy_(tensor)
 
-    def _validated(self, epoch: int) -> dict[str, float]:
+    def _validated(self, epoch: int, loss: float) -> dict[str, float]:
         """Validate the averaged weights where it is due; keep them if they are the best."""
-        last = self._fraction(self.history.step) >= 1
-        if self.validate is None or (epoch % (self.settings.validate_every or 1) and not last):
+        if self.validate is None or (epoch % (self.settings.validate_every or 1) and not self._over()):
             if self.validate is None:
                 self.best = {name: tensor.clone() for name, tensor in self.average.items()}
                 self.history.best_epoch = epoch
@@ -207,13 +216,29 @@ class Trainer:
         started = time.perf_counter()
         own = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
         self.network.load_trained_state(self.average)
-        dice = self.validate()
+        dice = self.validate(lambda: self._report("validating", epoch, loss))
         self.network.load_trained_state(own)
         self._validation_seconds, self._scores = time.perf_counter() - started, dice
+        self.history.stale += 1
         if dice["mean"] > self.history.best_dice:
-            self.history.best_dice, self.history.best_epoch = dice["mean"], epoch
+            self.history.best_dice, self.history.best_epoch, self.history.stale = dice["mean"], epoch, 0
             self.best = {name: tensor.clone() for name, tensor in self.average.items()}
         return dice
+
+    def _go_back(self) -> None:
+        """Return to the last checkpoint with half the learning rate, since the loss is no longer a number."""
+        broken, step = self.history.epoch + 1, self.history.seconds
+        self._restore(load_checkpoint(self.checkpoint))
+        if self.history.setbacks >= _MOST_SETBACKS:
+            raise SettingsError(
+                f"The loss is no longer a number in epoch {broken}, with an eighth of the learning rate too.",
+                "Go on from the last good epoch with --resume and a smaller --learning-rate.",
+            )
+        self.history.setbacks, self.history.rate = self.history.setbacks + 1, self.history.rate / 2
+        self.history.seconds = step
+        where = f"the end of epoch {self.history.epoch}" if self.history.epoch else "the start"
+        self.say(f"The loss was no longer a number in epoch {broken}: back to {where}, with half the learning rate.")
+        self._save()
 
     def _fraction(self, step: int) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
@@ -223,24 +248,37 @@ class Trainer:
             done = max(done, self.history.seconds / max(1.0, limit))
         return min(1.0, done)
 
-    def _report(self, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
+    def _start_clock(self) -> None:
+        self._started = time.perf_counter() - self.history.seconds
+
+    def _tick(self) -> None:
+        self.history.seconds = time.perf_counter() - self._started
+
+    def _report(self, stage: str, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
+        """Say what is done, and do what was asked for meanwhile: cancel, wait, or end."""
+        self._tick()
+        self._tell(stage, epoch, loss, prepared)
+        if not self.control:
+            return
+        paused = time.perf_counter()
+        while (wish := self.control()) == "pause":
+            self._tell("paused", epoch, loss, prepared)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self._started += time.perf_counter() - paused
+        self._stopped = self._stopped or wish == "stop"
+
+    def _tell(self, stage: str, epoch: int, loss: float | None, prepared: float) -> None:
         if self.progress:
             dice = self.history.best_dice if self.history.best_dice >= 0 else None
-            fraction = self._fraction(self.history.step)
-            seconds, scores = self.history.seconds, self._scores
-            self.progress(Progress(fraction, epoch, self._epochs, loss, dice, seconds, prepared, scores))
+            fraction, seconds = self._fraction(self.history.step), self.history.seconds
+            state = Progress(
+                fraction, epoch, self._epochs, loss, dice, seconds, prepared, self._scores, stage, self.preview
+            )
+            self.preview = None
+            self.progress(state)
         if self.cancelled and self.cancelled():
             remedy = "Go on from the last whole epoch with --resume." if self.history.epoch else "Start it again."
             raise CancelledError("The training was cancelled.", remedy)
-
-    def _write_log(self) -> None:
-        names = list(dict.fromkeys(key for row in self.history.rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(self.history.rows)
-        with atomic_write(self.folder / "log.csv") as file:
-            file.write(text.getvalue().encode())
 
     def _save(self) -> None:
         state = {
@@ -255,7 +293,7 @@ class Trainer:
         save_checkpoint(self.checkpoint, state)
 
     def _restore(self, state: dict) -> None:
-        free = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate")
+        free = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")
         own = self.settings.to_json()
         changed = [k for k, v in state["settings"].items() if k not in free and own.get(k) != v]
         if changed:
@@ -275,22 +313,5 @@ class Trainer:
         self.history = History(**state["history"])
 
 
-def schedule(fraction: float, warmup: float) -> float:
-    """Factor of the learning rate at a share of the run: a linear rise, then half a cosine down to 0."""
-    if fraction < warmup:
-        return max(fraction / warmup, 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
-
-
-def _groups(network: SegmentationNetwork, settings: TrainSettings) -> list[dict]:
-    """Parameter groups: those SAM2 had, with the smaller rate, and those added, matrices with weight decay only."""
-    groups = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name in network.base_names, parameter.ndim > 1), []).append(parameter)
-    rates = {True: settings.base_learning_rate, False: settings.learning_rate}
-    decays = {True: settings.weight_decay, False: 0.0}
-    return [
-        {"params": parameters, "lr": rates[base], "initial": rates[base], "weight_decay": decays[matrix]}
-        for (base, matrix), parameters in groups.items()
-    ]
+class _Diverged(Exception):
+    """The loss or a gradient is no longer a number."""

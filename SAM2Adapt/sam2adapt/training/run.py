@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import __version__, adapters
@@ -17,6 +18,7 @@ from ..catalog import find_model
 from ..device import choose_device
 from ..errors import OutputError, SettingsError, TrainingDataError
 from ..evaluate import evaluate, mean_dice
+from ..files import atomic_write
 from ..model import Model, build_network
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
@@ -24,7 +26,7 @@ from ..network.weights import load_base
 from ..sizes import measure
 from ..terminology import Structure
 from .cases import Case, default_split, select
-from .loop import Progress, Trainer
+from .loop import Progress, Trainer, Watch
 from .prepare import Fingerprint, fingerprint, prepare
 from .settings import TrainSettings
 
@@ -33,7 +35,10 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 
 @dataclass
 class TrainRequest:
-    """What to train on what, and what to call it."""
+    """What to train on what, and what to call it.
+
+    :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
+    """
 
     cases: list[Case]
     output: Path
@@ -53,6 +58,7 @@ class TrainRequest:
     init: str | None = None
     resume: bool = False
     device: str = "auto"
+    preview: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -65,10 +71,12 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
+    control: Callable[[], str] | None = None,
 ) -> Path:
     """Train and write the bundle.
 
     :param say: is told in plain words what is being done.
+    :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
     :return: the bundle's path.
     """
     _check_output(request)
@@ -91,7 +99,13 @@ def train(
     counts = parameter_counts(network) | {"exported": exported.parameters}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
-    trainer = _trainer(request, card, network, method, base, prepared, found, parts["val"], device, progress, cancelled)
+    model = Model(card, network, device)
+    trainer = Trainer(
+        network, prepared, method, request.settings, crop_size(request.settings, found, base), found.slices.context,
+        request.folder, device, progress=progress, cancelled=cancelled, control=control, say=say,
+    )  # fmt: skip
+    if parts["val"]:
+        trainer.validate = _validation(model, parts["val"], request.preview, trainer)
     if not (request.init or request.resume):
         trainer.prepare()
     best = trainer.run(request.resume)
@@ -99,7 +113,6 @@ def train(
     network.load_trained_state(best)
     if parts["val"]:
         say(f"Evaluating {len(parts['val'])} validation cases")
-        model = Model(card, network, device)
         card["metrics"] = {"subset": "val", **evaluate(model, parts["val"])}
     card["training"] |= {
         "minutes": round(trainer.history.seconds / 60, 2),
@@ -113,23 +126,22 @@ def train(
     return request.output
 
 
-def _trainer(
-    request, card, network, method, base: ImagePath, prepared, found: Fingerprint, val, device, progress, cancelled
-):
-    model = Model(card, network, device)
-    return Trainer(
-        network,
-        prepared,
-        method,
-        request.settings,
-        crop_size(request.settings, found, base),
-        found.slices.context,
-        request.folder,
-        device,
-        validate=(lambda: mean_dice(model, val)) if val else None,
-        progress=progress,
-        cancelled=cancelled,
-    )
+def _validation(model: Model, cases: list[Case], preview: Path | None, trainer: Trainer) -> Callable[[Watch], dict]:
+    def observe(case: Case, labels: np.ndarray) -> None:
+        if preview is not None and case is cases[0]:
+            write_preview(preview, labels)
+            trainer.preview = preview
+
+    return lambda watch: mean_dice(model, cases, watch, observe)
+
+
+def write_preview(path: Path, labels: np.ndarray) -> None:
+    """Write labels (K, J, I) as uint8 ``.npy``, whole or not at all.
+
+    :raises OutputError: the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        np.save(file, labels.astype(np.uint8, copy=False))
 
 
 def _validation_interval(parts: dict[str, list[Case]], found: Fingerprint) -> int:

@@ -1,14 +1,20 @@
 """Which slices an epoch shows, and each as a training sample; everything follows from seed, epoch and position."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
+from monai.data import ThreadDataLoader
 from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..slices import with_neighbours
+from ..network.network import Prompts, SegmentationNetwork
+from ..slices import normalise, with_neighbours
 from .losses import IGNORE
 from .prepare import PreparedCase
+from .settings import TrainSettings
+from .transforms import augmentation
 
 _EMPTY_SHARE = 1 / 3  # of the slices with structures, so many without any are shown
 _FEWEST = 128  # samples of an epoch: small training sets are repeated, each time augmented differently
@@ -51,3 +57,35 @@ class EpochSamples(Dataset):
         first = max(0, k - 1)
         block = torch.from_numpy(grey[first : k + 2].astype(np.float32))
         return with_neighbours(block, k - first, k - first + 1, self.context)[0]
+
+
+class AugmentedSlices:
+    """What a training shows the whole network: the slices of the cases, each time augmented differently."""
+
+    def __init__(self, cases: list[PreparedCase], crop: tuple[int, int], context: int, settings: TrainSettings):
+        self.cases, self.context, self.settings = cases, context, settings
+        self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return len(epoch_slices(self.cases, self.settings.seed, 1))
+
+    def samples(self, epoch: int) -> EpochSamples:
+        """Samples of one epoch, in their order."""
+        return EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
+
+    def batches(self, epoch: int) -> Iterable[tuple[Sequence[Tensor], Tensor]]:
+        """Give (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices."""
+        samples = self.samples(epoch)
+        size = min(self.settings.batch_size, len(samples))
+        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it has.
+        loader = ThreadDataLoader(
+            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
+        )
+        return (((images,), targets) for images, targets in loader)
+
+    def forward(
+        self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and what auxiliary losses need, of what ``batches`` gave."""
+        return network.forward_with_extras(normalise(inputs[0]), prompts)

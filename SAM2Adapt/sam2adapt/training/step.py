@@ -1,0 +1,102 @@
+"""Gradients of a batch, also when memory does not hold all of it at once; learning rates of the parameters."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..network.network import Prompts, SegmentationNetwork
+from .settings import TrainSettings
+
+Outputs = dict[str, Tensor]
+Forward = Callable[[Sequence[Tensor], Sequence[Prompts] | None], Outputs]
+
+
+def schedule(fraction: float, warmup: float) -> float:
+    """Factor of the learning rate at a share of the run: a linear rise, then half a cosine down to 0."""
+    if fraction < warmup:
+        return max(fraction / warmup, 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
+
+
+def parameter_groups(
+    network: SegmentationNetwork, settings: TrainSettings, wanted: Callable[[str], bool]
+) -> list[dict]:
+    """Parameter groups: those SAM2 had, with the smaller rate, and those added, matrices with weight decay only.
+
+    :param wanted: whether a trainable parameter of this name shall be trained.
+    """
+    groups = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and wanted(name):
+            groups.setdefault((name in network.base_names, parameter.ndim > 1), []).append(parameter)
+    rates = {True: settings.base_learning_rate, False: settings.learning_rate}
+    decays = {True: settings.weight_decay, False: 0.0}
+    return [
+        {"params": parameters, "lr": rates[base], "initial": rates[base], "weight_decay": decays[matrix]}
+        for (base, matrix), parameters in groups.items()
+    ]
+
+
+def backward(
+    forward: Forward,
+    loss_of: Callable[[Outputs], Tensor],
+    inputs: Sequence[Tensor],
+    prompts: Sequence[Prompts] | None,
+    parts: int,
+    scale: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Add the gradients of a batch's loss to the parameters, with one of ``parts`` pieces in memory at a time.
+
+    The loss of a batch is no mean over its images (the Dice terms are pooled), so with several pieces their outputs
+    are computed first without gradients, then the loss of all of them and its slope at each output, and in a second
+    pass each piece hands its share of it on. The gradients are those of the whole batch, up to rounding, unless the
+    network has batch norms, which see the pieces, and see them twice, or prompts, which are filled up within a piece.
+
+    :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None.
+    :param scale: of the loss before its gradients are computed (``GradScaler.scale``).
+    :return: the loss, unscaled.
+    """
+    if parts == 1:
+        loss = loss_of(forward(inputs, prompts))
+        scale(loss).backward()
+        return loss.detach()
+    pieces = _pieces(inputs, prompts, parts)
+    states, results = [], []
+    with torch.no_grad():
+        for piece in pieces:
+            states.append(_random_state(inputs[0].device))
+            results.append(forward(*piece))
+    whole = {name: torch.cat([result[name] for result in results]).requires_grad_() for name in results[0]}
+    loss = loss_of(whole)
+    slopes = torch.autograd.grad(scale(loss), list(whole.values()), allow_unused=True)
+    used = {name: slope for name, slope in zip(whole, slopes, strict=True) if slope is not None}
+    start = 0
+    for piece, state in zip(pieces, states, strict=True):
+        _set_random_state(inputs[0].device, state)  # the same dropout as in the first pass
+        outputs, stop = forward(*piece), start + len(piece[0][0])
+        tensors = [outputs[name] for name in used]
+        torch.autograd.backward(tensors, [slope[start:stop] for slope in used.values()])
+        start = stop
+    return loss.detach()
+
+
+def _pieces(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None, parts: int) -> list[tuple]:
+    pieces, start = [], 0
+    for tensors in zip(*(tensor.chunk(parts) for tensor in inputs), strict=True):
+        stop = start + len(tensors[0])
+        pieces.append((tensors, None if prompts is None else prompts[start:stop]))
+        start = stop
+    return pieces
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
+    return torch.get_rng_state(), own
+
+
+def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.get_device_module(device).set_rng_state(state[1])
