@@ -5,6 +5,7 @@ one way: its result, an error, or cancelled; and the process is started again wh
 """
 
 import collections
+import contextlib
 import itertools
 import json
 import os
@@ -41,6 +42,10 @@ class EngineRequest:
     def cancel(self):
         """Stop it at once; see ``EngineClient.cancel``."""
         self._client.cancel(self)
+
+    def control(self, action):
+        """Tell the engine what to do with it; see ``EngineClient.control``."""
+        return self._client.control(self, action)
 
     def _callback(self, name):
         return self._callbacks[name] or (lambda value: None)
@@ -123,17 +128,36 @@ class EngineClient:
         self._later(request._callback("error"), request.error)
         self._advance()
 
-    def stop(self):
-        """Kill the engine with all that it started, and wait until it is gone; no callback is called afterwards.
+    def control(self, request, action):
+        """Tell the engine at once how to go on with the request that it works on.
 
-        Open requests end as cancelled. A later request starts the engine again.
+        :param request: EngineRequest of this client.
+        :param action: "pause", "run" or "stop", for a training.
+        :return: whether it was sent, which needs that the engine works on the request.
+        """
+        if request.state != "running":
+            return False
+        params = {"id": request.id, "action": action}
+        self._process.send(json.dumps({"jsonrpc": "2.0", "method": "control", "params": params}))
+        return True
+
+    def stop(self):
+        """Kill the engine with all that it started, and wait until it is gone.
+
+        Open requests end as cancelled, and their onError is called from in here; no callback is called afterwards. A
+        later request starts the engine again.
         """
         self._kill()
-        self._pending.clear()
         requests, self._requests = self._requests, []
         for request in requests:
-            request._finish("cancelled", error=cancelledError())
+            request._finish("cancelled", error=stoppedError())
+            self._pending.append((request._callback("error"), (request.error,)))
         waitForKilled()
+        # The stack calls all of them, the first one first, even if one of them fails.
+        with contextlib.ExitStack() as callbacks:
+            while self._pending:
+                function, arguments = self._pending.pop()
+                callbacks.callback(function, *arguments)
 
     def isRunning(self):
         """Whether there is a process, starting ones included."""
@@ -254,6 +278,11 @@ def answeredError(error):
 def cancelledError():
     """The EngineError of a request that was cancelled."""
     return EngineError("CancelledError", _("The run was cancelled."), _("Run again to get a result."))
+
+
+def stoppedError():
+    """The EngineError of a request that was open when the engine was stopped; no failure that a dialog must tell of."""
+    return EngineError("CancelledError", _("The engine was stopped."), _("Run again to start it."))
 
 
 def enginePython():

@@ -128,7 +128,7 @@ def test_windows_kills_by_its_own_tool(monkeypatch):
     assert commands == [["taskkill", "/F", "/T", "/PID", "42"]] and not ProcessTree.isGroupLeader(42)
 
 
-def test_stop_leaves_no_process_and_calls_nothing(client, calls):
+def test_stop_leaves_no_process_and_ends_every_request(client, calls):
     request, pids = startedPids(client, calls)
     waiting = client.request("echo", 3, **calls.of("b"))
     cancelled = client.request("echo", 4, **calls.of("c"))
@@ -136,9 +136,12 @@ def test_stop_leaves_no_process_and_calls_nothing(client, calls):
     client.stop()
     assert not exists(pids[0])
     untilGone(pids)
+    ends = [(name, error.kind) for name, error in calls[1:]]
+    assert sorted(ends) == [("Error", "CancelledError"), ("bError", "CancelledError"), ("cError", "CancelledError")]
+    assert "stopped" in str(dict(calls)["Error"])
     client.stop()
     settle()
-    assert calls.names() == ["Progress"]
+    assert len(calls) == 4
     assert (request.state, waiting.state) == ("cancelled", "cancelled") and not client.isRunning()
     assert client.wait(client.request("echo", 5)) == 5
 
@@ -147,7 +150,18 @@ def test_stop_from_a_callback(client, calls):
     client.request("progress", {"count": 20}, **{**calls.of(), "onProgress": lambda value: client.stop()})
     until(lambda: not client.isRunning())
     settle()
-    assert calls == []
+    assert calls.names() == ["Error"]
+
+
+def test_stop_tells_all_even_if_one_fails(client, calls):
+    def fail(error):
+        raise RuntimeError("callback of the test")
+
+    client.request("sleep", {}, onError=fail)
+    client.request("echo", 1, **calls.of())
+    with pytest.raises(RuntimeError, match="of the test"):
+        client.stop()
+    assert calls.names() == ["Error"]
 
 
 @pytest.mark.parametrize("end", ["killed", "quit", "wait"])
