@@ -9,7 +9,7 @@ import traceback
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import GeometryError, UserError
+from sam2adapt.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, SegmentationBridge, SegmentationHistory, Sequences, VolumeTransfer
@@ -63,7 +63,7 @@ def start(
       before then.
     :return: the SegmentJob.
     :raises EngineError: what is known before anything runs: a volume without voxels or with sheared axes, a region
-      outside of it, a segmentation that cannot take the result.
+      outside of it, a segmentation that cannot take the result, a node that is not in the scene, no structure.
     :raises ValueError: existingSegments or timePoints is none of the above.
     """
     if existingSegments not in (REPLACE, ADD, NEW) or timePoints not in (CURRENT, ALL):
@@ -78,6 +78,9 @@ def start(
     }
     try:
         SegmentationBridge.requireVoxels(volumeNode)
+        _requireInScene(volumeNode, segmentationNode)
+        if structures is not None and not structures:
+            raise SettingsError(_("No structure was chosen."), _("Choose at least one structure."))
         target, items = _plan(
             volumeNode, None if existingSegments == NEW else segmentationNode, existingSegments, timePoints
         )
@@ -168,7 +171,14 @@ class SegmentJob:
         self.seconds["engine"] += time.perf_counter() - self._sent
         self.result = result
         fraction = (self._index + 1) / len(self._points)
-        self._report({"stage": "importing", "fraction": fraction, "text": _("Importing the result")})
+        try:
+            self._report({"stage": "importing", "fraction": fraction, "text": _("Importing the result")})
+        finally:  # a caller's onProgress that fails is not the end of the run
+            self._import(result)
+
+    def _import(self, result):
+        if self.isOver:
+            return  # cancelled by the caller's onProgress
         try:
             isLast = self._take(result)
         except Exception as exception:
@@ -326,6 +336,18 @@ class _VolumeTarget:
             uncertaintyNode = VolumeTransfer.createUncertaintyNode(self._volumeNode)
             VolumeTransfer.fillVolume(uncertaintyNode, self._uncertainty, self._volumeNode)
         return segmentationNode, uncertaintyNode
+
+
+def _requireInScene(*nodes):
+    """Refuse nodes that were removed: what a result refers to would be gone.
+
+    :raises SettingsError: in this case.
+    """
+    for node in nodes:
+        if node and node.GetScene() is not slicer.mrmlScene:
+            raise SettingsError(
+                _("'{name}' is not in the scene.").format(name=node.GetName()), _("Choose one that is there.")
+            )
 
 
 def _plan(volumeNode, segmentationNode, existing, timePoints):

@@ -394,6 +394,11 @@ def test_what_cannot_work_is_refused_at_once(lib, nodes, drawn):
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     error = refusedStart(lib, volumeNode, node)
     assert error.kind == "GeometryError" and error.remedy and str(error) == f"{error.message} {error.remedy}"
+    for gone in (nodes.addVolume(name="gone"), nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "gone")):
+        nodes.scene.RemoveNode(gone)
+        given = [volumeNode, gone] if gone.IsA("vtkMRMLSegmentationNode") else [gone]
+        assert "'gone' is not in the scene" in str(refusedStart(lib, *given))
+    assert refusedStart(lib, volumeNode, structures=[]).kind == "SettingsError"
     for wrong in ({"existingSegments": "overwrite"}, {"timePoints": "some"}):
         with pytest.raises(ValueError, match=r"overwrite|some"):
             Run(lib, volumeNode, **wrong)
