@@ -73,7 +73,9 @@ def nodes(slicerCore, scene):
 def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
     names = ["Modality", "ResultTable", "SegmentationBridge", "SegmentationHistory", "SegmentJob", "Sequences"]
-    modules = {name: importlib.import_module(f"SAM2AdaptLib.{name}") for name in [*names, "VolumeTransfer"]}
+    names += ["VolumeTransfer", "CaseRanking", "TrainingCases", "TrainingClasses", "TrainingFiles", "TrainingFolders"]
+    names += ["TrainingGrid", "TrainingJob", "TrainingProgress", "TrainingRuns"]
+    modules = {name: importlib.import_module(f"SAM2AdaptLib.{name}") for name in names}
     return types.SimpleNamespace(**modules)
 
 

@@ -26,7 +26,7 @@ class ServedEngine:
         self._count += 1
         self._waiting[self._count] = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
         self._send({"id": self._count, "method": method, "params": params})
-        return _ServedRequest(lambda number=self._count: self._send({"method": "cancel", "params": {"id": number}}))
+        return _ServedRequest(self._send, self._count)
 
     def run(self, until=lambda: False):
         """Deliver what the engine says until nothing is waited for, or until says so."""
@@ -55,8 +55,15 @@ class ServedEngine:
 
 
 class _ServedRequest:
-    def __init__(self, cancel):
-        self.cancel = cancel
+    def __init__(self, send, number):
+        self._send, self._number = send, number
+
+    def cancel(self):
+        self._send({"method": "cancel", "params": {"id": self._number}})
+
+    def control(self, action):
+        self._send({"method": "control", "params": {"id": self._number, "action": action}})
+        return True
 
 
 class ScriptedEngine:
@@ -66,7 +73,7 @@ class ScriptedEngine:
         self.requests = []
 
     def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
-        self.requests.append(ScriptedRequest(params, onResult, onError, onProgress, onLog))
+        self.requests.append(ScriptedRequest(method, params, onResult, onError, onProgress, onLog))
         return self.requests[-1]
 
     @property
@@ -75,14 +82,18 @@ class ScriptedEngine:
 
 
 class ScriptedRequest:
-    def __init__(self, params, onResult, onError, onProgress, onLog):
-        self.params = params
-        self.isCancelled = False
-        self.sendError, self.sendProgress, self.sendLog = onError, onProgress, onLog
-        self._onResult = onResult
+    def __init__(self, method, params, onResult, onError, onProgress, onLog):
+        self.method, self.params = method, params
+        self.isCancelled, self.isRunning, self.actions = False, True, []
+        self.sendResult, self.sendError, self.sendProgress, self.sendLog = onResult, onError, onProgress, onLog
 
     def cancel(self):
         self.isCancelled = True
+
+    def control(self, action):
+        if self.isRunning:
+            self.actions.append(action)
+        return self.isRunning
 
     def voxels(self):
         return np.load(self.params["input"]["array"])
@@ -93,4 +104,4 @@ class ScriptedRequest:
         if uncertainty is not None:
             np.save(self.params["uncertainty"], uncertainty)
         counted = [{**item, "voxels": int((labels == item["id"]).sum())} for item in structures]
-        self._onResult({"structures": counted, "warnings": [], "device": "cpu"})
+        self.sendResult({"structures": counted, "warnings": [], "device": "cpu"})
