@@ -5,19 +5,17 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 """
 
 import argparse
-import json
 import sys
-import time
 from pathlib import Path
 
 from . import __version__
 from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_rank import add_rank_parser
+from .cli_segment import add_segment_parser
 from .cli_train import add_train_parser, cases_and_classes
-from .errors import OutputError, SettingsError, UserError
-from .files import atomic_write, check_folder
-from .image_files import LABEL_SUFFIXES, suffix_of
+from .errors import SettingsError, UserError
+from .files import atomic_write, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sam2adapt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_segment_parser(commands)
+    add_segment_parser(commands)
     add_train_parser(commands)
     _add_evaluate_parser(commands)
     add_rank_parser(commands)
@@ -49,109 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     add_benchmark_parser(commands)
     _add_serve_parser(commands)
     return parser
-
-
-def _add_segment_parser(commands) -> None:
-    parser = commands.add_parser(
-        "segment", help="segment a volume", description="Segment a CT or MR volume or an image."
-    )
-    parser.add_argument("input", type=Path, help="NIfTI, NRRD, MHA, PNG, TIFF or JPEG file, DICOM file or folder")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help=".seg.nrrd (named segments), .nii.gz, .nrrd, .mha, .png"
-    )
-    parser.add_argument("--model", required=True, help="name of a model (see `sam2adapt models`) or a model file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    parser.add_argument("--structures", type=_names, help="only these, by name, separated by commas")
-    parser.add_argument("--roi", type=_roi, help="i0,i1,j0,j1,k0,k1: label only these voxels (ends excluded)")
-    parser.add_argument("--series", help="SeriesInstanceUID, for a DICOM folder with several series")
-    parser.add_argument("--tta", action="store_true", help="average three scales: slower, a little better")
-    parser.add_argument("--uncertainty", type=Path, help="also write each voxel's uncertainty, 0 to 1")
-    parser.add_argument("--any-modality", action="store_true", help="do not refuse another modality than the model's")
-    parser.add_argument("--json", type=Path, help="also write volumes, times and settings")
-    parser.set_defaults(run=_segment)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _roi(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
-    if len(numbers) != 6:
-        raise argparse.ArgumentTypeError("six numbers are needed: i0,i1,j0,j1,k0,k1")
-    return numbers
-
-
-def _segment(args: argparse.Namespace) -> None:
-    from .device import choose_device
-    from .model import load_model
-    from .predict import Options, segment
-    from .progress import Bar
-    from .volume import read_volume, write_labels, write_volume
-
-    _check_output(args.output)
-    if args.uncertainty:
-        _check_output(args.uncertainty)
-    seconds, started = {}, time.perf_counter()
-    volume = read_volume(args.input, args.series)
-    seconds["read"] = time.perf_counter() - started
-    device, reason = choose_device(args.device)
-    model = load_model(args.model, device)
-    seconds["model"] = time.perf_counter() - started - seconds["read"]
-    print(f"{model.name} on {reason}", file=sys.stderr)
-    options = Options(args.structures, args.roi, args.tta, args.uncertainty is not None, args.any_modality)
-    bar = Bar("Segmenting", "slice")
-    result = segment(volume, model, options, bar.update)
-    bar.close()
-    seconds |= result.seconds
-    before = time.perf_counter()
-    write_labels(args.output, result.labels, model.structures, volume)
-    if args.uncertainty:
-        write_volume(args.uncertainty, result.uncertainty)
-    seconds["write"] = time.perf_counter() - before
-    seconds["total"] = time.perf_counter() - started
-    report = _report(args, model, result, seconds, str(model.device))
-    _print_structures(report)
-    if args.json:
-        write_json(args.json, report)
-
-
-def _check_output(path: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    if suffix_of(path) not in LABEL_SUFFIXES:
-        raise OutputError(
-            f"'{path.name}' has no suffix of a format that can be written.", f"Use one of {', '.join(LABEL_SUFFIXES)}."
-        )
-    check_folder(path.parent)
-
-
-def _report(args: argparse.Namespace, model, result, seconds: dict[str, float], device: str) -> dict:
-    import numpy as np
-
-    counts = np.bincount(result.labels.array.ravel(), minlength=256)
-    millilitres = float(np.prod(result.labels.spacing)) / 1000 if result.labels.physical else None
-    structures = [
-        {
-            "id": s.id, "name": s.name, "voxels": int(counts[s.id]),
-            "ml": round(int(counts[s.id]) * millilitres, 3) if millilitres else None,
-        }
-        for s in model.structures
-    ]  # fmt: skip
-    return {
-        "input": str(args.input), "output": str(args.output), "model": model.name, "digest": model.card["digest"],
-        "device": device, "slices": result.slices, "structures": structures,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-    }  # fmt: skip
-
-
-def _print_structures(report: dict) -> None:
-    if not any(s["voxels"] for s in report["structures"]):
-        print("No structure was found.")
-    for structure in report["structures"]:
-        size = f"{structure['ml']:.1f} mL" if structure["ml"] is not None else f"{structure['voxels']} pixels"
-        print(f"{structure['name']}: {size}")
-    network = report["seconds"]["network"]
-    print(f"{report['slices']} slices in {network:.1f} s; {report['seconds']['total']:.1f} s with reading and writing")
 
 
 def _add_evaluate_parser(commands) -> None:
@@ -208,12 +103,6 @@ def _serve(_: argparse.Namespace) -> None:
     from .serve import serve
 
     serve()
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON by atomic rename."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def _write_csv(path: Path, result: dict) -> None:

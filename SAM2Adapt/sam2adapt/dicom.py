@@ -74,8 +74,8 @@ def is_dicom(path: str | os.PathLike) -> bool:
     return start[128:] == b"DICM" or _OLD_START.match(start) is not None
 
 
-def list_series(folder: str | os.PathLike) -> list[SeriesInfo]:
-    """The image series of a folder and its subfolders, sorted by identifier.
+def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
+    """The image series of a folder and its subfolders, or of some DICOM files, sorted by identifier.
 
     :raises SeriesError: there is no DICOM image in the folder.
     :raises InputFileError: an image file is damaged.
@@ -83,9 +83,12 @@ def list_series(folder: str | os.PathLike) -> list[SeriesInfo]:
     return [info for info, _ in _series(folder)]
 
 
-def read_series(folder: str | os.PathLike, series: str | None = None) -> tuple[sitk.Image, SeriesInfo]:
+def read_series(
+    folder: str | os.PathLike | Sequence[str], series: str | None = None
+) -> tuple[sitk.Image, SeriesInfo]:
     """The voxels of one series.
 
+    :param folder: the folder, or the DICOM files themselves.
     :param series: its identifier (``SeriesInfo.uid``) or description; needed only where the folder holds several.
     :raises SeriesError: no series, several and none chosen, none of that name, missing or unevenly spaced slices.
     """
@@ -114,10 +117,11 @@ def read_file(path: str | os.PathLike) -> tuple[sitk.Image, SeriesInfo]:
     return _read([header], info), info
 
 
-def _series(folder: str | os.PathLike) -> list[tuple[SeriesInfo, list[_Header]]]:
+def _series(folder: str | os.PathLike | Sequence[str]) -> list[tuple[SeriesInfo, list[_Header]]]:
     headers = list(_headers(folder))
     if not headers:
-        raise SeriesError(f"There is no DICOM image in the folder {folder}.",
+        place = f"the folder {folder}" if isinstance(folder, str | os.PathLike) else "the files"
+        raise SeriesError(f"There is no DICOM image in {place}.",
                           "Choose the folder that holds the DICOM files of the scan.")
     groups: list[list[_Header]] = []
     for header in headers:
@@ -139,17 +143,20 @@ def _series(folder: str | os.PathLike) -> list[tuple[SeriesInfo, list[_Header]]]
     return series
 
 
-def _headers(folder: str | os.PathLike) -> Iterator[_Header]:
+def _headers(folder: str | os.PathLike | Sequence[str]) -> Iterator[_Header]:
     seen = set()
+    for path in _files(folder) if isinstance(folder, str | os.PathLike) else folder:
+        header = _header(path) if os.path.isfile(path) and is_dicom(path) else None
+        if header is None or header.modality == "SEG" or (header.instance and header.instance in seen):
+            continue  # the same image may lie in a folder twice, under two names
+        seen.add(header.instance)
+        yield header
+
+
+def _files(folder: str | os.PathLike) -> Iterator[str]:
     for root, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
-            path = os.path.join(root, name)
-            header = _header(path) if os.path.isfile(path) and is_dicom(path) else None
-            if header is None or header.modality == "SEG" or (header.instance and header.instance in seen):
-                continue  # the same image may lie in a folder twice, under two names
-            seen.add(header.instance)
-            yield header
+        yield from (os.path.join(root, name) for name in sorted(names))
 
 
 def _header(path: str) -> _Header | None:

@@ -69,12 +69,20 @@ class DownloadError(UserError):
     """A download failed; what has arrived is kept and continued next time."""
 
 
+class BatchError(UserError):
+    """Some studies of a batch failed, or it was stopped before all were done; the others are there."""
+
+
 class OutputError(UserError):
     """The output cannot be written: no such folder, not writable, disk full, unknown format."""
 
 
 class SettingsError(UserError):
     """A setting or a combination of settings is not possible."""
+
+
+class ForgettingError(UserError):
+    """A model that was continued segments what it had learnt before clearly worse than its parent."""
 
 
 class DeviceError(UserError):

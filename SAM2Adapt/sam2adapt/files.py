@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import sys
@@ -46,6 +47,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON by atomic rename.
+
+    :raises OutputError: as ``atomic_write``.
+    """
+    with atomic_write(path) as file:
+        # Names of files that are no UTF-8 come as lone surrogates and go out as the bytes they were.
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape"))
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -19,6 +19,7 @@ from .device import autocast, is_out_of_memory
 from .errors import CancelledError, ClassesError, DeviceError, SettingsError
 from .model import Model
 from .slices import SliceStack, check_modality
+from .terminology import Structure
 from .volume import Volume, check_voxels
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,19 @@ def segment(
         seconds={"prepare": prepared - started, "network": predicted - prepared, "post-process": done - predicted},
         slices=last - first,
     )
+
+
+def structure_sizes(labels: Volume, structures: list[Structure]) -> list[dict]:
+    """``id``, ``name``, ``voxels`` and ``ml`` (None for pictures, whose voxels have no size) of each structure."""
+    counts = np.bincount(labels.array.ravel(), minlength=256)
+    millilitres = float(np.prod(labels.spacing)) / 1000 if labels.physical else None
+    return [
+        {
+            "id": s.id, "name": s.name, "voxels": int(counts[s.id]),
+            "ml": round(int(counts[s.id]) * millilitres, 3) if millilitres else None,
+        }
+        for s in structures
+    ]  # fmt: skip
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of,
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_voxels", "list_series", "read_labels", "read_structures", "read_volume",
-           "same_geometry", "write_labels", "write_volume"]
+__all__ = ["SeriesInfo", "Volume", "check_voxels", "list_series", "read_labels", "read_series_files",
+           "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"
@@ -105,6 +105,15 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     if suffix_of(path) in PICTURES:
         return _from_image(read_picture(path), stem_of(path), physical=False)
     return _from_image(read_image(path), stem_of(path))
+
+
+def read_series_files(files: Sequence[str]) -> Volume:
+    """Read one DICOM series from its files alone, wherever they lie and whatever lies beside them.
+
+    :raises InputFileError, SeriesError, VolumeError: as :func:`read_volume`.
+    """
+    image, info = read_series(files)
+    return _from_dicom(image, info)
 
 
 def read_labels(path: str | os.PathLike) -> Volume:

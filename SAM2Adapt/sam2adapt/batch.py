@@ -1,0 +1,301 @@
+"""Many studies with one model: one call for a folder of thousands, that can be killed and goes on where it stopped.
+
+While the network works on one study, one thread reads the next and another writes the last, so at most three volumes
+are in memory. Processes that were started together (``torchrun``), or by hand on one output folder, share the studies:
+each takes the next one that nobody has, and at the end waits for those of the others, to do again what a dead one left.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from .batch_inputs import Study, find_studies
+from .batch_manifest import FAILED, Records, begin_run, prepare_output
+from .card import read_card
+from .catalog import find_model
+from .device import choose_device
+from .errors import CancelledError, ClassesError, OutputError, UserError
+from .image_files import LABEL_SUFFIXES
+from .model import Model, load_model
+from .predict import Options, segment, structure_sizes
+from .volume import Volume, read_series_files, read_volume, write_labels
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 0.2  # at studies that other processes have
+_LONGEST_SEARCH = timedelta(hours=12)  # for which other processes wait while the first reads the headers of an archive
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those that ``torchrun`` started; alone without it."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    restarts: int = 0
+
+    @classmethod
+    def from_environment(cls) -> "Team":
+        """Read what ``torchrun`` says in the environment."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+        return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "01010", strict=True)))
+
+    def share(self, make: Callable[[], list]) -> list:
+        """What ``make`` gives in the first process, in all of them."""
+        if self.size == 1:
+            return make()
+        torch.distributed.init_process_group("gloo", timeout=_LONGEST_SEARCH)
+        made = [make() if self.rank == 0 else None]
+        torch.distributed.broadcast_object_list(made)
+        torch.distributed.destroy_process_group()
+        return made[0]
+
+    def device(self, name: str) -> tuple[torch.device, str]:
+        """Choose this process's own GPU, or its share of the cores.
+
+        :raises DeviceError: the device asked for is not there.
+        """
+        if self.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            name = f"cuda:{self.local_rank % torch.cuda.device_count()}"
+        device, reason = choose_device(name)
+        if device.type == "cpu" and self.local_size > 1:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(max(1, cores // self.local_size))
+        return device, reason
+
+
+@dataclass
+class Summary:
+    """How a batch ended.
+
+    :ivar rows: those of the manifest, a study each, in the order of the inputs.
+    :ivar now: how many were segmented or failed in this run, by this process.
+    :ivar seconds: from the first study to the last, without the search for studies.
+    """
+
+    output: Path
+    rows: list[dict]
+    now: int
+    seconds: float
+
+    def count(self, status: str) -> int:
+        """Studies of a status: "done", "failed" or "open" (not come to, because the run was stopped)."""
+        return sum(row["status"] == status for row in self.rows)
+
+    @property
+    def failures(self) -> list[dict]:
+        """The rows of the studies that failed."""
+        return [row for row in self.rows if row["status"] == FAILED]
+
+
+def segment_folder(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    model: str | Path,
+    options: Options | None = None,
+    *,
+    device: str = "auto",
+    suffix: str = ".seg.nrrd",
+    progress: Callable[[float, int], None] | None = None,
+    finished: Callable[[dict], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Segment all volumes of files, folders and CSV lists into a folder, with ``manifest.json`` and ``manifest.csv``.
+
+    What the folder holds already, made from the same input by the same model and settings, is not made again. A study
+    that cannot be segmented is one row with its reason and stops no other.
+
+    :param inputs: see ``batch_inputs.find_studies``.
+    :param model: name or file.
+    :param suffix: format of the outputs.
+    :param progress: called with (studies done, with the fraction of the one in work; studies in all).
+    :param finished: called with the record of each study that this process has done.
+    :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
+    :param stop: set it to end the run after the studies in work.
+    :raises UserError: nothing to do at all (no such model, no input, an output folder that cannot be written).
+    """
+    options, team, output = options or Options(), Team.from_environment(), Path(output)
+    if suffix not in LABEL_SUFFIXES:
+        raise OutputError(f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.")
+    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
+    card = read_card(find_model(model))
+    settings = {
+        "structures": options.structures, "roi": options.roi and list(options.roi), "tta": options.tta,
+        "any_modality": options.any_modality, "post_process": options.post_process,
+    }  # fmt: skip
+    job = {"model": card["name"], "digest": card["digest"], "settings": settings}
+
+    def begin() -> list:
+        run = begin_run(output, team.restarts > 0)
+        return [run, find_studies(paths, output)]
+
+    run, studies = team.share(begin)
+    records = Records(output, job, run, suffix)
+    device, _ = team.device(device)
+    work = _Work(records, studies, lambda: load_model(model, device), options, stop or threading.Event())
+    work.listen(progress, finished, cancelled)
+    started = time.perf_counter()
+    try:
+        work.do(team)
+    finally:
+        rows = records.rows(studies)
+        if team.rank == 0:
+            records.write_manifest(rows)
+    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+
+
+@dataclass
+class _Task:
+    """A study that this process has claimed, on its way through the three threads."""
+
+    place: int
+    study: Study
+    volume: Volume | None = None
+    result: dict | Exception | None = None
+    labels: Volume | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class _Work:
+    """One process's part of a batch."""
+
+    def __init__(
+        self,
+        records: Records,
+        studies: list[Study],
+        load: Callable[[], Model],
+        options: Options,
+        stop: threading.Event,
+    ):
+        self.records, self.studies, self.options, self.stop = records, studies, options, stop
+        self.finished_here = 0
+        self._load, self._model, self._device = load, None, None
+        self._ended = threading.Event()
+
+    def listen(self, progress, finished, cancelled) -> None:
+        """Set who is told, and asked; see ``segment_folder``."""
+        self._progress, self._finished = progress or (lambda done, total: None), finished or (lambda record: None)
+        self._cancelled = cancelled
+
+    def do(self, team: Team) -> None:
+        """Do studies until none is left that nobody has done."""
+        tasks = self._tasks(sorted(self.studies, key=lambda study: self._late(study, team)))
+        try:
+            self._overlapped(tasks)
+        finally:
+            self.records.release()
+
+    def _overlapped(self, tasks: Iterator[_Task]) -> None:
+        """Read the next task and write the last one while the network works on one."""
+        with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+            written: Future | None = None
+            try:
+                upcoming = reader.submit(next, tasks, None)
+                while (task := upcoming.result()) and not self.stop.is_set():
+                    upcoming = reader.submit(next, tasks, None)
+                    self._segment(task)
+                    if written:
+                        written.result()
+                    written = writer.submit(self._write, task)
+                if written:
+                    written.result()
+                if not self.stop.is_set():
+                    self._progress(len(self.studies), len(self.studies))
+            finally:
+                self._ended.set()
+
+    def _late(self, study: Study, team: Team) -> tuple:
+        """Order of the work: what a process died of comes last; of several processes, none must end with a huge one."""
+        return self.records.was_interrupted(study), -study.size if team.size > 1 else 0
+
+    def _tasks(self, order: list[Study]) -> Iterator[_Task]:
+        """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
+        left = list(enumerate(order))
+        while left:
+            busy = []
+            for place, study in left:
+                if self.stop.is_set() or self._ended.is_set():
+                    return
+                if self.records.is_settled(study):
+                    continue
+                if not self.records.claim(study):
+                    busy.append((place, study))
+                elif self.records.is_settled(study):  # another process was quicker
+                    self.records.release(study)
+                else:
+                    yield self._read(_Task(place, study))
+            left = busy
+            if left:
+                self._ended.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _read(self, task: _Task) -> _Task:
+        started = time.perf_counter()
+        try:
+            if task.study.problem:
+                raise task.study.problem
+            files = task.study.files
+            task.volume = read_series_files(files) if files else read_volume(task.study.source)
+        except Exception as error:
+            task.result = error
+        task.seconds["read"] = time.perf_counter() - started
+        return task
+
+    def _segment(self, task: _Task) -> None:
+        """Label the task's volume; a failure becomes its result, and the volume is let go of."""
+        self._progress(task.place, len(self.studies))
+        if task.result is None:
+            if self._model is None:
+                self._model = self._load()
+                self._device = self._model.device
+            try:
+                result = segment(
+                    task.volume, self._model, self.options,
+                    lambda done, total: self._progress(task.place + done / total, len(self.studies)), self._cancelled,
+                )  # fmt: skip
+            except (CancelledError, ClassesError):  # no other study would get on better
+                raise
+            except Exception as error:
+                task.result = error
+            else:
+                task.labels = result.labels
+                task.seconds |= result.seconds
+                task.result = {"slices": result.slices, "structures": self._sizes(result.labels)}
+            if self._model.device != self._device:  # memory ran out on this one, the next may fit again
+                self._model.device = self._device
+                self._model.network.to(self._device)
+        task.volume = None
+
+    def _sizes(self, labels: Volume) -> list[dict]:
+        wanted = self.options.structures and {name.strip().lower() for name in self.options.structures}
+        return [
+            size for size in structure_sizes(labels, self._model.structures)
+            if not wanted or size["name"].lower() in wanted
+        ]  # fmt: skip
+
+    def _write(self, task: _Task) -> None:
+        started = time.perf_counter()
+        if task.labels is not None:
+            file = self.records.file_of(task.study)
+            try:
+                prepare_output(file)
+                write_labels(file, task.labels, self._model.structures)
+            except UserError as error:
+                task.result = error
+            task.labels = None
+            task.seconds["write"] = time.perf_counter() - started
+        if isinstance(task.result, Exception) and not isinstance(task.result, UserError):
+            logger.error("A defect stopped the study '%s'.", task.study.source, exc_info=task.result)
+        record = self.records.settle(task.study, task.result, task.seconds)
+        self.finished_here += 1
+        self._finished(record)

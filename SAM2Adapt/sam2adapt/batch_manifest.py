@@ -1,0 +1,194 @@
+"""What is known of each study of an output folder: a record a study, the claim on it, and the manifest of all.
+
+Records lie in ``.sam2adapt`` of the output folder, one small file each, written after the output is whole: a run that
+was killed, or another process that works on the same folder, sees from them what is done. A claim is a lock of the
+operating system on a file there; it ends with the process that holds it, so a study whose process died is free at once.
+"""
+
+import csv
+import io
+import json
+import os
+import uuid
+from collections import Counter
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout  # torch requires it
+
+from .batch_inputs import Study
+from .errors import UserError
+from .files import atomic_write, output_error, write_json
+from .volume import read_labels
+
+DONE, FAILED, OPEN = "done", "failed", "open"
+_ROW = ("input", "series", "output", "status", "message", "seconds", "slices", "structures", "model", "digest")
+
+
+class Records:
+    """The records of an output folder, as one run sees them.
+
+    :param job: what the outputs depend on beside the inputs: the model's name and digest, and settings.
+    :param run: identifier of this run, shared by all its processes: what failed in it is not tried again.
+    :param suffix: of the outputs, for instance ".seg.nrrd".
+    """
+
+    def __init__(self, output: Path, job: dict, run: str, suffix: str):
+        self.output, self.job, self.run, self.suffix = output, job, run, suffix
+        self._held: dict[str, FileLock] = {}
+
+    def file_of(self, study: Study) -> Path:
+        """The file in which the study's labels are to lie."""
+        return self.output / f"{study.name}{self.suffix}"
+
+    def read(self, study: Study) -> dict | None:
+        """The study's record; None if there is none of this input, model and settings."""
+        try:
+            record = json.loads(self._path(study, ".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = {"fingerprint": study.fingerprint, **self.job}.items() <= record.items()
+        return record if same else None
+
+    def is_settled(self, study: Study) -> bool:
+        """Whether nothing is left to do in this run: the output is there and whole, or the study failed in this run."""
+        record = self.read(study)
+        if record is None:
+            return False
+        if record["status"] == FAILED:
+            return record["run"] == self.run
+        return _is_whole(self.file_of(study), record["bytes"])
+
+    def claim(self, study: Study) -> bool:
+        """Take a study that nobody works on; False if another process, or this one, has it.
+
+        :raises OutputError: the file system has no locks.
+        """
+        lock = FileLock(self._path(study, ".lock"), thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise output_error(Path(lock.lock_file), error) from error
+        self._held[study.name] = lock
+        return True
+
+    def was_interrupted(self, study: Study) -> bool:
+        """Whether a process died while it worked on the study (or works on it now)."""
+        return self._path(study, ".lock").exists()
+
+    def settle(self, study: Study, result: dict | UserError | Exception, seconds: dict[str, float]) -> dict:
+        """Write the record of a study that is done (``result``: slices and structures) or failed, and end the claim."""
+        failed = isinstance(result, Exception)
+        record = {
+            "input": str(study.source), "series": study.series, "output": None, "status": DONE, "message": "",
+            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "slices": None, "structures": [],
+            **self.job, "fingerprint": study.fingerprint, "run": self.run,
+        }  # fmt: skip
+        if failed:
+            kind = "" if isinstance(result, UserError) else f"{type(result).__name__}: "
+            record |= {"status": FAILED, "message": f"{kind}{result}"}
+        else:
+            file = self.file_of(study)
+            record |= {**result, "output": f"{study.name}{self.suffix}", "bytes": file.stat().st_size}
+        write_json(self._path(study, ".json"), record)
+        self.release(study)
+        return record
+
+    def release(self, study: Study | None = None) -> None:
+        """End the claim on a study, or all claims of this process."""
+        for name in [study.name] if study else list(self._held):
+            lock = self._held.pop(name)
+            lock.release()
+            with suppress(OSError):  # on Windows another process may be looking at it
+                Path(lock.lock_file).unlink()
+
+    def rows(self, studies: list[Study]) -> list[dict]:
+        """The manifest's rows; a study that this run did not come to has the status "open"."""
+        blank = dict.fromkeys(_ROW) | {"status": OPEN, "message": "", "structures": [], "seconds": {}}
+        rows = []
+        for study in studies:
+            known = {"input": str(study.source), "series": study.series, "output": None}
+            record = self.read(study) if self.is_settled(study) else None
+            rows.append({key: (record or blank | known | self.job)[key] for key in _ROW})
+        return rows
+
+    def write_manifest(self, rows: list[dict]) -> None:
+        """Write ``manifest.json`` and ``manifest.csv``, each by atomic rename."""
+        counts = Counter(row["status"] for row in rows)
+        content = {**self.job, "counts": {status: counts[status] for status in (DONE, FAILED, OPEN)}, "studies": rows}
+        write_json(self.output / "manifest.json", content)
+        with atomic_write(self.output / "manifest.csv") as file:
+            file.write(_table(rows).encode("utf-8-sig", "replace"))  # with the mark by which Excel knows UTF-8
+
+    def _path(self, study: Study, suffix: str) -> Path:
+        # The names of inputs may be longer, or deeper, than a file name can be.
+        name = sha256(f"{study.name}{self.suffix}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return hidden_folder(self.output) / f"{name}{suffix}"
+
+
+def hidden_folder(output: Path) -> Path:
+    """Where an output folder keeps its records."""
+    return output / ".sam2adapt"
+
+
+def begin_run(output: Path, restarted: bool) -> str:
+    """Make the output folder and give the run's identifier; that of the run before if this one was ``restarted``.
+
+    :raises OutputError: the folder cannot be made or written to.
+    """
+    file = hidden_folder(output) / "run"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if restarted and file.exists():
+            return file.read_text()
+    except OSError as error:
+        raise output_error(output, error) from error
+    run = uuid.uuid4().hex
+    with atomic_write(file) as stream:
+        stream.write(run.encode())
+    return run
+
+
+def prepare_output(path: Path) -> None:
+    """Make the folder of an output and take away what a killed process left half-written beside it.
+
+    :raises OutputError: the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name in os.listdir(path.parent):
+            if name.startswith(".") and name[9:] == path.name:  # as image_files.replacing names them
+                (path.parent / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether an output is all there. One of another size is read: corrections that a user saved must not be lost."""
+    try:
+        if path.stat().st_size == size:
+            return True
+        read_labels(path)
+    except (OSError, UserError):
+        return False
+    return True
+
+
+def _table(rows: list[dict]) -> str:
+    names = list(dict.fromkeys(s["name"] for row in rows for s in row["structures"]))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(
+        ["input", "series", "output", "status", "message", "seconds", "slices", "model", "digest",
+         *(f"{name} (mL)" for name in names)]
+    )  # fmt: skip
+    for row in rows:
+        sizes = {s["name"]: s["ml"] for s in row["structures"]}
+        seconds = round(sum(row["seconds"].values()), 3) if row["seconds"] else ""
+        fields = [row[key] for key in ("input", "series", "output", "status", "message")]
+        fields += [seconds, row["slices"], row["model"], row["digest"], *(sizes.get(name) for name in names)]
+        writer.writerow(["" if value is None else value for value in fields])
+    return text.getvalue()
