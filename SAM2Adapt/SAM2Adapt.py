@@ -236,7 +236,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showStatus(str(error))
         if error.kind == "EngineMissing":
             self._installSection.show(error)
-        self._update()
+        self._onModelsChanged()  # the reason may be that the file of the model is gone
 
     def _onModelsChanged(self, row=None):
         """Show models and times anew; ``row`` is the engine's description of a model that was added."""

@@ -94,9 +94,11 @@ def _read(path, where):
         if "sam2adapt_base" in metadata and "sam2adapt" not in metadata:
             return None
         return _fromCard(path, where, json.loads(metadata["sam2adapt"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return Model(path, where, path.stem, problem=_("The file cannot be read ({reason}).").format(reason=reason))
+    except OSError as error:
+        problem = _("The file cannot be read: {reason}.").format(reason=error.strerror or error)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        problem = _("The file is damaged, or no model of SAM2Adapt.")
+    return Model(path, where, path.stem, problem=problem)
 
 
 def _metadata(path):

@@ -97,13 +97,17 @@ class ModelMenu:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _request(self, method, params, done, onResult=lambda result: None):
+        before, asking = self._statusLabel.text, _("Asking the engine…")
+
         def finished(result):
-            self._statusLabel.text = done
+            # A run that the engine was busy with may have said something since.
+            if done or self._statusLabel.text == asking:
+                self._statusLabel.text = done or before
             onResult(result)
 
         def failed(error):
             self._statusLabel.text = str(error)
             Messages.showError(error)
 
-        self._statusLabel.text = _("Asking the engine…")
+        self._statusLabel.text = asking
         self._engine.request(method, params, onResult=finished, onError=failed)

@@ -88,7 +88,7 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
     assert tree.selectedItems()[0].text(0).startswith("torso-ct")
     tree.setCurrentItem(rows["damaged"])
     assert not panel.ui.applyButton.enabled
-    assert "cannot be read" in panel.ui.modelHintLabel.text
+    assert "damaged, or no model of SAM2Adapt" in panel.ui.modelHintLabel.text
     (modelsFolder / "damaged.safetensors").unlink()
     panel.widget.enter()
     assert "is not on this computer" in panel.ui.modelHintLabel.text
@@ -130,3 +130,31 @@ def test_parameters_survive_leaving_the_panel(panel, chest):
     panel.widget.enter()
     assert panel.ui.deviceComboBox.currentData == "cuda:7"
     assert panel.ui.structureList.item(1).checkState() == qt.Qt.Unchecked
+
+
+def test_narrow_panel_with_long_names(panel, chest):
+    chest.SetName("CT of the chest, abdomen and pelvis, reconstructed with a soft kernel, series 3 of 12")
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.processEvents()
+    assert panel.widget.parent.minimumSizeHint.width() < 420
+
+
+def test_model_that_vanished_leaves_the_list_when_it_fails(panel, chest, modelsFolder, dialogs):
+    writeModel(modelsFolder / "gone.safetensors", name="gone")
+    panel.widget.enter()
+    panel.widget._parameterNode.model = "gone@1.0.0"
+    (modelsFolder / "gone.safetensors").unlink()
+    panel.run()
+    assert "does not exist" in dialogs[0]["text"]
+    assert panel.ui.modelTree.topLevelItemCount == 1
+    assert panel.widget._parameterNode.model == "torso-ct@1.0.0"
+
+
+def test_details_asked_for_during_a_run_do_not_hide_its_result(panel, chest, dialogs):
+    panel.start()
+    panel.widget._modelMenu.showDetails()
+    panel.waitFor(lambda: dialogs)
+    assert panel.status.startswith("Found:")
+    panel.widget._modelMenu.showDetails()
+    panel.waitFor(lambda: len(dialogs) == 2)
+    assert panel.status.startswith("Found:")
