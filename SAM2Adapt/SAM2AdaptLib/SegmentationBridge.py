@@ -255,12 +255,16 @@ def requireUsable(segmentationNode, volumeNode):
 
 def createSegmentationNode(volumeNode):
     """New vtkMRMLSegmentationNode named after a volume, under its transform and beside it in the subject hierarchy."""
-    scene = slicer.mrmlScene
-    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} segmentation")
-    segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    name = freeNodeName(_("{name} segmentation").format(name=volumeNode.GetName()))
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     segmentationNode.CreateDefaultDisplayNodes()
     putBeside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def freeNodeName(name):
+    """The name, with a number if a node has it; Slicer's own way counts nodes that are gone, too, by undo perhaps."""
+    return slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
 
 
 def putBeside(volumeNode, node):

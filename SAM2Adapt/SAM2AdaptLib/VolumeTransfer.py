@@ -163,7 +163,8 @@ def requireSegmentable(volumeNode):
 def _greyOrColour(channels):
     """(C, K, J, I) to a contiguous (K, J, I) or (K, J, I, 3); a last channel of an even number is transparency."""
     voxels = channels[0] if len(channels) <= 2 else np.moveaxis(channels[:3], 0, -1)
-    return np.ascontiguousarray(voxels, np.float32 if voxels.dtype == np.float64 else None)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused by the engine
+        return np.ascontiguousarray(voxels, np.float32 if voxels.dtype == np.float64 else None)
 
 
 def voxelBox(volumeNode, roiNode, parentTransformNode):
@@ -214,7 +215,7 @@ def _regionInVoxels(volumeNode, roiNode, size, parentTransformNode):
 def createUncertaintyNode(volumeNode):
     """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels."""
     scene = slicer.mrmlScene
-    name = scene.GenerateUniqueName(_("{name} uncertainty").format(name=volumeNode.GetName()))
+    name = SegmentationBridge.freeNodeName(_("{name} uncertainty").format(name=volumeNode.GetName()))
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

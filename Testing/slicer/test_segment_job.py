@@ -170,6 +170,15 @@ def test_undo_of_a_run_that_created_the_node(lib, nodes):
     assert [row[0] for row in state(nodes)] == [row[0] for row in before]
 
 
+def test_run_after_undo_gets_the_same_name(lib, nodes):
+    volumeNode = nodes.addVolume(name="chest")
+    first = Run(lib, volumeNode).answer().segmentationNode
+    second = Run(lib, volumeNode).answer().segmentationNode
+    assert [first.GetName(), second.GetName()] == ["chest segmentation", "chest segmentation_1"]
+    assert lib.SegmentationHistory.undo(first)
+    assert Run(lib, volumeNode).answer().segmentationNode.GetName() == "chest segmentation"
+
+
 def test_region_of_interest_is_sent_in_voxels(lib, nodes):
     volumeNode = nodes.addVolume(axes=np.eye(3), spacing=(1, 1, 1), origin=(0, 0, 0))
     transform = nodes.addTransform(rotation(90, 2), (10.0, 0.0, 0.0))
@@ -281,7 +290,7 @@ def test_defect_of_ours_changes_nothing(lib, nodes, drawn, given, monkeypatch):
 
 def test_missing_file_of_labels_is_a_failure(lib, nodes):
     run = Run(lib, nodes.addVolume())
-    run.engine.last._onResult({"structures": [LIVER]})
+    run.engine.last.sendResult({"structures": [LIVER]})
     assert run.errors[0].kind == "Defect" and "labels" in run.errors[0].message
 
 
@@ -295,7 +304,7 @@ def test_what_is_used_is_removed_meanwhile(lib, nodes, drawn, which):
         nodes.scene.RemoveNode(volumeNode if which == "volume" else node)
     assert run.engine.last.isCancelled and [error.kind for error in run.errors] == ["CancelledError"]
     count = nodes.scene.GetNumberOfNodes()
-    run.engine.last._onResult({"structures": [LIVER]})
+    run.engine.last.sendResult({"structures": [LIVER]})
     assert nodes.scene.GetNumberOfNodes() == count and len(run.errors) == 1
 
 
