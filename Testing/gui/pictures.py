@@ -1,0 +1,109 @@
+"""Pictures of the Auto-segment panel for the README: idle, running, done, failed, engine missing.
+
+python Testing/gui/pictures.py [FOLDER]          without FOLDER: Resources/panel
+"""
+
+import os
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
+import host  # noqa: E402
+
+WIDTH = 460
+DEADLINE = 300  # seconds, on a machine that does much else
+HALFWAY = 500  # of the progress bar's thousand
+
+
+def main() -> None:
+    """Take all pictures; as a user who has no models of his own and never ran one."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "Resources" / "panel"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SAM2ADAPT_HOME"] = home
+        os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
+        photographer = Photographer(host.boot(), folder)
+        photographer.run()
+        photographer.fail()
+        photographer.loseEngine(Path(home) / "python")
+        photographer.host.unloadModule("SAM2Adapt")
+    if photographer.host.records.slotErrors:
+        sys.exit("\n".join(photographer.host.records.slotErrors))
+
+
+class Photographer:
+    """The panel with the chest CT, brought from state to state.
+
+    :param host: the small Slicer.
+    :param folder: where the pictures go.
+    """
+
+    def __init__(self, host, folder: Path):
+        import slicer
+        import slicerio
+
+        self.host, self._folder = host, folder
+        self._widget = host.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+        self._ui = self._widget.ui
+        chest = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
+        slicer.modules.volumes.logic().AddArchetypeVolume(str(chest), "CTChest", 0)
+        host.processEvents()
+
+    def run(self) -> None:
+        """Idle, running and done; of the second run, because the first one also loads the engine."""
+        self._click()
+        self._waitFor(lambda: not self._isRunning())
+        self._ui.undoButton.click()
+        self._ui.statusLabel.text = ""
+        self._take("idle")
+        self._click()
+        self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
+        self._take("running")
+        self._waitFor(lambda: not self._isRunning())
+        self._take("done")
+
+    def fail(self) -> None:
+        """A killed engine, as when memory runs out."""
+        self._ui.undoButton.click()
+        self._click()
+        self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
+        os.kill(self._widget.logic.engine.processId(), 9)
+        self._waitFor(lambda: not self._isRunning())
+        self._take("failed")
+
+    def loseEngine(self, python: Path) -> None:
+        """A Python in which nothing is installed, as Slicer's is at first.
+
+        :param python: folder to make it in.
+        """
+        venv.create(python, with_pip=False)
+        program = python / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        os.environ["SAM2ADAPT_ENGINE_PYTHON"] = str(program)
+        self._ui.statusLabel.text = ""
+        self._widget.enter()
+        self._take("engine-missing")
+
+    def _click(self) -> None:
+        self._ui.applyButton.click()
+
+    def _isRunning(self) -> bool:
+        return self._ui.applyButton.text == "Cancel"
+
+    def _waitFor(self, condition) -> None:
+        if not self.host.processEvents(DEADLINE, until=condition):
+            sys.exit(f"The panel does not get on: {self._ui.statusLabel.text}")
+
+    def _take(self, name: str) -> None:
+        from PySide6 import QtGui
+
+        path = self.host.screenshot(self._widget.parent, self._folder / f"{name}.png", WIDTH)
+        QtGui.QImage(path).convertToFormat(QtGui.QImage.Format.Format_RGB888).save(path, "PNG", 0)  # 0: smallest file
+        print(f"{path}: {self._ui.statusLabel.text or self._ui.installLabel.text}")
+
+
+if __name__ == "__main__":
+    main()
