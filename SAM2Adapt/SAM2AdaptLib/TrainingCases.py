@@ -184,7 +184,7 @@ class SceneCase(TrainingCase):
             )
         annotated = sorted({*drawn.tolist(), *declared})
         choice = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE)
-        isContiguous = len(drawn) > 0 and drawn[-1] - drawn[0] + 1 == len(drawn)
+        isContiguous = len(drawn) > 0 and int(drawn[-1] - drawn[0]) + 1 == len(drawn)
         looksWhole = isContiguous and len(drawn) >= min(_FEWEST_OF_A_WHOLE, self.sliceCount) and not declared
         self.isWhole = choice == ALL or (choice != SOME and looksWhole)
         self.annotatedSlices = list(range(self.sliceCount)) if self.isWhole else annotated

@@ -254,13 +254,13 @@ class TrainingJob:
         """Keep the folder of a run that can go on, and say so; remove any other."""
         # Without an epoch there is nothing to lose, but an engine that was killed will do better next time.
         self.canResume = self._run.content["state"] == TrainingRuns.TRAINING and (
-            self._run.hasCheckpoint or error.kind == "EngineStopped"
+            self._run.epochs > 0 or error.kind == "EngineStopped"
         )
         if not self.canResume:
             self._run.discard()
             return EngineError(error.kind, error.message, error.remedy or _("Nothing was kept."), error.details)
         remedy = _("The run can be resumed from its last whole epoch.")
-        if not self._run.hasCheckpoint:
+        if not self._run.epochs:
             remedy = _("The run can be started again without writing the cases anew.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})

@@ -71,8 +71,16 @@ class Run:
 
     @property
     def hasCheckpoint(self):
-        """Whether an epoch was finished, so that training goes on from there."""
+        """Whether there is something from which the engine can go on, if only the prepared network."""
         return (self.engineFolder / "checkpoint.pt").is_file()
+
+    @property
+    def epochs(self):
+        """Number of finished epochs."""
+        log = self.engineFolder / "log.csv"
+        if not (log.is_file() and self.hasCheckpoint):
+            return 0
+        return max(0, len(log.read_text(encoding="utf-8").splitlines()) - 1)
 
     def update(self, **changes):
         """Change run.json.
@@ -163,13 +171,11 @@ def discard(folder):
 
 
 def _summary(run):
-    log = run.engineFolder / "log.csv"
-    epochs = max(0, len(log.read_text(encoding="utf-8").splitlines()) - 1) if log.is_file() else 0
     return {
         "folder": run.folder,
         "name": run.name,
         "created": run.content["created"],
-        "epochs": epochs if run.hasCheckpoint else 0,
+        "epochs": run.epochs,
         "cases": len(run.content["cases"]),
     }
 

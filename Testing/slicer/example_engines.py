@@ -1,5 +1,9 @@
-"""Engines for tests without Qt: the real one in a process of its own, and one that does what the test says."""
+"""Engines for tests without Qt: the real one in a process of its own, and one that does what the test says.
 
+And the event loop that a job needs beside them.
+"""
+
+import collections
 import json
 import os
 import subprocess
@@ -43,6 +47,14 @@ class ServedEngine:
             elif message["method"] in ("progress", "log"):
                 callbacks = self._waiting.get(message["params"].get("id"), {})
                 callbacks.get(message["method"], lambda params: None)(message["params"])
+
+    def kill(self):
+        """Kill the process; gives what a client says about it."""
+        from SAM2AdaptLib.EngineError import EngineError
+
+        self._process.kill()
+        self.close()
+        return EngineError("EngineStopped", "The engine stopped unexpectedly.", "Try again.")
 
     def close(self):
         self._process.stdin.close()
@@ -105,3 +117,18 @@ class ScriptedRequest:
             np.save(self.params["uncertainty"], uncertainty)
         counted = [{**item, "voxels": int((labels == item["id"]).sum())} for item in structures]
         self.sendResult({"structures": counted, "warnings": [], "device": "cpu"})
+
+
+class EventLoop:
+    """Keeps what is to be called later."""
+
+    def __init__(self):
+        self._waiting = collections.deque()
+
+    def __call__(self, function):
+        self._waiting.append(function)
+
+    def run(self, rounds=100):
+        while self._waiting and rounds:
+            self._waiting.popleft()()
+            rounds -= 1

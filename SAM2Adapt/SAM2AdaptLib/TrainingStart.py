@@ -1,0 +1,84 @@
+"""What a training starts from: a base network by a preset, or one of the models to teach more."""
+
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib import ModelCatalog, TrainingChoices
+
+
+class TrainingStart:
+    """Fills the boxes of models and says what the choice needs; what is chosen are parameters.
+
+    :ivar models: usable models as last read from the disk.
+    """
+
+    def __init__(self, ui):
+        """
+        :param ui: widgets of the panel by name.
+        """
+        self._ui = ui
+        self.models = []
+        _fill(ui.baseComboBox, _("As the preset says"), TrainingChoices.BASES)
+        _fill(ui.methodComboBox, _("As the preset says"), TrainingChoices.METHODS)
+        _fill(ui.axisComboBox, _("Chosen from the data"), TrainingChoices.AXES)
+        self.read()
+
+    def read(self):
+        """Read the models anew."""
+        self.models = [model for model in ModelCatalog.modelList() if not model.problem]
+        names = [model.id for model in self.models]
+        box = self._ui.startComboBox
+        chosen = box.currentData or ""
+        # Nobody chose anything while the list is rebuilt, so the parameter must not change.
+        box.blockSignals(True)
+        box.clear()
+        box.addItem(_("Base network (a new model)"), "")
+        for name in names:
+            box.addItem(_("Continue {model}").format(model=name), name)
+        if box.findData(chosen) < 0:
+            box.addItem(chosen, chosen)
+        box.setCurrentIndex(box.findData(chosen))
+        box.blockSignals(False)
+        box = self._ui.rankingModelComboBox
+        chosen = box.currentData
+        box.blockSignals(True)
+        box.clear()
+        for name in names:
+            box.addItem(name, name)
+        box.setCurrentIndex(max(0, box.findData(chosen)))
+        box.blockSignals(False)
+
+    def rankingModel(self):
+        """Path of the model chosen for the ranking, "" without one."""
+        model = ModelCatalog.findModel(self.models, self._ui.rankingModelComboBox.currentData or "")
+        return str(model.path) if model else ""
+
+    def problem(self, node):
+        """Why the chosen start is not possible; "" if it is."""
+        if node.startModel and not ModelCatalog.findModel(self.models, node.startModel):
+            return _("The model “{name}” is not on this computer. Choose another start.").format(name=node.startModel)
+        return ""
+
+    def update(self, node):
+        """Show what fits the chosen start."""
+        isNew = not node.startModel
+        for name in ("presetComboBox", "presetComboBoxLabel"):
+            getattr(self._ui, name).visible = isNew
+        for name in ("baseComboBox", "methodComboBox", "methodSettingsEdit"):
+            getattr(self._ui, name).enabled = isNew
+        self._ui.quickCheckBox.visible = not isNew
+        self._ui.startHintLabel.text = self.problem(node) or self._hint(node)
+
+    def _hint(self, node):
+        if node.startModel and node.quick:
+            return _("Only the last layers learn. For a few corrected cases of the same kind.")
+        if node.startModel:
+            return _("Learns more from your cases, and is checked against what it could before.")
+        if node.base or node.method:
+            return _("Base and method are those chosen under Expert.")
+        return node.preset.needs()
+
+
+def _fill(box, default, values):
+    box.addItem(default, "")
+    for value in values:
+        box.addItem(value, value)

@@ -1,0 +1,242 @@
+"""The tables of cases and of structures: filled from the scene and from folders, never by guessing."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from sam2adapt.errors import UserError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib import TrainingCases, TrainingClasses, TrainingFolders
+from SAM2AdaptLib.TrainingCases import IGNORE, TRAIN, VALIDATE
+
+#: Attribute of a segmentation node that is in the table of cases: what it is used for.
+USE_ATTRIBUTE = "SAM2Adapt.Use"
+VOLUME, SEGMENTATION, USE, ANNOTATED, PROBLEM = range(5)
+
+
+def uses():
+    """The uses of a case with their labels."""
+    return {TRAIN: _("train"), VALIDATE: _("validate"), IGNORE: _("ignore")}
+
+
+def addToTable(segmentationNode, use=TRAIN):
+    """Put a segmentation of the scene into the table of cases; one that is there already keeps its use."""
+    if not segmentationNode.GetAttribute(USE_ATTRIBUTE):
+        segmentationNode.SetAttribute(USE_ATTRIBUTE, use)
+
+
+class CaseList:
+    """The cases of the scene and of folders. Which they are and what they are for is kept in the scene.
+
+    :ivar cases: list of ``TrainingCases.TrainingCase``.
+    :ivar classes: what ``TrainingClasses.match`` made of them.
+    """
+
+    def __init__(self):
+        self.cases, self.classes = [], []
+        self._folders = {}
+
+    def addScene(self):
+        """Put every segmentation of the scene that is meant for the user into the table."""
+        for case in TrainingCases.fromScene():
+            addToTable(case.segmentationNode, case.use)
+
+    def addFolder(self, parameterNode, path):
+        """Put the pairs of a folder into the table.
+
+        :raises UserError: it holds none, or cannot be read.
+        """
+        path = str(Path(path).resolve())
+        self._folders[path] = TrainingFolders.fromFolder(path)
+        parameterNode.caseFolders = [*(known for known in parameterNode.caseFolders if known != path), path]
+
+    def remove(self, parameterNode, case):
+        """Take a case out of the table."""
+        if case.segmentationNode:
+            case.segmentationNode.RemoveAttribute(USE_ATTRIBUTE)
+            if parameterNode.exampleSegmentation is case.segmentationNode:
+                parameterNode.exampleSegmentation = None
+        else:
+            self.setUse(parameterNode, case, "")
+
+    def setUse(self, parameterNode, case, use):
+        """Say what a case is for; "" takes a case of a folder out of the table."""
+        if case.segmentationNode:
+            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, use)
+        else:
+            others = [entry for entry in parameterNode.fileUses if entry.partition(" ")[2] != str(case.label)]
+            parameterNode.fileUses = others if use == TRAIN else [*others, f"{use or '-'} {case.label}"]
+
+    def read(self, parameterNode):
+        """Look at all cases and match their structures anew."""
+        if parameterNode.exampleSegmentation:
+            addToTable(parameterNode.exampleSegmentation)
+        self.cases = self._sceneCases() + self._folderCases(parameterNode)
+        self.classes = TrainingClasses.match(self.cases)
+        skipped = set(parameterNode.skippedClasses)
+        for entry in self.classes:
+            entry.use = entry.key not in skipped
+
+    def problems(self):
+        """What forbids to train, as a list of UserError."""
+        return TrainingClasses.problems(self.cases, self.classes)
+
+    def _sceneCases(self):
+        found = []
+        for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if use := segmentationNode.GetAttribute(USE_ATTRIBUTE):
+                volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+                found.append(TrainingCases.SceneCase(volumeNode, segmentationNode, use))
+        return found
+
+    def _folderCases(self, parameterNode):
+        chosen = {label: use for use, _space, label in (entry.partition(" ") for entry in parameterNode.fileUses)}
+        found = []
+        for path in parameterNode.caseFolders:
+            for case in self._inFolder(path):
+                case.use = chosen.get(str(case.label), TRAIN)
+                if case.use in uses():
+                    found.append(case)
+        return found
+
+    def _inFolder(self, path):
+        if path not in self._folders:
+            try:
+                self._folders[path] = TrainingFolders.fromFolder(path)
+            except UserError:
+                self._folders[path] = []  # of a scene from another computer; its cases are simply not here
+        return self._folders[path]
+
+
+class CaseTable:
+    """Shows the cases; the use of each is chosen in its row."""
+
+    def __init__(self, ui, onUse, onChosen):
+        """
+        :param ui: widgets of the panel by name.
+        :param onUse: called with a case and its new use.
+        :param onChosen: called when another case is chosen.
+        """
+        self._table = ui.caseTable
+        self._onUse = onUse
+        self._cases = []
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(VOLUME, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(SEGMENTATION, qt.QHeaderView.Stretch)
+        for column in (USE, ANNOTATED, PROBLEM):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        self._table.connect("itemSelectionChanged()", onChosen)
+
+    def chosen(self):
+        """The case of the chosen row, or None."""
+        row = self._table.currentRow()
+        return self._cases[row] if 0 <= row < len(self._cases) else None
+
+    def show(self, cases):
+        """Show these cases; the chosen row stays."""
+        row = self._table.currentRow()
+        self._cases = cases
+        self._table.blockSignals(True)
+        self._table.setRowCount(len(cases))
+        for index, case in enumerate(cases):
+            self._showCase(index, case)
+        if cases:
+            self._table.selectRow(min(max(row, 0), len(cases) - 1))
+        self._table.blockSignals(False)
+
+    def _showCase(self, row, case):
+        volume = case.volumeNode.GetName() if case.volumeNode else case.name
+        segmentation = case.segmentationNode.GetName() if case.segmentationNode else _("file")
+        problem = "\n".join(map(str, case.problems))
+        tip = problem or "\n".join([*case.notes, ", ".join(segment.name for segment in case.segments())])
+        for column, text in ((VOLUME, volume), (SEGMENTATION, segmentation), (ANNOTATED, annotatedText(case))):
+            self._table.setItem(row, column, _item(text, tip))
+        warning = _item("", tip)
+        if problem:
+            warning.setIcon(warningIcon())
+        self._table.setItem(row, PROBLEM, warning)
+        self._table.setCellWidget(row, USE, self._useBox(case))
+
+    def _useBox(self, case):
+        box = qt.QComboBox()
+        for use, text in uses().items():
+            box.addItem(text, use)
+        box.setCurrentIndex(box.findData(case.use))
+        box.connect("currentIndexChanged(int)", lambda index: self._onUse(case, box.itemData(index)))
+        return box
+
+
+class ClassTable:
+    """Shows the structures; each can be left out."""
+
+    def __init__(self, ui, onUse):
+        """
+        :param ui: widgets of the panel by name.
+        :param onUse: called with a ``TrainingClass`` and whether it is wanted.
+        """
+        self._table = ui.classTable
+        self._onUse = onUse
+        self._classes = []
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for column in (1, 2):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        self._table.connect("itemChanged(QTableWidgetItem*)", self._onItemChanged)
+
+    def show(self, classes, caseCount):
+        """Show what ``TrainingClasses.match`` gave for so many cases."""
+        self._classes = classes
+        self._table.blockSignals(True)
+        self._table.setRowCount(len(classes))
+        for row, entry in enumerate(classes):
+            tip = entry.ambiguous or _missingText(entry)
+            name = _item(entry.name, tip)
+            name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+            name.setCheckState(qt.Qt.Checked if entry.use else qt.Qt.Unchecked)
+            if entry.color is not None:
+                name.setIcon(_colorIcon(entry.color))
+            self._table.setItem(row, 0, name)
+            count = _("{count} of {total}").format(count=caseCount - len(entry.missing), total=caseCount)
+            self._table.setItem(row, 1, _item(count, tip))
+            warning = _item("", tip)
+            if entry.ambiguous and entry.use:
+                warning.setIcon(warningIcon())
+            self._table.setItem(row, 2, warning)
+        self._table.blockSignals(False)
+
+    def _onItemChanged(self, item):
+        if item.column() == 0:
+            self._onUse(self._classes[item.row()], item.checkState() == qt.Qt.Checked)
+
+
+def annotatedText(case):
+    """How many slices of a case are annotated, in few words."""
+    if case.annotatedSlices is None:
+        return _("as in the file") if not case.problems else "-"
+    if case.isWhole:
+        return _("all {count}").format(count=case.sliceCount)
+    return _("{count} of {total}").format(count=len(case.annotatedSlices), total=case.sliceCount)
+
+
+def warningIcon():
+    """The sign for something that the user has to mend."""
+    return qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)
+
+
+def _missingText(entry):
+    if not entry.missing:
+        return ""
+    return _("Not in {cases}; there it counts as absent on annotated slices.").format(cases=", ".join(entry.missing))
+
+
+def _item(text, tip):
+    item = qt.QTableWidgetItem(text)
+    item.setToolTip(tip)
+    return item
+
+
+def _colorIcon(color):
+    pixmap = qt.QPixmap(12, 12)
+    pixmap.fill(qt.QColor.fromRgbF(*color))
+    return qt.QIcon(pixmap)

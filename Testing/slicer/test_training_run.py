@@ -1,0 +1,112 @@
+"""The whole way with the real engine: three slices of a chest CT drawn in Slicer, trained, and the rest segmented."""
+
+import numpy as np
+import pytest
+from example_engines import EventLoop, ServedEngine
+
+slicerio = pytest.importorskip("slicerio")
+pytest.importorskip("torch")
+
+AIR = -500
+DRAWN = [13, 17, 21]
+TINY = {"base": "nano", "method": "head", "steps": 40, "crop": 64, "size": 64, "batchSize": 3, "device": "cpu",
+        "allForTraining": True, "learningRate": 0.01, "seed": 1}  # fmt: skip
+SIDES = [{"id": 1, "name": "right lung", "color": (0.8, 0.3, 0.3)}, {"id": 2, "name": "left lung"}]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM2ADAPT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def chest(nodes):
+    storage = nodes.slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(slicerio.get_testdata_file("CTChest4.nrrd"))
+    volumeNode = nodes.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "chest")
+    assert storage.ReadData(volumeNode)
+    return volumeNode
+
+
+def lungs(voxels):
+    """Air inside the body (K, J, I): 1 on the right of the patient, 2 on the left."""
+    from scipy import ndimage
+
+    labels = np.zeros(voxels.shape, np.uint8)
+    for plane, drawn in zip(voxels, labels, strict=True):
+        pieces, _count = ndimage.label(plane < AIR)
+        outside = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
+        inside = ~np.isin(pieces, [0, *outside])
+        drawn[inside] = np.where(np.nonzero(inside)[1] < plane.shape[1] // 2, 1, 2)
+    return labels
+
+
+def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, servedEngine, chest, home):
+    truth = lungs(nodes.slicer.util.arrayFromVolume(chest))
+    drawn = np.zeros_like(truth)
+    drawn[DRAWN] = truth[DRAWN]
+    segmentationNode = lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
+    cases = lib.TrainingCases.fromScene()
+    assert [case.annotatedSlices for case in cases] == [DRAWN]
+    loop, progress, errors = EventLoop(), [], []
+    job = lib.TrainingJob.start(
+        servedEngine, cases, lib.TrainingClasses.match(cases), "two lungs", TINY, loop,
+        onProgress=progress.append, onError=lambda job, error: errors.append(error),
+    )  # fmt: skip
+    loop.run()
+    servedEngine.run(until=lambda: job.isOver)
+    assert not errors, errors[0].details
+    assert job.state == "done" and job.result["bundle"].startswith(str(home / "runs" / "two_lungs-"))
+    assert "Training" in progress[-1]["text"] and progress[-1]["fraction"] == 1
+    classes = job.result["card"]["classes"]
+    assert [entry["name"] for entry in classes] == ["right lung", "left lung"]
+    assert classes[0]["color"] == pytest.approx([0.8, 0.3, 0.3]) and "39607008" in classes[0]["terminology"]
+    # The slices that are not annotated taught nothing: only voxels of the three count.
+    counted = job.result["card"]["training"]["data"]["voxels"]
+    assert counted == {str(side): int((drawn == side).sum()) for side in (1, 2)}
+    segmented = lib.SegmentJob.start(servedEngine, chest, job.result["bundle"], device="cpu")
+    servedEngine.run(until=lambda: segmented.isOver)
+    assert segmented.state == "done" and segmented.segmentationNode is not segmentationNode
+    segmentation = segmented.segmentationNode.GetSegmentation()
+    ids = [segmentation.GetSegmentIdBySegmentName(side["name"]) for side in SIDES]
+    found = lib.SegmentationBridge.exportLabels(chest, segmented.segmentationNode, ids)[DRAWN[0] : DRAWN[-1]]
+    same = truth[DRAWN[0] : DRAWN[-1]]
+    dice = [2 * ((found == s) & (same == s)).sum() / ((found == s).sum() + (same == s).sum()) for s in (1, 2)]
+    assert min(dice) > 0.7, dice
+    (home / "runs").rename(home / "seen")  # the model file is all there is to it
+    assert not list((home / "seen").glob("*/images")) and list((home / "seen").glob("*/model.run/log.csv"))
+
+
+def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, chest, home):
+    drawn = lungs(nodes.slicer.util.arrayFromVolume(chest))
+    drawn[18:] = 0
+    lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
+    lib.TrainingCases.setWhole(nodes.slicer.util.getNode("chest segmentation"), False)
+    cases, loop, errors = lib.TrainingCases.fromScene(), EventLoop(), []
+    assert cases[0].annotatedSlices == list(range(18))
+    engine = ServedEngine()
+    options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 9}
+    job = lib.TrainingJob.start(
+        engine, cases, lib.TrainingClasses.match(cases), "killed", options, loop,
+        onError=lambda job, error: errors.append(error),
+    )  # fmt: skip
+    loop.run()
+    epochs = []
+    job._onProgress = lambda progress: epochs.append(progress["done"] if progress["stage"] == "training" else 0)
+    engine.run(until=lambda: epochs and epochs[-1] >= 3)
+    failure = engine.kill()
+    job._onEngineError(failure)
+    assert job.canResume and "can be resumed" in errors[0].remedy
+    nodes.scene.Clear(0)  # as after a start of Slicer
+    (entry,) = lib.TrainingRuns.unfinishedRuns()
+    assert entry["epochs"] >= 2 and entry["name"] == "killed"
+    description = entry["folder"] / "run.json"
+    description.write_text(description.read_text().replace("100000", str(entry["epochs"] + 1)))
+    again = ServedEngine()
+    resumed = lib.TrainingJob.resume(again, entry["folder"])
+    again.run(until=lambda: resumed.isOver)
+    again.close()
+    assert resumed.state == "done", resumed.error.details
+    assert resumed.result["card"]["training"]["epochs"] == entry["epochs"] + 1
+    assert lib.TrainingRuns.unfinishedRuns() == []
