@@ -18,6 +18,7 @@ import time
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 
 output = sys.stdout.buffer
+controls = queue.Queue()
 
 
 def write(data):
@@ -31,7 +32,8 @@ def say(**message):
 
 def read(requests):
     for line in sys.stdin.buffer:
-        requests.put(json.loads(line))
+        message = json.loads(line)
+        (controls if message["method"] == "control" else requests).put(message)
     os._exit(0)
 
 
@@ -100,9 +102,19 @@ def sleep(number, params):
     time.sleep(600)
 
 
+def told(number, params):
+    """Repeats what it is told about itself, until that is to stop."""
+    say(method="progress", params={"id": number, "action": None})
+    for message in iter(controls.get, None):
+        say(method="progress", params=message["params"])
+        if message["params"]["action"] == "stop":
+            say(id=number, result=sorted(message))
+            return
+
+
 METHODS = {
     function.__name__: function
-    for function in (echo, environment, progress, pieces, garbage, huge, error, unreadable, half, die, sleep)
+    for function in (echo, environment, progress, pieces, garbage, huge, error, unreadable, half, die, sleep, told)
 }
 
 

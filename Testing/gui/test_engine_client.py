@@ -92,6 +92,18 @@ def test_progress_and_log_go_to_their_request(client, calls):
     assert calls[50][1]["message"] == "Memory ran out."
 
 
+def test_running_request_is_controlled_past_those_that_wait(client, calls):
+    request = client.request("told", {}, **calls.of())
+    waiting = client.request("echo", {}, **calls.of("waiting"))
+    assert not request.control("pause")  # the engine is not even there
+    until(lambda: calls)
+    assert request.control("pause") and request.control("stop") and not waiting.control("stop")
+    until(lambda: "waitingResult" in calls.names())
+    assert [value["action"] for name, value in calls if name == "Progress"] == [None, "pause", "stop"]
+    assert request.result == ["jsonrpc", "method", "params"]  # a notification: nothing is answered to it
+    assert not request.control("stop")
+
+
 def test_answer_in_single_bytes(client):
     text = "Füße, 肝臓, 🫁"
     assert client.wait(client.request("pieces", text)) == text
