@@ -148,7 +148,8 @@ class SceneCase(TrainingCase):
             self.volumeNode, self.segmentationNode, [segment.id for segment in self._segments]
         )
         self._checkGrid()
-        counts = np.bincount(labels.ravel(), minlength=len(self._segments) + 1)
+        # Plane by plane, because numpy widens what it counts to 64 bits.
+        counts = sum(np.bincount(plane.ravel(), minlength=len(self._segments) + 1) for plane in labels)
         for number, segment in enumerate(self._segments, start=1):
             segment.voxels = int(counts[number])
         self._readAnnotation(np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != 2 - self.axis))))
@@ -204,12 +205,17 @@ class SceneCase(TrainingCase):
 
 
 def fromScene():
-    """A SceneCase for each segmentation in the scene that is not hidden from the lists of nodes.
+    """List of what ``sceneCases`` gives."""
+    return list(sceneCases())
+
+
+def sceneCases():
+    """Give a SceneCase for each segmentation in the scene that is not hidden from the lists of nodes, one at a time.
 
     A segmentation belongs to the volume of its reference geometry. Of several segmentations of one volume the first is
-    used, the others are set to "ignore".
+    used, the others are set to "ignore". A large one takes seconds to examine; take the next from the event loop then.
     """
-    cases, seen = [], set()
+    seen = set()
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if segmentationNode.GetHideFromEditors():
             continue
@@ -220,8 +226,7 @@ def fromScene():
             case.notes.append(_("Another segmentation of the same volume is in the table."))
         elif volumeNode:
             seen.add(volumeNode.GetID())
-        cases.append(case)
-    return cases
+        yield case
 
 
 def setWhole(segmentationNode, whole):
