@@ -5,6 +5,7 @@ at the end, and beside it the engine's ``model.run`` with checkpoint, log and cu
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import shutil
 import time
 from pathlib import Path
 
-from sam2adapt.errors import InputFileError, OutputError
+from sam2adapt.errors import InputFileError, OutputError, UserError
 from sam2adapt.files import atomic_write, home, make_folder, output_error
 from slicer.i18n import tr as _
 
@@ -25,6 +26,7 @@ else:
 
 FORMAT = 1
 WRITING, TRAINING, DONE = "writing", "training", "done"
+_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}  # what the systems say of a lock that another process has
 _DESCRIPTION, _LOCK = "run.json", "lock"
 
 
@@ -150,7 +152,7 @@ def unfinishedRuns():
     found = []
     folders = runsFolder().glob(f"*/{_DESCRIPTION}") if runsFolder().is_dir() else ()
     for path in folders:
-        with contextlib.suppress(InputFileError):  # in use, or not ours
+        with contextlib.suppress(UserError):  # in use, not ours, or not to be written to
             run = Run(path.parent)
             try:
                 if run.content["state"] == TRAINING:
@@ -215,7 +217,9 @@ def _locked(path):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
+    except OSError as error:
+        if error.errno in _TAKEN:
+            file.close()
+            return None
+        # This file system has no locks; then nothing keeps two Slicers from going on with the same run.
     return file
