@@ -117,6 +117,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTags = []
         self._reason = ""
+        self._volumeId = ""
 
     def setup(self) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
@@ -191,6 +192,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = inputParameterNode
         if self._parameterNode:
+            self._volumeId = self._parameterNode.inputVolume.GetID() if self._parameterNode.inputVolume else ""
             connectors = {
                 "model": Connectors.CurrentItemConnector(self.ui.modelTree),
                 "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
@@ -225,7 +227,9 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onFinished(self, job, volumeNode):
         """Show the result; the panel may have been left in the meantime."""
         if job.segmentationNode:
-            self.logic.getParameterNode().outputSegmentation = job.segmentationNode
+            parameterNode = self.logic.getParameterNode()
+            if parameterNode.inputVolume is volumeNode:
+                parameterNode.outputSegmentation = job.segmentationNode
             self._results.show(volumeNode, job.segmentationNode, job.uncertaintyNode)
         took = _("This took {time}.").format(time=Messages.inWords(job.seconds["total"]))
         self._showStatus("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
@@ -257,6 +261,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not node:
             return
         self._observeVolume(node.inputVolume)
+        self._leaveOtherResults(node)
         self._modelList.update(node)
         self._results.update()
         self._updateButton()
@@ -282,6 +287,18 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if volumeNode and not hasVoxels(volumeNode):
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
+
+    def _leaveOtherResults(self, node):
+        """When another volume is chosen, the segmentation of the one before is no longer the output."""
+        volumeId = node.inputVolume.GetID() if node.inputVolume else ""
+        if volumeId == self._volumeId:
+            return
+        self._volumeId = volumeId
+        segmentationNode = node.outputSegmentation
+        if segmentationNode:
+            role = segmentationNode.GetReferenceImageGeometryReferenceRole()
+            if segmentationNode.GetNodeReferenceID(role) not in (None, volumeId):
+                node.outputSegmentation = None
 
     def _onVolumeModified(self, caller, event):
         if hasVoxels(caller):

@@ -3,7 +3,7 @@
 import numpy as np
 import qt
 import slicer
-from auto_segment_testing import DEADLINE, writeModel
+from auto_segment_testing import DEADLINE, segmentationCount, writeModel
 
 pytest_plugins = ["auto_segment_testing"]
 
@@ -158,3 +158,27 @@ def test_details_asked_for_during_a_run_do_not_hide_its_result(panel, chest, dia
     panel.widget._modelMenu.showDetails()
     panel.waitFor(lambda: len(dialogs) == 2)
     assert panel.status.startswith("Found:")
+
+
+def test_another_volume_does_not_go_into_the_segmentation_of_the_first(panel, chest):
+    panel.run()
+    first = panel.ui.outputSelector.currentNode()
+    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(chest).copy(), name="other")
+    panel.processEvents()
+    assert panel.ui.outputSelector.currentNode() is first
+    panel.ui.inputSelector.setCurrentNode(other)
+    assert panel.ui.outputSelector.currentNode() is None
+    panel.ui.outputSelector.setCurrentNode(first)  # who wants it can have it
+    assert panel.ui.outputSelector.currentNode() is first
+
+
+def test_volume_chosen_during_a_run_does_not_get_its_result(panel, chest):
+    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(chest).copy(), name="other")
+    panel.ui.inputSelector.setCurrentNode(chest)
+    panel.start()
+    panel.ui.inputSelector.setCurrentNode(other)
+    panel.waitFor(lambda: not panel.isRunning())
+    assert panel.status.startswith("Found:")
+    assert segmentationCount() == 1
+    assert panel.ui.outputSelector.currentNode() is None
+    assert panel.ui.resultsTable.rowCount == 2
