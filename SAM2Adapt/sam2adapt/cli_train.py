@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ClassesError, InputFileError, SettingsError
+from .card import read_card
+from .errors import ClassesError, ForgettingError, InputFileError, SettingsError
 from .terminology import Structure, describe
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def add_train_parser(commands) -> None:
     data.add_argument("--images", type=Path, required=True, help="folder of images, or an MSD / nnU-Net folder")
     data.add_argument("--labels", type=Path, help="folder of label maps of the same names; 255 = not annotated")
     data.add_argument("--split", type=Path, help='JSON {"train": [...], "val": [...]}; without it a fifth is held out')
+    data.add_argument("--groups", type=Path, help='JSON {"case": "patient"}: cases that a drawn split keeps together')
     data.add_argument(
         "--all-for-training", action="store_true", help="hold nothing out: no validation, last epoch kept"
     )
@@ -38,11 +40,15 @@ def add_train_parser(commands) -> None:
         "--method", help="head, lora, dual-hp, dual-lw, balr, detail, combined or full (default: dual-lw)"
     )
     network.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
-    network.add_argument("--peg", default="add", choices=("add", "replace", "none"), help="position encoding generator")
+    network.add_argument("--peg", choices=("add", "replace", "none"), help="position encoding generator (default: add)")
     network.add_argument(
         "--train-upscaling", action=argparse.BooleanOptionalAction, help="also the decoder's upscaling"
     )
-    network.add_argument("--init", help="model file to start from")
+    network.add_argument("--init", help="model to start from; base, method and settings are then its own")
+    network.add_argument(
+        "--allow-forgetting", action="store_true", help="also take a model that has lost what the one of --init knew"
+    )
+    network.add_argument("--quick", action="store_true", help="train head and decoder only, on features computed once")
     _add_run_options(parser.add_argument_group("run"))
     _add_card_options(parser.add_argument_group("model card"))
     parser.set_defaults(run=run)
@@ -52,6 +58,7 @@ def _add_run_options(group) -> None:
     group.add_argument("--epochs", type=int, default=100)
     group.add_argument("--steps", type=int, help="steps of the optimiser, in the place of --epochs")
     group.add_argument("--max-minutes", type=float, help="end after this time, whatever the epochs")
+    group.add_argument("--patience", type=int, help="end after so many validations without a gain")
     group.add_argument("--batch-size", type=int, default=8)
     group.add_argument("--learning-rate", type=float, default=1e-3)
     group.add_argument("--crop", type=int, help="side of the training crops, pixels")
@@ -152,13 +159,16 @@ def _method_settings(pairs: list[str]) -> dict:
 
 
 def _network(args: argparse.Namespace) -> dict:
-    """Base, method and its settings from ``--preset``, with what else was said on top of it."""
+    """Base, method and its settings from ``--preset`` or ``--init``, with what else was said on top of it."""
     from .adapters.presets import PRESETS
 
     if args.preset is None:
+        first = _network_of(args.init) if args.init else {"base": "nano", "method": "dual-lw", "peg": "add"}
+        same = args.method in (None, first["method"])
+        given = {name: getattr(args, name) for name in ("base", "method", "peg", "train_upscaling")}
         return {
-            "base": args.base or "nano", "method": args.method or "dual-lw", "method_settings": args.set,
-            "train_upscaling": args.train_upscaling,
+            **first, **{name: value for name, value in given.items() if value is not None},
+            "method_settings": (first.get("method_settings", {}) if same else {}) | args.set,
         }  # fmt: skip
     if args.preset not in PRESETS:
         raise SettingsError(f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
@@ -168,8 +178,28 @@ def _network(args: argparse.Namespace) -> dict:
     args.size = args.size or preset.size
     return {
         "base": args.base or preset.base, "method": preset.method, "method_settings": preset.settings | args.set,
+        "peg": args.peg or "add",
         "train_upscaling": preset.train_upscaling if args.train_upscaling is None else args.train_upscaling,
     }  # fmt: skip
+
+
+def _network_of(model: str) -> dict:
+    """Base, method and its settings of a model."""
+    from .catalog import find_model
+
+    card = read_card(find_model(model))
+    method, network = card["method"], card["network"]
+    return {"base": card["base"]["id"], "method": method["name"], "method_settings": method["settings"], **network}
+
+
+def _read_groups(path: Path) -> dict[str, str]:
+    try:
+        groups = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"The groups '{path}' cannot be read: {error}.", "Check --groups.") from error
+    if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
+        raise InputFileError(f"The groups '{path}' are no JSON object of names.", 'Write {"case": "patient", ...}.')
+    return groups
 
 
 def _ids(names: list[str], structures: list[Structure]) -> list[int]:
@@ -205,7 +235,9 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
         **network,
         settings=_settings(args),
         split=split,
-        **{key: getattr(args, key) for key in ("name", "description", "license", "peg", "init", "resume", "device")},
+        **{key: getattr(args, key) for key in ("name", "description", "license", "init", "resume", "device")},
+        groups=_read_groups(args.groups) if args.groups else None,
+        allow_forgetting=args.allow_forgetting,
         data=args.data_summary,
         postprocessing={
             "largest_component": _ids(args.largest_component, structures),
@@ -238,14 +270,21 @@ def run(args: argparse.Namespace) -> None:
     path = train(request, progress, say)
     bar.close()
     _summary(path, duration)
+    if path != request.output:
+        former = read_card(path)["training"]["replay"]["former"]
+        raise ForgettingError(
+            f"The new model forgets: on what '{args.init}' was validated on, Dice falls from {former['before']:.4f} to"
+            f" {former['after']:.4f}. '{request.output}' was not written; the model lies at '{path}'.",
+            "Add former cases to the training, or take it all the same with --resume --allow-forgetting.",
+        )
 
 
 def _summary(path: Path, duration) -> None:
-    from .bundle import read_card
-
     card = read_card(path)
     training = card["training"]
     print(f"{path}: {training['epochs']} epochs in {duration(training['minutes'] * 60)}")
     if card["metrics"]:
         for name, value in card["metrics"]["dice"].items():
             print(f"  validation Dice, {name}: {'-' if value is None else f'{value:.4f}'}")
+    if former := training.get("replay", {}).get("former"):
+        print(f"  Dice on the former model's validation slices: {former['after']:.4f}, before {former['before']:.4f}")

@@ -12,22 +12,31 @@ from .slices import SliceStack
 from .training.cases import Case
 from .training.losses import IGNORE
 from .training.prepare import load_case
+from .volume import Volume
+
+Slices = dict[str, list[int]]
 
 
-def evaluate(model: Model, cases: list[Case], progress: Callable[[int, int], None] | None = None) -> dict:
+def evaluate(
+    model: Model,
+    cases: list[Case],
+    progress: Callable[[int, int], None] | None = None,
+    slices: Slices | None = None,
+) -> dict:
     """Segment each case as a user would and compare it with its labels.
 
     Voxels labelled 255 ("not annotated") count for nothing. AUC is that of the network's probabilities, before
     post-processing.
 
     :param progress: called with (cases done, cases in all).
+    :param slices: of each case (by id) those that count, indices along the model's slicing axis; None: all.
     :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
     """
     ids = [structure.id for structure in model.structures]
     confusion, areas = ConfusionMatrix(ids), HistogramAUC(ids)
     results, physical = {}, True
     for number, case in enumerate(cases):
-        volume, truth = load_case(case, model.structures)
+        volume, truth = _loaded(case, model, slices)
         physical = volume.physical
         observe = _observer(areas, truth)
         labels = segment(volume, model, Options(any_modality=True, observe=observe)).labels.array[0]
@@ -39,6 +48,16 @@ def evaluate(model: Model, cases: list[Case], progress: Callable[[int, int], Non
             progress(number + 1, len(cases))
     unit = "mm" if physical else "voxel"
     return aggregate(results, model.structures, confusion.miou(), areas.auc(), unit)
+
+
+def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:
+    """Image and label values (K, J, I), not annotated outside the slices that count."""
+    volume, truth = load_case(case, model.structures)
+    if slices is None:
+        return volume, truth
+    stack, counting = SliceStack(volume, model.slices), np.full_like(truth, IGNORE)
+    stack.oriented(counting)[slices[case.id]] = stack.oriented(truth)[slices[case.id]]
+    return volume, counting
 
 
 def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, int, Tensor], None]:
@@ -54,17 +73,19 @@ def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, i
 def mean_dice(
     model: Model,
     cases: list[Case],
+    slices: Slices | None = None,
     watch: Callable[[], None] = lambda: None,
     observe: Callable[[Case, np.ndarray], None] = lambda case, labels: None,
 ) -> dict[str, float]:
     """Dice of each class, averaged over the cases in which it occurs, and their mean.
 
+    :param slices: as ``evaluate`` has it.
     :param watch: called after each batch of slices; what it raises ends the measurement.
     :param observe: is given each case and its predicted labels (K, J, I).
     """
     scores: dict[str, list[float]] = {structure.name: [] for structure in model.structures}
     for case in cases:
-        volume, truth = load_case(case, model.structures)
+        volume, truth = _loaded(case, model, slices)
         result = segment(volume, model, Options(any_modality=True), lambda done, total: watch())
         labels = result.labels.array[0]
         observe(case, labels)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sam2adapt.errors import InputFileError, TrainingDataError
-from sam2adapt.training.cases import Case, dataset_folders, default_split, find_cases, read_split, select
+from sam2adapt.training.cases import Case, dataset_folders, find_cases, read_split, select
 
 
 def touch(folder, *names) -> None:
@@ -97,14 +97,6 @@ def test_the_longest_entry_decides():
     assert [case.id for case in select(cases, split, "val")] == ["p10"]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_default_split_does_not_overlap(seed):
-    cases = cases_named(*(f"p{n}" for n in range(25)))
-    split = default_split(cases, seed)
-    chosen = [case.id for part in split for case in select(cases, split, part)]
-    assert sorted(chosen) == sorted(case.id for case in cases)
-
-
 def test_split_entry_that_matches_nothing():
     with pytest.raises(TrainingDataError, match=r"'p3' .*2 such"):
         select(cases_named("p1", "p2"), {"train": ["p1", "p3", "p4"]}, "train")
@@ -133,13 +125,3 @@ def test_split_may_hold_more_than_parts(tmp_path):
 def test_missing_split(tmp_path):
     with pytest.raises(InputFileError, match=r"split\.json"):
         read_split(tmp_path / "split.json")
-
-
-@pytest.mark.parametrize(("count", "held_out"), [(1, 0), (2, 1), (9, 1), (10, 2), (43, 8)])
-def test_default_split(count, held_out):
-    cases = cases_named(*(f"p{n:02}" for n in range(count)))
-    split = default_split(cases, 3)
-    assert sorted(split["train"] + split["val"]) == [case.id for case in cases]
-    assert len(split["val"]) == held_out
-    assert default_split(cases, 3) == split
-    assert count < 2 or any(default_split(cases, seed) != split for seed in range(9))

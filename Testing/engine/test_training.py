@@ -28,6 +28,14 @@ from sam2adapt.volume import Volume, write_labels, write_volume
 STRUCTURES = [describe(1, "right ventricle"), describe(2, "left ventricle")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_home(tmp_path_factory):
+    """The slices that trainings keep for their successors do not go to the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """A base file of the nano configuration with random weights."""

@@ -119,8 +119,8 @@ class DetailNetwork(Method):
         network.detail.edge = None
 
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
-        """Boundary loss, weighted less towards the end of the run."""
-        if not self.edge:
+        """Boundary loss, weighted less towards the end of the run; none where the encoder's side does not run."""
+        if "edge" not in extras:
             return 0.0
         from ..training.losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it
 

@@ -70,6 +70,15 @@ class SegmentationNetwork(nn.Module):
         :return: logits (B, K, H, W); of networks that have them ``edge`` logits (B, 1, H, W), and ``quality``, the IoU
             (B, K) that is expected, with the ``logits`` that it is about.
         """
+        features, extras = self.encode(images)
+        logits, more = self.segment_features(features, tuple(images.shape[-2:]), prompts)
+        return logits, extras | more
+
+    def encode(self, images: Tensor) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
+        """Compute what ``segment_features`` needs of images (B, 3, H, W).
+
+        :return: embedding, s0 and s1, as ``ImagePath.features`` gives them; of networks that have them ``edge`` logits.
+        """
         padded = pad_to_stride(images)
         features = self.base.features(padded)
         extras = {}
@@ -77,15 +86,22 @@ class SegmentationNetwork(nn.Module):
             details = self.detail(padded)
             features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
             if details.edge is not None:
-                extras["edge"] = _at_size(details.edge, padded, images)
+                extras["edge"] = _at_size(details.edge, tuple(images.shape[-2:]))
+        return features, extras
+
+    def segment_features(
+        self, features: Sequence[Tensor], size: tuple[int, int], prompts: Sequence[Prompts] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Segment from what ``encode`` gave of images of ``size`` (H, W).
+
+        :return: logits (B, K, H, W); of networks that have it ``quality``, with the ``logits`` that it is about.
+        """
         if prompts and any(prompts):
-            logits, quality = self._decode_prompted(features, prompts, tuple(padded.shape[-2:]))
+            logits, quality = self._decode_prompted(features, prompts, _padded(size))
         else:
             logits, quality = self.decode(*features)
-        logits = _at_size(logits, padded, images)
-        if quality is not None:
-            extras |= {"quality": quality, "logits": logits}
-        return logits, extras
+        logits = _at_size(logits, size)
+        return logits, {} if quality is None else {"quality": quality, "logits": logits}
 
     def decode(
         self, embedding: Tensor, s0: Tensor, s1: Tensor, prompts: Tensor | None = None
@@ -140,9 +156,14 @@ class SegmentationNetwork(nn.Module):
         self.load_state_dict(tensors, strict=False)
 
 
-def _at_size(logits: Tensor, padded: Tensor, images: Tensor) -> Tensor:
-    logits = F.interpolate(logits.float(), size=padded.shape[-2:], mode="bilinear", align_corners=False)
-    return logits[..., : images.shape[-2], : images.shape[-1]]
+def _padded(size: tuple[int, int]) -> tuple[int, int]:
+    return tuple(n + -n % STRIDE for n in size)
+
+
+def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring logits of padded images to these images' size (H, W)."""
+    logits = F.interpolate(logits.float(), size=_padded(size), mode="bilinear", align_corners=False)
+    return logits[..., : size[0], : size[1]]
 
 
 def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """Pairs of images and labels on disk: equal file names, or the MSD / nnU-Net layout with its ``dataset.json``."""
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +97,10 @@ def _longest_match(case: Case, entries: list[str]) -> int:
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
-    """Read ``{"train": [...], "val": [...]}``; further lists of names are further parts, all else is left out."""
+    """Read ``{"train": [...], "val": [...]}``; further lists of names are further parts, all else is left out.
+
+    What a card's split holds beside them, ``"val_slices": {case: [slice, ...]}``, is read too.
+    """
     try:
         split = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -112,12 +114,6 @@ def read_split(path: Path) -> dict[str, list[str]]:
             f"The split '{path}' does not hold two lists of names.",
             'It must look like {"train": ["a", "b"], "val": ["c"]}.',
         )
+    if isinstance(slices := split.get("val_slices"), dict):
+        lists["val_slices"] = slices
     return lists
-
-
-def default_split(cases: list[Case], seed: int) -> dict[str, list[str]]:
-    """Hold out a fifth of the cases, at least one, drawn with the seed; a single case is for training only."""
-    ids = [case.id for case in cases]
-    random.Random(seed).shuffle(ids)
-    held_out = 0 if len(ids) == 1 else max(1, len(ids) // 5)
-    return {"train": sorted(ids[held_out:]), "val": sorted(ids[:held_out])}

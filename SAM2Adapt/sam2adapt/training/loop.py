@@ -14,6 +14,7 @@ from ..errors import CancelledError, DeviceError, SettingsError
 from ..network.network import SegmentationNetwork
 from ..slices import normalise
 from .checkpoint import load_checkpoint, save_checkpoint
+from .features import CachedFeatures, is_encoder_side
 from .history import History, Progress, write_log
 from .losses import SegmentationLoss
 from .prepare import PreparedCase
@@ -63,24 +64,29 @@ class Trainer:
         self.progress, self.cancelled, self.control, self.say = progress, cancelled, control, say
         self.source = AugmentedSlices(cases, crop, context, settings)
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
-        groups = parameter_groups(network, settings, lambda name: True)
+        groups = parameter_groups(network, settings, lambda name: not (settings.quick and is_encoder_side(name)))
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         # Small gradients vanish in float16; bfloat16 holds them.
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
         self._start_averages()
         self.history, self.preview = History(), None
         self._parts, self._stopped, self._started = 1, False, 0.0
-        self._validation_seconds = 0.0
+        self.validation_seconds = 0.0
         self._scores: dict[str, float] = {}
         count = len(self.source)
         per_epoch = max(1, count // min(settings.batch_size, count))
-        self._steps = settings.steps or max(1, settings.epochs * per_epoch)
-        self._epochs = math.ceil(self._steps / per_epoch)
+        self.steps = settings.steps or max(1, settings.epochs * per_epoch)
+        self.epochs = math.ceil(self.steps / per_epoch)
 
     @property
     def checkpoint(self) -> Path:
         """The run's checkpoint file."""
         return self.folder / "checkpoint.pt"
+
+    @property
+    def trained(self) -> int:
+        """Number of parameters that are trained."""
+        return sum(p.numel() for group in self.optimizer.param_groups for p in group["params"])
 
     def prepare(self) -> None:
         """Let the method prepare its modules on the training images; before ``run``, and not when going on.
@@ -106,9 +112,12 @@ class Trainer:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
         if resume:
             self._restore(load_checkpoint(self.checkpoint))
-        else:
-            self._save()
         self._start_clock()
+        if self.settings.quick:
+            folder, report = self.folder / "features", lambda share: self._report("preparing", 0, None, share)
+            self.source = CachedFeatures(self.source, self.network, folder, self.device, report)
+        if not resume:
+            self._save()
         while not self._over():
             try:
                 self._epoch(self.history.epoch + 1)
@@ -218,7 +227,7 @@ class Trainer:
         self.network.load_trained_state(self.average)
         dice = self.validate(lambda: self._report("validating", epoch, loss))
         self.network.load_trained_state(own)
-        self._validation_seconds, self._scores = time.perf_counter() - started, dice
+        self.validation_seconds, self._scores = time.perf_counter() - started, dice
         self.history.stale += 1
         if dice["mean"] > self.history.best_dice:
             self.history.best_dice, self.history.best_epoch, self.history.stale = dice["mean"], epoch, 0
@@ -242,9 +251,9 @@ class Trainer:
 
     def _fraction(self, step: int) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        done = step / self._steps
+        done = step / self.steps
         if self.settings.max_minutes:
-            limit = self.settings.max_minutes * 60 - self._validation_seconds
+            limit = self.settings.max_minutes * 60 - self.validation_seconds
             done = max(done, self.history.seconds / max(1.0, limit))
         return min(1.0, done)
 
@@ -272,7 +281,7 @@ class Trainer:
             dice = self.history.best_dice if self.history.best_dice >= 0 else None
             fraction, seconds = self._fraction(self.history.step), self.history.seconds
             state = Progress(
-                fraction, epoch, self._epochs, loss, dice, seconds, prepared, self._scores, stage, self.preview
+                fraction, epoch, self.epochs, loss, dice, seconds, prepared, self._scores, stage, self.preview
             )
             self.preview = None
             self.progress(state)

@@ -3,7 +3,7 @@
 Prepared slices lie in memory-mapped files of the run folder, so that memory does not grow with the training set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,11 +59,22 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     return volume, values
 
 
-def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainSettings) -> Fingerprint:
-    """Read the training cases once and decide modality, slicing axis, grid and grey levels."""
+def fingerprint(
+    cases: list[Case],
+    structures: list[Structure],
+    settings: TrainSettings,
+    validation: Sequence[Case] = (),
+    slices: SliceSettings | None = None,
+) -> Fingerprint:
+    """Read the training cases once and decide modality, slicing axis, grid and grey levels.
+
+    :param validation: cases to name if a class is in none of the training cases, but in one of these.
+    :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
+    """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
     voxels = dict.fromkeys((s.id for s in structures), 0)
-    axis, unannotated = settings.axis, False
+    axis, unannotated = slices.axis if slices else settings.axis, False
     for case in cases:
         volume, values = load_case(case, structures)
         modalities.add(settings.modality or _modality(volume))
@@ -84,22 +95,33 @@ def fingerprint(cases: list[Case], structures: list[Structure], settings: TrainS
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
             "Train one model for each, or say with --modality what they all are.",
         )
-    _check_every_class_occurs(structures, voxels, unannotated)
+    _check_every_class_occurs(structures, voxels, unannotated, validation)
     modality = modalities.pop()
-    spacing, size = _grid(np.array(sides), np.array(extents), settings, physical=volume.physical)
-    slices = SliceSettings(_normalization(modality, levels), axis=axis, spacing=spacing, size=size)
-    median = np.median(sides, axis=0) if spacing is None else np.median(extents, axis=0) / spacing
-    if spacing is None:
-        median = median * size / median.max()
+    if slices is None:
+        spacing, size = _grid(np.array(sides), np.array(extents), settings, physical=volume.physical)
+        slices = SliceSettings(_normalization(modality, levels), axis=axis, spacing=spacing, size=size)
+    if slices.spacing is None:
+        median = np.median(sides, axis=0)
+        median = median * slices.size / median.max()
+    else:
+        median = np.median(extents, axis=0) / slices.spacing
     return Fingerprint(modality, slices, tuple(int(n) for n in np.round(median)), float(np.mean(counts)), voxels)
 
 
-def _check_every_class_occurs(structures: list[Structure], voxels: dict[int, int], unannotated: bool) -> None:
-    missing = [s.name for s in structures if not voxels[s.id]]
+def _check_every_class_occurs(
+    structures: list[Structure], voxels: dict[int, int], unannotated: bool, validation: Sequence[Case]
+) -> None:
+    missing = [s for s in structures if not voxels[s.id]]
     if missing:
+        for case in validation:
+            if (read_labels(case.label).array == missing[0].id).any():
+                raise ClassesError(
+                    f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
+                    "Move a case with it to the training part, or take it out of the classes.",
+                )
         mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
         raise ClassesError(
-            f"No training label holds a voxel of '{missing[0]}'.",
+            f"No training label holds a voxel of '{missing[0].name}'.",
             "Take it out of --classes, or correct the labels." + (mask if unannotated else ""),
         )
 
@@ -140,13 +162,17 @@ def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
 
 @dataclass
 class PreparedCase:
-    """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices."""
+    """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices.
+
+    :param former: slices of a model that is continued: as many of them are shown as of the new ones.
+    """
 
     id: str
     grey: np.ndarray
     target: np.ndarray
     annotated: list[int]
     foreground: list[int]
+    former: bool = False
 
 
 def prepare(

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from .. import __version__, adapters
-from ..bundle import read_bundle, validate_card, write_bundle
-from ..catalog import find_model
+from ..bundle import validate_card, write_bundle
 from ..device import choose_device
-from ..errors import OutputError, SettingsError, TrainingDataError
+from ..errors import OutputError, TrainingDataError, UserError
 from ..evaluate import evaluate, mean_dice
 from ..files import atomic_write
 from ..model import Model, build_network
@@ -25,10 +24,14 @@ from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
 from ..sizes import measure
 from ..terminology import Structure
-from .cases import Case, default_split, select
+from .cases import Case, select
+from .features import check_quick
 from .loop import Progress, Trainer, Watch
-from .prepare import Fingerprint, fingerprint, prepare
+from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainSettings
+from .split import check_validation, draw_split, hold_out_slices, only_slices, without_slices
+from .start import TOLERANCE, Parent, read_parent
 
 _VALIDATION_SHARE = 0.2  # of a run's time, about
 
@@ -37,6 +40,9 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 class TrainRequest:
     """What to train on what, and what to call it.
 
+    :param groups: of case ids that must not be parted by a drawn split, those of one patient for instance.
+    :param allow_forgetting: put the model in its place even if it has lost what its parent knew.
+    :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
     :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
     """
 
@@ -48,6 +54,7 @@ class TrainRequest:
     method_settings: dict = field(default_factory=dict)
     settings: TrainSettings = field(default_factory=TrainSettings)
     split: dict[str, list[str]] | None = None
+    groups: dict[str, str] | None = None
     name: str | None = None
     description: str = ""
     license: str = "unspecified"
@@ -56,6 +63,8 @@ class TrainRequest:
     train_upscaling: bool | None = None
     postprocessing: dict = field(default_factory=dict)
     init: str | None = None
+    allow_forgetting: bool = False
+    keep_slices: bool = True
     resume: bool = False
     device: str = "auto"
     preview: Path | None = None
@@ -64,6 +73,26 @@ class TrainRequest:
     def folder(self) -> Path:
         """Run folder beside the bundle: checkpoint, ``log.csv`` and, while it runs, the prepared slices."""
         return self.output.with_suffix(".run")
+
+
+@dataclass
+class Setup:
+    """A run of which everything is ready and no step is done.
+
+    :param prepared: the training cases; ``val``: those to validate on; ``held``: of each the slices that count for
+        validation and not for training, None for whole cases.
+    :param replay: slices kept of the model that is continued; ``before``: its Dice on those of its validation.
+    """
+
+    request: TrainRequest
+    card: dict
+    model: Model
+    trainer: Trainer
+    prepared: list[PreparedCase]
+    val: list[Case]
+    held: dict[str, list[int]] | None
+    replay: Replay | None
+    before: dict[str, float] | None
 
 
 def train(
@@ -77,62 +106,152 @@ def train(
 
     :param say: is told in plain words what is being done.
     :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
-    :return: the bundle's path.
+    :return: the bundle's path. It is not the one asked for, but one in the run folder, if the model has forgotten more
+        than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
     """
-    _check_output(request)
-    device, reason = choose_device(request.device)
-    split = request.split or default_split(request.cases, request.settings.seed)
-    parts = {part: select(request.cases, split, part) for part in ("train", "val")}
-    if not parts["train"]:
-        raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
-    base, identity = load_base(request.base)
-    say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], request.structures, request.settings)
-    if request.settings.validate_every is None:
-        request.settings.validate_every = _validation_interval(parts, found)
-    card = _card(request, found, identity, parts)
-    torch.manual_seed(request.settings.seed)
-    network, method = build_network(card, base)
-    if request.init:
-        _start_from(network, request, card)
-    exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
-    counts = parameter_counts(network) | {"exported": exported.parameters}
-    say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
-    prepared = prepare(parts["train"], request.structures, found.slices, request.folder / "prepared")
-    model = Model(card, network, device)
-    trainer = Trainer(
-        network, prepared, method, request.settings, crop_size(request.settings, found, base), found.slices.context,
-        request.folder, device, progress=progress, cancelled=cancelled, control=control, say=say,
-    )  # fmt: skip
-    if parts["val"]:
-        trainer.validate = _validation(model, parts["val"], request.preview, trainer)
+    setup = set_up(request, progress, say, cancelled, control)
+    trainer, card = setup.trainer, setup.card
     if not (request.init or request.resume):
         trainer.prepare()
     best = trainer.run(request.resume)
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
-    network.load_trained_state(best)
-    if parts["val"]:
-        say(f"Evaluating {len(parts['val'])} validation cases")
-        card["metrics"] = {"subset": "val", **evaluate(model, parts["val"])}
+    setup.model.network.load_trained_state(best)
+    if setup.val:
+        say(f"Evaluating {len(setup.val)} validation cases")
+        card["metrics"] = {"subset": "val", **evaluate(setup.model, setup.val, slices=setup.held)}
+    forgot = _compare_with_parent(setup, say)
     card["training"] |= {
         "minutes": round(trainer.history.seconds / 60, 2),
         "epochs": trainer.history.epoch,
         "best_epoch": trainer.history.best_epoch,
-        "parameters": counts,
-        "device": reason,
     }
-    write_bundle(request.output, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
-    shutil.rmtree(request.folder / "prepared", ignore_errors=True)
-    return request.output
+    path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
+    written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
+    if request.keep_slices:
+        _keep_slices(setup, written["digest"], say)
+    for leftover in ("prepared", "features"):
+        shutil.rmtree(request.folder / leftover, ignore_errors=True)
+    return path
 
 
-def _validation(model: Model, cases: list[Case], preview: Path | None, trainer: Trainer) -> Callable[[Watch], dict]:
+def set_up(
+    request: TrainRequest,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
+    control: Callable[[], str] | None = None,
+) -> Setup:
+    """Read and check everything that a run needs; the parameters are those of ``train``."""
+    _check_output(request)
+    device, reason = choose_device(request.device)
+    structures, settings = request.structures, request.settings
+    parent = read_parent(request.init, structures) if request.init else None
+    split = request.split or draw_split(request.cases, structures, settings.seed, request.groups)
+    parts = {part: select(request.cases, split, part) for part in ("train", "val")}
+    if not parts["train"]:
+        raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
+    check_validation(parts["val"], structures)
+    base, identity = load_base(request.base)
+    say(f"Reading {len(parts['train'])} training cases")
+    found = fingerprint(parts["train"], structures, settings, parts["val"], parent and parent.slices)
+    prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
+    _name_unannotated(prepared, say)
+    drawn = request.split is None and not parts["val"]
+    held = (hold_out_slices(prepared) if drawn else split.get("val_slices")) or None
+    val = [case for case in parts["train"] if case.id in held] if held else parts["val"]
+    if settings.validate_every is None:
+        settings.validate_every = _validation_interval(len(parts["train"]), len(val), settings.quick)
+    card = _card(request, found, identity, parts, held)
+    torch.manual_seed(settings.seed)
+    network, method = build_network(card, base)
+    replay = before = None
+    if parent:
+        parent.check_modality(found)
+        parent.start(network, card)
+        replay = parent.replay()
+        before = _before(parent, replay, network.to(device), card, device, say)
+    if settings.quick:
+        check_quick(network, parent is not None, request.method)
+    names = [structure.name for structure in structures]
+    shown = without_slices(prepared, held or {}) + (as_cases(replay, names) if replay else [])
+    trainer = Trainer(
+        network, shown, method, settings, crop_size(settings, found, base), found.slices.context, request.folder,
+        device, progress=progress, cancelled=cancelled, control=control, say=say,
+    )  # fmt: skip
+    model = Model(card, network, device)
+    if val:
+        trainer.validate = _validation(model, val, held, request.preview, trainer)
+    exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
+    counts = parameter_counts(network) | {"trained": trainer.trained, "exported": exported.parameters}
+    card["training"] |= {"parameters": counts, "device": reason}
+    say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
+    return Setup(request, card, model, trainer, prepared, val, held, replay, before)
+
+
+def _name_unannotated(prepared: list[PreparedCase], say: Callable[[str], None]) -> None:
+    for case in prepared:
+        if not case.annotated:
+            say(f"Case '{case.id}' holds no annotated voxel and has no part in the training.")
+
+
+def _before(
+    parent: Parent, replay: Replay | None, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
+) -> dict[str, float] | None:
+    if not parent.continued:
+        say(f"None of the classes is one of model '{parent.name}': it is only a start, and nothing of it is kept.")
+    elif replay is None:
+        say(
+            f"This machine has no slices of the training of model '{parent.name}': it cannot be measured whether the"
+            " new model forgets something."
+        )
+    names = [entry["name"] for entry in card["classes"]]
+    return former_dice(network, replay, names, device) if replay else None
+
+
+def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
+    """Measure what the model has kept of its parent's, note it in the card, and tell whether it has forgotten."""
+    if setup.replay is None:
+        return False
+    names, former = [entry["name"] for entry in setup.card["classes"]], None
+    after = former_dice(setup.model.network, setup.replay, names, setup.model.device)
+    if setup.before and after:
+        former = {"before": setup.before["mean"], "after": after["mean"]}
+        say(f"Dice on the former model's validation slices: {after['mean']:.4f}, before {setup.before['mean']:.4f}")
+    slices = {name: sum(len(kept.grey) for kept in part) for name, part in vars(setup.replay).items()}
+    setup.card["training"]["replay"] = {
+        "slices": slices["train"], "validation_slices": slices["val"], "former": former,
+    }  # fmt: skip
+    return former is not None and former["before"] - former["after"] > TOLERANCE
+
+
+def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
+    """Keep slices for the models that will continue this one; that they cannot be kept does not spoil the run."""
+    request = setup.request
+    slices, seed = setup.model.slices, request.settings.seed
+    names = [structure.name for structure in request.structures]
+    own, val = without_slices(setup.prepared, setup.held or {}), []
+    try:
+        if setup.held:
+            val = only_slices(setup.prepared, setup.held)
+        elif setup.val:
+            val = prepare(setup.val, request.structures, slices, request.folder / "prepared" / "val")
+        new = Replay(
+            gather(own, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
+        )
+        write_replay(digest, merged(setup.replay, new, seed))
+    except UserError as error:
+        say(f"No slices are kept for models that continue this one: {error}")
+
+
+def _validation(
+    model: Model, cases: list[Case], held: dict[str, list[int]] | None, preview: Path | None, trainer: Trainer
+) -> Callable[[Watch], dict]:
     def observe(case: Case, labels: np.ndarray) -> None:
         if preview is not None and case is cases[0]:
             write_preview(preview, labels)
             trainer.preview = preview
 
-    return lambda watch: mean_dice(model, cases, watch, observe)
+    return lambda watch: mean_dice(model, cases, held, watch, observe)
 
 
 def write_preview(path: Path, labels: np.ndarray) -> None:
@@ -144,11 +263,10 @@ def write_preview(path: Path, labels: np.ndarray) -> None:
         np.save(file, labels.astype(np.uint8, copy=False))
 
 
-def _validation_interval(parts: dict[str, list[Case]], found: Fingerprint) -> int:
-    """Epochs between validations that keep them to a fifth of the time, about."""
-    slices = found.slices_per_case * len(parts["val"])
-    # A slice costs about a third in validation of what it costs in training.
-    return max(1, math.ceil(slices / 3 / (_VALIDATION_SHARE * found.slices_per_case * len(parts["train"]))))
+def _validation_interval(train: int, val: int, quick: bool) -> int:
+    """Epochs between validations that keep them to a fifth of the time, about, from the numbers of cases."""
+    # A slice costs about a third in validation of what it costs in training, and three times that of a quick one.
+    return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
 def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
@@ -159,7 +277,7 @@ def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> t
     return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in found.median_size)
 
 
-def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts: dict[str, list[Case]]) -> dict:
+def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts: dict[str, list[Case]], held) -> dict:
     upscaling = request.train_upscaling
     method = adapters.create(request.method, request.method_settings)
     request.settings.loss = request.settings.loss or method.loss_weights()
@@ -182,7 +300,8 @@ def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
             "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
-            "split": {part: [case.id for case in cases] for part, cases in parts.items()},
+            "split": {part: [case.id for case in cases] for part, cases in parts.items()}
+            | ({"val_slices": held} if held else {}),
             "seed": request.settings.seed,
             "settings": request.settings.to_json(),
             "software": {"sam2adapt": __version__, **{p: version(p) for p in ("torch", "sam2", "monai", "numpy")}},
@@ -193,28 +312,6 @@ def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts
     }
     validate_card(card)
     return card
-
-
-def _start_from(network: SegmentationNetwork, request: TrainRequest, card: dict) -> None:
-    """Start from another bundle's tensors; classes are matched by name, new ones begin as the background does."""
-    parent = read_bundle(find_model(request.init))
-    for key in ("base", "network"):
-        if parent.card[key] != card[key]:
-            raise SettingsError(
-                f"Model '{parent.card['name']}' cannot be continued with another {key} ({parent.card[key]}).",
-                f"Start with the same {key}.",
-            )
-    if parent.card["method"] != card["method"]:
-        raise SettingsError(
-            f"Model '{parent.card['name']}' was trained with method '{parent.card['method']['name']}' and its own"
-            " settings.",
-            "Continue it with the same method and settings.",
-        )
-    card["parent"] = parent.card["digest"]
-    names = [None, *(entry["name"].lower() for entry in parent.card["classes"])]
-    rows = [names.index(entry["name"].lower()) if entry["name"].lower() in names else 0 for entry in card["classes"]]
-    tensors = {n: t[[0, *rows]] if n.startswith("head.") else t for n, t in parent.tensors.items()}
-    network.load_trained_state(tensors)
 
 
 def _check_output(request: TrainRequest) -> None:

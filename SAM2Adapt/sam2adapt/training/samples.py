@@ -21,13 +21,21 @@ _FEWEST = 128  # samples of an epoch: small training sets are repeated, each tim
 
 
 def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple[int, int]]:
-    """Shuffled (case, slice) pairs of one epoch: all slices with structures and a draw of the annotated empty ones."""
+    """Shuffled (case, slice) pairs of one epoch: all slices with structures and a draw of the annotated empty ones.
+
+    Of the slices of a former model, as many are drawn again as all these are.
+    """
     generator = np.random.default_rng([seed, epoch])
-    full = [(c, k) for c, case in enumerate(cases) for k in case.foreground]
-    empty = [(c, k) for c, case in enumerate(cases) for k in sorted(set(case.annotated) - set(case.foreground))]
+    own = [(c, case) for c, case in enumerate(cases) if not case.former]
+    full = [(c, k) for c, case in own for k in case.foreground]
+    empty = [(c, k) for c, case in own for k in sorted(set(case.annotated) - set(case.foreground))]
     count = min(len(empty), max(1, round(len(full) * _EMPTY_SHARE)))
     chosen = full + [empty[i] for i in generator.choice(len(empty), count, replace=False)] if empty else full
     chosen = chosen * max(1, -(-_FEWEST // len(chosen)))
+    former = [(c, k) for c, case in enumerate(cases) if case.former for k in case.annotated]
+    if former:
+        drawn = generator.choice(len(former), len(chosen), replace=len(former) < len(chosen))
+        chosen = chosen + [former[i] for i in drawn]
     generator.shuffle(chosen)
     return [tuple(int(n) for n in pair) for pair in chosen]
 
@@ -63,7 +71,7 @@ class AugmentedSlices:
     """What a training shows the whole network: the slices of the cases, each time augmented differently."""
 
     def __init__(self, cases: list[PreparedCase], crop: tuple[int, int], context: int, settings: TrainSettings):
-        self.cases, self.context, self.settings = cases, context, settings
+        self.cases, self.crop, self.context, self.settings = cases, crop, context, settings
         self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ class TrainSettings:
     :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
     :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
+    :param quick: train head and decoder only, on features that the encoder computes once.
     :param patience: end after so many validations without a gain; None: never for that reason.
     """
 
@@ -43,6 +44,7 @@ class TrainSettings:
     modality: str | None = None
     validate_every: int | None = None
     patience: int | None = None
+    quick: bool = False
     seed: int = 0
 
     def to_json(self) -> dict:

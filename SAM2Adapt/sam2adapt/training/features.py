@@ -1,0 +1,155 @@
+"""Quick adapt: the encoder's features of augmented slices, computed once, on which head and decoder are trained.
+
+The encoder runs with its adapters in evaluation form and is left as it is; everything after it trains (models.md 6).
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import ThreadDataLoader
+from torch import Tensor
+
+from ..device import autocast
+from ..errors import SettingsError
+from ..files import make_folder, output_error
+from ..network.network import Prompts, SegmentationNetwork
+from ..slices import normalise
+from .samples import AugmentedSlices
+
+COPIES = 4  # differently augmented copies of each slice
+_PARTS = ("embedding", "s0", "s1", "target")
+_ENCODER = ("base.image_encoder.", "base.no_mem_embed", "base.sam_mask_decoder.conv_s", "detail.")
+
+
+def is_encoder_side(name: str) -> bool:
+    """Tell whether a tensor of a network has a part in the features, so that quick adapt leaves it as it is."""
+    return name.startswith(_ENCODER)
+
+
+def quick_fits(network: SegmentationNetwork, continued: bool) -> bool:
+    """Tell whether quick adapt makes sense: what it leaves as it is was trained before, or is the base's own.
+
+    :param network: in training form; :param continued: it holds the tensors of a model, not those of step 0.
+    """
+    added = (
+        parameter
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and is_encoder_side(name) and name not in network.base_names
+    )
+    return continued or not any(parameter.any() for parameter in added)
+
+
+def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> None:
+    """Refuse quick adapt where adapters in the encoder would stay untrained.
+
+    :raises SettingsError: they would.
+    """
+    if not quick_fits(network, continued):
+        raise SettingsError(
+            f"Quick adapt trains head and decoder only, and method '{method}' has untrained parts in the encoder.",
+            "Start from a trained model with --init, or choose method head, or lora with --set placement=decoder.",
+        )
+
+
+class CachedFeatures:
+    """The features of the first ``COPIES`` epochs of a source, in float16 files of a folder.
+
+    Their names hold the SHA-256 of all that they depend on, so that a run that goes on finds its own again.
+
+    :param keep_on: is told what share is done after each batch, and may raise an error to end it.
+    :raises OutputError: the disk is full.
+    """
+
+    def __init__(
+        self,
+        source: AugmentedSlices,
+        network: SegmentationNetwork,
+        folder: Path,
+        device: torch.device,
+        keep_on: Callable[[float], object],
+    ):
+        self.settings = source.settings
+        key = _key(source, network)
+        make_folder(folder)
+        self.blocks = []
+        for copy in range(COPIES):
+            paths = [folder / f"{key[:32]}-{copy}-{part}.npy" for part in _PARTS]
+            if not all(path.is_file() for path in paths):
+                _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
+            self.blocks.append([np.load(path, mmap_mode="r") for path in paths])
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return len(self.blocks[0][0])
+
+    def batches(self, epoch: int) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
+        """Give features (B, C, h, w) float32, three of them, and targets (B, H, W) class indices."""
+        block = self.blocks[(epoch - 1) % COPIES]
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
+        size = min(self.settings.batch_size, len(order))
+        for start in range(0, len(order) - size + 1, size):
+            # In the order of the file, which is read faster; within a batch the order does not matter.
+            chosen = np.sort(order[start : start + size])
+            *features, target = (torch.from_numpy(array[chosen]) for array in block)
+            yield [feature.float() for feature in features], target
+
+    def forward(
+        self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and what auxiliary losses of the decoder's side need, of what ``batches`` gave."""
+        return network.segment_features(inputs, tuple(self.blocks[0][-1].shape[-2:]), prompts)
+
+
+def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, device, keep_on) -> None:
+    """Write one copy of every slice; each file appears whole or not at all."""
+    samples = source.samples(copy + 1)
+    size = source.settings.batch_size
+    loader = ThreadDataLoader(samples, batch_size=size, buffer_size=2, num_workers=0, generator=torch.Generator())
+    parts = [path.with_suffix(".part") for path in paths]
+    training = network.training
+    network.eval()
+    try:
+        # Not into a memory map: on a full disk, that would kill the process.
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(part.open("wb")) for part in parts]
+            for number, (images, targets) in enumerate(loader):
+                for file, array in zip(files, _arrays(images, targets, network, device), strict=True):
+                    if number == 0:
+                        form = {"descr": array.dtype.str, "fortran_order": False}
+                        np.lib.format.write_array_header_1_0(file, form | {"shape": (len(samples), *array.shape[1:])})
+                    file.write(array.tobytes())
+                keep_on(min(1.0, (number + 1) * size / len(samples)))
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+    except OSError as error:
+        raise output_error(paths[0], error) from error
+    finally:
+        network.train(training)
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def _arrays(images: Tensor, targets: Tensor, network: SegmentationNetwork, device: torch.device) -> list[np.ndarray]:
+    with autocast(device):
+        features, _ = network.encode(normalise(images.to(device)))
+    return [feature.half().cpu().numpy() for feature in features] + [targets.numpy()]
+
+
+def _key(source: AugmentedSlices, network: SegmentationNetwork) -> str:
+    digest = hashlib.sha256()
+    for case in source.cases:
+        digest.update(repr((case.grey.shape, case.annotated, case.foreground, case.former)).encode())
+        digest.update(np.ascontiguousarray(case.grey))
+        digest.update(np.ascontiguousarray(case.target))
+    own = source.settings
+    augmented = (source.crop, source.context, own.rotation, own.scale, own.flips, own.seed)
+    digest.update(repr(augmented).encode())
+    for name, tensor in network.state_dict().items():
+        if is_encoder_side(name):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+"""What a model was trained and validated on, kept on this machine so that its successors do not forget it.
+
+A sample of prepared slices lies in the user's folder, by the model's digest; it is never part of the model file.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..device import autocast
+from ..files import atomic_write, home, make_folder
+from ..network.network import SegmentationNetwork
+from ..slices import normalise, with_neighbours
+from .losses import IGNORE
+from .prepare import PreparedCase
+
+MOST = 200  # slices of training that are kept
+_MOST_VALIDATION = 100
+_EMPTY_SHARE = 0.2  # of the kept slices may be without structures
+_BATCH = 8
+
+
+@dataclass
+class Kept:
+    """Slices of one case.
+
+    :param grey: (N, 3, h, w) uint8, neighbours as channels; ``target``: (N, h, w) uint8, indices into ``classes``
+        from 1 on, 0 for the background and ``IGNORE`` where nothing was annotated.
+    :param classes: names of what was annotated in this case.
+    """
+
+    grey: np.ndarray
+    target: np.ndarray
+    classes: list[str]
+
+
+@dataclass
+class Replay:
+    """Slices kept of a model: of its training and of its validation."""
+
+    train: list[Kept]
+    val: list[Kept]
+
+
+def replay_file(digest: str) -> Path:
+    """Where the slices of the model with this digest lie (they may not be there)."""
+    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
+
+
+def read_replay(digest: str) -> Replay | None:
+    """Read the slices kept of a model; None where this machine has none, or cannot read them."""
+    try:
+        with np.load(replay_file(digest), allow_pickle=False) as file:
+            parts = json.loads(str(file["parts"]))
+            kept = {
+                part: [Kept(file[f"{part}{n}_grey"], file[f"{part}{n}_target"], names) for n, names in enumerate(all_)]
+                for part, all_ in parts.items()
+            }
+            return Replay(kept["train"], kept["val"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def write_replay(digest: str, replay: Replay) -> None:
+    """Keep the slices of a model.
+
+    :raises OutputError: they cannot be written.
+    """
+    arrays = {"parts": np.array(json.dumps({part: [k.classes for k in kept] for part, kept in vars(replay).items()}))}
+    for part, kept in vars(replay).items():
+        for number, own in enumerate(kept):
+            arrays |= {f"{part}{number}_grey": own.grey, f"{part}{number}_target": own.target}
+    path = replay_file(digest)
+    make_folder(path.parent)
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def gather(cases: list[PreparedCase], classes: list[str], context: int, seed: int, validation: bool = False) -> list:
+    """Draw the slices of new cases that are kept, evenly over the cases; those with structures first."""
+    generator = np.random.default_rng([seed, len(cases)])
+    most = _MOST_VALIDATION if validation else MOST
+    kept = []
+    for case in cases:
+        share = max(1, most // len(cases))
+        empty = sorted(set(case.annotated) - set(case.foreground))
+        full = _drawn(case.foreground, share, generator)
+        chosen = sorted(full + _drawn(empty, min(round(share * _EMPTY_SHARE), share - len(full)), generator))
+        if chosen:
+            block = torch.from_numpy(np.asarray(case.grey, dtype=np.float32))
+            grey = torch.cat([with_neighbours(block, k, k + 1, context) for k in chosen])
+            kept.append(Kept((255 * grey).round().byte().numpy(), np.array(case.target[chosen]), list(classes)))
+    return kept[:most]
+
+
+def _drawn(slices: list[int], count: int, generator: np.random.Generator) -> list[int]:
+    if len(slices) <= count:
+        return list(slices)
+    return [slices[i] for i in generator.choice(len(slices), max(0, count), replace=False)]
+
+
+def joined(former: list[Kept], new: list[Kept], most: int, seed: int) -> list[Kept]:
+    """Put old and new slices together; where they are too many, half of the room is for each."""
+    counts = [sum(len(kept.grey) for kept in part) for part in (former, new)]
+    room = [max(most // 2, most - counts[1]), max(most // 2, most - counts[0])]
+    generator = np.random.default_rng([seed, most])
+    return [kept for part, count in zip((former, new), room, strict=True) for kept in _thinned(part, count, generator)]
+
+
+def _thinned(part: list[Kept], count: int, generator: np.random.Generator) -> list[Kept]:
+    places = [(number, k) for number, kept in enumerate(part) for k in range(len(kept.grey))]
+    if len(places) <= count:
+        return part
+    chosen = [places[i] for i in sorted(generator.choice(len(places), count, replace=False))]
+    thinned = []
+    for number, kept in enumerate(part):
+        rows = [k for n, k in chosen if n == number]
+        if rows:
+            thinned.append(Kept(kept.grey[rows], kept.target[rows], kept.classes))
+    return thinned
+
+
+def merged(former: Replay | None, new: Replay, seed: int) -> Replay:
+    """What is kept of a model that continues another one."""
+    if former is None:
+        return new
+    return Replay(joined(former.train, new.train, MOST, seed), joined(former.val, new.val, _MOST_VALIDATION, seed))
+
+
+def as_cases(replay: Replay, classes: list[str]) -> list[PreparedCase]:
+    """The kept training slices, to be shown again in a training on these classes (matched by name).
+
+    Where a class was not annotated then, the former background may hold it and counts as not annotated.
+    """
+    cases = []
+    for number, kept in enumerate(replay.train):
+        table = _table(kept, classes)
+        if not set(_lower(classes)) <= set(_lower(kept.classes)):
+            table[0] = IGNORE
+        target = table[kept.target]
+        shown = [k for k in range(len(target)) if (target[k] != IGNORE).any()]
+        grey = (kept.grey / np.float32(255)).astype(np.float16)
+        cases.append(PreparedCase(f"former {number + 1}", grey, target, shown, shown, former=True))
+    return cases
+
+
+def _table(kept: Kept, classes: list[str]) -> np.ndarray:
+    """From a kept case's indices to those of a model with these classes; 0 for what the model lacks."""
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for index, name in enumerate(_lower(kept.classes), start=1):
+        table[index] = _lower(classes).index(name) + 1 if name in _lower(classes) else 0
+    return table
+
+
+def _lower(names: list[str]) -> list[str]:
+    return [name.lower() for name in names]
+
+
+@torch.no_grad()
+def former_dice(
+    network: SegmentationNetwork, replay: Replay, classes: list[str], device: torch.device
+) -> dict[str, float] | None:
+    """Dice over the kept validation slices, of each class that model and slices share, and their mean.
+
+    Pixels of all slices are pooled, on the network's grid; a class counts in the cases in which it was annotated.
+    None: nothing can be measured.
+    """
+    counts: dict[str, np.ndarray] = {}
+    training = network.training
+    network.eval()
+    for kept in replay.val:
+        table, names = _table(kept, classes), set(_lower(kept.classes))
+        for start in range(0, len(kept.grey), _BATCH):
+            grey = torch.from_numpy(kept.grey[start : start + _BATCH]).to(device).float() / 255
+            with autocast(device):
+                found = network(normalise(grey)).argmax(dim=1).cpu().numpy()
+            truth = table[kept.target[start : start + _BATCH]]
+            for index, name in enumerate(classes, start=1):
+                if name.lower() in names:
+                    own, wanted = (found == index) & (truth != IGNORE), truth == index
+                    count = counts.setdefault(name, np.zeros(2))
+                    count += [2 * (own & wanted).sum(), own.sum() + wanted.sum()]
+    network.train(training)
+    dice = {name: float(hits / total) for name, (hits, total) in counts.items() if total}
+    return {"mean": float(np.mean(list(dice.values()))), **dice} if dice else None
