@@ -1,11 +1,17 @@
 """Choice of device and arithmetic, each with its reason in words."""
 
 import platform
+import sys
 from typing import Any
 
 import torch
 
 from .errors import DeviceError
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 
 def choose_device(name: str = "auto") -> tuple[torch.device, str]:
@@ -67,6 +73,16 @@ def autocast(device: torch.device) -> torch.autocast:
     """Context in which matrix products run in the device's half precision, where it has one."""
     dtype = autocast_dtype(device)
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def memory_used(device: torch.device) -> int | None:
+    """Bytes that were held at most: of the GPU's memory, or of the process's; None where that is not told."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def release_memory() -> None:

@@ -150,6 +150,7 @@ METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
     "segment": segment,
     "rank": serve_rank.rank,
     "train": serve_train.train,
+    "estimate": serve_train.estimate,
     "devices": devices,
     "models": serve_models.models,
     "modelDetails": serve_models.model_details,

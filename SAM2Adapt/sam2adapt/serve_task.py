@@ -71,8 +71,9 @@ class Task:
         fraction = min(1.0, done / total if fraction is None else fraction)
         now = time.monotonic()
         if stage != self._stage:
+            if {stage, self._stage} != {"training", "validating"}:  # these take turns, at one speed on the whole
+                self._samples.clear()
             self._stage = stage
-            self._samples.clear()
         elif fraction < 1 and now - self._sent < _SECONDS_BETWEEN:
             return
         self._sent = now

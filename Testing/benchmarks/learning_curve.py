@@ -48,6 +48,7 @@ def perform(cases: list[Case], val_cases: list[Case], output: Path, args: argpar
         settings=TrainSettings(steps=args.steps, seed=args.seed),
         split={"train": [case.id for case in cases], "val": []},
     )
+    request.resume = (request.folder / "checkpoint.pt").is_file()
     bar, started = Bar(output.stem, "%"), time.process_time()
     train(request, lambda state: bar.update(state.fraction * 100, 100))
     bar.close()

@@ -129,3 +129,44 @@ def test_training_that_is_not_possible(changes, kind, word, server, data):
     assert word in error["message"]
     assert error["data"]["remedy"]
     assert not Path(data["output"]).exists()
+
+
+def test_held_and_ended_by_control(server, data):
+    running = server.send("train", **data | {"epochs": 1000})
+    while server.progress(running)["stage"] != "training":
+        pass
+    assert server.result("control", id=running, action="pause") is True
+    while server.progress(running)["stage"] != "paused":
+        pass
+    assert server.result("control", id=running, action="run") is True
+    while server.progress(running)["stage"] == "paused":
+        pass
+    assert server.result("control", id=running, action="stop") is True
+    result = server.answer(running)["result"]
+    assert 0 < result["epochs"] < 1000 and Path(result["bundle"]).is_file()
+    assert server.result("control", id=running, action="stop") is False
+
+
+def test_preview_is_the_latest_validation(server, data, tmp_path):
+    running = server.send("train", **data | {"epochs": 2}, preview=str(tmp_path / "preview.npy"))
+    result = server.answer(running)["result"]
+    told = [p["preview"] for p in server.seen_of("progress", running) if p.get("preview")]
+    assert told and set(told) == {str(tmp_path / "preview.npy")}
+    labels = np.load(tmp_path / "preview.npy")
+    assert labels.shape == (4, 32, 32) and labels.dtype == np.uint8
+    assert [case["id"] for case in result["cases"]] == ["b"]
+
+
+def test_estimate_measures_and_leaves_nothing(server, data, tmp_path):
+    output = Path(data["output"])
+    one, two = (server.result("estimate", **data | {"epochs": epochs}) for epochs in (10, 20))
+    assert two["steps"] == 2 * one["steps"]
+    assert one["minutes"] * 60 >= one["steps"] * one["secondsPerStep"] > 0
+    assert one["memoryBytes"] is None or one["memoryBytes"] > 1e8
+    assert server.result("estimate", **data | {"epochs": 1000, "maxMinutes": 0.01})["minutes"] == 0.01
+    assert list(output.parent.iterdir()) == []
+
+
+def test_estimate_refuses_what_training_would(server, data):
+    error = server.error("estimate", **data | {"classes": [{"id": 9, "name": "heart"}]})
+    assert error["data"]["kind"] == "ClassesError"

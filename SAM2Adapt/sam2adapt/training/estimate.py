@@ -1,0 +1,59 @@
+"""What a training will cost, measured: a few real steps on the real data, and one validation."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+
+from ..device import memory_used
+from .loop import Progress
+from .run import TrainRequest, set_up
+
+_STEPS = 4  # the first one also pays for what is done once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a whole run, validations included.
+
+    :param minutes: if nothing ends it early.
+    :param memory_bytes: the largest amount that the process (CPU) or the device held; None where that is not known.
+    """
+
+    seconds_per_step: float
+    steps: int
+    minutes: float
+    memory_bytes: int | None
+
+
+def estimate(
+    request: TrainRequest,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Estimate:
+    """Measure a few steps of a run; its folder is used, so give it an output of its own.
+
+    :raises UserError: as ``run.train``, which checks the same.
+    """
+    times, limit = [], request.settings.max_minutes
+
+    def watch(state: Progress) -> None:
+        if state.stage == "training":
+            times.append(time.perf_counter())
+        if progress:
+            progress(state)
+
+    def control() -> str:
+        return "stop" if len(times) > _STEPS else "run"
+
+    request = replace(request, settings=replace(request.settings, max_minutes=None, patience=None), resume=False)
+    trainer = set_up(request, watch, say, cancelled, control).trainer
+    trainer.run()
+    seconds = statistics.median(after - before for before, after in pairwise(times[:_STEPS]))
+    validations = trainer.epochs // (request.settings.validate_every or 1)
+    minutes = (trainer.steps * seconds + validations * trainer.validation_seconds) / 60
+    return Estimate(seconds, trainer.steps, min(minutes, limit or minutes), memory_used(torch.device(trainer.device)))
