@@ -5,6 +5,8 @@ import enum
 from sam2adapt.errors import SettingsError
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib import ModelCatalog
+
 
 class Preset(enum.Enum):
     """A base network and how it is adapted, in one word."""
@@ -79,6 +81,13 @@ def _network(node):
     if node.preset == Preset.NANO:
         return {"base": node.base or "nano", "method": "dual-lw"}
     return {"preset": node.preset.value} | ({"base": node.base} if node.base else {})
+
+
+def baseOf(options):
+    """Id of the base network that options of the engine's ``train`` need."""
+    if options.get("init"):
+        return ModelCatalog.findModel(ModelCatalog.modelList(), options["init"]).base
+    return options.get("base") or Preset(options["preset"]).base
 
 
 def pairs(text):

@@ -5,7 +5,7 @@ import time
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib import Messages
+from SAM2AdaptLib import Messages, TrainingChoices
 from SAM2AdaptLib.EngineError import EngineError
 from SAM2AdaptLib.TrainingPlots import TrainingPlots
 from SAM2AdaptLib.TrainingPreview import TrainingPreview
@@ -32,7 +32,7 @@ class TrainingControl:
         self._logic = logic
         self._onProgress, self._onFinished = onProgress, onFinished
         self._onStopped, self._onEstimated = onStopped, onEstimated
-        self._job = self._download = None
+        self._job = self._pending = None  # TrainingJob; EngineRequest of a download, or of adding the model
         self._isTrial = self._isContinued = False
         self._structures, self._firstDice, self._showPlots = [], {}, False
         self._plots, self._preview = TrainingPlots(), TrainingPreview()
@@ -41,7 +41,7 @@ class TrainingControl:
 
     def isRunning(self):
         """Whether there is something to cancel."""
-        return self.isTraining() or self._download is not None
+        return self.isTraining() or self._pending is not None
 
     def isTraining(self):
         """Whether a training (or the estimate of one) is on its way."""
@@ -89,8 +89,8 @@ class TrainingControl:
 
     def cancel(self):
         """End at once; what finished epochs have reached can be resumed."""
-        if self._download is not None:
-            self._download.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
         elif self.isTraining():
             self._job.cancel()
 
@@ -145,7 +145,7 @@ class TrainingControl:
         if forgets(former) and not _confirmForgetting(former):
             self._onFinished(job, self._dice())
             return
-        self._logic.addModel(
+        self._pending = self._logic.addModel(
             self.bundle,
             onResult=lambda row: self._onAdded(job, row),
             onError=lambda error: self._onNotAdded(job, error),
@@ -156,10 +156,12 @@ class TrainingControl:
         return self._firstDice if self._isContinued else {}
 
     def _onAdded(self, job, row):
+        self._pending = None
         self.addedModel = f"{row['name']}@{row['version']}"
         self._onFinished(job, self._dice())
 
     def _onNotAdded(self, job, error):
+        self._pending = None
         self._onFinished(job, self._dice())
         _show(error)
 
@@ -178,15 +180,16 @@ class TrainingControl:
             return
 
         def onResult(result):
-            self._download = None
+            self._pending = None
             self.start(cases, classes, name, options, self._showPlots)
 
         def onError(failure):
-            self._download = None
+            self._pending = None
             self._onStopped(failure)
             _show(failure)
 
-        self._download = self._logic.downloadBase(options, onResult, onError, self._onDownloadProgress)
+        base = TrainingChoices.baseOf(options)
+        self._pending = self._logic.downloadBase(base, onResult, onError, self._onDownloadProgress)
         self._onProgress(0, _("Starting…"))
 
     def _onDownloadProgress(self, progress):

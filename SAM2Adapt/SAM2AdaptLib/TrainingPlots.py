@@ -127,7 +127,7 @@ def _plotView(tag):
 def _registerLayout():
     layoutNode = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     slices = [("Red", "Axial", "R"), ("Yellow", "Sagittal", "Y"), ("Green", "Coronal", "G")]
-    upper = "".join(_SLICE.format(tag=tag, orientation=orientation, letter=l) for tag, orientation, l in slices)
+    upper = "".join(_SLICE.format(tag=tag, orientation=way, letter=letter) for tag, way, letter in slices)
     lower = "".join(_VIEW.format(tag=tag, label=label) for tag, label in ((LOSS, _("Loss")), (DICE, _("Dice"))))
     text = (
         '<layout type="vertical" split="true">'

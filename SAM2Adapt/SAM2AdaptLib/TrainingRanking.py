@@ -45,7 +45,6 @@ class TrainingRanking:
         """Forget the list, for instance because its scene was closed."""
         self._targets, self._loaded = [], {}
         self._ui.rankingTree.clear()
-        self._ui.rankingTree.visible = False
         self._ui.rankingLabel.text = ""
 
     def update(self, problem):
@@ -95,7 +94,6 @@ class TrainingRanking:
         self._ui.rankingLabel.text = progress["text"]
 
     def _onFinished(self, job):
-        self._ui.rankingTree.visible = True
         for volume in job.ranked:
             item = self._add(self._ui.rankingTree, volume, None, volume.name, f"{volume.score:.3f}")
             for entry in volume.slices:
@@ -128,7 +126,7 @@ class TrainingRanking:
         self._jump(self._node(volume), position or next((s.position for s in volume.slices), None))
 
     def _onItemDoubleClicked(self, item, column):
-        volume, position = self._targets[item.data(0, qt.Qt.UserRole)]
+        volume = self._targets[item.data(0, qt.Qt.UserRole)][0]
         if volume.path and not self._node(volume):
             self._loaded[volume.path] = slicer.util.loadVolume(str(volume.path)).GetID()
         self._onItemClicked(item, column)

@@ -1,112 +1,16 @@
-"""The tables of cases and of structures: filled from the scene and from folders, never by guessing."""
-
-from pathlib import Path
+"""The tables of cases and of structures."""
 
 import qt
-import slicer
-from sam2adapt.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib import TrainingCases, TrainingClasses, TrainingFolders
 from SAM2AdaptLib.TrainingCases import IGNORE, TRAIN, VALIDATE
 
-#: Attribute of a segmentation node that is in the table of cases: what it is used for.
-USE_ATTRIBUTE = "SAM2Adapt.Use"
 VOLUME, SEGMENTATION, USE, ANNOTATED, PROBLEM = range(5)
 
 
 def uses():
     """The uses of a case with their labels."""
     return {TRAIN: _("train"), VALIDATE: _("validate"), IGNORE: _("ignore")}
-
-
-def addToTable(segmentationNode, use=TRAIN):
-    """Put a segmentation of the scene into the table of cases; one that is there already keeps its use."""
-    if not segmentationNode.GetAttribute(USE_ATTRIBUTE):
-        segmentationNode.SetAttribute(USE_ATTRIBUTE, use)
-
-
-class CaseList:
-    """The cases of the scene and of folders. Which they are and what they are for is kept in the scene.
-
-    :ivar cases: list of ``TrainingCases.TrainingCase``.
-    :ivar classes: what ``TrainingClasses.match`` made of them.
-    """
-
-    def __init__(self):
-        self.cases, self.classes = [], []
-        self._folders = {}
-
-    def addScene(self):
-        """Put every segmentation of the scene that is meant for the user into the table."""
-        for case in TrainingCases.fromScene():
-            addToTable(case.segmentationNode, case.use)
-
-    def addFolder(self, parameterNode, path):
-        """Put the pairs of a folder into the table.
-
-        :raises UserError: it holds none, or cannot be read.
-        """
-        path = str(Path(path).resolve())
-        self._folders[path] = TrainingFolders.fromFolder(path)
-        parameterNode.caseFolders = [*(known for known in parameterNode.caseFolders if known != path), path]
-
-    def remove(self, parameterNode, case):
-        """Take a case out of the table."""
-        if case.segmentationNode:
-            case.segmentationNode.RemoveAttribute(USE_ATTRIBUTE)
-            if parameterNode.exampleSegmentation is case.segmentationNode:
-                parameterNode.exampleSegmentation = None
-        else:
-            self.setUse(parameterNode, case, "")
-
-    def setUse(self, parameterNode, case, use):
-        """Say what a case is for; "" takes a case of a folder out of the table."""
-        if case.segmentationNode:
-            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, use)
-        else:
-            others = [entry for entry in parameterNode.fileUses if entry.partition(" ")[2] != str(case.label)]
-            parameterNode.fileUses = others if use == TRAIN else [*others, f"{use or '-'} {case.label}"]
-
-    def read(self, parameterNode):
-        """Look at all cases and match their structures anew."""
-        if parameterNode.exampleSegmentation:
-            addToTable(parameterNode.exampleSegmentation)
-        self.cases = self._sceneCases() + self._folderCases(parameterNode)
-        self.classes = TrainingClasses.match(self.cases)
-        skipped = set(parameterNode.skippedClasses)
-        for entry in self.classes:
-            entry.use = entry.key not in skipped
-
-    def problems(self):
-        """What forbids to train, as a list of UserError."""
-        return TrainingClasses.problems(self.cases, self.classes)
-
-    def _sceneCases(self):
-        found = []
-        for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-            if use := segmentationNode.GetAttribute(USE_ATTRIBUTE):
-                volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-                found.append(TrainingCases.SceneCase(volumeNode, segmentationNode, use))
-        return found
-
-    def _folderCases(self, parameterNode):
-        chosen = {label: use for use, _space, label in (entry.partition(" ") for entry in parameterNode.fileUses)}
-        found = []
-        for path in parameterNode.caseFolders:
-            for case in self._inFolder(path):
-                case.use = chosen.get(str(case.label), TRAIN)
-                if case.use in uses():
-                    found.append(case)
-        return found
-
-    def _inFolder(self, path):
-        if path not in self._folders:
-            try:
-                self._folders[path] = TrainingFolders.fromFolder(path)
-            except UserError:
-                self._folders[path] = []  # of a scene from another computer; its cases are simply not here
-        return self._folders[path]
 
 
 class CaseTable:
