@@ -120,10 +120,11 @@ def segment_folder(
     :param model: name or file.
     :param suffix: format of the outputs.
     :param progress: called with (studies done, with the fraction of the one in work; studies in all).
-    :param finished: called with the record of each study that this process has done.
+    :param finished: called, from another thread, with the record of each study that this process has done.
     :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
     :param stop: set it to end the run after the studies in work.
-    :raises UserError: nothing to do at all (no such model, no input, an output folder that cannot be written).
+    :raises UserError: nothing can be done at all (no such model, no input, an output folder that cannot be written).
+    :raises CancelledError: ``cancelled()`` gave True.
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     if suffix not in LABEL_SUFFIXES:
@@ -137,8 +138,8 @@ def segment_folder(
     job = {"model": card["name"], "digest": card["digest"], "settings": settings}
 
     def begin() -> list:
-        run = begin_run(output, team.restarts > 0)
-        return [run, find_studies(paths, output)]
+        studies = find_studies(paths, output)
+        return [begin_run(output, team.restarts > 0), studies]
 
     run, studies = team.share(begin)
     records = Records(output, job, run, suffix)

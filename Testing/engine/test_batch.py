@@ -302,6 +302,7 @@ def test_what_stops_a_batch_at_once(inputs, output, options, word, model, tmp_pa
     assert word in error or (output.startswith("file/") and "does not exist" in error), error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob("*.seg.nrrd"))
+    assert not hidden_folder(tmp_path / "in").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
