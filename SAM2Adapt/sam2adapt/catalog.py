@@ -144,6 +144,8 @@ def export_model(name: str, target: Path) -> Path:
 def remove_model(name: str) -> Path:
     """Delete one of the user's own models, by ``NAME``, ``NAME@VERSION`` or, for a broken one, its file's name.
 
+    What was kept of its training slices goes with it.
+
     :return: the file deleted.
     :raises ModelNotFoundError: none of that name.
     :raises SettingsError: it came with SAM2Adapt, or several versions have that name.
@@ -163,6 +165,8 @@ def remove_model(name: str) -> Path:
         raise SettingsError(f"{len(own)} models are called '{name}'.", f"Say which one: {choices}.")
     try:
         own[0].path.unlink()
+        if own[0].card:
+            files.replay_file(own[0].card["digest"]).unlink(missing_ok=True)
     except OSError as error:
         raise files.output_error(own[0].path, error) from error
     return own[0].path

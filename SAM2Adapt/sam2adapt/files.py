@@ -22,6 +22,11 @@ def home() -> Path:
     return Path(folder).expanduser() if folder else Path.home() / ".sam2adapt"
 
 
+def replay_file(digest: str) -> Path:
+    """File with the slices kept of the training of the model with this digest (may not exist)."""
+    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
+
+
 def bundled_folder() -> Path:
     """Folder of the models that come with SAM2Adapt: inside the extension, else where pip puts data files."""
     beside = Path(__file__).resolve().parent.parent / "Resources" / "Models"

@@ -9,7 +9,9 @@ from adapted import tiny_network
 from conftest import SMALL, random_base, write_base
 from sam2adapt import cli
 from sam2adapt.bundle import read_bundle, read_card
+from sam2adapt.catalog import remove_model
 from sam2adapt.errors import ModalityError
+from sam2adapt.files import replay_file
 from sam2adapt.network import base as base_module
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import find_cases
@@ -23,7 +25,6 @@ from sam2adapt.training.replay import (
     gather,
     merged,
     read_replay,
-    replay_file,
     write_replay,
 )
 from sam2adapt.training.run import TrainRequest, train
@@ -53,6 +54,14 @@ def test_slices_are_read_back(home):
         np.testing.assert_array_equal(own.target, expected.target)
     replay_file("sha256:ab").write_bytes(b"half")
     assert read_replay("sha256:ab") is None, "a damaged file is as good as none"
+
+
+def test_slices_go_with_their_model(home, bundle_file):
+    digest = read_card(bundle_file)["digest"]
+    write_replay(digest, Replay([kept(1)], []))
+    write_replay("sha256:other", Replay([kept(1)], []))
+    remove_model("test")
+    assert read_replay(digest) is None and read_replay("sha256:other")
 
 
 def test_gathered_slices_are_the_prepared_ones():

@@ -5,13 +5,12 @@ A sample of prepared slices lies in the user's folder, by the model's digest; it
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..device import autocast
-from ..files import atomic_write, home, make_folder
+from ..files import atomic_write, make_folder, replay_file
 from ..network.network import SegmentationNetwork
 from ..slices import normalise, with_neighbours
 from .losses import IGNORE
@@ -43,11 +42,6 @@ class Replay:
 
     train: list[Kept]
     val: list[Kept]
-
-
-def replay_file(digest: str) -> Path:
-    """Where the slices of the model with this digest lie (they may not be there)."""
-    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
 
 
 def read_replay(digest: str) -> Replay | None:
