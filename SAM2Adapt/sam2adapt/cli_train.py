@@ -192,7 +192,11 @@ def _network_of(model: str) -> dict:
     return {"base": card["base"]["id"], "method": method["name"], "method_settings": method["settings"], **network}
 
 
-def _read_groups(path: Path) -> dict[str, str]:
+def read_groups(path: Path) -> dict[str, str]:
+    """Read which cases belong together: ``{"case": "patient", ...}``.
+
+    :raises InputFileError: the file cannot be read, or holds something else.
+    """
     try:
         groups = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -236,7 +240,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
         settings=_settings(args),
         split=split,
         **{key: getattr(args, key) for key in ("name", "description", "license", "init", "resume", "device")},
-        groups=_read_groups(args.groups) if args.groups else None,
+        groups=read_groups(args.groups) if args.groups else None,
         allow_forgetting=args.allow_forgetting,
         data=args.data_summary,
         postprocessing={

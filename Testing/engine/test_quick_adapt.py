@@ -111,6 +111,9 @@ def test_quick_run_that_was_torn_off_goes_on_to_the_same_result(tmp_path):
     assert seen[0] == "preparing"
     again = small_trainer(tmp_path / "b", method, settings=settings)
     assert_equal(again.run(resume=True), expected)
+    seen.clear()
+    small_trainer(tmp_path / "b", method, settings=settings, progress=seen.append).run(resume=True)
+    assert seen == [], "a finished run needs no features"
 
 
 def test_where_quick_adapt_fits():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from conftest import blobs
-from sam2adapt.errors import ClassesError, TrainingDataError
+from sam2adapt.cli_train import read_groups
+from sam2adapt.errors import ClassesError, InputFileError, TrainingDataError
 from sam2adapt.evaluate import evaluate, mean_dice
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, select
@@ -73,6 +74,16 @@ def test_groups_stay_together(tmp_path, seed):
     assert 1 <= len(split["val"]) <= 2, "single volumes fill a fifth better than a patient with three"
     same = {f"p{n}": f"patient {n // 6}" for n in range(12)}
     assert len(draw_split(cases, STRUCTURES, seed, same)["val"]) == 6, "two patients: one is held out"
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"p0": 3}'])
+def test_groups_of_the_command_line(tmp_path, text):
+    path = tmp_path / "groups.json"
+    path.write_text('{"p0": "patient 1"}')
+    assert read_groups(path) == {"p0": "patient 1"}
+    path.write_text(text)
+    with pytest.raises(InputFileError, match=r"groups\.json"):
+        read_groups(path)
 
 
 def prepared_with(slices: list[tuple[int, ...]], name="a") -> PreparedCase:

@@ -113,7 +113,7 @@ class Trainer:
         if resume:
             self._restore(load_checkpoint(self.checkpoint))
         self._start_clock()
-        if self.settings.quick:
+        if self.settings.quick and not self._over():
             folder, report = self.folder / "features", lambda share: self._report("preparing", 0, None, share)
             self.source = CachedFeatures(self.source, self.network, folder, self.device, report)
         if not resume:
