@@ -87,3 +87,8 @@ def test_a_method_below_the_reference_is_marked(accuracy):
     methods = {"head": rows("head", 0.5, 0.7), "lora": rows("lora", 0.6, 0.7), "balr": rows("balr", 0.5, 0.6)}
     verdicts = [accuracy._verdict(group, methods) for group in methods.values()]
     assert verdicts == ["-", "+0.0500 better", "-0.0500 **not better**"]
+
+
+def test_the_page_shows_what_the_command_wrote(accuracy):
+    table = (accuracy.RESULTS / "methods.md").read_text(encoding="utf-8").strip()
+    assert table in (SCRIPT.parent / "README.md").read_text(encoding="utf-8")
