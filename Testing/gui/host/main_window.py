@@ -98,6 +98,8 @@ class qSlicerLayoutManager(QtCore.QObject):
         for widget in self._widgets.values():
             self._logics.AddItem(widget.sliceLogic())
         applicationLogic.SetSliceLogics(self._logics)
+        self._layoutLogic = slicer.vtkMRMLLayoutLogic()
+        self._layoutLogic.SetMRMLScene(slicer.mrmlScene)
 
     threeDViewCount = QtCore.Property(int, lambda self: 0)
     layout = stored("layout", int, 3)
@@ -109,6 +111,10 @@ class qSlicerLayoutManager(QtCore.QObject):
     @QtCore.Slot(str, result=object)
     def sliceWidget(self, name: str):
         return self._widgets.get(name)
+
+    @QtCore.Slot(result=object)
+    def layoutLogic(self):
+        return self._layoutLogic
 
     @QtCore.Slot(result=object)
     def mrmlSliceLogics(self):

@@ -7,6 +7,7 @@ are. Whatever a wrapper does not know raises AttributeError.
 
 import enum
 import functools
+import itertools
 import types
 import weakref
 
@@ -297,9 +298,8 @@ def wrapperClassOf(nativeClass: type) -> type:
 
 def _shellClass(cls: type, base: type) -> type:
     """Class of PySide whose virtual methods call those of `cls`, which is derived from the wrapper of `base`."""
-    names = {
-        name for c in cls.__mro__ if getattr(c, "isDerived", False) for name in vars(c) if not name.startswith("_")
-    }
+    derived = itertools.takewhile(lambda c: c.isDerived, cls.__mro__)
+    names = {name for c in derived for name in vars(c) if not name.startswith("_")}
     overrides = {name: _virtual(base, name) for name in names if callable(getattr(base, name, None))}
     return type(base)(cls.__name__, (base,), {"_isShell": True, "_shell": None, **overrides})
 

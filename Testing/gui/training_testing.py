@@ -1,0 +1,110 @@
+"""What the tests of the training panel share: the panel with what a user does and sees, and annotated volumes."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import slicer
+from auto_segment_testing import DEADLINE, REPOSITORY
+
+#: The smallest network input and few steps, so that an epoch takes a second or two.
+QUICK = "size=64, crop=64, steps=8, validateEvery=1"
+
+
+@pytest.fixture(scope="module")
+def training(slicerHost, tmp_path_factory):
+    """The module, opened once; no model and no run of the user is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+        yield slicerHost.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
+        slicerHost.unloadModule("SAM2AdaptTraining")
+        slicerHost.unloadModule("SAM2Adapt")
+
+
+class Panel:
+    """The panel with what a test does and sees."""
+
+    def __init__(self, widget, processEvents):
+        self.widget = widget
+        self.ui = widget.ui
+        self.processEvents = processEvents
+        self.texts = []
+
+    @property
+    def parameters(self):
+        return self.widget._parameterNode
+
+    @property
+    def status(self):
+        return self.ui.statusLabel.text
+
+    def isRunning(self):
+        return self.ui.startButton.isHidden()
+
+    def column(self, table, column):
+        return [table.item(row, column).text() for row in range(table.rowCount)]
+
+    def addScene(self):
+        self.ui.addSceneButton.click()
+        self.processEvents()
+
+    def setQuick(self, **parameters):
+        for name, value in {"method": "head", "batchSize": 1, "furtherSettings": QUICK, **parameters}.items():
+            setattr(self.parameters, name, value)
+        self.processEvents()
+
+    def waitFor(self, condition):
+        def look():
+            if not self.texts or self.texts[-1] != self.status:
+                self.texts.append(self.status)
+            return condition()
+
+        self.processEvents(DEADLINE, until=look)
+        assert condition(), self.texts
+
+    def start(self):
+        """Click and wait until the network learns; returns the number of the engine's process."""
+        assert self.ui.startButton.enabled, self.status
+        self.ui.startButton.click()
+        self.waitFor(lambda: self.status.startswith("Training: epoch") or not self.isRunning())
+        assert self.isRunning(), self.texts
+        return self.widget.logic.engine.processId()
+
+    def waitForEnd(self):
+        self.waitFor(lambda: not self.isRunning())
+
+
+@pytest.fixture
+def panel(training, scene, processEvents):
+    widget = slicer.modules.SAM2AdaptTrainingWidget
+    slicer.util.selectModule("SAM2AdaptTraining")
+    widget.enter()
+    yield Panel(widget, processEvents)
+    widget._run.cancel()
+    processEvents()
+    for run in widget.logic.unfinishedRuns():
+        from SAM2AdaptLib import TrainingRuns
+
+        TrainingRuns.discard(run["folder"])
+    models = os.path.join(os.environ["SAM2ADAPT_HOME"], "models")
+    for name in os.listdir(models) if os.path.isdir(models) else ():
+        os.remove(os.path.join(models, name))
+
+
+def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):
+    """A volume with a bright box in noise, and its segmentation; the box is drawn on some of the eight slices."""
+    from SAM2AdaptLib import SegmentationBridge
+
+    voxels = np.random.default_rng(seed).integers(-20, 20, (8, 64, 64)).astype(np.int16)
+    voxels[:, 16:48, 20:44] += 300
+    volume = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-1.0, -1.0, 5.0, 1.0]), name=name)
+    labels = np.zeros(voxels.shape, np.uint8)
+    for value in range(1, len(structures) + 1):
+        rows = slice(16 + 16 * (value - 1) // len(structures) * 2, 16 + 32 * value // len(structures))
+        labels[list(annotated), rows, 20:44] = value
+    entries = [{"id": value, "name": text} for value, text in enumerate(structures, start=1)]
+    return volume, SegmentationBridge.importLabels(volume, labels, entries)
