@@ -29,6 +29,15 @@ def chest(nodes):
     return volumeNode
 
 
+@pytest.fixture
+def drawnChest(lib, nodes, chest):
+    """The segmentation of the chest, drawn on three slices."""
+    truth = lungs(nodes.slicer.util.arrayFromVolume(chest))
+    drawn = np.zeros_like(truth)
+    drawn[DRAWN] = truth[DRAWN]
+    return lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
+
+
 def lungs(voxels):
     """Air inside the body (K, J, I): 1 on the right of the patient, 2 on the left."""
     from scipy import ndimage
@@ -42,11 +51,8 @@ def lungs(voxels):
     return labels
 
 
-def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, servedEngine, chest, home):
+def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, servedEngine, chest, drawnChest, home):
     truth = lungs(nodes.slicer.util.arrayFromVolume(chest))
-    drawn = np.zeros_like(truth)
-    drawn[DRAWN] = truth[DRAWN]
-    segmentationNode = lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
     cases = lib.TrainingCases.fromScene()
     assert [case.annotatedSlices for case in cases] == [DRAWN]
     loop, progress, errors = EventLoop(), [], []
@@ -64,10 +70,10 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
     assert classes[0]["color"] == pytest.approx([0.8, 0.3, 0.3]) and "39607008" in classes[0]["terminology"]
     # The slices that are not annotated taught nothing: only voxels of the three count.
     counted = job.result["card"]["training"]["data"]["voxels"]
-    assert counted == {str(side): int((drawn == side).sum()) for side in (1, 2)}
+    assert counted == {str(side): int((truth[DRAWN] == side).sum()) for side in (1, 2)}
     segmented = lib.SegmentJob.start(servedEngine, chest, job.result["bundle"], device="cpu")
     servedEngine.run(until=lambda: segmented.isOver)
-    assert segmented.state == "done" and segmented.segmentationNode is not segmentationNode
+    assert segmented.state == "done" and segmented.segmentationNode is not drawnChest
     segmentation = segmented.segmentationNode.GetSegmentation()
     ids = [segmentation.GetSegmentIdBySegmentName(side["name"]) for side in SIDES]
     found = lib.SegmentationBridge.exportLabels(chest, segmented.segmentationNode, ids)[DRAWN[0] : DRAWN[-1]]
@@ -79,15 +85,10 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
     assert not [name for name in left if name.endswith((".nrrd", ".npy"))]
 
 
-def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, chest, home):
-    drawn = lungs(nodes.slicer.util.arrayFromVolume(chest))
-    drawn[18:] = 0
-    lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
-    lib.TrainingCases.setWhole(nodes.slicer.util.getNode("chest segmentation"), False)
+def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawnChest, home):
     cases, loop, errors = lib.TrainingCases.fromScene(), EventLoop(), []
-    assert cases[0].annotatedSlices == list(range(18))
     engine = ServedEngine()
-    options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 9}
+    options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 1}
     job = lib.TrainingJob.start(
         engine, cases, lib.TrainingClasses.match(cases), "killed", options, loop,
         onError=lambda job, error: errors.append(error),
@@ -95,19 +96,40 @@ def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, chest, home):
     loop.run()
     epochs = []
     job._onProgress = lambda progress: epochs.append(progress["done"] if progress["stage"] == "training" else 0)
-    engine.run(until=lambda: epochs and epochs[-1] >= 3)
+    engine.run(until=lambda: epochs and epochs[-1] >= 2)
     failure = engine.kill()
     job._onEngineError(failure)
     assert job.canResume and "can be resumed" in errors[0].remedy
     nodes.scene.Clear(0)  # as after a start of Slicer
     (entry,) = lib.TrainingRuns.unfinishedRuns()
-    assert entry["epochs"] >= 2 and entry["name"] == "killed"
+    assert entry["epochs"] >= 1 and entry["name"] == "killed"
     description = entry["folder"] / "run.json"
     description.write_text(description.read_text().replace("100000", str(entry["epochs"] + 1)))
-    again = ServedEngine()
-    resumed = lib.TrainingJob.resume(again, entry["folder"])
-    again.run(until=lambda: resumed.isOver)
-    again.close()
+    resumed = lib.TrainingJob.resume(servedEngine, entry["folder"])
+    servedEngine.run(until=lambda: resumed.isOver)
     assert resumed.state == "done", resumed.error.details
     assert resumed.result["card"]["training"]["epochs"] == entry["epochs"] + 1
     assert lib.TrainingRuns.unfinishedRuns() == []
+
+
+def test_training_is_paused_and_ended_with_the_best_kept(lib, servedEngine, drawnChest):
+    cases, loop, errors, states = lib.TrainingCases.fromScene(), EventLoop(), [], []
+
+    def onProgress(progress):
+        states.append(job.state)
+        if job.state == "paused":
+            job.proceed()
+        elif progress["stage"] == "training" and progress["done"] >= 2:
+            (job.stop if "paused" in states else job.pause)()
+
+    job = lib.TrainingJob.start(
+        servedEngine, cases, lib.TrainingClasses.match(cases), "stopped",
+        {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32}, loop,
+        onProgress=onProgress, onError=lambda job, error: errors.append(error),
+    )  # fmt: skip
+    loop.run()
+    servedEngine.run(until=lambda: job.isOver)
+    assert not errors, errors[0].details
+    assert "paused" in states and states[-1] == "training" and job.state == "done"
+    assert 2 <= job.result["card"]["training"]["epochs"] < 100
+    assert (job.folder / "model.safetensors").is_file()
