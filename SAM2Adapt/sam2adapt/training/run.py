@@ -150,10 +150,10 @@ def set_up(
     parts = {part: select(request.cases, split, part) for part in ("train", "val")}
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
-    check_validation(parts["val"], structures)
     base, identity = load_base(request.base)
     say(f"Reading {len(parts['train'])} training cases")
     found = fingerprint(parts["train"], structures, settings, parts["val"], parent and parent.slices)
+    check_validation(parts["val"], structures)
     prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
     _name_unannotated(prepared, say)
     drawn = request.split is None and not parts["val"]
