@@ -224,9 +224,12 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._parameterNode = inputParameterNode
         self._inputs.setParameterNode(inputParameterNode)
         if self._parameterNode:
-            boxes = {"startModel": "start", "device": "device", "base": "base", "method": "method", "axis": "axis"}
             connectors = {
-                name: Connectors.UserDataConnector(getattr(self.ui, f"{box}ComboBox")) for name, box in boxes.items()
+                "startModel": Connectors.UserDataConnector(self.ui.startComboBox),
+                "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
+                "base": Connectors.UserDataConnector(self.ui.baseComboBox),
+                "method": Connectors.UserDataConnector(self.ui.methodComboBox),
+                "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
             }
             self._parameterNodeGuiTags = [
                 self._parameterNode.connectGui(self.ui),
