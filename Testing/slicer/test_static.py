@@ -120,7 +120,10 @@ def connectedInCode(module):
 
 
 #: Rows of the tables of cases and structures, and what another module hands over: no widget shows one of these alone.
-IN_TABLES = {"SAM2Adapt": set(), "SAM2AdaptTraining": {"exampleSegmentation", "caseFolders", "fileUses", "skippedClasses"}}
+IN_TABLES = {
+    "SAM2Adapt": set(),
+    "SAM2AdaptTraining": {"exampleSegmentation", "caseFolders", "fileUses", "skippedClasses"},
+}
 
 
 @pytest.mark.parametrize("module", MODULES)
