@@ -47,6 +47,7 @@ def perform(cases: list[Case], val_cases: list[Case], output: Path, args: argpar
         method=args.method,
         settings=TrainSettings(steps=args.steps, seed=args.seed),
         split={"train": [case.id for case in cases], "val": []},
+        keep_slices=False,
     )
     request.resume = (request.folder / "checkpoint.pt").is_file()
     bar, started = Bar(output.stem, "%"), time.process_time()
