@@ -145,9 +145,9 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SAM2AdaptTrainingLogic()
         self._start = TrainingStart(self.ui)
-        self._deviceList = DeviceList(self.ui.deviceComboBox, self.logic.modelEngine, self._showStatus)
+        self._deviceList = DeviceList(self.ui.deviceComboBox, self.logic.engine, self._showStatus)
         self._installSection = InstallSection(self.ui, self._update)
-        self._inputs = TrainingInputs(self.ui, self._update)
+        self._inputs = TrainingInputs(self.ui, self._onChanged)
         self._unfinished = TrainingUnfinished(self.ui, self.onResume)
         self._run = TrainingControl.TrainingControl(
             self.logic, self._onProgress, self._onFinished, self._onStopped, self._onEstimated
@@ -220,7 +220,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameterNode:
             for tag in self._parameterNodeGuiTags:
                 self._parameterNode.disconnectGui(tag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChanged)
         self._parameterNode = inputParameterNode
         self._inputs.setParameterNode(inputParameterNode)
         if self._parameterNode:
@@ -235,7 +235,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
                 self._parameterNode.connectGui(self.ui),
                 self._parameterNode.connectParametersToGui(connectors),
             ]
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChanged)
             self._update()
 
     def onStartButton(self) -> None:
@@ -309,7 +309,12 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameterNode and not caller.IsClosing() and node.GetAttribute(TrainingCaseList.USE_ATTRIBUTE):
             self._inputs.update()
 
-    def _update(self, caller=None, event=None) -> None:
+    def _onChanged(self, caller=None, event=None) -> None:
+        """Something that the training depends on is different."""
+        self.ui.estimateLabel.text = ""
+        self._update()
+
+    def _update(self) -> None:
         """Show what the parameters, the run and the engine allow now."""
         if self._parameterNode:
             self._inputs.update()

@@ -52,7 +52,9 @@ class TrainingResults:
         self._ui.diceTable.visible = bool(rows)
         worst = worstCases(job.result)[:WORST_SHOWN]
         self._nodeIds = [job.caseIds.get(name, (None, None)) for name, _dice in worst]
-        _fill(self._ui.worstTable, [(name, _number(dice)) for name, dice in worst])
+        nodes = [self._nodes(row)[0] for row in range(len(worst))]
+        names = [node.GetName() if node else name for node, (name, _dice) in zip(nodes, worst, strict=True)]
+        _fill(self._ui.worstTable, [(name, _number(dice)) for name, (_id, dice) in zip(names, worst, strict=True)])
         for widget in (self._ui.worstTable, self._ui.worstLabel):
             widget.visible = bool(worst)
         self._ui.resultsCollapsibleButton.visible = True
@@ -76,13 +78,14 @@ class TrainingResults:
             self._onExport(path)
 
     def _onWorstClicked(self, row, column):
-        volumeNode, segmentationNode = (
-            slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None for nodeId in self._nodeIds[row]
-        )
+        volumeNode, segmentationNode = self._nodes(row)
         if volumeNode and segmentationNode:
             TrainingViews.jumpToSegmentation(volumeNode, segmentationNode)
         else:
             self._ui.statusLabel.text = _("This case is not in the scene.")
+
+    def _nodes(self, row):
+        return tuple(slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None for nodeId in self._nodeIds[row])
 
 
 def worstCases(result):

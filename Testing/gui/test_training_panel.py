@@ -222,3 +222,10 @@ def test_folder_is_dropped(panel, folder):
     qt.QCoreApplication.sendEvent(section, qt.QDragEnterEvent(qt.QPoint(5, 5), *place))
     qt.QCoreApplication.sendEvent(section, qt.QDropEvent(qt.QPointF(5, 5), *place))
     assert panel.column(panel.ui.caseTable, 0) == ["case0", "case1"]
+
+
+def test_fits_into_a_narrow_panel_whatever_the_names_are(panel, screenshot, tmp_path):
+    addCase("a very long name of a volume " * 3, ("a structure with a very long name " * 2,))
+    panel.addScene()
+    screenshot(panel.widget.parent, tmp_path / "panel.png", width=330, expand=True)
+    assert panel.widget.parent.width <= 330
