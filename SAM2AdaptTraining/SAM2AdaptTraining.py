@@ -212,7 +212,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """Ensure parameter node exists and observed."""
         parameterNode = self.logic.getParameterNode()
         if not parameterNode.modelName:
-            parameterNode.modelName = TrainingControl.defaultName()
+            parameterNode.modelName = self._start.freeName()
         self.setParameterNode(parameterNode)
 
     def setParameterNode(self, inputParameterNode: SAM2AdaptTrainingParameterNode | None) -> None:
@@ -274,6 +274,8 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """Show the result; the panel may have been left in the meantime."""
         self._showStatus(job.message)
         self._start.read()
+        parameterNode = self.logic.getParameterNode()
+        parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job, firstDice)
         self._update()
 
@@ -346,8 +348,8 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             return _("Install the engine first.")
         if problem := self._inputs.problem() or self._start.problem(self._parameterNode):
             return problem
-        if not self._parameterNode.modelName.strip():
-            return _("Give the model a name.")
+        if problem := self._start.nameProblem(self._parameterNode.modelName):
+            return problem
         try:
             self._options()
         except TrainingChoices.SettingsError as error:

@@ -1,7 +1,5 @@
 """The training behind the buttons: what is asked before it, what is shown while it runs, and its end."""
 
-import time
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -211,11 +209,6 @@ def estimateInWords(result):
     text = _("Measured: {time}, {memory} GB of memory.")
     minutes = Messages.inWords(60 * result["minutes"])
     return text.format(time=minutes, memory=f"{result['memoryBytes'] / 1e9:.1f}")
-
-
-def defaultName():
-    """A name for a new model that tells when it was made."""
-    return time.strftime("my-model-%Y-%m-%d")
 
 
 def _confirmForgetting(former):

@@ -1,8 +1,13 @@
-"""What a training starts from: a base network by a preset, or one of the models to teach more."""
+"""What a training starts from: a base network by a preset, or one of the models to teach more; and the new name."""
+
+import re
+import time
 
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import ModelCatalog, TrainingChoices
+
+_NAME = re.compile(r"[^./\\@][^/\\@]{0,99}")  # as the schema of model files has it
 
 
 class TrainingStart:
@@ -57,6 +62,25 @@ class TrainingStart:
         if node.startModel and not ModelCatalog.findModel(self.models, node.startModel):
             return _("The model “{name}” is not on this computer. Choose another start.").format(name=node.startModel)
         return ""
+
+    def nameProblem(self, name):
+        """Why a new model cannot be called that; "" if it can."""
+        if not name.strip():
+            return _("Give the model a name.")
+        if not _NAME.fullmatch(name.strip()):
+            return _("The model's name holds a character that file names cannot have. Use letters, digits and -.")
+        if self._isTaken(name):
+            return _("There is a model “{name}” already. Give the new one another name.").format(name=name.strip())
+        return ""
+
+    def freeName(self, name=""):
+        """A name for a new model: this one, or one that tells when it was made, with a number where it is taken."""
+        base = re.sub(r"-\d{1,3}$", "", name.strip()) or time.strftime("my-model-%Y%m%d")
+        names = [name.strip() or base, *(f"{base}-{number}" for number in range(2, 1000))]
+        return next(name for name in names if not self._isTaken(name))
+
+    def _isTaken(self, name):
+        return any(model.name.casefold() == name.strip().casefold() for model in self.models)
 
     def update(self, node):
         """Show what fits the chosen start."""

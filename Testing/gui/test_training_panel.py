@@ -171,6 +171,10 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     assert TrainingChoices.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
     panel.ui.nameEdit.text = " "
     assert panel.status == "Give the model a name."
+    panel.ui.nameEdit.text = "a/b"
+    assert "file names cannot have" in panel.status
+    panel.ui.nameEdit.text = "Torso-CT"
+    assert panel.status == "There is a model “Torso-CT” already. Give the new one another name."
 
 
 def test_continuing_a_model_offers_quick_adapt(panel):

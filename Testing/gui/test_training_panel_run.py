@@ -104,6 +104,7 @@ def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialog
     position = [sliceNode.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
     assert all(low <= value <= high for low, value, high in zip(bounds[::2], position, bounds[1::2], strict=True))
 
+    assert panel.ui.nameEdit.text == "boxes-2"
     answers.append(lambda dialog: str(tmp_path / "exported.safetensors"))
     panel.ui.exportButton.click()
     panel.waitFor(lambda: panel.status == "The model was exported.")
