@@ -1,4 +1,4 @@
-"""Pictures of the Auto-segment panel for the README: idle, running, done, failed, engine missing.
+"""Pictures of the panels for the README: Auto-segment idle, running, done, failed, without engine; a training.
 
 python Testing/gui/pictures.py [FOLDER]          without FOLDER: Resources/panel
 """
@@ -28,9 +28,11 @@ def main() -> None:
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
         photographer = Photographer(host.boot(), folder)
         photographer.run()
+        photographer.train()
         photographer.fail()
         photographer.loseEngine(Path(home) / "python")
-        photographer.host.unloadModule("SAM2Adapt")
+        for module in ("SAM2AdaptTraining", "SAM2Adapt"):
+            photographer.host.unloadModule(module)
     if photographer.host.records.slotErrors:
         sys.exit("\n".join(photographer.host.records.slotErrors))
 
@@ -66,6 +68,21 @@ class Photographer:
         self._waitFor(lambda: not self._isRunning())
         self._take("done")
 
+    def train(self) -> None:
+        """A training on the result, as if a user had corrected it; a short one on small images."""
+        training = self.host.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
+        training.ui.addSceneButton.click()
+        training._parameterNode.modelName = "my lungs"
+        training._parameterNode.furtherSettings = "size=128, crop=128, steps=48"
+        self.host.processEvents()
+        self._take("training", training)
+        training.ui.startButton.click()
+        self._waitFor(lambda: training.ui.progressBar.value >= HALFWAY, training)
+        self._take("training-running", training)
+        self._waitFor(lambda: not training.ui.startButton.isHidden(), training)
+        self._take("training-done", training)
+        self._widget.enter()
+
     def fail(self) -> None:
         """A killed engine, as when memory runs out."""
         self._ui.undoButton.click()
@@ -93,16 +110,17 @@ class Photographer:
     def _isRunning(self) -> bool:
         return self._ui.applyButton.text == "Cancel"
 
-    def _waitFor(self, condition) -> None:
+    def _waitFor(self, condition, widget=None) -> None:
         if not self.host.processEvents(DEADLINE, until=condition):
-            sys.exit(f"The panel does not get on: {self._ui.statusLabel.text}")
+            sys.exit(f"The panel does not get on: {(widget or self._widget).ui.statusLabel.text}")
 
-    def _take(self, name: str) -> None:
+    def _take(self, name: str, widget=None) -> None:
         from PySide6 import QtGui
 
-        path = self.host.screenshot(self._widget.parent, self._folder / f"{name}.png", WIDTH)
+        ui = (widget or self._widget).ui
+        path = self.host.screenshot((widget or self._widget).parent, self._folder / f"{name}.png", WIDTH)
         QtGui.QImage(path).convertToFormat(QtGui.QImage.Format.Format_RGB888).save(path, "PNG", 0)  # 0: smallest file
-        print(f"{path}: {self._ui.statusLabel.text or self._ui.installLabel.text}")
+        print(f"{path}: {ui.statusLabel.text or ui.installLabel.text}")
 
 
 if __name__ == "__main__":
