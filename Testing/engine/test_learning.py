@@ -102,7 +102,7 @@ def test_preview_is_the_prediction_on_the_volume(tmp_path, make_model):
     labels.array[0, :, 2:9, 2:9] = 1
     write_labels(case.label, labels, STRUCTURES)
     seen, watched = [], []
-    dice = mean_dice(make_model(), [case], lambda: watched.append(None), lambda *found: seen.append(found))
+    dice = mean_dice(make_model(), [case], None, lambda: watched.append(None), lambda *found: seen.append(found))
     assert dice.keys() <= {"mean", *(s.name for s in STRUCTURES)}
     assert watched
     ((of, predicted),) = seen
