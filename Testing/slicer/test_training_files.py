@@ -1,5 +1,6 @@
 """What the engine reads: labels exactly on the grid of the volume, and no other trace of the export."""
 
+import contextlib
 import json
 import resource
 import signal
@@ -132,20 +133,22 @@ def test_case_that_was_removed_or_has_a_problem_is_refused(lib, nodes, tmp_path)
     assert list((tmp_path / "images").iterdir()) == []
 
 
-@pytest.fixture
-def fullDisk():
-    """fullDisk(n): no file grows beyond n bytes."""
+@contextlib.contextmanager
+def fullDisk(size):
+    """No file grows beyond so many bytes; nor does the one to which pytest's output may go, so keep it short."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("size", [0, 700], ids=["at once", "in the middle"])
-def test_full_disk_is_noticed(lib, nodes, tmp_path, fullDisk, size):
+def test_full_disk_is_noticed(lib, nodes, tmp_path, size):
     case = addCase(lib, nodes)
-    fullDisk(size)
-    with pytest.raises(Exception, match="could not be written") as caught:
+    with pytest.raises(Exception, match="could not be written") as caught, fullDisk(size):
         write(lib, [case], tmp_path)
     assert type(caught.value).__name__ == "OutputError" and "Free space" in caught.value.remedy
     assert list((tmp_path / "images").iterdir()) == []
