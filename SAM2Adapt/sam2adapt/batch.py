@@ -7,6 +7,7 @@ each takes the next one that nobody has, and at the end waits for those of the o
 
 import logging
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+from torch.distributed import rendezvous
 
 from .batch_inputs import Study, find_studies
 from .batch_manifest import FAILED, Records, begin_run, prepare_output
@@ -30,6 +32,7 @@ from .volume import Volume, read_series_files, read_volume, write_labels
 
 logger = logging.getLogger(__name__)
 
+_SHARED = "studies"
 _SECONDS_BETWEEN_LOOKS = 0.2  # at studies that other processes have
 _LONGEST_SEARCH = timedelta(hours=12)  # for which other processes wait while the first reads the headers of an archive
 
@@ -54,11 +57,14 @@ class Team:
         """What ``make`` gives in the first process, in all of them."""
         if self.size == 1:
             return make()
-        torch.distributed.init_process_group("gloo", timeout=_LONGEST_SEARCH)
-        made = [make() if self.rank == 0 else None]
-        torch.distributed.broadcast_object_list(made)
-        torch.distributed.destroy_process_group()
-        return made[0]
+        # By the store alone: processes that a restart brings back do not always find each other by gloo.
+        store, _, _ = next(rendezvous("env://", timeout=_LONGEST_SEARCH))
+        if self.rank == 0:
+            made = make()
+            store.set(_SHARED, pickle.dumps(made))
+            return made
+        store.set_timeout(_LONGEST_SEARCH)
+        return pickle.loads(store.get(_SHARED))
 
     def device(self, name: str) -> tuple[torch.device, str]:
         """Choose this process's own GPU, or its share of the cores.
