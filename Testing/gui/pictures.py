@@ -28,9 +28,10 @@ def main() -> None:
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
         photographer = Photographer(host.boot(), folder)
         photographer.run()
-        photographer.train()
         photographer.fail()
         photographer.loseEngine(Path(home) / "python")
+        os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
+        photographer.train()
         for module in ("SAM2AdaptTraining", "SAM2Adapt"):
             photographer.host.unloadModule(module)
     if photographer.host.records.slotErrors:
@@ -69,7 +70,10 @@ class Photographer:
         self._take("done")
 
     def train(self) -> None:
-        """A training on the result, as if a user had corrected it; a short one on small images."""
+        """A training on a result, as if a user had corrected it; a short one on small images."""
+        self._widget.enter()
+        self._click()
+        self._waitFor(lambda: not self._isRunning())
         training = self.host.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
         training.ui.addSceneButton.click()
         training._parameterNode.modelName = "my lungs"
@@ -81,7 +85,6 @@ class Photographer:
         self._take("training-running", training)
         self._waitFor(lambda: not training.ui.startButton.isHidden(), training)
         self._take("training-done", training)
-        self._widget.enter()
 
     def fail(self) -> None:
         """A killed engine, as when memory runs out."""
