@@ -80,7 +80,7 @@ sam2adapt_install() {
   sam2adapt_step "configuration of sam2" "${pip[@]}" hydra-core iopath
   # Its build would fetch a torch of its own, its CUDA extension serves video only, and its requirements are above.
   sam2adapt_step "sam2" env SAM2_BUILD_CUDA=0 "${pip[@]}" --no-build-isolation --no-deps sam2==1.1.0
-  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer,gui]"
+  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer,gui,benchmarks]"
 }
 
 sam2adapt_can_draw() {
