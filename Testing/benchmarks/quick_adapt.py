@@ -16,6 +16,7 @@ from learning_curve import DATA_SET, in_order
 from sam2adapt.bundle import read_card
 from sam2adapt.evaluate import evaluate
 from sam2adapt.model import load_model
+from sam2adapt.progress import Bar
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, find_cases, read_split, select
 from sam2adapt.training.run import TrainRequest, train
@@ -39,12 +40,14 @@ def adapt(cases: list[Case], args: argparse.Namespace, epochs: int, quick: bool)
         keep_slices=False,
         **card["network"],
     )
-    started, ends = time.process_time(), {}
+    bar, started, ends = Bar(output.stem, "%"), time.process_time(), {}
 
     def progress(state) -> None:
         ends[state.epoch] = time.process_time()
+        bar.update(state.fraction * 100, 100, f"epoch {state.epoch} of {epochs}")
 
     train(request, progress)
+    bar.close()
     seconds = [ends[epoch] - ends.get(epoch - 1, started) for epoch in range(2, epochs + 1)]
     return {
         "output": output,
@@ -55,7 +58,7 @@ def adapt(cases: list[Case], args: argparse.Namespace, epochs: int, quick: bool)
 
 
 def main() -> None:
-    """Continue the model both ways and print a table."""
+    """Continue the model both ways; what is known is printed at once, so that a run broken off leaves its part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the pack acdc")
     parser.add_argument("--model", type=Path, required=True, help="model of acdc to continue")
@@ -70,17 +73,16 @@ def main() -> None:
     corrected = in_order(select(cases, split, "train"), split["train"], args.seed)[-args.volumes :]
     val_cases = select(cases, split, "val")
 
-    def dice(model: Path) -> float:
-        return evaluate(load_model(model), val_cases)["dice"]["mean"]
+    def show(row: dict, model: Path) -> None:
+        row["dice"] = evaluate(load_model(model), val_cases)["dice"]["mean"]
+        print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
 
-    rows = [{"way": "before", "dice": dice(args.model)}]
+    print(f"{args.volumes} volumes, {len(val_cases)} for validation, seed {args.seed}, {machine()}", flush=True)
+    show({"way": "before"}, args.model)
     for way, epochs in (("quick", args.quick), ("full", args.full)):
         found = adapt(corrected, args, epochs, way == "quick")
-        rows.append({"way": way, "epochs": epochs, **found, "dice": dice(found.pop("output"))})
-        rows[-1].pop("output", None)
-    print(f"{args.volumes} volumes, {len(val_cases)} for validation, seed {args.seed}, {machine()}")
-    for row in rows:
-        print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}))
+        output = found.pop("output")
+        show({"way": way, "epochs": epochs, **found}, output)
 
 
 if __name__ == "__main__":
