@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import slicer
+from panel_testing import BasePanel
 
 slicerio = pytest.importorskip("slicerio", reason="needs the chest CT of the PyPI package slicerio")
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHEST = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
-DEADLINE = 120  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +47,14 @@ def writeModel(path, **changes):
     path.write_bytes(save(tensors, {card.METADATA_KEY: json.dumps(content)}))
 
 
-class Panel:
+class Panel(BasePanel):
     """The panel with what a test does and sees."""
-
-    def __init__(self, widget, processEvents):
-        self.widget = widget
-        self.ui = widget.ui
-        self.processEvents = processEvents
-        self.texts = []
 
     def click(self):
         self.ui.applyButton.click()
 
-    @property
-    def status(self):
-        return self.ui.statusLabel.text
-
     def isRunning(self):
         return self.ui.applyButton.text == "Cancel"
-
-    def waitFor(self, condition):
-        def look():
-            if not self.texts or self.texts[-1] != self.status:
-                self.texts.append(self.status)
-            return condition()
-
-        self.processEvents(DEADLINE, until=look)
-        assert condition(), self.texts
 
     def run(self):
         self.click()

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
 
 # Fixtures of several files, imported by them.
-pytest.register_assert_rewrite("auto_segment_testing", "training_testing")
+pytest.register_assert_rewrite("auto_segment_testing", "panel_testing", "training_testing")
 #: What Debian 12 calls the libraries that PySide6 opens without a screen, and a font for pictures of the panels.
 LIBRARIES = (
     "libegl1",

@@ -3,7 +3,8 @@
 import numpy as np
 import qt
 import slicer
-from auto_segment_testing import DEADLINE, segmentationCount, writeModel
+from auto_segment_testing import segmentationCount, writeModel
+from panel_testing import DEADLINE
 
 pytest_plugins = ["auto_segment_testing"]
 

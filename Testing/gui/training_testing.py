@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 import slicer
-from auto_segment_testing import DEADLINE, REPOSITORY
+from auto_segment_testing import REPOSITORY
+from panel_testing import BasePanel
 
 #: The smallest network input and few steps, so that an epoch takes a second or two.
 QUICK = "size=64, crop=64, steps=8, validateEvery=1"
@@ -25,22 +26,12 @@ def training(slicerHost, tmp_path_factory):
         slicerHost.unloadModule("SAM2Adapt")
 
 
-class Panel:
+class Panel(BasePanel):
     """The panel with what a test does and sees."""
-
-    def __init__(self, widget, processEvents):
-        self.widget = widget
-        self.ui = widget.ui
-        self.processEvents = processEvents
-        self.texts = []
 
     @property
     def parameters(self):
         return self.widget._parameterNode
-
-    @property
-    def status(self):
-        return self.ui.statusLabel.text
 
     def isRunning(self):
         return self.ui.startButton.isHidden()
@@ -56,15 +47,6 @@ class Panel:
         for name, value in {"method": "head", "batchSize": 1, "furtherSettings": QUICK, **parameters}.items():
             setattr(self.parameters, name, value)
         self.processEvents()
-
-    def waitFor(self, condition):
-        def look():
-            if not self.texts or self.texts[-1] != self.status:
-                self.texts.append(self.status)
-            return condition()
-
-        self.processEvents(DEADLINE, until=look)
-        assert condition(), self.texts
 
     def start(self):
         """Click and wait until the network learns; returns the number of the engine's process."""
