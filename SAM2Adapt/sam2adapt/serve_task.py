@@ -11,7 +11,8 @@ from .serve_messages import Id
 
 _SECONDS_BETWEEN = 0.1
 # Rates are means over this long: short enough to follow a change, long enough for a slow CPU's batches.
-_WINDOW, _WINDOW_OF_TRAINING = 10.0, 120.0
+_WINDOW, _LONG_WINDOW = 10.0, 120.0
+_LONG_STAGES = ("training", "batch")
 
 
 class Task:
@@ -62,11 +63,12 @@ class Task:
 
     def progress(
         self, stage: str, done: float, total: float, unit: str, fraction: float | None = None, **more: Any
-    ) -> None:
+    ) -> bool:
         """Send progress, ten times a second at most; the first and the last of a stage always.
 
         :param fraction: 0..1, where it is not ``done / total``.
         :param more: further fields.
+        :return: whether it was sent.
         """
         fraction = min(1.0, done / total if fraction is None else fraction)
         now = time.monotonic()
@@ -75,16 +77,17 @@ class Task:
                 self._samples.clear()
             self._stage = stage
         elif fraction < 1 and now - self._sent < _SECONDS_BETWEEN:
-            return
+            return False
         self._sent = now
         self._samples.append((now, fraction, done))
-        window = _WINDOW_OF_TRAINING if stage == "training" else _WINDOW
+        window = _LONG_WINDOW if stage in _LONG_STAGES else _WINDOW
         while len(self._samples) > 2 and now - self._samples[1][0] > window:
             self._samples.popleft()
         speed, rate = self._speeds()
         left = (1 - fraction) / speed if speed else None
         numbers = {"fraction": fraction, "done": done, "total": total, "unit": unit, "rate": rate, "secondsLeft": left}
         self._notify("progress", {"id": self.id, "stage": stage, **numbers, **more})
+        return True
 
     def _speeds(self) -> tuple[float | None, float | None]:
         """Fraction and units a second; None where nothing was done yet."""
