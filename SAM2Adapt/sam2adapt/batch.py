@@ -112,7 +112,7 @@ def segment_folder(
     *,
     device: str = "auto",
     suffix: str = ".seg.nrrd",
-    progress: Callable[[float, int], None] | None = None,
+    progress: Callable[[float, int, str], None] | None = None,
     finished: Callable[[dict], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     stop: threading.Event | None = None,
@@ -125,7 +125,7 @@ def segment_folder(
     :param inputs: see ``batch_inputs.find_studies``.
     :param model: name or file.
     :param suffix: format of the outputs.
-    :param progress: called with (studies done, with the fraction of the one in work; studies in all).
+    :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
     :param finished: called, from another thread, with the record of each study that this process has done.
     :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
     :param stop: set it to end the run after the studies in work.
@@ -192,7 +192,7 @@ class _Work:
 
     def listen(self, progress, finished, cancelled) -> None:
         """Set who is told, and asked; see ``segment_folder``."""
-        self._progress, self._finished = progress or (lambda done, total: None), finished or (lambda record: None)
+        self._progress, self._finished = progress or (lambda done, total, name: None), finished or (lambda record: None)
         self._cancelled = cancelled
 
     def do(self, team: Team) -> None:
@@ -218,7 +218,7 @@ class _Work:
                 if written:
                     written.result()
                 if not self.stop.is_set():
-                    self._progress(len(self.studies), len(self.studies))
+                    self._progress(len(self.studies), len(self.studies), "")
             finally:
                 self._ended.set()
 
@@ -260,7 +260,7 @@ class _Work:
 
     def _segment(self, task: _Task) -> None:
         """Label the task's volume; a failure becomes its result, and the volume is let go of."""
-        self._progress(task.place, len(self.studies))
+        self._report(task, 0.0)
         if task.result is None:
             if self._model is None:
                 self._model = self._load()
@@ -268,7 +268,7 @@ class _Work:
             try:
                 result = segment(
                     task.volume, self._model, self.options,
-                    lambda done, total: self._progress(task.place + done / total, len(self.studies)), self._cancelled,
+                    lambda done, total: self._report(task, done / total), self._cancelled,
                 )  # fmt: skip
             except (CancelledError, ClassesError):  # no other study would get on better
                 raise
@@ -282,6 +282,9 @@ class _Work:
                 self._model.device = self._device
                 self._model.network.to(self._device)
         task.volume = None
+
+    def _report(self, task: _Task, fraction: float) -> None:
+        self._progress(task.place + fraction, len(self.studies), task.study.name)
 
     def _sizes(self, labels: Volume) -> list[dict]:
         wanted = self.options.structures and {name.strip().lower() for name in self.options.structures}

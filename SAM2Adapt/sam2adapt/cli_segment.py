@@ -171,7 +171,7 @@ class _BatchBar:
         self._bar = Bar("Segmenting", "volume") if shown else None
         self._done, self._failed = -1, 0
 
-    def update(self, done: float, total: int) -> None:
+    def update(self, done: float, total: int, name: str) -> None:
         if self._bar and int(done) > self._done:
             self._done = int(done)
             self._bar.update(self._done, total, f"{self._failed} failed" if self._failed else "")

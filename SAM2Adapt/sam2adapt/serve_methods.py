@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import catalog, serve_models, serve_rank, serve_train
+from . import catalog, serve_batch, serve_models, serve_rank, serve_train
 from .files import check_folder
 from .serve_task import Task
 
@@ -148,6 +148,7 @@ def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str
 
 METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
     "segment": segment,
+    "segmentBatch": serve_batch.segment_batch,
     "rank": serve_rank.rank,
     "train": serve_train.train,
     "estimate": serve_train.estimate,

@@ -18,6 +18,7 @@ from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.terminology import Structure, describe
 from sam2adapt.volume import Volume
 
+pytest.register_assert_rewrite("batch_testing")
 # Tests that start the command line in a process of its own need the engine there too.
 os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
 

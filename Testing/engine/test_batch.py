@@ -1,155 +1,34 @@
-"""Batches: every study once, bad ones named and passed by, nothing done twice, several processes on one list."""
+"""Batches: every study once, bad ones named and passed by, nothing done twice that is whole and unchanged."""
 
-import csv
-import json
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
-from conftest import model_card
+from batch_testing import (
+    PATIENCE,
+    bad_inputs,
+    check_table,
+    command,
+    dicom,
+    image,
+    leftovers,
+    manifest,
+    noise,
+    run,
+    studies,
+    times,
+)
 from sam2adapt import batch
-from sam2adapt.batch import Summary, segment_folder
-from sam2adapt.batch_manifest import Records, begin_run, hidden_folder
-from sam2adapt.bundle import write_bundle
+from sam2adapt.batch_manifest import hidden_folder
 from sam2adapt.cli import main
 from sam2adapt.errors import CancelledError, ClassesError
-from sam2adapt.model import build_network
-from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.predict import Options
 from sam2adapt.volume import read_labels, read_volume
 
-PATIENCE = 120  # seconds after which a test that waits for another process or thread fails
-
-
-@pytest.fixture(scope="module")
-def home_of_models(tmp_path_factory) -> Path:
-    """A home folder with two CT models of the nano configuration with random weights: ``a`` and ``b``."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "bases").mkdir()
-    base = home / "bases" / "nano.safetensors"
-    write_base(base, "nano", random_base("nano", seed=11)[0], {})
-    for seed, name in enumerate("ab"):
-        network, identity = load_base(str(base))
-        card = model_card(base=identity, name=name)
-        tensors = build_network(card, network)[0].trained_state()
-        head = tensors["head.weight"]
-        tensors["head.weight"] = torch.randn(head.shape, generator=torch.Generator().manual_seed(seed))
-        write_bundle(home / f"{name}.safetensors", card, tensors)
-    return home
-
-
-@pytest.fixture(autouse=True)
-def own_home(home_of_models, monkeypatch):
-    monkeypatch.setenv("SAM2ADAPT_HOME", str(home_of_models))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def model(home_of_models) -> Path:
-    return home_of_models / "a.safetensors"
-
-
-def image(path: Path, array: np.ndarray, vector: bool = False) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    out = sitk.GetImageFromArray(array, isVector=vector)
-    if not vector:
-        out.SetSpacing((1.5, 1.5, 3.0, 1.0)[: out.GetDimension()])
-    sitk.WriteImage(out, str(path))
-    return path
-
-
-def noise(seed: int = 0, shape=(4, 24, 20)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-1000, 400, shape).astype(np.int16)
-
-
-def dicom(folder: Path, uid: str, positions=range(3), description: str = "") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for k in positions:
-        piece = sitk.GetImageFromArray(noise(k, (1, 16, 16)))
-        tags = {
-            "0008|0060": "CT", "0020|000e": uid, "0020|000d": "1.2.3", "0008|103e": description,
-            "0020|0032": f"0\\0\\{3 * k}", "0020|0037": "1\\0\\0\\0\\1\\0", "0008|0018": f"{uid}.{k}",
-        }  # fmt: skip
-        for tag, value in tags.items():
-            piece.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid}-{k}.dcm"))
-        writer.Execute(piece)
-
-
-def bad_inputs(folder: Path) -> dict[str, str]:
-    """Five files that cannot be segmented, by name, with a word of the sentence that must say so."""
-    folder.mkdir(parents=True)
-    whole = image(folder / "whole.nii.gz", noise()).read_bytes()
-    (folder / "whole.nii.gz").unlink()
-    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.nii.gz").write_text("this is no image")
-    with_nan = noise().astype(np.float32)
-    with_nan[1, 2, 3] = np.nan
-    image(folder / "nan.nii.gz", with_nan)
-    image(folder / "time.nii.gz", noise(shape=(3, 4, 20, 20)))
-    image(folder / "colour.png", np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8), vector=True)
-    return {
-        "truncated.nii.gz": "truncated", "text.nii.gz": "no image", "nan.nii.gz": "1 NaN",
-        "time.nii.gz": "3 time points", "colour.png": "colour",
-    }  # fmt: skip
-
-
-def studies(folder: Path, count: int, shape=(4, 24, 20)) -> Path:
-    for number in range(count):
-        image(folder / f"s{number:02}.nii.gz", noise(number, shape))
-    return folder
-
-
-def manifest(output: Path) -> dict:
-    return json.loads((output / "manifest.json").read_text(encoding="utf-8"))
-
-
-def without_times(output: Path) -> dict:
-    content = manifest(output)
-    return content | {"studies": [{k: v for k, v in row.items() if k != "seconds"} for row in content["studies"]]}
-
-
-def times(output: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in output.rglob("*.seg.nrrd")}
-
-
-def leftovers(output: Path) -> list[Path]:
-    return [*output.rglob("*.lock"), *(path for path in output.rglob(".*") if path.is_file())]
-
-
-def run(inputs, output: Path, model: Path, **changes) -> Summary:
-    return segment_folder(inputs, output, model, device="cpu", **changes)
-
-
-def command(inputs: Path, output: Path, model: Path) -> list[str]:
-    return ["sam2adapt", "segment", str(inputs), "-o", str(output), "--model", str(model), "--device", "cpu"]
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def records(output: Path) -> int:
-    return len(list(hidden_folder(output).glob("*.json")))
-
-
-def recorded(output: Path) -> dict[str, int]:
-    """Times of the outputs that have a record."""
-    outputs = (json.loads(path.read_text())["output"] for path in hidden_folder(output).glob("*.json"))
-    return {name: (output / name).stat().st_mtime_ns for name in outputs}
+pytest_plugins = ["batch_testing"]
 
 
 def test_good_and_bad_studies_of_a_folder(model, tmp_path, capsys):
@@ -193,20 +72,6 @@ def test_good_and_bad_studies_of_a_folder(model, tmp_path, capsys):
     assert not [path for path in leftovers(output) if hidden_folder(output) not in path.parents]
 
 
-def check_table(output: Path) -> None:
-    """The CSV says what the JSON says."""
-    content = manifest(output)
-    with (output / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
-        table = list(csv.DictReader(file))
-    assert len(table) == len(content["studies"])
-    for line, row in zip(table, content["studies"], strict=True):
-        assert (line["input"], line["output"], line["message"]) == (row["input"], row["output"] or "", row["message"])
-        assert (line["model"], line["digest"]) == (content["model"], content["digest"])
-        assert float(line["seconds"]) == pytest.approx(sum(row["seconds"].values()), abs=1e-3)
-        for structure in row["structures"]:
-            assert float(line[f"{structure['name']} (mL)"]) == structure["ml"]
-
-
 def test_nothing_is_done_twice_and_what_changed_is_done_again(model, home_of_models, tmp_path):
     source, output = studies(tmp_path / "in", 4), tmp_path / "out"
     bad_inputs(source / "bad")
@@ -236,46 +101,6 @@ def test_nothing_is_done_twice_and_what_changed_is_done_again(model, home_of_mod
     redone(*everything, using=home_of_models / "b.safetensors")
     redone(*everything, using=home_of_models / "b.safetensors", options=Options(structures=["heart"]))
     assert [s["name"] for s in manifest(output)["studies"][0]["structures"]] == ["heart"]
-
-
-def test_what_a_batch_is_made_of(tmp_path):
-    def found(*inputs: Path) -> dict[str, tuple]:
-        made = batch.find_studies(inputs, tmp_path / "data" / "out")
-        assert len({study.name.casefold() for study in made}) == len(made)
-        return {study.name: study for study in made}
-
-    data = tmp_path / "data"
-    image(data / "a" / "x.nii.gz", noise())
-    image(data / "a" / "x.nrrd", noise())
-    image(data / "b" / "x.nii.gz", noise())
-    image(data / "b" / "labels.seg.nrrd", noise())
-    image(data / "out" / "old.nii.gz", noise())
-    (data / "a" / "notes.txt").write_text("no image")
-    assert list(found(data)) == ["a/x.nii.gz", "a/x.nrrd", "b/x"]
-    files = [data / "a" / "x.nii.gz", data / "b" / "x.nii.gz"]
-    assert list(found(*files, files[0])) == ["a/x", "b/x"]
-    assert list(found(files[0])) == ["x"]
-    for text in ("id,Input\n1,a/x.nii.gz\n2,b\n", "id;input\n1;a/x.nii.gz\n2;b\n"):
-        (data / "list.csv").write_text(text, encoding="utf-8-sig")
-        assert list(found(data / "list.csv")) == ["a/x", "b/x"]
-    missing = found(data / "nothing.nii.gz", tmp_path / "data" / "a" / "x.nrrd")
-    assert not missing["nothing"].problem  # reading it will say what is wrong
-    (tmp_path / "empty").mkdir()
-    assert "no image" in found(tmp_path / "empty")["empty"].problem.message
-
-
-def test_dicom_series_are_split_and_put_together(tmp_path):
-    scan = tmp_path / "scan"
-    dicom(scan / "1", "1.5.1", range(2))
-    dicom(scan / "2", "1.5.1", range(2, 5))
-    dicom(scan / "2", "1.5.2", range(3), description="lung")
-    dicom(scan / "3", "1.5.3")
-    damaged = scan / "3" / "1.5.3-2.dcm"
-    damaged.write_bytes(damaged.read_bytes()[:700])
-    made = {study.name: study for study in batch.find_studies([scan], tmp_path / "out")}
-    assert {name: len(study.files) for name, study in made.items()} == {"1": 5, "2": 3, "3": 2, "3/1.5.3-2": 0}
-    assert "damaged" in made["3/1.5.3-2"].problem.message
-    assert batch.read_series_files(made["1"].files).size == (16, 16, 5)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +204,7 @@ def test_cancel_keeps_what_is_done(model, tmp_path):
     assert not list(output.rglob("*.lock"))
     progress = []
     before = times(output)
-    summary = run(source, output, model, progress=lambda *place: progress.append(place))
+    summary = run(source, output, model, progress=lambda *place: progress.append(place[:2]))
     assert summary.now == counts["open"]
     assert progress[-1] == (5, 5)
     assert progress == sorted(progress)
@@ -390,118 +215,3 @@ def test_structure_that_the_model_lacks(model, tmp_path):
     with pytest.raises(ClassesError):
         run(studies(tmp_path / "in", 3), tmp_path / "out", model, options=Options(structures=["spleen"]))
     assert manifest(tmp_path / "out")["counts"]["failed"] == 0
-
-
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-@pytest.mark.skipif(os.name == "nt", reason="Windows has one way to end a process")
-def test_killed_in_the_middle_and_continued(name, model, tmp_path):
-    source, output, whole = studies(tmp_path / "in", 8, (40, 64, 64)), tmp_path / "out", tmp_path / "whole"
-    process = subprocess.Popen([sys.executable, "-m", *command(source, output, model)], stderr=subprocess.PIPE)
-    wait_for(lambda: records(output) >= 2)
-    process.send_signal(getattr(signal, name))
-    error = process.communicate(timeout=PATIENCE)[1].decode()
-    before, done = recorded(output), records(output)
-    assert 2 <= done < 8
-    if name == "SIGKILL":
-        assert not (output / "manifest.json").exists()
-        assert list(output.rglob("*.lock"))
-        half = output / ".01234567s07.seg.nrrd"  # as the writer names what is not whole yet
-        half.write_bytes(b"NRRD0004")
-    else:
-        assert process.returncode == 2
-        assert "The batch was stopped." in error
-        assert manifest(output)["counts"] == {"done": done, "failed": 0, "open": 8 - done}
-        assert not list(output.rglob("*.lock"))
-    summary = run(source, output, model)
-    assert summary.now == 8 - done
-    assert before.items() <= recorded(output).items()
-    assert len(times(output)) == 8
-    run(source, whole, model)
-    assert without_times(output) == without_times(whole)
-    assert not [path for path in leftovers(output) if hidden_folder(output) not in path.parents]
-    assert not list(output.rglob("*.lock"))
-
-
-def test_study_in_which_a_process_died_comes_last(model, tmp_path):
-    source, output, order = studies(tmp_path / "in", 3), tmp_path / "out", []
-    first = batch.find_studies([source], output)[0]
-    dead = Records(output, {}, begin_run(output, False), ".seg.nrrd")
-    assert dead.claim(first)
-    for lock in dead._held.values():
-        lock.release()  # as the system does when a process dies; the file stays
-    run(source, output, model, finished=lambda record: order.append(record["output"]))
-    assert order == ["s01.seg.nrrd", "s02.seg.nrrd", "s00.seg.nrrd"]
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from sam2adapt.batch_inputs import find_studies
-from sam2adapt.batch_manifest import Records, begin_run
-output = Path(sys.argv[2])
-records = Records(output, {}, begin_run(output, False), ".seg.nrrd")
-assert records.claim(find_studies([Path(sys.argv[1])], output)[1])
-print("claimed", flush=True)
-time.sleep(1000)
-"""
-
-
-def test_study_of_a_process_that_dies_is_done_by_another(model, tmp_path):
-    source, output = studies(tmp_path / "in", 3), tmp_path / "out"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, source, output], stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"claimed\n"
-    results = []
-    worker = threading.Thread(target=lambda: results.append(run(source, output, model)))
-    worker.start()
-    wait_for(lambda: records(output) == 2)
-    assert sorted(Path(path).name[:3] for path in times(output)) == ["s00", "s02"]
-    assert worker.is_alive()
-    holder.kill()
-    worker.join(PATIENCE)
-    assert results[0].count("done") == 3
-    holder.communicate()
-
-
-def torchrun(arguments: list[str], *options: str) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", *options, "-m", *arguments]
-
-
-def test_two_processes_make_one_manifest(model, tmp_path):
-    source, output, alone = studies(tmp_path / "in", 6), tmp_path / "out", tmp_path / "alone"
-    bad_inputs(source / "bad")
-    dicom(source / "dicom", "1.2.3.1")
-    dicom(source / "dicom", "1.2.3.2", range(1))
-    damaged = source / "dicom" / "1.2.3.2-0.dcm"
-    damaged.write_bytes(damaged.read_bytes()[:700])
-    result = subprocess.run(
-        torchrun(command(source, output, model), "--nproc-per-node", "2"), capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 1, result.stderr  # torchrun's own word for a process that ended with 2
-    assert result.stdout.count("studies are segmented") == 1
-    assert "exitcode  : 2" in result.stderr
-    assert "7 of 13 studies are segmented, 6 failed" in result.stdout
-    run(source, alone, model)
-    assert without_times(output) == without_times(alone)
-    check_table(output)
-    for path in alone.rglob("*.seg.nrrd"):
-        other = output / path.relative_to(alone)
-        assert np.array_equal(read_labels(other).array, read_labels(path).array)
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in Linux's /proc")
-def test_a_process_that_dies_under_torchrun_loses_its_study_only(model, tmp_path):
-    source, output, alone = studies(tmp_path / "in", 12, (40, 64, 64)), tmp_path / "out", tmp_path / "alone"
-    agent = subprocess.Popen(
-        torchrun(command(source, output, model), "--nproc-per-node", "2", "--max-restarts", "1"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for(lambda: records(output) >= 2)
-    kept = {path: path.stat().st_mtime_ns for path in hidden_folder(output).glob("*.json")}
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    out, error = agent.communicate(timeout=PATIENCE)
-    assert agent.returncode == 0, error
-    assert "12 of 12 studies are segmented, 0 failed" in out
-    assert kept.items() <= {path: path.stat().st_mtime_ns for path in hidden_folder(output).glob("*.json")}.items()
-    run(source, alone, model)
-    assert without_times(output) == without_times(alone)
