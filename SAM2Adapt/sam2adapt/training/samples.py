@@ -72,7 +72,8 @@ class AugmentedSlices:
 
     def __init__(self, cases: list[PreparedCase], crop: tuple[int, int], context: int, settings: TrainSettings):
         self.cases, self.crop, self.context, self.settings = cases, crop, context, settings
-        self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips)
+        colour = cases[0].grey.shape[1] == 3
+        self.transform = augmentation(crop, settings.rotation, settings.scale, settings.flips, colour)
 
     def __len__(self) -> int:
         """Samples of an epoch."""

@@ -13,6 +13,7 @@ from monai.transforms import (
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandScaleIntensityd,
+    RandShiftIntensityd,
     SpatialPadd,
 )
 
@@ -23,8 +24,10 @@ _SHEAR = 0.1  # tangent of the largest angle
 _MARGIN = 1.35  # of the first crop over the final one, so that rotation and scaling seldom bring in empty corners
 
 
-def augmentation(crop: tuple[int, int], rotation: float, scale: float, flips: list[int]) -> Compose:
-    """Random crop, affine, flip, contrast, noise and blur of ``image`` (3, H, W) in 0..1 and ``label`` (1, H, W).
+def augmentation(
+    crop: tuple[int, int], rotation: float, scale: float, flips: list[int], colour: bool = False
+) -> Compose:
+    """Random crop, affine, flip, contrast, noise, blur and colour of ``image`` (3, H, W) in 0..1, ``label`` (1, H, W).
 
     Two of three crops are centred in ``structures``, the label with what is not annotated set to 0.
 
@@ -34,6 +37,7 @@ def augmentation(crop: tuple[int, int], rotation: float, scale: float, flips: li
     :param rotation: largest angle, degrees.
     :param scale: largest relative change of size, of rows and columns each.
     :param flips: spatial axes (0 = rows, 1 = columns) that may be mirrored; none where left and right differ.
+    :param colour: the channels are red, green and blue, not neighbouring slices: each changes by itself as well.
     """
     both, wide = ("image", "label"), [round(n * _MARGIN) for n in crop]
     angle = np.deg2rad(rotation)
@@ -54,8 +58,17 @@ def augmentation(crop: tuple[int, int], rotation: float, scale: float, flips: li
             ),
             *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in flips),
             RandScaleIntensityd("image", factors=0.2, prob=0.5),
+            *(_balance() if colour else ()),
             RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.5)),
             RandGaussianSmoothd("image", sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0), prob=0.15),
             RandGaussianNoised("image", prob=0.3, std=0.04),
         ]
+    )
+
+
+def _balance() -> tuple[RandScaleIntensityd, RandShiftIntensityd]:
+    """Cameras and lamps differ in the white that they show, and tissues in their hue."""
+    return (
+        RandScaleIntensityd("image", factors=0.2, prob=0.5, channel_wise=True),
+        RandShiftIntensityd("image", offsets=0.1, prob=0.5, channel_wise=True),
     )
