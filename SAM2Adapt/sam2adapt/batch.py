@@ -7,77 +7,27 @@ each takes the next one that nobody has, and at the end waits for those of the o
 
 import logging
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-
-import torch
-from torch.distributed import rendezvous
 
 from .batch_inputs import Study, find_studies
 from .batch_manifest import FAILED, Records, begin_run, prepare_output
 from .card import read_card
 from .catalog import find_model
-from .device import choose_device
 from .errors import CancelledError, ClassesError, OutputError, UserError
 from .image_files import LABEL_SUFFIXES
 from .model import Model, load_model
 from .predict import Options, segment, structure_sizes
+from .team import Team
 from .volume import Volume, read_series_files, read_volume, write_labels
 
 logger = logging.getLogger(__name__)
 
-_SHARED = "studies"
 _SECONDS_BETWEEN_LOOKS = 0.2  # at studies that other processes have
-_LONGEST_SEARCH = timedelta(hours=12)  # for which other processes wait while the first reads the headers of an archive
-
-
-@dataclass(frozen=True)
-class Team:
-    """This process among those that ``torchrun`` started; alone without it."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    restarts: int = 0
-
-    @classmethod
-    def from_environment(cls) -> "Team":
-        """Read what ``torchrun`` says in the environment."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
-        return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "01010", strict=True)))
-
-    def share(self, make: Callable[[], list]) -> list:
-        """What ``make`` gives in the first process, in all of them."""
-        if self.size == 1:
-            return make()
-        # By the store alone: processes that a restart brings back do not always find each other by gloo.
-        store, _, _ = next(rendezvous("env://", timeout=_LONGEST_SEARCH))
-        if self.rank == 0:
-            made = make()
-            store.set(_SHARED, pickle.dumps(made))
-            return made
-        store.set_timeout(_LONGEST_SEARCH)
-        return pickle.loads(store.get(_SHARED))
-
-    def device(self, name: str) -> tuple[torch.device, str]:
-        """Choose this process's own GPU, or its share of the cores.
-
-        :raises DeviceError: the device asked for is not there.
-        """
-        if self.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
-            name = f"cuda:{self.local_rank % torch.cuda.device_count()}"
-        device, reason = choose_device(name)
-        if device.type == "cpu" and self.local_size > 1:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // self.local_size))
-        return device, reason
 
 
 @dataclass
