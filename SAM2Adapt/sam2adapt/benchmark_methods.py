@@ -65,11 +65,16 @@ class Verdict:
     @property
     def words(self) -> str:
         """The verdict in words."""
-        return "holds" if self.holds else "falls short"
+        return in_words(self.holds)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
         return asdict(self) | {"verdict": self.words}
+
+
+def in_words(holds: bool) -> str:
+    """A verdict in words."""
+    return "holds" if holds else "falls short"
 
 
 @dataclass(frozen=True)

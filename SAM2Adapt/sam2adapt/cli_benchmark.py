@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from .cli_speed import add_speed_parser
 from .errors import SettingsError
 from .files import atomic_write, check_folder, megabytes
 
@@ -11,8 +12,8 @@ _SHORT = {"T": "tiny", "S": "small", "B+": "base_plus", "L": "large"}
 
 
 def add_benchmark_parser(commands) -> None:
-    """Add ``benchmark`` with ``methods``."""
-    parser = commands.add_parser("benchmark", help="measure what the methods cost, beside what their papers claim")
+    """Add ``benchmark`` with ``methods`` and ``speed``."""
+    parser = commands.add_parser("benchmark", help="measure what methods cost, and how fast everything is here")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     methods = what.add_parser(
         "methods",
@@ -23,6 +24,7 @@ def add_benchmark_parser(commands) -> None:
     methods.add_argument("--bases", default="T,S,B+,L", help="of T, S, B+ and L, separated by commas (default: all)")
     methods.add_argument("--json", type=Path, help="also write all numbers here")
     methods.set_defaults(run=_methods)
+    add_speed_parser(what)
 
 
 def _methods(args: argparse.Namespace) -> None:

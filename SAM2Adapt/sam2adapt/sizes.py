@@ -1,6 +1,6 @@
 """Sizes of networks that have shapes but no numbers: parameters, bytes and multiplications, without weights or time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -114,7 +114,12 @@ _FORMULAS = {_ATTENTION: _attention_flops, torch.ops.torchvision.deform_conv2d: 
 
 
 def _cost(network: SegmentationNetwork, side: int) -> Cost:
+    return count(lambda: network(torch.empty(1, 3, side, side)))
+
+
+def count(call: Callable[[], object]) -> Cost:
+    """Count what a call of networks multiplies and adds."""
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
-        network(torch.empty(1, 3, side, side))
+        call()
     inside = counter.get_flop_counts()["Global"].get(_ATTENTION, 0)
     return Cost(counter.get_total_flops() / 2e9, (counter.get_total_flops() - inside) / 2e9)

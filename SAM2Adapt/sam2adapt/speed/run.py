@@ -1,0 +1,34 @@
+"""Runs the sections of the benchmark that are asked for, and gives all numbers as JSON can hold them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from . import machine
+from .context import Context
+from .targets import targets
+
+SECTIONS = ("network",)
+
+
+def measure(context: Context, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
+    """Measure.
+
+    :param sections: of ``SECTIONS``.
+    :raises UserError: what a section lacks.
+    """
+    started = time.perf_counter()
+    result: dict[str, Any] = {"machine": machine.describe(context.device), "rounds": context.rounds}
+    for name in sections:
+        context.say(f"== {name}")
+        result[name] = _section(name)(context)
+    result["machine"]["load_after"] = machine.describe(context.device)["load"]
+    result["minutes"] = round((time.perf_counter() - started) / 60, 1)
+    result["targets"] = [target.to_json() for target in targets(result)]
+    return result
+
+
+def _section(name: str):
+    from . import network_section
+
+    return {"network": network_section.measure}[name]
