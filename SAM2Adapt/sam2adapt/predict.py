@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from . import postprocess
 from .device import autocast, is_out_of_memory
 from .errors import CancelledError, ClassesError, DeviceError, SettingsError
+from .labelling import label_maps
 from .model import Model
 from .slices import SliceStack, check_modality
 from .terminology import Structure
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; flips would confuse left with right
 _PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 64 * 256 * 256, "mps": 16 * 256 * 256}
+_PROBABILITIES_PER_BATCH = 1 << 24  # on the native grid: 64 MiB
 
 
 @dataclass
@@ -49,10 +51,19 @@ class Options:
     batch_size: int | None = None
     post_process: bool = True
 
+    @property
+    def wants_probabilities(self) -> bool:
+        """Whether anything but labels is asked for; these come from logits, at a fraction of time and memory."""
+        return self.tta or self.uncertainty or self.observe is not None
+
 
 @dataclass
 class Segmentation:
-    """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way."""
+    """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
+
+    :ivar seconds: "prepare" (checks, slices on the model's grid), "network" (the forward pass alone) and "post-process"
+        (labels on the native grid, cleaning).
+    """
 
     labels: Volume
     uncertainty: Volume | None = None
@@ -73,47 +84,49 @@ def segment(
     :param cancelled: asked between batches; true stops with ``CancelledError``.
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
     """
-    options = options or Options()
-    started = time.perf_counter()
-    check_voxels(volume)
-    if not options.any_modality:
-        check_modality(volume, model.card["modality"], model.name)
-    wanted = _wanted_labels(model, options.structures)
-    stack = SliceStack(volume, model.slices)
-    region = _region(volume, options.roi)
-    labels = np.zeros(stack.array.shape[1:], np.uint8)
-    entropy = np.zeros(stack.array.shape[1:], np.float32) if options.uncertainty else None
-    prepared = time.perf_counter()
-    values = torch.tensor(model.label_values, dtype=torch.uint8)
-    first, last = _slice_range(stack, region) if options.roi else (0, len(stack))
+    options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
+    with _timed(seconds, "prepare"):
+        check_voxels(volume)
+        if not options.any_modality:
+            check_modality(volume, model.card["modality"], model.name)
+        wanted = _wanted_labels(model, options.structures)
+        stack = SliceStack(volume, model.slices)
+        region = _region(volume, options.roi)
+        labels = np.zeros(volume.array.shape[1:], np.uint8)
+        entropy = np.zeros(labels.shape, np.float32) if options.uncertainty else None
+    first, last = stack.slice_range(region) if options.roi else (0, len(stack))
     if progress:
         progress(0, last - first)
-    # Labels are taken from probabilities on the native grid, and of a volume only these one-byte labels are ever kept.
-    for start, probabilities in _batches(stack, model, options, first, last):
-        stop = start + len(probabilities)
-        labels[start:stop] = values[probabilities.argmax(dim=1).cpu()].numpy()
-        if entropy is not None:
-            entropy[start:stop] = _entropy(probabilities).cpu().numpy()
-        if options.observe:
-            options.observe(stack, start, probabilities)
-        del probabilities
-        if progress:
-            progress(stop - first, last - first)
-        if cancelled and cancelled():
-            raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
-    predicted = time.perf_counter()
-    for array in (labels, entropy):
-        if array is not None and options.roi:
-            _clip(stack.restored(array), region)
-    if options.post_process:
-        # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
-        labels = postprocess.apply(labels, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000)
-    labels[~np.isin(labels, wanted)] = 0
-    done = time.perf_counter()
+    # Of a volume only one-byte labels are ever kept.
+    with _evaluating(model.network):
+        for start, found, probabilities in _batches(stack, model, options, first, last, seconds):
+            stop = start + len(found)
+            with _timed(seconds, "post-process"):
+                stack.oriented(labels)[start:stop] = found
+                if entropy is not None:
+                    stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
+            if options.observe:
+                options.observe(stack, start, probabilities)
+            del probabilities
+            if progress:
+                progress(stop - first, last - first)
+            if cancelled and cancelled():
+                raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+    with _timed(seconds, "post-process"):
+        for array in (labels, entropy):
+            if array is not None and options.roi:
+                _clip(array, region)
+        if options.post_process:
+            # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
+            oriented = stack.oriented(labels)
+            oriented[...] = postprocess.apply(
+                oriented, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000
+            )
+        labels[~np.isin(labels, wanted)] = 0
     return Segmentation(
-        labels=volume.with_array(stack.restored(labels).copy()),
-        uncertainty=None if entropy is None else volume.with_array(stack.restored(entropy).copy()),
-        seconds={"prepare": prepared - started, "network": predicted - prepared, "post-process": done - predicted},
+        labels=volume.with_array(labels),
+        uncertainty=None if entropy is None else volume.with_array(entropy),
+        seconds=seconds,
         slices=last - first,
     )
 
@@ -132,34 +145,57 @@ def structure_sizes(labels: Volume, structures: list[Structure]) -> list[dict]:
 
 
 @contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[part] += time.perf_counter() - started
+
+
+@contextmanager
 def _evaluating(network: torch.nn.Module) -> Iterator[None]:
     training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         network.train(training)
 
 
-def _batches(stack: SliceStack, model: Model, options: Options, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
-    """Give (first slice, probabilities (B, K, H, W) on the native grid), with smaller batches when memory runs out."""
+def _batches(
+    stack: SliceStack, model: Model, options: Options, first: int, last: int, seconds: dict[str, float]
+) -> Iterator[tuple[int, np.ndarray, Tensor | None]]:
+    """Give (first slice, labels (B, H, W), probabilities (B, K, H, W) if anybody wants them), on the native grid.
+
+    Batches become smaller when memory runs out.
+    """
+    size = prepared = _batch_size(stack, model, options)
+    for begin in range(first, last, prepared):
+        start, stop = begin, min(last, begin + prepared)
+        with _timed(seconds, "prepare"):
+            images = stack.batch(start, stop)
+        while start < stop:
+            part = images[start - stop :][:size]
+            try:
+                with torch.inference_mode():
+                    labels, probabilities = _segment_slices(model, part, stack.native_size, options, seconds)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = _smaller(size, model, error)
+                continue
+            yield start, labels, probabilities
+            del probabilities  # before the next batch is computed
+            start += len(part)
+
+
+def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
     size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // max(1, stack.size[0] * stack.size[1]))
-    scales = SCALES if options.tta else (1.0,)
-    start = first
-    while start < last:
-        stop = min(last, start + size)
-        try:
-            with _evaluating(model.network), autocast(model.device):
-                probabilities = _probabilities(model, stack, start, stop, scales)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            size = _smaller(size, model, error)
-            continue
-        yield start, probabilities
-        del probabilities  # before the next batch is computed
-        start = stop
+    if options.wants_probabilities:
+        values = len(model.label_values) * stack.native_size[0] * stack.native_size[1]
+        size = min(size, max(1, _PROBABILITIES_PER_BATCH // values))
+    return size
 
 
 def _smaller(size: int, model: Model, error: Exception) -> int:
@@ -178,20 +214,36 @@ def _smaller(size: int, model: Model, error: Exception) -> int:
     return 1
 
 
-def _probabilities(model: Model, stack: SliceStack, start: int, stop: int, scales: tuple[float, ...]) -> Tensor:
-    """Mean class probabilities (B, K, H, W) over the scales, float32, on the native grid."""
-    images = stack.batch(start, stop).to(model.device)
-    total = 0
+def _segment_slices(
+    model: Model, images: Tensor, size: tuple[int, int], options: Options, seconds: dict[str, float]
+) -> tuple[np.ndarray, Tensor | None]:
+    """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities if they are wanted."""
+    with _timed(seconds, "network"), autocast(model.device):
+        logits = _logits(model, images.to(model.device), SCALES if options.tta else (1.0,))
+    values = torch.tensor(model.label_values, dtype=torch.uint8)
+    with _timed(seconds, "post-process"):
+        if not options.wants_probabilities:
+            return label_maps(logits[0], values, size).cpu().numpy(), None
+        probabilities = sum(_on_grid(scaled, size).softmax(dim=1) for scaled in logits) / len(logits)
+        return values[probabilities.max(dim=1).indices.cpu()].numpy(), probabilities
+
+
+def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Tensor]:
+    """Logits (B, K, h, w), float32, of images at each scale."""
+    logits = []
     for scale in scales:
-        scaled = images
-        if scale != 1:
-            size = [max(1, round(n * scale)) for n in images.shape[-2:]]
-            scaled = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
-        logits = model.network(scaled).float()
-        if logits.shape[-2:] != stack.native_size:
-            logits = F.interpolate(logits, size=stack.native_size, mode="bilinear", align_corners=False)
-        total = total + logits.softmax(dim=1)
-    return total / len(scales)
+        size = tuple(max(1, round(n * scale)) for n in images.shape[-2:])
+        scaled = images if scale == 1 else _on_grid(images, size, antialias=True)
+        logits.append(model.network(scaled).float())
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)  # or its time would be taken for that of what reads the logits
+    return logits
+
+
+def _on_grid(images: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
@@ -226,16 +278,9 @@ def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, 
     return tuple(slice(low, high) for low, high, _ in reversed(ranges))
 
 
-def _slice_range(stack: SliceStack, region: tuple[slice, slice, slice]) -> tuple[int, int]:
-    """First and last (excluded) slice that touches the region."""
-    inside = np.zeros(stack.volume.size[::-1], np.bool_)
-    inside[region] = True
-    touched = np.flatnonzero(stack.oriented(inside).any(axis=(1, 2)))
-    return int(touched[0]), int(touched[-1]) + 1
-
-
 def _clip(array: np.ndarray, region: tuple[slice, slice, slice]) -> None:
     """Set what lies outside the region of (K, J, I) to 0, in place."""
-    inside = array[region].copy()
-    array[...] = 0
-    array[region] = inside
+    for axis, inside in enumerate(region):
+        lines = np.moveaxis(array, axis, 0)
+        lines[: inside.start] = 0
+        lines[inside.stop :] = 0

@@ -145,6 +145,14 @@ class SliceStack:
         array = array[None][tuple(slice(None, None, -1) if r else slice(None) for r in self._reversed)]
         return array.transpose(np.argsort(self._order))[0]
 
+    def slice_range(self, region: tuple[slice, slice, slice]) -> tuple[int, int]:
+        """First and last (excluded) slice that touches a region (K, J, I) of the volume's grid."""
+        axis = self._order[1]
+        touched = np.zeros(self.volume.array.shape[axis], bool)
+        touched[region[axis - 1]] = True
+        slices = np.flatnonzero(touched[::-1] if self._reversed[1] else touched)
+        return int(slices[0]), int(slices[-1]) + 1
+
     def grey(self, start: int, stop: int) -> Tensor:
         """Slices start..stop on the model's grid, scaled to 0..1: (stop - start, C, h, w) float32."""
         low, high = self.limits

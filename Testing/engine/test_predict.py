@@ -81,23 +81,19 @@ def test_post_processing_does_not_depend_on_how_the_volume_is_stored(make_model,
     for order, flips in [((0, 1, 2), (False,) * 3), *ORDERS]:
         way = stored(volume, order, flips)
         truth = stored(volume.with_array(mask), order, flips).array[0]
-        monkeypatch.setattr(predict, "_probabilities", _given(truth, len(STRUCTURES) + 1))
+        monkeypatch.setattr(predict, "_logits", _given(SliceStack(way, model.slices).oriented(truth)))
         found = unstored(labels_of(way, model), order, flips)
         expected = found if expected is None else expected
         assert (found == 1).sum() == 18
         np.testing.assert_array_equal(found, expected)
 
 
-def _given(mask: np.ndarray, classes: int):
-    """A stand-in for the network: class 1 where the mask is true."""
-
-    def probabilities(model, stack, start, stop, scales):
-        inside = torch.from_numpy(stack.oriented(mask)[start:stop].astype(np.float32))
-        result = torch.zeros(len(inside), classes, *inside.shape[1:])
-        result[:, 0], result[:, 1] = 1 - inside, inside
-        return result
-
-    return probabilities
+def _given(mask: np.ndarray, classes: int = len(STRUCTURES) + 1):
+    """A stand-in for the network: class 1 where the mask (N, H, W) of all slices is true."""
+    inside = torch.from_numpy(mask.astype(np.float32))
+    result = torch.zeros(len(inside), classes, *inside.shape[1:])
+    result[:, 0], result[:, 1] = 1 - inside, inside
+    return lambda model, images, scales: [result]
 
 
 def test_labels_are_the_ids_of_the_card(make_model, monkeypatch):
@@ -106,13 +102,8 @@ def test_labels_are_the_ids_of_the_card(make_model, monkeypatch):
     assert model.label_values == [0, 1, 7, 3]
     volume = blobs((8, 8, 4))
 
-    def probabilities(model, stack, start, stop, scales):
-        result = torch.zeros(stop - start, 4, 8, 8)
-        for k in range(start, stop):
-            result[k - start, k % 4] = 1
-        return result
-
-    monkeypatch.setattr(predict, "_probabilities", probabilities)
+    logits = torch.eye(4).view(4, 4, 1, 1).expand(4, 4, 8, 8)
+    monkeypatch.setattr(predict, "_logits", lambda model, images, scales: [logits])
     found = labels_of(volume, model)
     assert [int(slice_[0, 0]) for slice_ in found] == [0, 1, 7, 3]
     assert labels_of(volume, model, structures=["left lung"]).max() == 7
@@ -153,7 +144,7 @@ def test_region_comes_before_the_largest_piece(make_model, monkeypatch):
     model = make_model(postprocessing={"largest_component": [1]})
     mask = np.zeros((6, 10, 12), bool)
     mask[1:5, 1:9, 1:6] = mask[2:4, 4:6, 9:11] = True
-    monkeypatch.setattr(predict, "_probabilities", _given(mask, 4))
+    monkeypatch.setattr(predict, "_logits", _given(mask))
     volume = blobs((12, 10, 6))
     assert labels_of(volume, model).sum() == 4 * 8 * 5
     found = labels_of(volume, model, roi=(8, 12, 0, 10, 0, 6))
@@ -176,9 +167,8 @@ def test_uncertainty_is_an_entropy(model, tta):
 
 @pytest.mark.parametrize("probabilities", [(1, 0, 0, 0), (0.5, 0.5, 0, 0), (0.25, 0.25, 0.25, 0.25)])
 def test_uncertainty_of_known_probabilities(model, monkeypatch, probabilities):
-    fixed = torch.tensor(probabilities, dtype=torch.float32).view(1, 4, 1, 1)
-    shape = (18, 20)
-    monkeypatch.setattr(predict, "_probabilities", lambda m, s, start, stop, _: fixed.repeat(stop - start, 1, *shape))
+    logits = torch.tensor(probabilities, dtype=torch.float32).log().view(1, 4, 1, 1)
+    monkeypatch.setattr(predict, "_logits", lambda model, images, scales: [logits.repeat(len(images), 1, 18, 20)])
     expected = {1: 0.0, 0.5: 0.5, 0.25: 1.0}[probabilities[0]]
     found = segment(blobs(), model, Options(uncertainty=True)).uncertainty.array
     np.testing.assert_allclose(found, expected, atol=1e-6)

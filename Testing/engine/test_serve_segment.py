@@ -22,22 +22,23 @@ CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 PATCH = """
 import logging, torch
 from sam2adapt import model, predict
-load, compute, failed = model.load_model, predict._probabilities, []
+load, compute, failed, names = model.load_model, predict._logits, [], []
 def load_model(*arguments):
     logging.getLogger("sam2adapt.model").warning("a model is loaded")
     return load(*arguments)
-def probabilities(model, stack, *arguments):
-    if stack.volume.name == "huge" and not failed:
+def logits(*arguments):
+    if names[-1] == "huge" and not failed:
         failed.append(True)
         raise torch.OutOfMemoryError("full")
-    return compute(model, stack, *arguments)
+    return compute(*arguments)
 run = predict.segment
 def segment(volume, model, *arguments):
+    names.append(volume.name)
     result = run(volume, model, *arguments)
     if volume.name == "too large for the GPU":
         model.device = torch.device("meta")
     return result
-model.load_model, predict._probabilities, predict.segment = load_model, probabilities, segment
+model.load_model, predict._logits, predict.segment = load_model, logits, segment
 """
 
 
