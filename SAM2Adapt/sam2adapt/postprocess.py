@@ -4,39 +4,38 @@ import math
 from typing import Any
 
 import numpy as np
-from skimage.measure import label, regionprops
 
 from .errors import SettingsError
+from .runs import CORNERS, FACES, Runs, find_gaps, find_pieces, find_runs
 
-_Box = tuple[slice, ...]
 
-
-def apply(labels: np.ndarray, settings: dict[str, Any], voxel_ml: float) -> np.ndarray:
-    """Clean a label volume, in this order: largest piece, smallest volume, holes.
+def clean(labels: np.ndarray, settings: dict[str, Any], voxel_ml: float) -> None:
+    """Clean a label volume in place, in this order: largest piece, smallest volume, holes.
 
     A piece is a set of voxels of one structure that touch at least at their corners. A hole is background that the
     structure encloses and that does not reach the volume's border by way of voxel faces; what belongs to another
     structure is never overwritten. Voxels taken away become background. A volume of one slice is cleaned in its plane.
 
-    :param labels: (K, J, I) unsigned integers, 0 = background; not changed.
+    :param labels: (K, J, I) unsigned integers, 0 = background, in any order in memory.
     :param settings: the card's ``postprocessing``: ``largest_component`` and ``fill_holes`` (lists of label values) and
         ``minimum_ml`` (pieces of any structure below it are taken away; 0 keeps all).
     :param voxel_ml: volume of a voxel in mL.
-    :return: labels of the same shape and type.
     :raises SettingsError: a smallest volume is asked for and the size of a voxel is not known.
     """
     minimum = _minimum_voxels(settings["minimum_ml"], voxel_ml)
-    largest, fill = set(settings["largest_component"]), set(settings["fill_holes"])
-    result = labels.copy()
-    flat = _without_thin_axes(result)
-    for value, box in _boxes(flat):
-        if value in largest or minimum > 1:
-            _remove_pieces(flat[box], value, value in largest, minimum)
+    largest, fill = settings["largest_component"], settings["fill_holes"]
+    if not (largest or fill or minimum > 1):
+        return
+    runs = find_runs(labels)
+    if largest or minimum > 1:
+        kept = _kept(runs, largest, minimum)
+        runs[~kept].paint(labels, 0)
+        runs = runs[kept]
     # After all pieces are gone: a piece of another structure that is taken away may leave a hole.
-    for value, box in _boxes(flat):
-        if value in fill:
-            _fill_holes(flat[box], value)
-    return result
+    for value in sorted(fill):
+        structure = runs[runs.label == value]
+        if len(structure):
+            _holes(structure, labels.shape).paint(labels, value, over=0)
 
 
 def _minimum_voxels(minimum_ml: float, voxel_ml: float) -> int:
@@ -51,39 +50,31 @@ def _minimum_voxels(minimum_ml: float, voxel_ml: float) -> int:
     return math.ceil(minimum_ml / voxel_ml * (1 - 1e-9))
 
 
-def _without_thin_axes(array: np.ndarray) -> np.ndarray:
-    """A view without axes of one voxel, along which everything would lie at the border."""
-    view = array.squeeze()
-    # scikit-image wants two axes at least.
-    return view if view.ndim > 1 else view.reshape(1, -1)
+def _kept(runs: Runs, largest: list[int], minimum: int) -> np.ndarray:
+    """(R,) whether a run's piece is large enough, and the largest of its structure where only that one is wanted."""
+    concerned = np.ones(len(runs), bool) if minimum > 1 else np.isin(runs.label, largest)
+    chosen = runs[concerned]
+    piece = find_pieces(chosen, CORNERS)
+    sizes = np.bincount(piece, chosen.length, minlength=len(chosen))  # at the first run of each piece, 0 elsewhere
+    stays = sizes >= minimum
+    for value in largest:
+        own = np.flatnonzero(chosen.label == value)
+        if len(own):
+            # Of two equally large ones the first in the order of voxels stays.
+            stays[own] &= own == own[sizes[own].argmax()]
+    kept = ~concerned
+    kept[concerned] = stays[piece]
+    return kept
 
 
-def _boxes(labels: np.ndarray) -> list[tuple[int, _Box]]:
-    """Label values and the boxes that they fill."""
-    return [(region.label, region.slice) for region in regionprops(labels)]
-
-
-def _remove_pieces(labels: np.ndarray, value: int, largest_only: bool, minimum: int) -> None:
-    """Take away, in place, pieces of a structure that are not the largest or below a number of voxels."""
-    pieces = label(labels == value, connectivity=labels.ndim)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    keep = sizes >= max(minimum, 1)
-    if largest_only:
-        # Of two equally large ones the first in the order of voxels stays.
-        keep &= np.arange(len(sizes)) == sizes.argmax()
-    if not keep[1:].all():
-        keep[0] = True
-        labels[~keep[pieces]] = 0
-
-
-def _fill_holes(labels: np.ndarray, value: int) -> None:
-    """Fill, in place, background that a structure encloses; the array is the structure's box."""
-    outside = label(labels != value, connectivity=1)
-    open_regions = np.zeros(outside.max() + 1, bool)
-    for axis in range(outside.ndim):
-        for end in (0, -1):
-            open_regions[outside.take(end, axis)] = True
-    # Region 0 is the structure itself.
-    open_regions[0] = True
-    labels[~open_regions[outside] & (labels == 0)] = value
+def _holes(structure: Runs, shape: tuple[int, ...]) -> Runs:
+    """Runs that a structure encloses."""
+    gaps, at_border = find_gaps(structure)
+    # Along an axis of one voxel everything would lie at the border; in a line nothing encloses anything.
+    wide = [length > 1 for length in shape]
+    if sum(wide) < 2:
+        return gaps[np.zeros(len(gaps), bool)]
+    piece = find_pieces(gaps, FACES)
+    is_open = np.zeros(len(gaps), bool)
+    is_open[piece[at_border[wide].any(axis=0)]] = True
+    return gaps[~is_open[piece]]

@@ -118,11 +118,10 @@ def segment(
                 _clip(array, region)
         if options.post_process:
             # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
-            oriented = stack.oriented(labels)
-            oriented[...] = postprocess.apply(
-                oriented, model.card["postprocessing"], float(np.prod(volume.spacing)) / 1000
-            )
-        labels[~np.isin(labels, wanted)] = 0
+            voxel_ml = float(np.prod(volume.spacing)) / 1000
+            postprocess.clean(stack.oriented(labels), model.card["postprocessing"], voxel_ml)
+        if options.structures is not None:
+            _keep(labels, wanted)
     return Segmentation(
         labels=volume.with_array(labels),
         uncertainty=None if entropy is None else volume.with_array(entropy),
@@ -262,6 +261,14 @@ def _wanted_labels(model: Model, names: list[str] | None) -> list[int]:
             f"Model '{model.name}' does not segment '{unknown[0]}'.", f"It segments: {', '.join(known)}."
         )
     return [known[name.strip().lower()] for name in names]
+
+
+def _keep(labels: np.ndarray, wanted: list[int]) -> None:
+    """Set all other labels to 0, in place."""
+    kept = np.zeros(256, np.uint8)
+    kept[wanted] = wanted
+    for plane in labels:
+        plane[...] = kept[plane]
 
 
 def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, slice]:
