@@ -1,7 +1,7 @@
 """The rows of the networks' table, and each of them as something that runs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..network.base import CONFIGS
 from ..sizes import count
 from . import peers
 from .context import Context
-from .material import ct_volume, grey_slices, network_input, picture
+from .material import ct_volume, grey_slices
 from .networks import CLASSES, build, fitting_side, variants
 from .rounds import Candidate
 
@@ -50,6 +50,10 @@ class Row:
         """The network of others that it is about."""
         return next((peer for peer in peers.PEERS if peer.name == self.network), None)
 
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context in which it runs."""
+        return autocast(device) if self.arithmetic != "fp32" else torch.autocast(device.type, enabled=False)
+
 
 def all_rows(device: torch.device) -> Iterator[Row]:
     """Every row there is."""
@@ -72,6 +76,7 @@ class Candidates:
         self.slices = f"slices of {'a CT' if context.data else 'a CT that is made up'}"
         self._grey = cache(lambda side: grey_slices(volume, side, self.batches(side)[-1]).to(context.device))
         self._networks: dict[tuple, nn.Module] = {}
+        self._sizes: dict[tuple, dict[str, Any]] = {}
 
     def batches(self, side: int) -> list[int]:
         """Batches of slices of this side that are tried."""
@@ -81,10 +86,9 @@ class Candidates:
     def candidate(self, row: Row) -> Candidate:
         """The row for the rounds; one call segments as many slices as its batch has."""
         network, images, device = self.network(row), self._input(row), self._context.device
-        arithmetic = autocast(device) if row.arithmetic != "fp32" else torch.autocast(device.type, enabled=False)
 
         def call() -> None:
-            with torch.inference_mode(), arithmetic:
+            with torch.inference_mode(), row.autocast(device):
                 network(images)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -95,18 +99,22 @@ class Candidates:
         """The row's network; one for all sides and batches of ours."""
         key = (row.network, row.variant, row.form, row.side if row.peer else 0)
         if key not in self._networks:
-            made = peers.seeded(row.peer, row.side, CLASSES) if row.peer else build(*key[:3])
-            self._networks[key] = made.to(self._context.device)
+            self._networks[key] = build_row(row).to(self._context.device)
         return self._networks[key]
 
     def sizes(self, row: Row) -> dict[str, Any]:
         """Parameters of the row's network, and the thousand million multiplications of a slice."""
-        network, images = self.network(row), self._input(row)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        return {"parameters": parameters, "gmac": count(lambda: network(images)).gmac / row.batch}
+        key = (row.network, row.variant, row.form, row.side)
+        if key not in self._sizes:
+            network, images = self.network(row), self._input(replace(row, batch=1))
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            self._sizes[key] = {"parameters": parameters, "gmac": count(lambda: network(images)).gmac}
+        return self._sizes[key]
 
     def _input(self, row: Row) -> Any:
-        grey = self._grey(row.side)[: row.batch]
-        if row.peer is None:
-            return network_input(grey)
-        return peers.one_channel(grey) if row.peer.batched else picture(grey[0].cpu())
+        return peers.as_input(row.peer, self._grey(row.side)[: row.batch])
+
+
+def build_row(row: Row) -> nn.Module:
+    """Make the network of a row, on the processor."""
+    return peers.seeded(row.peer, row.side, CLASSES) if row.peer else build(row.network, row.variant, row.form)

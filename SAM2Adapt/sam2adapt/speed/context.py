@@ -13,8 +13,8 @@ class Context:
 
     :param data: folder with the data sets ``acdc`` and ``ct_sample``; None: made-up volumes.
     :param rounds: of everything that is interleaved.
-    :param only: regular expression; rows of networks whose words it does not fit are left out.
-    :param quick: one round, no warm-up, few slices: to see that all works, not to measure.
+    :param only: regular expression; rows of networks whose words it is not found in are left out.
+    :param quick: no warm-up, few slices: to see that all works, not to measure.
     :param say: is told what is being done; ``progress``: how much of it (done, in all).
     """
 
@@ -25,3 +25,8 @@ class Context:
     quick: bool = False
     say: Callable[[str], None] = lambda text: None
     progress: Callable[[int, int], None] = lambda done, total: None
+
+    @property
+    def threads(self) -> int:
+        """Threads of the processor in use."""
+        return torch.get_num_threads()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputFileError
-from ..slices import Normalization, SliceSettings, SliceStack, normalise
+from ..slices import Normalization, SliceSettings, SliceStack
 from ..volume import Volume, read_volume
 
 CT = Path("ct_sample/chaos_ct/image.nii.gz")  # 512 x 512 x 78
@@ -68,13 +68,3 @@ def grey_slices(volume: Volume, side: int, count: int) -> Tensor:
     at = torch.arange(first, first + count) % len(stack)
     grey = torch.nn.functional.interpolate(stack.grey(0, len(stack))[at], size=(side, side))
     return torch.cat([grey.roll(shift, dims=0) for shift in (1, 0, -1)], dim=1)
-
-
-def network_input(grey: Tensor) -> Tensor:
-    """What our networks are given, of ``grey_slices``."""
-    return normalise(grey)
-
-
-def picture(grey: Tensor) -> np.ndarray:
-    """What SAM2's predictor is given, of one of ``grey_slices``: (side, side, 3) uint8."""
-    return (grey * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()

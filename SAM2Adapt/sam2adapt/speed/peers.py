@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError
+from ..slices import normalise
 
 _SAM2_CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 _NNUNET_FEATURES, _NNUNET_MOST, _NNUNET_SMALLEST = 32, 512, 4
@@ -128,8 +129,16 @@ def check_installed(peers: list[Peer]) -> None:
             )
 
 
-def one_channel(grey: Tensor) -> Tensor:
-    """What the U-Nets are given, of slices (B, 3, H, W) in 0 to 1: the slice itself, its mean 0 and deviation 1."""
+def as_input(peer: Peer | None, grey: Tensor) -> Tensor | np.ndarray:
+    """What a network is given of slices (B, 3, H, W) in 0 to 1, the neighbours of each as channels.
+
+    Ours (None) are given them normalised, U-Nets the slice itself with mean 0 and deviation 1, SAM2's predictors the
+    first slice as a picture (H, W, 3) uint8.
+    """
+    if peer is None:
+        return normalise(grey)
+    if not peer.batched:
+        return (grey[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy()
     middle = grey[:, 1:2]
     return (middle - middle.mean()) / middle.std().clamp_min(1e-6)
 

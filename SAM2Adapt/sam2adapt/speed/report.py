@@ -1,5 +1,6 @@
 """A run's numbers as Markdown."""
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,71 @@ def _pairs(rows: list[dict], products: dict[str, dict]) -> Iterator[list[str]]:
         ]  # fmt: skip
 
 
+def _segment(section: dict[str, Any]) -> Iterator[str]:
+    yield "**`segment` from file to file**, seconds; `alone` is the network run again with nothing beside it"
+    yield ""
+    parts = list(dict.fromkeys(name for row in section["rows"] for name in row["parts"] if name != "slices"))
+    rows = (
+        [row["volume"], _size(row["size"]), row["model"], *(f"{row['parts'][name]:.2f}" for name in parts),
+         f"{statistics.median(row['shares']):.0%}"]
+        for row in section["rows"]
+    )  # fmt: skip
+    yield from _table(["volume", "voxels", "model", *parts, "not network, without reading"], rows)
+
+
+def _engine(section: dict[str, Any]) -> Iterator[str]:
+    yield f"**Engine**, {section['model']}, {_size(section['volume'])} voxels; the disk's cache is warm"
+    yield ""
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in section["warm_parts"].items())
+    rows = [
+        ["from start to greeting", f"{section['ready']:.2f}", ""],
+        ["from start to the first result (cold)", f"{section['first']:.2f}", ""],
+        ["another request (warm)", f"{section['warm']:.2f}", parts],
+    ]
+    if clicks := section["clicks"]:
+        parts = ", ".join(f"{name} {clicks[name]:.2f}" for name in ("transfer", "engine", "import", "other"))
+        rows.append(["a warm click on Auto-segment", f"{clicks['total']:.2f}", parts])
+    yield from _table(["", "seconds", "of it"], rows)
+    if not section["clicks"]:
+        yield ""
+        yield "The click was not measured: it needs the repository, the extras slicer and gui, and --data."
+
+
+def _training(section: dict[str, Any]) -> Iterator[str]:
+    first = section["rows"][0]
+    epoch = f"{first['steps']} steps of {first['batch']} slices"
+    yield f"**An epoch of training**, base {section['base']}, {section['slices']}, {epoch}"
+    yield ""
+    rows = ([row["way"], f"{row['seconds']:.1f}", _megabytes(row["above"])] for row in section["rows"])
+    yield from _table(["method", "seconds", "memory above the process, MB"], rows)
+
+
+def _memory(section: dict[str, Any]) -> Iterator[str]:
+    yield "**Peak memory of one slice**, a process each, MB"
+    yield ""
+    rows = ([row["name"], _megabytes(row["idle"]), _megabytes(row["above"])] for row in section["networks"])
+    yield from _table(["network", "with the network, at rest", "above that"], rows)
+    yield ""
+    yield f"**Peak memory of the engine**, {section['model']}, {_size(section['plane'])} in plane, MB"
+    yield ""
+    rows = (
+        [str(row["slices"]), *(_megabytes(row[name]) for name in ("idle", "above", "input", "labels")),
+         f"{row['wall']:.1f}"]
+        for row in section["engine"]
+    )  # fmt: skip
+    yield from _table(["slices", "idle", "above idle", "of it input", "of it labels", "seconds"], rows)
+
+
+def _scaling(section: dict[str, Any]) -> Iterator[str]:
+    yield f"**Scaling**, {section['slices']} slices of {section['side']} where nothing else is said"
+    yield ""
+    rows = (
+        [row["base"], row["curve"], str(row["value"]), f"{row['seconds'] * 1000:.1f}", _megabytes(row["above"])]
+        for row in section["rows"]
+    )
+    yield from _table(["model", "against", "value", "ms a slice", "memory above the process, MB"], rows)
+
+
 def _targets(found: list[dict[str, Any]]) -> Iterator[str]:
     if not found:
         return
@@ -75,10 +141,21 @@ def _number(target: dict[str, Any], key: str) -> str:
     return f"{value:.1%}" if unit == "%" else f"{value:.1f}x" if unit == "x" else f"{value:.2f} {unit}"
 
 
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:.0f}"
+
+
+def _size(voxels: list[int]) -> str:
+    return " x ".join(map(str, voxels))
+
+
 def _table(head: list[str], rows) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "| " + " | ".join("---" for _ in head) + " |"
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-_SECTIONS = {"network": _network}
+_SECTIONS = {
+    "network": _network, "segment": _segment, "engine": _engine, "training": _training, "memory": _memory,
+    "scaling": _scaling,
+}  # fmt: skip

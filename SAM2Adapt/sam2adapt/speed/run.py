@@ -1,14 +1,15 @@
 """Runs the sections of the benchmark that are asked for, and gives all numbers as JSON can hold them."""
 
+import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import machine
 from .context import Context
 from .targets import targets
 
-SECTIONS = ("network",)
+SECTIONS = ("network", "segment", "engine", "training", "memory", "scaling")
 
 
 def measure(context: Context, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
@@ -28,7 +29,5 @@ def measure(context: Context, sections: Sequence[str] = SECTIONS) -> dict[str, A
     return result
 
 
-def _section(name: str):
-    from . import network_section
-
-    return {"network": network_section.measure}[name]
+def _section(name: str) -> Callable[[Context], dict[str, Any]]:
+    return importlib.import_module(f".{name}_section", __package__).measure

@@ -1,5 +1,6 @@
 """What was aimed at (issue 6 of the project), beside what a run measured."""
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from .rounds import Ratio, ratio
 
 ADAPTER_COST = {"dual-lw": 0.05, "lora": 0.05, "dual-hp": 0.15}  # at most, over the bare base
 SHARE_OF_PRODUCT = 0.5  # of the rate of a matrix product, at least
+AROUND_NETWORK = 0.2  # of the time of ``segment`` for the CT, reading left out, at most
+CLICK = 0.3  # seconds that a warm click on Auto-segment may take beside the engine's
+MEGABYTES = 1000.0  # of the engine above idle, beside the input and one label volume
 OUR_BEST = ("tiny", "dual-lw")
 
 
@@ -48,7 +52,32 @@ def targets(result: dict[str, Any]) -> list[Target]:
     if "network" in result:
         rows = {_key(row): row for row in result["network"]["rows"]}
         found += [*_speeds(rows), *_costs(rows), *_shares(rows, result["network"]["products"])]
-    return found
+    return [*found, *_around_networks(result.get("segment", {}), result.get("engine", {})), *_memory(result)]
+
+
+def _around_networks(segment: dict[str, Any], engine: dict[str, Any]) -> Iterator[Target]:
+    for row in segment.get("rows", []):
+        if row["volume"] == "CT":
+            claim = f"all but network and reading takes at most {AROUND_NETWORK:.0%} of `segment`"
+            subject = f"{_size(row['size'])} CT, {row['model']}"
+            yield Target(claim, subject, AROUND_NETWORK, statistics.median(row["shares"]), False, "%")
+    if clicks := engine.get("clicks"):
+        claim = f"bridge and transfer add at most {CLICK:g} s to a warm click"
+        yield Target(claim, f"{_size(clicks['voxels'])} CT", CLICK, clicks["total"] - clicks["engine"], False, "s")
+
+
+def _memory(result: dict[str, Any]) -> Iterator[Target]:
+    memory = result.get("memory", {})
+    for row in memory.get("engine", []):
+        if row["above"] is not None:
+            beyond = (row["above"] - row["input"] - row["labels"]) / 1e6
+            claim = f"engine's peak above idle, without input and one uint8 label volume, is below {MEGABYTES:g} MB"
+            subject = f"{_size([*memory['plane'], row['slices']])}, {memory['model']}"
+            yield Target(claim, subject, MEGABYTES, beyond, False, "MB")
+
+
+def _size(voxels: list[int]) -> str:
+    return " x ".join(map(str, voxels))
 
 
 def _key(row: dict[str, Any]) -> tuple:

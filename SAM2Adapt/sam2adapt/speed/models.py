@@ -1,0 +1,58 @@
+"""Models as segmentation takes them, in memory: cards around networks with random or bundled weights."""
+
+from typing import Any
+
+import torch
+
+from ..bundle import validate_card
+from ..model import Model, load_model
+from ..terminology import describe
+from .networks import build
+
+BUNDLED = "torso-ct"
+METHOD = "dual-lw"
+_CT = {"kind": "window", "low": -1024.0, "high": 596.0}
+_MR = {"kind": "percentile", "low": 0.5, "high": 99.5}
+
+
+def random_model(
+    base: str, modality: str, side: int, device: torch.device, classes: int = 4, cleaning: bool = False
+) -> Model:
+    """A model with random weights on slices whose longer side is ``side`` pixels.
+
+    :param modality: ``CT`` or ``MR``; ``classes``: K, background included.
+    :param cleaning: keep the largest piece of every structure, and fill its holes.
+    """
+    values = list(range(1, classes))
+    cleaned = values if cleaning else []
+    card = {
+        "format": "sam2adapt-bundle", "schema_version": 1, "name": f"{base} {METHOD}", "version": "1.0.0",
+        "description": "Random weights, to measure with.", "license": "Apache-2.0",
+        "created": "2026-01-01T00:00:00+00:00", "parent": None, "method": {"name": METHOD, "settings": {}},
+        "base": {"id": base, "sha256": "0" * 64}, "modality": modality,
+        "classes": [describe(value, f"structure {value}").to_json() for value in values],
+        "slices": {
+            "orientation": "LPS", "axis": "acquisition", "spacing": None, "size": side, "context": 1,
+            "normalization": _CT if modality == "CT" else _MR,
+        },
+        "network": {"peg": "add", "train_upscaling": False},
+        "postprocessing": {"largest_component": cleaned, "fill_holes": cleaned, "minimum_ml": 0.0},
+        "training": {
+            "data": {}, "split": {"train": [], "val": []}, "seed": 0, "settings": {}, "software": {}, "minutes": None,
+        },
+        "metrics": None,
+    }  # fmt: skip
+    validate_card(card)
+    return Model(card, build(base, METHOD, "exported", classes).to(device), device)
+
+
+def bundled_model(device: torch.device) -> Model:
+    """The model of CT that comes with the extension."""
+    return load_model(BUNDLED, device)
+
+
+def for_mr(model: Model, side: int) -> Model:
+    """The same network with the card of a model of MR: real weights, labels without meaning."""
+    slices: dict[str, Any] = {"axis": "acquisition", "spacing": None, "size": side, "normalization": _MR}
+    card = {**model.card, "modality": "MR", "slices": {**model.card["slices"], **slices}}
+    return Model(card, model.network, model.device)
