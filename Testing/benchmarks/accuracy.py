@@ -1,79 +1,48 @@
-r"""Train every method from the same base with the same budget on real data sets, and write how well each does.
+r"""Train every method with the same budget on real data sets, and write how well each does.
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
-        [--seeds 0,1] [--steps 1000]
+        [--seeds 0,1] [--steps 1000 | --times 4] [--base tiny | base_plus | large | own | FILE]
+    python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
-DATA holds the packs (images/, labels/, split.json). Methods of one data set see the same samples in the same order,
-augmented alike, for as many steps of the optimiser; none is chosen by its validation score, the last weights count.
-Each finished run is a JSON file in WORK and is not repeated; a broken one goes on from its last whole epoch. The tables
-in ``results`` are written anew from all finished runs after each. After a change of ``SETS``, take another WORK.
+DATA holds the packs (images/, labels/, split.json). What is trained on one data set sees the same samples in the same
+order, augmented alike, for as many steps of the optimiser; none is chosen by its validation score, the last averaged
+weights count. ``vessels`` is trained on two packs and tested on each; ``paper`` stands for the protocols of the papers.
+Each finished run is a JSON file in WORK and is not repeated; a broken one goes on from its last whole epoch. Several
+commands may work in one WORK on different sets. Tables and pictures in ``results`` are made anew from all finished runs
+after each. After a change of the sets' settings, take another WORK.
 """
 
 import argparse
-import csv
-import importlib.util
 import json
 import platform
+import shutil
 import statistics
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import SimpleITK as sitk
+import accuracy_tables
 import torch
-from sam2adapt.adapters import METHODS
-from sam2adapt.bundle import read_bundle
+import worst_cases
+from accuracy_tables import case_dice
+from benchmark_sets import ALL_SETS, SETS, Parts, parts_of, wanted_sets
+from contenders import CONTENDERS, OWN_BASE, Contender, fit
+from sam2adapt.adapters.presets import PRESETS
+from sam2adapt.bases import bases_folder
+from sam2adapt.errors import UserError
 from sam2adapt.evaluate import evaluate
-from sam2adapt.files import atomic_write
-from sam2adapt.model import load_model
-from sam2adapt.progress import Bar
+from sam2adapt.files import atomic_write, make_folder
 from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
-from sam2adapt.training.losses import IGNORE
-from sam2adapt.training.run import TrainRequest, train
+from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
-REFERENCE = "head"
-ANY_WAY_UP = {"rotation": 180.0, "flips": [0, 1]}
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """What the benchmark has to know of a data set.
-
-    :param classes: names of the label values.
-    :param settings: those of ``TrainSettings`` that the data ask for.
-    :param field_of_view: only pixels inside ``fov/`` are evaluated.
-    :param distances: what the unit of HD95 is.
-    :param steps: of the optimiser, enough to tell the methods apart.
-    """
-
-    classes: dict[int, str]
-    settings: dict
-    field_of_view: bool = False
-    distances: str = "pixels"
-    steps: int = 250
-
-
-SETS = {
-    "acdc": DataSet(
-        {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}, {}, distances="mm, at the nominal spacing"
-    ),
-    "isbi2012": DataSet({1: "cell"}, {"size": 512, **ANY_WAY_UP}),
-    "drive": DataSet({1: "vessel"}, {"size": 584, **ANY_WAY_UP}, field_of_view=True),
-    "cvc_clinicdb": DataSet({1: "polyp"}, {"size": 128, "scale": 0.4, **ANY_WAY_UP}, steps=800),
-}
-VARIANTS = {  # methods with settings of their own
-    "lora-all": ("lora", {"encoder": ["qkv", "proj", "mlp"], "decoder": ["attn", "mlp"]}),
-}
-COLUMNS = {
-    "dice": "Dice", "iou": "IoU", "hd95": "HD95", "miou_with_background": "mIoU with background", "auc": "AUC",
-}  # fmt: skip
+METHODS = "head,lora,dual-hp,dual-lw,balr,dual-lw+detail,balanced,max,full,full+detail,BasicUNet,PlainConvUNet"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method."""
+    """One training of one method; ``base`` is a name, a file, or ``OWN_BASE``."""
 
     data: str
     method: str
@@ -82,55 +51,47 @@ class Run:
     seed: int
 
     @property
+    def base_name(self) -> str:
+        """The base, short."""
+        return Path(self.base).stem
+
+    @property
     def name(self) -> str:
         """Name of its files."""
-        return f"{self.data}-{self.method}-{self.base}-{self.steps}-{self.seed}"
+        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}"
 
 
-def cases_of(run: Run, data: Path, work: Path) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases; what lies outside the field of view is marked as not annotated in the latter."""
-    root = data / run.data
-    cases, split = find_cases(root / "images", root / "labels"), read_split(root / "split.json")
-    train_cases, val_cases = (select(cases, split, part) for part in ("train", "val"))
-    if SETS[run.data].field_of_view:
-        val_cases = [_inside(case, root / "fov", work / "labels" / run.data) for case in val_cases]
-    return train_cases, val_cases
-
-
-def _inside(case: Case, fields: Path, folder: Path) -> Case:
-    folder.mkdir(parents=True, exist_ok=True)
-    label = sitk.ReadImage(str(case.label))
-    field = sitk.ReadImage(str(fields / case.label.name))
-    sitk.WriteImage(sitk.Mask(label, field, outsideValue=IGNORE), str(folder / case.label.name))
-    return Case(case.id, case.image, folder / case.label.name)
+def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
+    """The training that a run stands for."""
+    known, contender = ALL_SETS[run.data], CONTENDERS[run.method]
+    preset = PRESETS[contender.preset] if contender.preset else None
+    own = preset if run.base == OWN_BASE else None
+    size = {"size": own.size} if own else {}
+    return TrainRequest(
+        cases=parts.train,
+        output=work / f"{run.name}.safetensors",
+        structures=[describe(value, name) for value, name in known.classes.items()],
+        base=own.base if own else run.base,
+        method=contender.method,
+        method_settings=contender.settings,
+        settings=TrainSettings(steps=run.steps, seed=run.seed, **(known.settings | size)),
+        split={"train": [case.id for case in parts.train], "val": []},
+        train_upscaling=preset.train_upscaling or None if preset else None,
+        keep_slices=False,
+    )
 
 
 def perform(run: Run, data: Path, work: Path) -> dict:
-    """Train, and evaluate the exported model as a user would get it."""
-    known = SETS[run.data]
-    train_cases, val_cases = cases_of(run, data, work)
-    method, method_settings = VARIANTS.get(run.method, (run.method, {}))
-    request = TrainRequest(
-        cases=train_cases,
-        output=work / f"{run.name}.safetensors",
-        structures=[describe(value, name) for value, name in known.classes.items()],
-        base=run.base,
-        method=method,
-        method_settings=method_settings,
-        settings=TrainSettings(steps=run.steps, seed=run.seed, **known.settings),
-        split={"train": [case.id for case in train_cases], "val": []},
-    )
-    request.resume = (request.folder / "checkpoint.pt").is_file()
-    bar = Bar(run.name, "%")
-
-    def progress(state) -> None:
-        bar.update(state.fraction * 100, 100, f"loss {state.loss:.3f}" if state.epoch else "preparing")
-
-    train(request, progress)
-    bar.close()
-    card = read_bundle(request.output).card
-    metrics = evaluate(load_model(request.output), val_cases)
-    return {"run": vars(run), "machine": machine(), "training": card["training"], "base": card["base"]} | metrics
+    """Train, and evaluate the exported model as a user would get it on each pack's test cases."""
+    parts = parts_of(run.data, data, work)
+    reset_peak()
+    model, training = fit(request_of(run, parts, work), CONTENDERS[run.method])
+    memory = peak_megabytes()
+    tests = {pack: evaluate(model, cases) for pack, cases in parts.tests.items()}
+    return {
+        "run": asdict(run) | {"base": run.base_name}, "machine": machine(), "peak_mb": memory, "training": training,
+        "tests": tests,
+    }  # fmt: skip
 
 
 def machine() -> str:
@@ -144,125 +105,100 @@ def machine() -> str:
     return f"{model}, threads: {torch.get_num_threads()}"
 
 
-def row_of(result: dict) -> dict:
-    """One line of ``methods.csv``."""
+def reset_peak() -> None:
+    """Start the measurement of the largest memory: of the GPU if there is one, else, on Linux, of this process."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_megabytes() -> int | None:
+    """Largest memory since ``reset_peak``; a process's includes Python, libraries and what was there before."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    if sys.platform != "linux":
+        return None
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
+
+
+def rows_of(result: dict) -> list[dict]:
+    """Lines of the table, one for each pack that was tested."""
     run, training = result["run"], result["training"]
-    counts = training["parameters"]
-    measures = {name: result[name]["mean"] if isinstance(result[name], dict) else result[name] for name in COLUMNS}
-    return {
-        **run,
-        **{name: None if value is None else round(value, 4) for name, value in measures.items()},
-        "batch_size": training["settings"]["batch_size"],
-        "trained": counts["trained"],
-        "trained_share": round(counts["trained"] / counts["total"], 4),
-        "minutes": training["minutes"],
-        "machine": result["machine"],
-    }
+    counts, rows = training["parameters"], []
+    for pack, metrics in result["tests"].items():
+        measures = {name: metrics[name] for name in accuracy_tables.MEASURES}
+        means = {name: value["mean"] if isinstance(value, dict) else value for name, value in measures.items()}
+        spread = statistics.pstdev(score for case in metrics["cases"] if (score := case_dice(case)) is not None)
+        rows.append({
+            **run, "test": pack, "cases": len(metrics["cases"]),
+            **{name: None if value is None else round(value, 4) for name, value in means.items()},
+            "dice_spread": round(spread, 4), "batch_size": training["settings"]["batch_size"],
+            "trained": counts["trained"], "trained_share": round(counts["trained"] / counts["total"], 4),
+            "minutes": training["minutes"], "peak_mb": result["peak_mb"], "machine": result["machine"],
+        })  # fmt: skip
+    return rows
 
 
-def write_tables(rows: list[dict], folder: Path) -> None:
-    """Write ``methods.csv``, ``methods.md`` and, where matplotlib is, ``methods.png``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    order = [list(SETS), [*METHODS, *VARIANTS]]
-    rows = sorted(rows, key=lambda r: (order[0].index(r["data"]), r["steps"], order[1].index(r["method"]), r["seed"]))
-    with (folder / "methods.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    groups: dict[tuple, dict[str, list[dict]]] = {}
-    for row in rows:
-        group = groups.setdefault((row["data"], row["base"], row["steps"]), {})
-        group.setdefault(row["method"], []).append(row)
-    text = "\n".join(_table(*key, methods) for key, methods in groups.items())
-    (folder / "methods.md").write_text(text, encoding="utf-8")
-    if importlib.util.find_spec("matplotlib"):
-        _figure(groups, folder / "methods.png")
+def write_results(work: Path, data: Path, folder: Path) -> None:
+    """Tables and figure of all finished runs, and pictures of the worst cases of each set's best model."""
+    results = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
+    accuracy_tables.write(sorted((row for result in results for row in rows_of(result)), key=_order), folder)
+    worst_cases.write(results, data, work, folder)
 
 
-def _table(data: str, base: str, steps: int, methods: dict[str, list[dict]]) -> str:
-    known = SETS[data]
-    # Only where the evaluation was restricted to it is a ROC area of a thin structure worth its column.
-    measures = [name for name in COLUMNS if name != "auc" or known.field_of_view]
-    batch = next(iter(methods.values()))[0]["batch_size"]
-    field = "; inside the field of view" if known.field_of_view else ""
-    lines = [
-        f"**{data}** (val), base `{base}`, {steps} steps, batch {batch}; HD95 in {known.distances}{field}",
-        "",
-        "| method | "
-        + " | ".join(COLUMNS[name] for name in measures)
-        + " | against `head` | trained | minutes | seeds |",
-        "| --- |" + " --- |" * (len(measures) + 4),
+def _order(row: dict) -> tuple:
+    data, method = (list(names).index(row[key]) for names, key in ((ALL_SETS, "data"), (CONTENDERS, "method")))
+    return data, row["test"], row["base"], row["steps"], method, row["seed"]
+
+
+def planned(args: argparse.Namespace) -> list[Run]:
+    """Runs of the options: for each set and seed all methods."""
+    if unknown := [name for name in args.methods.split(",") if name not in CONTENDERS]:
+        raise SystemExit(f"There is no method '{unknown[0]}'. Choose from {', '.join(CONTENDERS)}.")
+
+    def fits(contender: Contender) -> bool:
+        return contender.preset is not None or args.base != OWN_BASE
+
+    return [
+        Run(data, method, args.base, args.steps or ALL_SETS[data].steps * args.times, int(seed))
+        for data in wanted_sets(args.sets, args.data)
+        for seed in args.seeds.split(",")
+        for method in args.methods.split(",")
+        if fits(CONTENDERS[method])
     ]
-    for method, rows in methods.items():
-        share = f"{rows[0]['trained_share']:.1%} ({rows[0]['trained']:,})"
-        cells = [_mean(rows, name) for name in measures]
-        minutes = f"{statistics.mean(row['minutes'] for row in rows):.1f}"
-        seeds = ", ".join(str(row["seed"]) for row in rows)
-        lines.append(f"| {' | '.join([method, *cells, _verdict(rows, methods), share, minutes, seeds])} |")
-    return "\n".join([*lines, ""])
-
-
-def _mean(rows: list[dict], name: str) -> str:
-    values = [row[name] for row in rows if row[name] is not None]
-    digits = 1 if name == "hd95" else 4
-    if not values:
-        return "-"
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{spread}"
-
-
-def _verdict(rows: list[dict], methods: dict[str, list[dict]]) -> str:
-    """Mean difference of Dice to the reference with the same seeds; better is only what is better with each."""
-    if rows[0]["method"] == REFERENCE or REFERENCE not in methods:
-        return "-"
-    reference = {row["seed"]: row["dice"] for row in methods[REFERENCE]}
-    gains = [row["dice"] - reference[row["seed"]] for row in rows if row["seed"] in reference]
-    if not gains:
-        return "-"
-    return f"{statistics.mean(gains):+.4f} {'better' if min(gains) > 0 else '**not better**'}"
-
-
-def _figure(groups: dict[tuple, dict[str, list[dict]]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.8 * len(groups), 2.6), layout="constrained")
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
-    for axes, ((data, _, steps), methods) in zip(panels, groups.items(), strict=True):
-        for method, rows in methods.items():
-            color = "0.4" if method == REFERENCE else "tab:blue"
-            axes.plot([row["dice"] for row in rows], [method] * len(rows), "o", color=color)
-        axes.invert_yaxis()
-        axes.margins(y=0.15)
-        axes.grid(axis="x", alpha=0.4)
-        axes.set(title=f"{data}, {steps} steps", xlabel="Dice (val), a point a seed")
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Do the runs that are missing, one after the other, and write the tables after each."""
+    """Do the runs that are missing, one after the other, and write the results after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the packs")
     parser.add_argument("--work", type=Path, required=True, help="folder for models and finished runs")
-    parser.add_argument("--sets", default=",".join(SETS), help="data sets (default: %(default)s)")
-    parser.add_argument("--methods", default="head,lora,dual-hp,dual-lw,balr", help="(default: %(default)s)")
+    parser.add_argument("--sets", default=",".join(SETS), help="data sets, or paper (default: %(default)s)")
+    parser.add_argument("--methods", default=METHODS, help="(default: %(default)s)")
     parser.add_argument("--seeds", default="0", help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="of the optimiser (default: what ``SETS`` says of each)")
-    parser.add_argument("--base", default="nano", help="(default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the tables go (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="of the optimiser (default: as each data set has them)")
+    parser.add_argument("--times", type=int, default=1, help="so many times each data set's own steps")
+    parser.add_argument("--base", default="nano", help="name or file; own: that of each preset (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        Run(data, method, args.base, args.steps or SETS[data].steps, int(seed))
-        for data in args.sets.split(",") for seed in args.seeds.split(",") for method in args.methods.split(",")
-    ]  # fmt: skip
-    for run in wanted:
+    if args.base.endswith(".safetensors"):
+        # Models look for their base in the user's folder of bases.
+        shutil.copy(args.base, make_folder(bases_folder()))
+    for run in planned(args):
         path = args.work / f"{run.name}.json"
         if not path.is_file():
-            result = perform(run, args.data, args.work)
+            try:
+                result = perform(run, args.data, args.work)
+            except UserError as error:
+                raise SystemExit(f"{run.name}: {error}") from error
             with atomic_write(path) as file:
                 file.write(json.dumps(result, indent=1).encode())
-            print(f"{run.name}: Dice {result['dice']['mean']:.4f}", flush=True)
-        write_tables([row_of(json.loads(done.read_text())) for done in args.work.glob("*.json")], args.results)
+            dice = ", ".join(f"{pack} {metrics['dice']['mean']:.4f}" for pack, metrics in result["tests"].items())
+            print(f"{run.name}: Dice {dice}, {result['training']['minutes']} minutes", flush=True)
+        write_results(args.work, args.data, args.results)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ import random
 import time
 from pathlib import Path
 
-from accuracy import SETS, machine
-from sam2adapt.bundle import read_bundle
+from accuracy import machine
+from benchmark_sets import SETS
+from contenders import Contender, fit
 from sam2adapt.evaluate import evaluate
 from sam2adapt.files import atomic_write
-from sam2adapt.model import load_model
-from sam2adapt.progress import Bar
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, find_cases, read_split, select
-from sam2adapt.training.run import TrainRequest, train
+from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -49,16 +48,14 @@ def perform(cases: list[Case], val_cases: list[Case], output: Path, args: argpar
         split={"train": [case.id for case in cases], "val": []},
         keep_slices=False,
     )
-    request.resume = (request.folder / "checkpoint.pt").is_file()
-    bar, started = Bar(output.stem, "%"), time.process_time()
-    train(request, lambda state: bar.update(state.fraction * 100, 100))
-    bar.close()
+    started = time.process_time()
+    model, training = fit(request, Contender(args.method))
     seconds = time.process_time() - started
-    metrics = evaluate(load_model(output), val_cases)
+    metrics = evaluate(model, val_cases)
     return {
         "volumes": len(cases), "slices": _slices(cases), "base": args.base, "method": args.method, "steps": args.steps,
         "seed": args.seed, "cpu_minutes": round(seconds / 60, 2), "machine": machine(), "dice": metrics["dice"],
-        "hd95": metrics["hd95"], "training": read_bundle(output).card["training"],
+        "hd95": metrics["hd95"], "training": training,
     }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import json
 import time
 from pathlib import Path
 
-from accuracy import SETS, machine
+from accuracy import machine
+from benchmark_sets import SETS
 from learning_curve import DATA_SET, in_order
 from sam2adapt.bundle import read_card
 from sam2adapt.evaluate import evaluate

@@ -1,8 +1,6 @@
 """The benchmark of accuracy: one command from packs to tables, and nothing is trained twice."""
 
 import csv
-import importlib.util
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,85 +8,189 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from benchmark_testing import BENCHMARKS, write_pack
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy.py"
+pytest.importorskip("dynamic_network_architectures")
+
+import accuracy
+import accuracy_tables
+import benchmark_sets
+import contenders
+from benchmark_sets import DataSet
+from sam2adapt.network.weights import random_base, write_base
+from trained import short_epochs
+
+__all__ = ["short_epochs"]
+VESSEL, SMALL = {1: "vessel"}, {"size": 64, "crop": 32}
 
 
 @pytest.fixture
-def accuracy(monkeypatch):
-    """The script as a module, with its packs small enough for a test."""
-    spec = importlib.util.spec_from_file_location("accuracy", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "accuracy", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(module.SETS, "drive", module.DataSet({1: "vessel"}, {"size": 64, "crop": 32}, True))
-    return module
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """A pack ``drive`` of four photographs: a bright vessel inside a round field of view, and a bright rim outside."""
-    root = tmp_path / "data" / "drive"
-    generator = np.random.default_rng(0)
-    rows, columns = np.mgrid[:64, :64]
-    field = (rows - 32) ** 2 + (columns - 32) ** 2 < 28**2
-    for number in range(4):
-        vessel = abs(rows - columns + generator.integers(-15, 15)) < 4
-        grey = generator.normal(90, 10, (64, 64)) + 120 * (vessel | ~field)
-        pictures = {
-            "images": np.stack([grey] * 3, axis=-1).clip(0, 255), "labels": vessel | ~field, "fov": field
-        }  # fmt: skip
-        for part, array in pictures.items():
-            (root / part).mkdir(parents=True, exist_ok=True)
-            image = sitk.GetImageFromArray(array.astype(np.uint8), isVector=array.ndim == 3)
-            sitk.WriteImage(image, str(root / part / f"{number}.png"))
-    (root / "split.json").write_text(json.dumps({"train": ["0", "1", "2"], "val": ["3"]}))
+def data(tmp_path, monkeypatch) -> Path:
+    """The packs ``drive`` and ``chasedb1``, the second without its fields of view, and sets small enough for them."""
+    for name, packs in (("drive", ()), ("chasedb1", ()), ("vessels", ("drive", "chasedb1"))):
+        known = DataSet(VESSEL, SMALL, packs=packs, field_of_view=True)
+        monkeypatch.setitem(benchmark_sets.ALL_SETS, name, known)
+    write_pack(tmp_path / "data" / "drive")
+    write_pack(tmp_path / "data" / "chasedb1", fields=False)
     return tmp_path / "data"
 
 
-def call(accuracy, monkeypatch, data: Path, work: Path, methods: str) -> list[dict]:
+def call(monkeypatch, data: Path, work: Path, *options: str) -> list[dict]:
+    """Run the command and read its table."""
     results = work / "results"
-    command = f"accuracy.py --sets drive --steps 2 --methods {methods}".split()
     paths = ["--data", str(data), "--work", str(work), "--results", str(results)]
-    monkeypatch.setattr(sys, "argv", command + paths)
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", *paths, *options])
     accuracy.main()
-    return list(csv.DictReader((results / "methods.csv").open()))
+    return list(csv.DictReader((results / "accuracy.csv").open()))
 
 
-def test_finished_runs_are_in_the_tables_and_not_repeated(accuracy, monkeypatch, data, tmp_path):
-    work = tmp_path / "work"
-    rows = call(accuracy, monkeypatch, data, work, "head,balr")
-    assert [(row["method"], row["steps"], row["seed"]) for row in rows] == [("head", "2", "0"), ("balr", "2", "0")]
+def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp_path):
+    work, methods = tmp_path / "work", "head,full+detail,BasicUNet,PlainConvUNet"
+    options = ["--sets", "drive", "--steps", "2", "--methods", methods]
+    rows = call(monkeypatch, data, work, *options)
+    assert [row["method"] for row in rows] == methods.split(",")
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("dice", "iou", "auc", "trained_share"))
-    text = (work / "results" / "methods.md").read_text()
-    assert "**drive** (val), base `nano`, 2 steps, batch 8" in text
-    assert f"| balr | {float(rows[1]['dice']):.4f} |" in text
+    assert [float(row["trained_share"]) for row in rows][2:] == [1, 1]
+    text = (work / "results" / "accuracy.md").read_text()
+    assert "**drive** (1 cases of val), base `nano`, 2 steps, batch 8" in text
+    assert f"| BasicUNet | {float(rows[2]['dice']):.4f} |" in text
+    assert "AUC >= 0.975" in text and (work / "results" / "accuracy.png").is_file()
+    # Its licence forbids that pictures of this pack go into the repository.
+    assert (work / "worst" / "drive.png").is_file() and not (work / "results" / "worst").exists()
+    assert not list(work.glob("*.run/prepared"))
 
-    monkeypatch.setattr(accuracy, "train", lambda *_: pytest.fail("a finished run was trained again"))
+    monkeypatch.setattr(accuracy, "fit", lambda *_: pytest.fail("a finished run was trained again"))
     shutil.rmtree(work / "results")
-    assert call(accuracy, monkeypatch, data, work, "head,balr") == rows
+    assert call(monkeypatch, data, work, *options) == rows
 
 
-def test_only_pixels_in_the_field_of_view_are_evaluated(accuracy, data, tmp_path):
-    train, val = accuracy.cases_of(accuracy.Run("drive", "head", "nano", 2, 0), data, tmp_path)
-    assert [case.id for case in train] == ["0", "1", "2"]
-    (case,) = val
-    labels, field = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (case.label, data / "drive" / "fov" / "3.png")
-    )
+def test_a_network_of_others_that_was_broken_off_goes_on(monkeypatch, data, tmp_path):
+    options = ["--sets", "drive", "--steps", "6", "--methods", "BasicUNet"]
+    expected = call(monkeypatch, data, tmp_path / "whole", *options)
+    original, steps = contenders.Trainer._step, []
+
+    def step(self, *batch):
+        steps.append(self.history.step)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return original(self, *batch)
+
+    monkeypatch.setattr(contenders.Trainer, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, data, tmp_path / "torn", *options)
+    rows = call(monkeypatch, data, tmp_path / "torn", *options)
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5]
+    assert rows[0]["dice"] == expected[0]["dice"] and rows[0]["auc"] == expected[0]["auc"]
+
+
+def test_what_is_trained_on_both_packs_is_tested_on_each(monkeypatch, data, tmp_path):
+    rows = call(monkeypatch, data, tmp_path / "work", "--sets", "vessels", "--steps", "2", "--methods", "head")
+    assert [(row["data"], row["test"], row["cases"]) for row in rows] == [
+        ("vessels", "chasedb1", "1"), ("vessels", "drive", "1")
+    ]  # fmt: skip
+    parts = benchmark_sets.parts_of("vessels", data, tmp_path)
+    assert [case.id for case in parts.train] == [f"{p}-{n}" for p in ("drive", "chasedb1") for n in range(3)]
+    # The pictures of this pack may be passed on.
+    assert (tmp_path / "work" / "results" / "worst" / "vessels-chasedb1.png").is_file()
+
+
+@pytest.mark.parametrize("pack", ["drive", "chasedb1"])
+def test_only_pixels_in_the_field_of_view_are_evaluated(data, tmp_path, pack):
+    parts = benchmark_sets.parts_of(pack, data, tmp_path)
+    assert [case.id for case in parts.train] == ["0", "1", "2"]
+    (case,) = parts.tests[pack]
+    field = sitk.GetArrayFromImage(sitk.ReadImage(str(data / "drive" / "fov" / "3.png")))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
     assert np.array_equal(labels == 255, field == 0)
     assert set(np.unique(labels[field == 1])) == {0, 1}
 
 
-def test_a_method_that_does_not_beat_the_reference_with_every_seed_is_marked(accuracy):
-    def rows(method, *dice):
-        return [{"method": method, "seed": seed, "dice": value} for seed, value in enumerate(dice)]
+def test_folds_take_every_third_slice_from_the_first(monkeypatch, data, tmp_path):
+    monkeypatch.setitem(benchmark_sets.ALL_SETS, "drive", DataSet(VESSEL, {}, folds=3))
+    parts = benchmark_sets.parts_of("drive", data, tmp_path)
+    assert [case.id for case in parts.tests["drive"]] == ["0", "3"]
+    assert [case.id for case in parts.train] == ["1", "2"]
 
-    methods = {"head": rows("head", 0.5, 0.7), "lora": rows("lora", 0.6, 0.8), "balr": rows("balr", 0.4, 0.9)}
-    verdicts = [accuracy._verdict(group, methods) for group in methods.values()]
+
+def test_the_papers_protocol_runs_on_weights_of_the_official_layout(monkeypatch, tmp_path, home):
+    """Once as a file, and once as a preset with its own base; sets whose data are not here are left out."""
+    write_pack(tmp_path / "data" / "kvasir", side=96, tested="test")
+    path = tmp_path / "sam2.1_tiny.safetensors"
+    write_base(path, "tiny", random_base("tiny")[0], {})
+    common = ["--sets", "paper", "--steps", "1", "--methods", "head,fast"]
+    monkeypatch.setitem(
+        benchmark_sets.PAPER_SETS, "kvasir-224", DataSet({1: "polyp"}, {"size": 96}, packs=("kvasir",), test="test")
+    )
+    monkeypatch.setitem(benchmark_sets.ALL_SETS, "kvasir-224", benchmark_sets.PAPER_SETS["kvasir-224"])
+    monkeypatch.delitem(benchmark_sets.PAPER_SETS, "kvasir-352")
+    with pytest.raises(SystemExit, match="download tiny"):
+        call(monkeypatch, tmp_path / "data", tmp_path / "own", *common, "--base", "own")
+    rows = call(monkeypatch, tmp_path / "data", tmp_path / "work", *common, "--base", str(path))
+    assert [(row["data"], row["test"], row["method"], row["base"]) for row in rows] == [
+        ("kvasir-224", "kvasir", "head", "sam2.1_tiny"), ("kvasir-224", "kvasir", "fast", "sam2.1_tiny")
+    ]  # fmt: skip
+    rows = call(monkeypatch, tmp_path / "data", tmp_path / "own", *common, "--base", "own")
+    assert [(row["method"], row["base"]) for row in rows] == [("fast", "own")], "only presets have a base of their own"
+
+
+def test_paper_protocols_and_sets_are_what_they_say():
+    assert set(benchmark_sets.SETS) >= {"acdc", "la", "hippocampus", "curvas2d", "spider2d", "cvc_clinicdb", "isbi2012"}
+    sizes = {name: known.settings["size"] for name, known in benchmark_sets.PAPER_SETS.items()}
+    assert all(name.endswith(f"-{size}") for name, size in sizes.items())
+    assert all(known.protocol for known in benchmark_sets.PAPER_SETS.values())
+
+
+@pytest.mark.parametrize("name", contenders.OUTSIDERS)
+def test_networks_of_others_take_images_of_any_size(name):
+    network = contenders.Outsider(contenders.CONTENDERS[name].build(3, (96, 128))).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 50, 97)).shape == (1, 3, 50, 97)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process's peak is read from /proc")
+def test_peak_memory_is_that_since_the_reset():
+    np.ones(40_000_000)
+    accuracy.reset_peak()
+    before = accuracy.peak_megabytes()
+    np.ones(25_000_000)
+    assert 150 < accuracy.peak_megabytes() - before < 300
+
+
+def rows_of(method: str, *dice: float, **more) -> list[dict]:
+    filled = dict.fromkeys(["iou", "hd95", "assd", "miou_with_background", "auc", "peak_mb"])
+    return [
+        filled | {"method": method, "seed": seed, "dice": value, **more} for seed, value in enumerate(dice)
+    ]  # fmt: skip
+
+
+def test_a_method_that_does_not_beat_the_reference_with_every_seed_is_marked():
+    methods = {"head": rows_of("head", 0.5, 0.7), "lora": rows_of("lora", 0.6, 0.8), "balr": rows_of("balr", 0.4, 0.9)}
+    verdicts = [accuracy_tables._against_head(group, methods) for group in methods.values()]
     assert verdicts == ["-", "+0.1000 better", "+0.0500 **not better**"]  # worse with one seed of two
 
 
-def test_the_page_shows_what_the_command_wrote(accuracy):
-    table = (accuracy.RESULTS / "methods.md").read_text(encoding="utf-8").strip()
-    assert table in (SCRIPT.parent / "README.md").read_text(encoding="utf-8")
+def test_targets_are_judged_by_the_best_method_of_ours_and_by_the_best_network_of_others():
+    methods = {
+        "head": rows_of("head", 0.80), "lora": rows_of("lora", 0.82), "dual-lw": rows_of("dual-lw", 0.91),
+        "BasicUNet": rows_of("BasicUNet", 0.90), "PlainConvUNet": rows_of("PlainConvUNet", 0.92),
+    }  # fmt: skip
+    cells = accuracy_tables._verdicts("acdc", methods)
+    assert [cell.split(" | ")[1:] for cell in cells] == [
+        ["0.9100 (dual-lw)", "holds"],
+        ["0.9100 (dual-lw)", "**falls short** by 0.0100"],
+        ["+0.0200 (lora, the least)", "**falls short** by 0.0100"],
+    ]
+    assert "PlainConvUNet 0.9200" in cells[1]
+    high = {"head": rows_of("head", 0.86), "lora": rows_of("lora", 0.86)}
+    assert len(accuracy_tables._verdicts("acdc", high)) == 1, "nothing is asked where the head is good"
+    vessels = {"lora": rows_of("lora", 0.7, 0.9, auc=0.98)}
+    assert [c.split(" | ")[1] for c in accuracy_tables._verdicts("drive", vessels)] == [
+        "0.8000 (lora)",
+        "0.9800 (lora)",
+    ]
+
+
+def test_the_page_shows_what_the_command_wrote():
+    table = (BENCHMARKS / "results" / "methods.md").read_text(encoding="utf-8").strip()
+    assert table in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
