@@ -19,6 +19,7 @@ from .device import autocast, is_out_of_memory
 from .errors import CancelledError, ClassesError, DeviceError, SettingsError
 from .labelling import label_maps
 from .model import Model
+from .runs import count_labels
 from .slices import SliceStack, check_modality
 from .terminology import Structure
 from .volume import Volume, check_voxels
@@ -132,7 +133,7 @@ def segment(
 
 def structure_sizes(labels: Volume, structures: list[Structure]) -> list[dict]:
     """``id``, ``name``, ``voxels`` and ``ml`` (None for pictures, whose voxels have no size) of each structure."""
-    counts = np.bincount(labels.array.ravel(), minlength=256)
+    counts = count_labels(labels.array[0])
     millilitres = float(np.prod(labels.spacing)) / 1000 if labels.physical else None
     return [
         {

@@ -4,13 +4,14 @@ Pieces, holes and counts are found from runs with a few bytes for each, where ar
 bytes for every voxel of a volume.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 FACES, CORNERS = 0, 1  # how voxels must touch to be of one piece
 
-_VOXELS_AT_ONCE = 1 << 22
+_VOXELS_AT_ONCE = 1 << 22  # looked at together; what is kept of them is their runs
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,34 @@ class Runs:
 
 def find_runs(labels: np.ndarray) -> Runs:
     """Runs of all labels but 0 of an array (K, J, I) in any order in memory."""
+    row, start, stop, label = (np.concatenate(part) for part in zip(*_slabs(labels), strict=True))
+    return Runs(row, start, stop, label, labels.shape[1])
+
+
+def count_labels(labels: np.ndarray) -> np.ndarray:
+    """(256,) voxels of each label, of an array (K, J, I) of uint8; numpy.bincount would widen it to 64 bits."""
+    counts = np.zeros(256, np.int64)
+    for _, start, stop, label in _slabs(labels):
+        counts += np.bincount(label, stop - start, minlength=256).astype(np.int64)
+    counts[0] = labels.size - counts.sum()
+    return counts
+
+
+def _slabs(labels: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Row, start, stop and label of the runs of a few slices after the other."""
     _, rows, length = labels.shape
     at_once = max(1, _VOXELS_AT_ONCE // max(1, rows * length))
-    found = [_slab_runs(labels[k : k + at_once], k * rows) for k in range(0, len(labels), at_once)]
-    return Runs(*(np.concatenate(part) for part in zip(*found, strict=True)), rows)
-
-
-def _slab_runs(labels: np.ndarray, first_row: int) -> tuple[np.ndarray, ...]:
-    voxels, length = np.ascontiguousarray(labels).ravel(), labels.shape[2]
-    begins = np.empty(voxels.shape, bool)
-    np.not_equal(voxels[1:], voxels[:-1], out=begins[1:])
-    begins[::length] = True
-    start = np.flatnonzero(begins)
-    label = voxels[start]
-    run = np.flatnonzero(label)
-    stop = np.append(start, len(voxels))[run + 1]
-    row, begin = np.divmod(start[run], length)
-    return row + first_row, begin, begin + stop - start[run], label[run]
+    for k in range(0, len(labels), at_once):
+        voxels = np.ascontiguousarray(labels[k : k + at_once]).ravel()
+        begins = np.empty(voxels.shape, bool)
+        np.not_equal(voxels[1:], voxels[:-1], out=begins[1:])
+        begins[::length] = True
+        start = np.flatnonzero(begins)
+        label = voxels[start]
+        run = np.flatnonzero(label)
+        stop = np.append(start, len(voxels))[run + 1]
+        row, begin = np.divmod(start[run], length)
+        yield row + k * rows, begin, begin + stop - start[run], label[run]
 
 
 def find_pieces(runs: Runs, touching: int) -> np.ndarray:

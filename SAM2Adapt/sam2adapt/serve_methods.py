@@ -15,6 +15,7 @@ import numpy as np
 
 from . import catalog, serve_batch, serve_models, serve_rank, serve_train
 from .files import check_folder
+from .runs import count_labels
 from .serve_task import Task
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _structures(
 ) -> list[dict[str, Any]]:
     """Every structure that was asked for, with its size."""
     wanted = None if names is None else {name.strip().lower() for name in names}
-    counts = np.bincount(result.labels.array.ravel(), minlength=256)
+    counts = count_labels(result.labels.array[0]).tolist()
     millilitres = float(np.prod(volume.spacing)) / 1000
     return [
         {**structure.to_json(), "voxels": counts[structure.id], "ml": counts[structure.id] * millilitres}

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from .dicom import SeriesInfo, is_dicom, list_series, read_file, read_series
 from .errors import GeometryError, InputFileError, SeriesError, VolumeError
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
+from .runs import count_labels
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
 
@@ -181,7 +182,8 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
         raise ValueError(f"Labels are one channel of uint8, not {labels.channels} of {labels.array.dtype}.")
-    unknown = set(np.unique(labels.array).tolist()) - {0} - {structure.id for structure in structures}
+    found = set(np.flatnonzero(count_labels(labels.array[0])).tolist())
+    unknown = found - {0} - {structure.id for structure in structures}
     if unknown:
         raise ValueError(f"The label values {sorted(unknown)} have no structure.")
     if reference is not None:

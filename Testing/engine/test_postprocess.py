@@ -170,6 +170,7 @@ def test_runs_are_found_in_portions(monkeypatch):
     portions = runs.find_runs(labels)
     for part in ("row", "start", "stop", "label"):
         assert np.array_equal(getattr(portions, part), getattr(whole, part))
+    assert runs.count_labels(labels).tolist() == np.bincount(labels.ravel(), minlength=256).tolist()
     painted = np.zeros_like(labels)
     for value in (1, 2):
         portions[portions.label == value].paint(painted, value)
