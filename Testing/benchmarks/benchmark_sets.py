@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pretrain
 import SimpleITK as sitk
+from relabel import SPINE, remap
 from sam2adapt.training.cases import Case, find_cases, read_split, select
 from sam2adapt.training.losses import IGNORE
 from scipy import ndimage
@@ -61,7 +61,7 @@ SETS: dict[str, DataSet] = {
     "spider2d": DataSet(
         {1: "vertebra", 2: "spinal canal", 3: "intervertebral disc"},
         {"size": 288, "scale": 0.35},
-        values=pretrain.SPINE,
+        values=SPINE,
     ),
     "cvc_clinicdb": DataSet({1: "polyp"}, {"size": 128, "scale": 0.4, **ANY_WAY_UP}, steps=800),
     "isbi2012": DataSet({1: "cell"}, {"size": 512, **ANY_WAY_UP}),
@@ -117,7 +117,7 @@ def parts_of(name: str, data: Path, work: Path) -> Parts:
         root = data / pack
         cases = find_cases(root / "images", root / "labels")
         if known.values:
-            cases = pretrain.remap(cases, known.values, work / "labels" / f"{pack}-values")
+            cases = remap(cases, known.values, work / "labels" / f"{pack}-values")
         own, tested = _divided(cases, root, known)
         if known.field_of_view:
             tested = [_inside(case, root, work / "labels" / pack) for case in tested]

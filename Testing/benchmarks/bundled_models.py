@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pretrain
+from relabel import SPINE, remap
 from sam2adapt.bundle import read_bundle, write_bundle
 from sam2adapt.files import bundled_folder
 from sam2adapt.progress import Bar
@@ -79,7 +79,7 @@ RECIPES = {
             "It takes every slice as about 320 mm long; half or twice that is beyond what it has seen.",
             "T1, CT, the neck and the chest were not in the data, nor were tumours or fractures in any number.",
         ),
-        values=pretrain.SPINE,
+        values=SPINE,
         single=True,
     ),
     "retinal-vessels": Recipe(
@@ -104,7 +104,7 @@ def cases_of(recipe: Recipe, data: Path, work: Path) -> dict[str, list[Case]]:
     folder = data / recipe.pack
     cases, split = find_cases(folder / "images", folder / "labels"), read_split(folder / "split.json")
     if recipe.values:
-        cases = pretrain.remap(cases, recipe.values, work / f"labels-{recipe.pack}")
+        cases = remap(cases, recipe.values, work / f"labels-{recipe.pack}")
     return {part: select(cases, split, part) for part in ("train", "val")}
 
 

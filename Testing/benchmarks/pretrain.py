@@ -1,251 +1,257 @@
-r"""Pretrain the base network ``nano`` on the permissive packs, and write it as the base file that ships.
+r"""Pretrain the base network ``nano`` and write it as a base file.
 
-    python Testing/benchmarks/pretrain.py --data DATA --work WORK --minutes 23 \
-        -o SAM2Adapt/Resources/Models/nano.safetensors
+    python Testing/benchmarks/pretrain.py --data DATA --work WORK --minutes 29 \
+        -o SAM2Adapt/Resources/Models/nano.safetensors [--recipe mae+supervised] [--batch 64 --workers 14]
 
-Supervised training of the whole network on several data sets at once: each batch comes from one data set, one class
-head holds the classes of all, and the loss sees only those of the batch's data set. Data: hippocampus (CC BY-SA 4.0),
-spider2d (CC BY 4.0), chasedb1 (CC BY 4.0), ct_sample (CC BY-SA 4.0, Apache-2.0); training parts only. It resumes.
+Recipes: ``supervised``, the whole network on several data sets at once: each batch comes from one data set, one class
+head holds the classes of all, and the loss sees only those of the batch's data set. ``mae``: the trunk alone, without
+labels (``masked_autoencoder.py``). ``mae+supervised``: half of the budget each. ``none``: random numbers, to compare.
+Data: training parts of hippocampus (CC BY-SA 4.0), spider2d, chasedb1 (CC BY 4.0) and ct_sample (CC BY-SA 4.0,
+Apache-2.0); with ``--research`` those of the other packs too, for bases that are measured and never passed on.
+The budget is minutes, or ``--steps``, which can be repeated bit by bit on one machine. A broken run goes on.
 """
 
 import argparse
-import json
 import platform
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
-import torso_ct
+from masked_autoencoder import MaskedAutoencoder
+from pretrain_data import Source, Steps, permissive, research, sources
 from sam2adapt.device import autocast
 from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.slices import normalise
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
 from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
 from sam2adapt.training.loop import schedule
 from sam2adapt.training.losses import SegmentationLoss
-from sam2adapt.training.prepare import PreparedCase, fingerprint, prepare
-from sam2adapt.training.samples import EpochSamples
-from sam2adapt.training.settings import TrainSettings
-from sam2adapt.training.transforms import augmentation
+from torch import Tensor, nn
 
-BATCH = 8
-SPINE = {**dict.fromkeys(range(1, 8), 1), 8: 2, **dict.fromkeys(range(10, 17), 3)}
-GROUPS = {
-    "spleen": ["spleen"], "right kidney": ["kidney_right"], "left kidney": ["kidney_left"], "liver": ["liver"],
-    "stomach": ["stomach"], "pancreas": ["pancreas"], "bowel": ["small_bowel", "duodenum", "colon"], "aorta": ["aorta"],
-    "inferior vena cava": ["inferior_vena_cava"], "spinal cord": ["spinal_cord"],
-    "vertebra": ["vertebrae"], "rib": ["rib_", "costal"], "lung": ["lung"],
-    "muscle": ["autochthon", "iliopsoas"],
-}  # fmt: skip
+RECIPES = {"supervised": ("supervised",), "mae": ("mae",), "mae+supervised": ("mae", "supervised"), "none": ()}
+_SECONDS_BETWEEN_SAVES = 120
+_STEPS_BETWEEN_LINES = 100
+_WARMUP = 0.05
 
 
-@dataclass
-class Source:
-    """One data set: prepared slices, its classes' places in the common head, and the share of batches it gets."""
+class Stage:
+    """A network in training, with averaged weights.
 
-    name: str
-    cases: list[PreparedCase]
-    channels: list[int]
-    share: float
-    crop: tuple[int, int]
-    context: int
+    :param base: the image path that is pretrained, or a part of ``network`` that is.
+    """
 
-
-def remap(cases: list[Case], table: dict[int, int], folder: Path) -> list[Case]:
-    """Copy label files with other values; values that the table lacks become background."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lookup = np.zeros(256, np.uint8)
-    for old, new in table.items():
-        lookup[old] = new
-    out = []
-    for case in cases:
-        label = sitk.ReadImage(str(case.label))
-        mapped = sitk.GetImageFromArray(lookup[sitk.GetArrayFromImage(label)])
-        mapped.CopyInformation(label)
-        path = folder / f"{case.id}.{'png' if case.label.suffix == '.png' else 'nii.gz'}"
-        sitk.WriteImage(mapped, str(path))
-        out.append(Case(case.id, case.image, path))
-    return out
-
-
-def grouped(folder: Path, work: Path) -> tuple[list[Case], list[str]]:
-    """A TotalSegmentator test case with its structures merged into the groups above, and the groups it has."""
-    names = {int(k): v for k, v in json.loads((folder / "labels.json").read_text()).items() if k != "0"}
-    found = {g: [v for v, n in names.items() if any(n.startswith(p) for p in parts)] for g, parts in GROUPS.items()}
-    found = {group: values for group, values in found.items() if values}
-    table = {value: i for i, values in enumerate(found.values(), start=1) for value in values}
-    return remap([Case(folder.name, folder / "image.nii.gz", folder / "label.nii.gz")], table, work), list(found)
-
-
-def collect(data: Path, work: Path) -> list[tuple[str, list[Case], list[str], float, TrainSettings]]:
-    """Name, cases, classes, share of batches and settings of each data set."""
-    sets = []
-    for name, classes, table, share, settings in (
-        ("hippocampus", ["anterior hippocampus", "posterior hippocampus"], None, 0.25, TrainSettings(axis="axial")),
-        ("spider2d", ["vertebra", "spinal canal", "intervertebral disc"], SPINE, 0.15, TrainSettings(size=288)),
-        ("chasedb1", ["retinal vessel"], None, 0.15, TrainSettings(size=512, rotation=90)),
-    ):
-        folder = data / name
-        cases = select(find_cases(folder / "images", folder / "labels"), read_split(folder / "split.json"), "train")
-        sets.append((name, remap(cases, table, work / name) if table else cases, classes, share, settings))
-    torso_ct.write(torso_ct.labelled(data / "ct_sample"), work / "torso")
-    torso = find_cases(work / "torso" / "images", work / "torso" / "labels")
-    axial = TrainSettings(axis="axial", modality="CT")
-    sets.append(("torso", torso, ["right lung", "left lung", "liver"], 0.2, axial))
-    ct, groups = grouped(data / "ct_sample" / "ts_ct_3mm", work / "ts_ct")
-    sets.append(("ts_ct", ct, groups, 0.15, axial))
-    mr, groups = grouped(data / "ct_sample" / "ts_mr_3mm", work / "ts_mr")
-    sets.append(("ts_mr", mr, groups, 0.1, TrainSettings(axis="axial", modality="MR")))
-    return sets
-
-
-def sources(data: Path, work: Path) -> tuple[list[Source], int]:
-    """Prepare every data set; also the number of classes of the common head, background included."""
-    result, used = [], 1
-    for name, cases, classes, share, settings in collect(data, work):
-        structures = [describe(i, label) for i, label in enumerate(classes, start=1)]
-        found = fingerprint(cases, structures, settings)
-        prepared = prepare(cases, structures, found.slices, work / "prepared" / name)
-        crop = tuple(min(192, -(-n // 32) * 32) for n in found.median_size)
-        channels = [0, *range(used, used + len(classes))]
-        used += len(classes)
-        result.append(Source(name, prepared, channels, share, crop, found.slices.context))
-        print(
-            f"{name}: {len(prepared)} cases, {sum(len(c.foreground) for c in prepared)} slices, crop {crop}", flush=True
-        )
-    return result, used
-
-
-def batches(parts: list[Source], settings: TrainSettings, step: int):
-    """Endless (source, images, targets), going on from a step."""
-    shares = np.array([part.share for part in parts])
-    transforms = [augmentation(part.crop, 20 if part.name != "chasedb1" else 90, 0.25, []) for part in parts]
-    while True:
-        draw = np.random.default_rng([settings.seed, step])
-        number = int(draw.choice(len(parts), p=shares / shares.sum()))
-        part = parts[number]
-        samples = EpochSamples(part.cases, transforms[number], part.context, settings.seed, step)
-        pairs = [samples[i] for i in range(BATCH)]
-        yield part, torch.stack([image for image, _ in pairs]), torch.stack([target for _, target in pairs])
-        step += 1
-
-
-class Pretraining:
-    """The whole network, its averaged weights, and how far it is."""
-
-    def __init__(self, classes: int, args: argparse.Namespace):
-        self.args = args
+    def __init__(self, base: ImagePath, network: nn.Module, rate: float):
+        self.base, self.rate = base, rate
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        base, _ = random_base("nano", args.seed)
-        network = SegmentationNetwork(base, classes, peg="none").requires_grad_(True).train()
-        self.network = network.to(self.device)
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=0.05)
-        self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        self.loss = SegmentationLoss({"ce": 1, "dice": 1})
-        self.state = {"step": 0, "seconds": 0.0, "losses": []}
-        self.checkpoint = args.work / "pretrain.pt"
-        if self.checkpoint.exists():
-            saved = load_checkpoint(self.checkpoint)
-            self.network.load_state_dict(saved["network"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.average, self.state = saved["average"], saved["state"]
+        self.network = network.to(self.device).train()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.05)
+        self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
-    @property
-    def fraction(self) -> float:
-        """Share of the time that is spent."""
-        return min(1.0, self.state["seconds"] / (self.args.minutes * 60))
+    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Loss of a batch: images (B, 3, H, W) in 0..1, targets (B, H, W)."""
+        raise NotImplementedError
 
-    def step(self, part: Source, images: torch.Tensor, targets: torch.Tensor) -> None:
-        """One step on a batch of one data set."""
+    def step(self, loss: Tensor, fraction: float, number: int) -> None:
+        """One step down the slope of a loss, the ``number``-th of this stage."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.args.rate * schedule(self.fraction, 0.05)
-        with autocast(self.device):
-            logits = self.network(normalise(images.to(self.device)))
-        loss = self.loss(logits[:, part.channels], targets.to(self.device))
+            group["lr"] = self.rate * schedule(fraction, _WARMUP)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        decay = min(0.998, (1 + self.state["step"]) / (10 + self.state["step"]))
+        decay = min(0.998, (1 + number) / (10 + number))
         with torch.no_grad():
             for name, tensor in self.network.state_dict().items():
                 self.average[name].lerp_(tensor, 1 - decay)
-        self.state["step"] += 1
-        self.state["losses"].append([part.name, round(loss.item(), 4)])
+
+    def state(self) -> dict:
+        """What a checkpoint holds of it."""
+        return {
+            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average,
+        }  # fmt: skip
+
+    def restore(self, saved: dict) -> None:
+        """Go on from what ``state`` gave."""
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.average = {name: tensor.to(self.device) for name, tensor in saved["average"].items()}
+
+    def finished(self) -> ImagePath:
+        """The base with the averaged weights, on the CPU."""
+        self.network.load_state_dict(self.average)
+        return self.base.cpu()
+
+
+class Masked(Stage):
+    """The trunk as a masked autoencoder."""
+
+    def __init__(self, base: ImagePath, args: argparse.Namespace):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(args.seed)
+            network = MaskedAutoencoder(base.image_encoder.trunk)
+        super().__init__(base, network.requires_grad_(True), args.rate)
+        self.seed = args.seed
+
+    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Error of the masked units; which ones follows from seed and step."""
+        grey = images.to(self.device)
+        visible = self.network.draw(grey, torch.Generator().manual_seed(self.seed * 1_000_003 + step))
+        with autocast(self.device):
+            return self.network.loss(grey, normalise(grey), visible)
+
+
+class Supervised(Stage):
+    """The whole network on the labels of all packs."""
+
+    def __init__(self, base: ImagePath, classes: int, args: argparse.Namespace):
+        network = SegmentationNetwork(base, classes, peg="none").requires_grad_(True)
+        super().__init__(base, network, args.rate)
+        self.loss = SegmentationLoss({"ce": 1, "dice": 1})
+
+    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Loss over the classes of the batch's pack."""
+        with autocast(self.device):
+            logits = self.network(normalise(images.to(self.device)))
+        return self.loss(logits[:, part.channels], targets.to(self.device))
+
+    def finished(self) -> ImagePath:
+        """The averaged base; its mask token and that token's last layer become the mean of the classes' own."""
+        base, head = super().finished(), self.network.head
+        last = base.sam_mask_decoder.output_hypernetworks_mlps[0].layers[2]
+        with torch.no_grad():
+            base.sam_mask_decoder.mask_tokens.weight[0] = head.tokens.mean(dim=0).cpu()
+            last.weight.copy_(head.weight.mean(dim=0))
+            last.bias.copy_(head.bias.mean(dim=0))
+        return base
+
+
+class Pretraining:
+    """The stages of a recipe one after the other, and how far they are."""
+
+    def __init__(self, args: argparse.Namespace, parts: list[Source], classes: int):
+        self.args, self.parts, self.classes = args, parts, classes
+        self.names = RECIPES[args.recipe]
+        self.base, _ = random_base("nano", args.seed)
+        self.progress = {"stage": 0, "step": 0, "begun": 0, "seconds": 0.0}
+        self.losses: list[tuple[str, float]] = []
+        self.checkpoint = args.work / "pretrain.pt"
+        saved = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
+        if saved:
+            if saved["recipe"] != args.recipe:
+                raise SystemExit(f"'{self.checkpoint}' is of recipe {saved['recipe']}: take another --work.")
+            self.progress = saved["progress"]
+        self.stage = self._stage()
+        if saved and self.stage:
+            self.stage.restore(saved["state"])
+        elif saved:
+            self.base.load_state_dict(saved["state"]["base"])
+
+    def _stage(self) -> Stage | None:
+        number = self.progress["stage"]
+        if number == len(self.names):
+            return None
+        if self.names[number] == "mae":
+            return Masked(self.base, self.args)
+        return Supervised(self.base, self.classes, self.args)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the stage's part of the budget that is spent."""
+        stages, done = len(self.names), self.progress
+        if self.args.steps:
+            return min(1.0, (done["step"] - done["begun"]) / (self.args.steps / stages))
+        return min(1.0, done["seconds"] / (self.args.minutes * 60 / stages))
+
+    def run(self) -> ImagePath:
+        """Train to the end of the budget; a run that was broken off goes on from its last checkpoint."""
+        steps = Steps(self.parts, self.args.batch, self.args.seed)
+        stream = iter(steps.batches(self.progress["step"], self.args.workers)) if self.stage else None
+        last, saved = time.perf_counter(), self.progress["seconds"]
+        while self.stage:
+            number, images, targets = next(stream)
+            step = self.progress["step"]
+            loss = self.stage.loss_of(self.parts[number], images, targets, step)
+            self.stage.step(loss, self.fraction, step - self.progress["begun"])
+            now = time.perf_counter()
+            self.progress["seconds"], last = self.progress["seconds"] + now - last, now
+            self.progress["step"] += 1
+            self._tell(self.parts[number].name, loss)
+            if self.fraction >= 1:
+                self.base = self.stage.finished()
+                self.progress |= {"stage": self.progress["stage"] + 1, "begun": self.progress["step"], "seconds": 0.0}
+                self.stage = self._stage()
+                self.save()
+                saved = 0.0
+            elif self.progress["seconds"] - saved > _SECONDS_BETWEEN_SAVES:
+                saved = self.progress["seconds"]
+                self.save()
+        return self.base
+
+    def _tell(self, name: str, loss: Tensor) -> None:
+        self.losses.append((name, loss.item()))
+        if self.progress["step"] % _STEPS_BETWEEN_LINES:
+            return
+        means = {p.name: [value for name, value in self.losses if name == p.name] for p in self.parts}
+        self.losses.clear()
+        text = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in means.items() if values)
+        what, seconds = self.names[self.progress["stage"]], self.progress["seconds"]
+        print(f"{what}: {seconds:.0f} s, step {self.progress['step']}: {text}", flush=True)
 
     def save(self) -> None:
         """Write the checkpoint from which an interrupted run goes on."""
-        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        save_checkpoint(self.checkpoint, parts | {"average": self.average, "state": self.state})
-
-    def base(self) -> ImagePath:
-        """The averaged base; its mask token and that token's last layer become the mean of the classes' own."""
-        self.network.load_state_dict(self.average)
-        decoder, head = self.network.base.sam_mask_decoder, self.network.head
-        last = decoder.output_hypernetworks_mlps[0].layers[2]
-        with torch.no_grad():
-            decoder.mask_tokens.weight[0] = head.tokens.mean(dim=0)
-            last.weight.copy_(head.weight.mean(dim=0))
-            last.bias.copy_(head.bias.mean(dim=0))
-        return self.network.base.cpu()
+        state = self.stage.state() if self.stage else {"base": self.base.state_dict()}
+        save_checkpoint(self.checkpoint, {"recipe": self.args.recipe, "progress": self.progress, "state": state})
 
 
-def run(args: argparse.Namespace) -> Pretraining:
-    """Train for the given minutes, saving every two."""
-    parts, classes = sources(args.data, args.work)
-    run = Pretraining(classes, args)
-    stream = batches(parts, TrainSettings(seed=args.seed), run.state["step"])
-    last, saved_at = time.perf_counter(), run.state["seconds"]
-    while run.fraction < 1:
-        run.step(*next(stream))
-        now = time.perf_counter()
-        run.state["seconds"], last = run.state["seconds"] + now - last, now
-        if run.state["step"] % 100 == 0:
-            recent = [
-                f"{part.name} {np.mean([v for n, v in run.state['losses'][-300:] if n == part.name] or [np.nan]):.3f}"
-                for part in parts
-            ]
-            print(f"{run.state['seconds']:.0f} s, step {run.state['step']}: {', '.join(recent)}", flush=True)
-        if run.state["seconds"] - saved_at > 120:
-            saved_at = run.state["seconds"]
-            run.save()
-    run.save()
-    return run
+def options() -> argparse.ArgumentParser:
+    """Options of this command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the packs")
+    parser.add_argument("--work", type=Path, required=True, help="folder for prepared slices and checkpoint")
+    parser.add_argument("--recipe", choices=RECIPES, default="supervised", help="(default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=25, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="of the optimiser, in the place of --minutes")
+    parser.add_argument("--batch", type=int, default=8, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=1e-3, help="(default: %(default)s)")
+    parser.add_argument("--research", action="store_true", help="also train on packs that may not be passed on")
+    parser.add_argument("--without", default="", help="packs of --research to leave out, those to be tested on")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def pretrain(args: argparse.Namespace, output: Path) -> None:
+    """Pretrain as the options say and write the base file."""
+    args.work.mkdir(parents=True, exist_ok=True)
+    packs = permissive(args.data, args.work) + (research(args.data, args.without.split(",")) if args.research else [])
+    parts, classes = sources(packs, args.work)
+    run = Pretraining(args, parts, classes)
+    base = run.run()
+    card = {
+        "license": "research only, not to be passed on" if args.research else "CC-BY-SA-4.0",
+        "description": "Small Hiera of SAM2's classes, pretrained by Testing/benchmarks/pretrain.py.",
+        "training": {
+            "data": ", ".join(f"{pack.name} ({len(pack.cases)} cases)" for pack in packs), "recipe": args.recipe,
+            "steps": run.progress["step"], "batch": args.batch, "seed": args.seed,
+            "minutes": None if args.steps else args.minutes,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {next(base.parameters()).device}",
+        },
+    }  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_base(output, "nano", base, card)
+    shutil.rmtree(args.work / "prepared", ignore_errors=True)
+    print(f"Wrote {output}, {output.stat().st_size / 1e6:.1f} MB", flush=True)
 
 
 def main() -> None:
     """Pretrain and write the base file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with hippocampus, spider2d, chasedb1, ct_sample"
-    )
-    parser.add_argument("--work", type=Path, required=True, help="folder for prepared slices and checkpoint")
-    parser.add_argument("--minutes", type=float, default=25)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options()
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    done = run(args)
-    card = {
-        "license": "CC-BY-SA-4.0",
-        "description": "Small Hiera of SAM2's classes, pretrained by Testing/benchmarks/pretrain.py.",
-        "training": {
-            "data": "training parts of hippocampus, spider2d, chasedb1; ct_sample",
-            "steps": done.state["step"], "batch": BATCH, "minutes": args.minutes, "seed": args.seed,
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        },
-    }  # fmt: skip
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_base(args.output, "nano", done.base(), card)
-    shutil.rmtree(args.work / "prepared", ignore_errors=True)
-    print(f"Wrote {args.output}, {args.output.stat().st_size / 1e6:.1f} MB")
+    pretrain(args, args.output)
 
 
 if __name__ == "__main__":
