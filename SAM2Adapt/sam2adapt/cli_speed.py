@@ -40,20 +40,19 @@ def _speed(args: argparse.Namespace) -> None:
     import torch
 
     from .device import choose_device
-    from .progress import Bar
     from .speed.context import Context
     from .speed.report import markdown
     from .speed.run import measure
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    bar = Bar("Measuring", "call")
+    steps = _Steps()
     context = Context(
         data=args.data, device=choose_device(args.device)[0], rounds=1 if args.quick else args.rounds, only=args.only,
-        quick=args.quick, say=lambda text: print(text, file=sys.stderr, flush=True), progress=bar.update,
+        quick=args.quick, say=steps.say, progress=steps.progress,
     )  # fmt: skip
     result = measure(context, sections)
-    bar.close()
+    steps.end()
     text = markdown(result)
     print(text)
     if args.json:
@@ -61,6 +60,30 @@ def _speed(args: argparse.Namespace) -> None:
     if args.markdown:
         with atomic_write(args.markdown) as file:
             file.write(text.encode())
+
+
+class _Steps:
+    """What is being done, each step with a bar of its own."""
+
+    def __init__(self):
+        self._bar = None
+
+    def say(self, text: str) -> None:
+        """Begin a step."""
+        from .progress import Bar
+
+        self.end()
+        print(text, file=sys.stderr, flush=True)
+        self._bar = Bar("Measuring", "call")
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how much of the step is done."""
+        self._bar.update(done, total)
+
+    def end(self) -> None:
+        """Leave the terminal in order."""
+        if self._bar:
+            self._bar.close()
 
 
 def _sections(text: str) -> list[str]:

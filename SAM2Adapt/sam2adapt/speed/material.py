@@ -14,7 +14,7 @@ CT = Path("ct_sample/chaos_ct/image.nii.gz")  # 512 x 512 x 78
 MR = Path("acdc/images/patient043_frame01.nii.gz")  # 174 x 224 x 12
 MR_LABELS = Path("acdc/labels/patient043_frame01.nii.gz")
 _WINDOW = (-160.0, 240.0)  # Hounsfield units, soft tissue
-_CT_SIZE, _CT_SPACING = (512, 512, 78), (0.73, 0.73, 2.0)
+CT_SIZE, _CT_SPACING = (512, 512, 78), (0.73, 0.73, 2.0)
 
 
 def ct_volume(data: Path | None) -> Volume:
@@ -22,7 +22,7 @@ def ct_volume(data: Path | None) -> Volume:
 
     :raises InputFileError: the folder lacks it.
     """
-    return made_up(_CT_SIZE, _CT_SPACING) if data is None else read_volume(data_file(data, CT))
+    return made_up(CT_SIZE, _CT_SPACING) if data is None else read_volume(data_file(data, CT))
 
 
 def data_file(data: Path, name: Path) -> Path:

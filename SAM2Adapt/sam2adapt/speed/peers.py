@@ -1,6 +1,6 @@
 """The networks that ours are compared with, as their authors use them, with random weights."""
 
-import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -34,36 +34,29 @@ class _Point:
 
 
 def measure(context: Context) -> dict[str, Any]:
-    """Measure every point of every curve in turns."""
+    """Measure every point of every curve: what memory it needs, then its time in turns with all others."""
     points = list(_points(context.quick))
-    rounds = 1 if context.quick else min(context.rounds, 3)
     model = cache(lambda base, side, classes: random_model(base, "CT", side, context.device, classes))
-    volumes = {side: material.made_up((side, side, _SLICES), (0.7, 0.7, 2.0)) for side in SIDES}
-    needed: dict[_Point, list[int | None]] = {point: [] for point in points}
+    volume = cache(lambda side: material.made_up((side, side, _SLICES), (0.7, 0.7, 2.0)))
     usual = context.threads
 
-    def candidate(point: _Point) -> Candidate:
-        side, threads = point.of("side", _SIDE), point.of("threads", usual)
-        own = model(point.base, side, point.of("classes", 4))
+    def segment(point: _Point) -> None:
+        side = point.of("side", _SIDE)
         options = predict.Options(batch_size=point.of("batch", None))
+        torch.set_num_threads(point.of("threads", usual))
+        predict.segment(volume(side), model(point.base, side, point.of("classes", 4)), options)
+        torch.set_num_threads(usual)
 
-        def call() -> None:
-            torch.set_num_threads(threads)
-            needed[point].append(memory.peak_of(lambda: predict.segment(volumes[side], own, options)))
-            torch.set_num_threads(usual)
-
-        return Candidate(repr(point), point.curve, _SLICES, call)
-
-    times = interleaved([candidate(point) for point in points], rounds, context.progress, warm=False)
-    return {
-        "slices": _SLICES,
-        "side": _SIDE,
-        "rows": [
-            {**vars(point), "seconds": statistics.median(times[repr(point)]), "rounds": times[repr(point)],
-             "above": None if needed[point][0] is None else max(needed[point])}
-            for point in points
-        ],
-    }  # fmt: skip
+    candidates = [Candidate(repr(point), point.curve, _SLICES, partial(segment, point)) for point in points]
+    for candidate in candidates:
+        candidate.call()  # what is made once is neither memory of the point nor time
+    above = {candidate.row: memory.peak_of(candidate.call) for candidate in candidates}
+    times = interleaved(candidates, 1 if context.quick else min(context.rounds, 3), context.progress, warm=False)
+    rows = [
+        vars(point) | {"seconds": statistics.median(times[name]), "rounds": times[name], "above": above[name]}
+        for point, name in zip(points, times, strict=True)
+    ]
+    return {"slices": _SLICES, "side": _SIDE, "rows": rows}
 
 
 def _points(quick: bool) -> Iterator[_Point]:
