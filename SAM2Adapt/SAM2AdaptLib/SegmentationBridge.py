@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.errors import ClassesError, GeometryError, VolumeError
+from sam2adapt.runs import count_labels
 from vtk.util.numpy_support import vtk_to_numpy
 
 try:
@@ -110,6 +111,10 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
     reference.SetDimensions(volumeNode.GetImageData().GetDimensions())
     ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
     reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
+    dataType = np.uint8 if len(segmentIds) <= MAXIMUM_STRUCTURES else np.uint16
+    shared = _sharedLabelmap(segmentationNode, segmentIds)
+    if shared and slicer.vtkOrientedImageDataResample.DoGeometriesMatch(shared, reference):
+        return _relabelled(segmentationNode, segmentIds, shared, reference, dataType)
     ids, values = vtk.vtkStringArray(), vtk.vtkIntArray()
     for value, segmentId in enumerate(segmentIds, start=1):
         ids.InsertNextValue(segmentId)
@@ -120,7 +125,36 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
         merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, reference, ids, values
     ):
         raise RuntimeError(f"Slicer could not merge the segments of '{segmentationNode.GetName()}'")
-    return _imageToArray(merged).astype(np.uint8 if len(segmentIds) <= MAXIMUM_STRUCTURES else np.uint16)
+    return _imageToArray(merged).astype(dataType)
+
+
+def _sharedLabelmap(segmentationNode, segmentIds):
+    """The label map in which all these segments are stored, None if there is no such one."""
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetSourceRepresentationName() != _labelmapName():
+        return None
+    images = [segmentation.GetSegment(segmentId).GetRepresentation(_labelmapName()) for segmentId in segmentIds]
+    return images[0] if all(image is images[0] for image in images) else None
+
+
+def _relabelled(segmentationNode, segmentIds, labelmap, reference, dataType):
+    """The n-th segment of a shared label map as label n + 1, on a grid that the label map lies in.
+
+    What Slicer's merging gives, which goes over the volume once for each segment.
+    """
+    voxels = _imageToArray(labelmap)
+    labels = np.zeros(reference.GetDimensions()[::-1], dataType)
+    extents = np.reshape(labelmap.GetExtent(), (3, 2))[::-1], np.reshape(reference.GetExtent(), (3, 2))[::-1]
+    start = np.maximum(extents[0][:, 0], extents[1][:, 0])
+    stop = np.minimum(extents[0][:, 1], extents[1][:, 1]) + 1
+    if (start >= stop).any():
+        return labels
+    source, target = (tuple(map(slice, start - extent[:, 0], stop - extent[:, 0])) for extent in extents)
+    values = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue() for segmentId in segmentIds]
+    relabelled = np.zeros(max(int(voxels.max()), *values) + 1, dataType)
+    relabelled[values] = np.arange(1, len(values) + 1)
+    labels[target] = relabelled[voxels[source]]
+    return labels
 
 
 def segmentVolumes(segmentationNode):
@@ -204,11 +238,13 @@ def _contiguousLabels(volumeNode, labels, structures):
             ),
             _("Correct the list of structures."),
         )
-    unnamed = set(np.flatnonzero(_labelCounts(labels))) - {0, *values}
+    unnamed = set(np.flatnonzero(count_labels(labels))) - {0, *values}
     if unnamed:
         raise ClassesError(
             _("Label {label} has no structure.").format(label=min(unnamed)), _("Name a structure for each label.")
         )
+    if values == list(range(1, len(values) + 1)):
+        return labels
     contiguous = np.zeros(MAXIMUM_STRUCTURES + 1, np.uint8)
     contiguous[values] = np.arange(1, len(values) + 1)
     return contiguous[labels]
@@ -371,21 +407,12 @@ def _updateSurface(segmentation, segmentId):
 
 
 def _verifyVoxelCounts(segmentation, segmentIds, contiguous):
-    expected = _labelCounts(contiguous)
+    expected = count_labels(contiguous)
     found = _segmentVoxelCounts(segmentation, segmentIds)
-    for value, segmentId in enumerate(segmentIds, start=1):
-        wanted = int(expected[value]) if value < len(expected) else 0
+    for wanted, segmentId in zip(expected[1:].tolist(), segmentIds, strict=False):
         if found[segmentId] != wanted:
             name = segmentation.GetSegment(segmentId).GetName()
             raise RuntimeError(f"Segment '{name}' received {found[segmentId]} voxels instead of {wanted}")
-
-
-def _labelCounts(labels):
-    """Voxels of each label value from 0 up, plane by plane because numpy.bincount widens its input to 64 bits."""
-    if labels.size == 0:
-        return np.zeros(1, np.int64)
-    size = int(labels.max()) + 1
-    return sum(np.bincount(plane.ravel(), minlength=size) for plane in labels)
 
 
 def _segmentVoxelCounts(segmentation, segmentIds=None):
@@ -396,7 +423,7 @@ def _segmentVoxelCounts(segmentation, segmentIds=None):
         image = segment.GetRepresentation(_labelmapName())
         address = image.GetAddressAsString("") if image else None
         if address not in images:
-            images[address] = _labelCounts(_imageToArray(image)) if image else np.zeros(1, np.int64)
+            images[address] = count_labels(_imageToArray(image) if image else np.zeros((0, 0, 0), np.uint8))
         value = segment.GetLabelValue()
         voxelCounts[segmentId] = int(images[address][value]) if value < len(images[address]) else 0
     return voxelCounts

@@ -59,10 +59,12 @@ def find_runs(labels: np.ndarray) -> Runs:
 
 
 def count_labels(labels: np.ndarray) -> np.ndarray:
-    """(256,) voxels of each label, of an array (K, J, I) of uint8; numpy.bincount would widen it to 64 bits."""
+    """Voxels of each label from 0 to 255 or more, of an array (K, J, I); numpy.bincount would widen it to 64 bits."""
     counts = np.zeros(256, np.int64)
     for _, start, stop, label in _slabs(labels):
-        counts += np.bincount(label, stop - start, minlength=256).astype(np.int64)
+        found = np.bincount(label, stop - start, minlength=len(counts)).astype(np.int64)
+        found[: len(counts)] += counts
+        counts = found
     counts[0] = labels.size - counts.sum()
     return counts
 

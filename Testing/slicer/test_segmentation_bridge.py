@@ -107,6 +107,25 @@ def test_export_numbers_segments_in_the_order_asked_for(bridge):
     assert np.array_equal(bridge.lib.exportLabels(volume, node, [spleen]), inOrder(labels, [5]))
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (1,), (0, 1, 0)])
+@pytest.mark.parametrize("corner", [(0, 0, 0), (2, 3, 1)])
+def test_export_from_a_shared_label_map_is_what_slicer_merges(bridge, monkeypatch, corner, order):
+    """The label map holds only a part of the volume: Slicer crops it to the segments."""
+    volume, labels = bridge.addVolume(), np.zeros(SHAPE, np.uint8)
+    k, j, i = corner
+    labels[k : k + 2, j : j + 3, i : i + 4] = 1
+    labels[corner] = 5
+    node = bridge.lib.importLabels(volume, labels, [LIVER, SPLEEN])
+    node.GetSegmentation().CollapseBinaryLabelmaps()
+    shared = bridge.lib._sharedLabelmap(node, bridge.segmentIds(node))
+    shared.Crop((i, i + 3, j, j + 2, k, k + 1))
+    segmentIds = [bridge.segmentIds(node)[n] for n in order]
+    exported = bridge.lib.exportLabels(volume, node, segmentIds)
+    monkeypatch.setattr(bridge.lib, "_sharedLabelmap", lambda *arguments: None)
+    assert np.array_equal(exported, bridge.lib.exportLabels(volume, node, segmentIds))
+    assert exported.any()
+
+
 def _withForeignSegments(bridge, volume):
     """A segmentation of two segments in one shared label map, as a user drew them; the liver overlaps the result."""
     drawn = np.zeros(SHAPE, np.uint8)
