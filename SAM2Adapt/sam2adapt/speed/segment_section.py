@@ -37,8 +37,8 @@ def measure(context: Context) -> dict[str, Any]:
             for index, case in enumerate(cases):
                 times[index].append(_seconds(case, Path(folder) / "labels.seg.nrrd"))
                 context.progress(number * len(cases) + index + 1, rounds * len(cases))
-    counted = slice(0 if context.quick else 1, None)
-    return {"rows": [_row(case, own[counted]) for case, own in zip(cases, times, strict=True)]}
+        counted = slice(0 if context.quick else 1, None)
+        return {"rows": [_row(case, own[counted]) for case, own in zip(cases, times, strict=True)]}
 
 
 def _cases(context: Context, folder: Path) -> list[_Case]:

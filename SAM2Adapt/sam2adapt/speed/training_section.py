@@ -20,6 +20,7 @@ from .models import METHOD
 
 BASE = "nano"
 QUICK = "quick adapt"
+WAYS = (*adapters.METHODS, QUICK)
 _ROUNDS = 2
 _STRUCTURES = [
     describe(value, name) for value, name in enumerate(("right ventricle", "myocardium", "left ventricle"), 1)
@@ -35,12 +36,11 @@ def measure(context: Context) -> dict[str, Any]:
         context.say("Training the model that quick adapt continues")
         parent = folder / "parent.safetensors"
         train(_request(case, parent, context, METHOD, TrainSettings(steps=1)))
-        ways = [*adapters.METHODS, QUICK]
-        found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+        found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
         for number in range(rounds):
-            for index, way in enumerate(ways):
+            for index, way in enumerate(WAYS):
                 found[way].append(_estimate(case, folder / f"{index}.safetensors", parent, context, way))
-                context.progress(number * len(ways) + index + 1, rounds * len(ways))
+                context.progress(number * len(WAYS) + index + 1, rounds * len(WAYS))
     return {
         "base": BASE,
         "slices": "a cardiac MR" if context.data else "a made-up volume",
