@@ -21,7 +21,7 @@ def train(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any
     """Train and write a model file; ``control`` holds it, goes on, or ends it and keeps the best.
 
     :return: ``bundle``, its path; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None
-        without them); ``former``, Dice ``before`` and ``after`` on the validation slices of the model that was
+        without them), ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on the validation slices of the model that was
         continued, None where they are not known; ``minutes``, ``epochs``, ``bestEpoch``; ``card``.
     :raises UserError: as ``training.run.train``.
     """
@@ -36,6 +36,7 @@ def train(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any
         "bundle": path,
         "dice": metrics.get("dice"),
         "cases": metrics.get("cases"),
+        "before": training["before"],
         "former": training.get("replay", {}).get("former"),
         "minutes": training["minutes"],
         "epochs": training["epochs"],
@@ -110,7 +111,7 @@ def _report(task: Task, state: "Progress", stage: str | None = None) -> None:
     numbers = {"loss": state.loss, "dice": state.scores or None, "bestDice": state.dice}
     if state.preview:
         numbers["preview"] = state.preview
-    if state.epoch:
+    if state.epoch or state.stage == "validating":
         task.progress(stage or state.stage, state.epoch, state.epochs, "epoch", state.fraction, **numbers)
     else:
         task.progress("preparing", round(100 * state.prepared), 100, "%", state.fraction, **numbers)

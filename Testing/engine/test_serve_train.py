@@ -77,8 +77,12 @@ def test_model_is_written_and_another_starts_from_it(server, data, tmp_path):
     assert fractions == sorted(fractions)
     assert any("training cases" in log["message"] for log in server.seen_of("log", running))
     parent = server.result("addModel", path=data["output"])
-    again = {**data, "epochs": 1, "init": "small", "output": str(tmp_path / "second.safetensors")}
-    assert server.result("train", **again)["card"]["parent"] == parent["digest"]
+    again = {**data, **options, "name": "second", "epochs": 1, "init": "small"}
+    again["output"] = str(tmp_path / "second.safetensors")
+    second = server.result("train", **again)
+    assert second["card"]["parent"] == parent["digest"]
+    assert second["before"] == pytest.approx(result["dice"]), "the parent on the same validation cases"
+    assert result["before"].keys() == result["dice"].keys()
 
 
 def test_cancelled_training_is_gone_on_with(server, data):
@@ -95,8 +99,8 @@ def test_cancelled_training_is_gone_on_with(server, data):
 
 
 def read_log(data: dict) -> int:
-    """Epochs in the log of the run."""
-    return len((Path(data["output"]).with_suffix(".run") / "log.csv").read_text().splitlines()) - 1
+    """Epochs in the log of the run, which has a header and the Dice before the first."""
+    return len((Path(data["output"]).with_suffix(".run") / "log.csv").read_text().splitlines()) - 2
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,17 @@ def test_it_learns(unbroken):
     assert card["metrics"]["dice"]["mean"] > 0.5
     assert card["metrics"]["dice"].keys() == {"mean", "right ventricle", "left ventricle"}
     rows = list(csv.DictReader((unbroken.with_suffix(".run") / "log.csv").open()))
-    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
-    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
+    assert float(rows[3]["loss"]) < 0.7 * float(rows[1]["loss"])
+
+
+def test_dice_before_the_first_step_is_in_the_log_and_in_the_card(unbroken):
+    card = read_bundle(unbroken).card
+    start = next(csv.DictReader((unbroken.with_suffix(".run") / "log.csv").open()))
+    before = card["training"]["before"]
+    assert before.keys() == card["metrics"]["dice"].keys() and before["mean"] < card["metrics"]["dice"]["mean"]
+    assert {name: float(start[f"dice {name}"]) for name in before} == pytest.approx(before, abs=1e-6)
+    assert (start["epoch"], start["loss"]) == ("0", "")
 
 
 def test_the_best_epoch_by_validation_is_kept(unbroken):

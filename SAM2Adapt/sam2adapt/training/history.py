@@ -35,6 +35,7 @@ class Progress:
 class History:
     """What a run has reached; part of its checkpoint.
 
+    :param before: Dice before the first step, as ``Progress.scores``; {} without validation.
     :param stale: validations since the last gain.
     :param setbacks: how often the loss was no number; ``rate``: factor of the learning rates that is left since then.
     """
@@ -47,15 +48,23 @@ class History:
     stale: int = 0
     setbacks: int = 0
     rate: float = 1.0
+    before: dict[str, float] = field(default_factory=dict)
     rows: list[dict] = field(default_factory=list)
 
 
-def write_log(path: Path, rows: list[dict]) -> None:
-    """Write a row an epoch as CSV; a column that a row lacks stays empty.
+def dice_columns(scores: dict[str, float]) -> dict[str, float]:
+    """Dice of each class and their mean, as a row of a history has them."""
+    return {f"dice {name}": value for name, value in scores.items()}
+
+
+def write_log(path: Path, history: History) -> None:
+    """Write a row an epoch as CSV, epoch 0 being before the first step; a column that a row lacks stays empty.
 
     :raises OutputError: the file cannot be written.
     """
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    start = [{"epoch": 0, **dice_columns(history.before)}] if history.before else []
+    rows = start + history.rows
+    names = list(dict.fromkeys(key for row in [*history.rows, *start] for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
     writer.writeheader()

@@ -15,7 +15,7 @@ from ..network.network import SegmentationNetwork
 from ..slices import normalise
 from .checkpoint import load_checkpoint, save_checkpoint
 from .features import CachedFeatures, is_encoder_side
-from .history import History, Progress, write_log
+from .history import History, Progress, dice_columns, write_log
 from .losses import SegmentationLoss
 from .prepare import PreparedCase
 from .samples import AugmentedSlices
@@ -104,6 +104,20 @@ class Trainer:
         self._tick()
         self._start_averages()
 
+    def measure(self) -> None:
+        """Validate the network before the first step, to compare with; after ``prepare``, and not when going on."""
+        if self.validate is None:
+            return
+        self._start_clock()
+        self.history.before = self._timed(lambda: self.validate(lambda: self._report("validating", 0, None)))
+        self._tick()
+
+    def _timed(self, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        started = time.perf_counter()
+        self._scores = validate()
+        self.validation_seconds = time.perf_counter() - started
+        return self._scores
+
     def _start_averages(self) -> None:
         self.average = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
         self.best = {name: tensor.clone() for name, tensor in self.average.items()}
@@ -143,11 +157,11 @@ class Trainer:
             if self._over():
                 break
         row = {"epoch": epoch, "loss": total / count, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        row.update({f"dice {name}": value for name, value in self._validated(epoch, row["loss"]).items()})
+        row |= dice_columns(self._validated(epoch, row["loss"]))
         self._tick()
         self.history.epoch = epoch
         self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
-        write_log(self.folder / "log.csv", self.history.rows)
+        write_log(self.folder / "log.csv", self.history)
 
     def _step(self, inputs: Sequence[Tensor], targets: Tensor) -> float:
         factor = schedule(self._fraction(self.history.step), self.settings.warmup) * self.history.rate
@@ -222,12 +236,10 @@ class Trainer:
                 self.best = {name: tensor.clone() for name, tensor in self.average.items()}
                 self.history.best_epoch = epoch
             return {}
-        started = time.perf_counter()
         own = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
         self.network.load_trained_state(self.average)
-        dice = self.validate(lambda: self._report("validating", epoch, loss))
+        dice = self._timed(lambda: self.validate(lambda: self._report("validating", epoch, loss)))
         self.network.load_trained_state(own)
-        self.validation_seconds, self._scores = time.perf_counter() - started, dice
         self.history.stale += 1
         if dice["mean"] > self.history.best_dice:
             self.history.best_dice, self.history.best_epoch, self.history.stale = dice["mean"], epoch, 0

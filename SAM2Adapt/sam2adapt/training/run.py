@@ -113,6 +113,8 @@ def train(
     trainer, card = setup.trainer, setup.card
     if not (request.init or request.resume):
         trainer.prepare()
+    if not request.resume:
+        trainer.measure()
     best = trainer.run(request.resume)
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
@@ -124,6 +126,7 @@ def train(
         "minutes": round(trainer.history.seconds / 60, 2),
         "epochs": trainer.history.epoch,
         "best_epoch": trainer.history.best_epoch,
+        "before": trainer.history.before or None,
     }
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
