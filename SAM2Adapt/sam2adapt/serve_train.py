@@ -110,7 +110,7 @@ def _structures(classes: list[dict[str, Any]] | None) -> list[Structure]:
 def _report(task: Task, state: "Progress", stage: str | None = None) -> None:
     numbers = {"loss": state.loss, "dice": state.scores or None, "bestDice": state.dice}
     if state.preview:
-        numbers["preview"] = state.preview
+        numbers["preview"], numbers["previewCase"] = state.preview
     if state.epoch or state.stage == "validating":
         task.progress(stage or state.stage, state.epoch, state.epochs, "epoch", state.fraction, **numbers)
     else:

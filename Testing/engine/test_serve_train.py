@@ -154,8 +154,8 @@ def test_held_and_ended_by_control(server, data):
 def test_preview_is_the_latest_validation(server, data, tmp_path):
     running = server.send("train", **data | {"epochs": 2}, preview=str(tmp_path / "preview.npy"))
     result = server.answer(running)["result"]
-    told = [p["preview"] for p in server.seen_of("progress", running) if p.get("preview")]
-    assert told and set(told) == {str(tmp_path / "preview.npy")}
+    told = [(p["preview"], p["previewCase"]) for p in server.seen_of("progress", running) if p.get("preview")]
+    assert told and set(told) == {(str(tmp_path / "preview.npy"), "b")}
     labels = np.load(tmp_path / "preview.npy")
     assert labels.shape == (4, 32, 32) and labels.dtype == np.uint8
     assert [case["id"] for case in result["cases"]] == ["b"]

@@ -16,7 +16,7 @@ class Progress:
     ``dice`` is the best mean so far, ``scores`` are the latest validation's: ``{"mean": Dice, "<class>": Dice}``.
 
     :param stage: ``preparing``, ``training``, ``validating`` or ``paused``.
-    :param preview: file with the first validation case's labels, in the first report after it was written.
+    :param preview: in the first report after it was written: file with a validation case's labels, and the case's id.
     """
 
     fraction: float
@@ -28,7 +28,7 @@ class Progress:
     prepared: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
     stage: str = "training"
-    preview: Path | None = None
+    preview: tuple[Path, str] | None = None
 
 
 @dataclass

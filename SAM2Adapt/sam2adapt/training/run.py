@@ -252,7 +252,7 @@ def _validation(
     def observe(case: Case, labels: np.ndarray) -> None:
         if preview is not None and case is cases[0]:
             write_preview(preview, labels)
-            trainer.preview = preview
+            trainer.preview = preview, case.id
 
     return lambda watch: mean_dice(model, cases, held, watch, observe)
 
