@@ -114,4 +114,4 @@ def _report(task: Task, state: "Progress", stage: str | None = None) -> None:
     if state.epoch or state.stage == "validating":
         task.progress(stage or state.stage, state.epoch, state.epochs, "epoch", state.fraction, **numbers)
     else:
-        task.progress("preparing", round(100 * state.prepared), 100, "%", state.fraction, **numbers)
+        task.progress(stage or state.stage, round(100 * state.prepared), 100, "%", state.fraction, **numbers)

@@ -56,6 +56,13 @@ def test_stop_validates_and_keeps_the_best(tmp_path):
     assert (again.history.epoch, again.history.best_epoch) == (10, 3), "a stopped run can go on"
 
 
+def test_stop_before_the_first_step_gives_no_model(tmp_path):
+    trainer = small_trainer(tmp_path / "a", validate=dice_of(0.2), control=lambda: "stop")
+    trainer.measure()
+    with pytest.raises(CancelledError, match="before its first step"):
+        trainer.run()
+
+
 def test_early_end(tmp_path):
     trainer = small_trainer(
         tmp_path / "a", settings={"epochs": 50, "patience": 2}, validate=dice_of(0.1, 0.3, 0.2, 0.3, 0.9)

@@ -1,12 +1,15 @@
 """The server's ``train``: a whole small run, its progress, cancelling it, and data that do not fit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from sam2adapt.card import read_card
+from sam2adapt.serve_train import _report
 from sam2adapt.terminology import describe
+from sam2adapt.training.history import Progress
 from serve_client import Client
 
 CLASSES = [{"id": 1, "name": "right lung"}, {"id": 2, "name": "my nodule", "color": [0, 0.5, 1]}]
@@ -149,6 +152,15 @@ def test_held_and_ended_by_control(server, data):
     result = server.answer(running)["result"]
     assert 0 < result["epochs"] < 1000 and Path(result["bundle"]).is_file()
     assert server.result("control", id=running, action="stop") is False
+
+
+def test_every_stage_is_told_before_the_first_epoch_too():
+    """A pause that is not told cannot be ended by the user."""
+    told = []
+    task = SimpleNamespace(progress=lambda stage, done, total, unit, *_, **__: told.append((stage, done, total, unit)))
+    for stage in ("preparing", "paused", "validating"):
+        _report(task, Progress(0.0, 0, 9, None, None, 1.0, prepared=0.5, stage=stage))
+    assert told == [("preparing", 50, 100, "%"), ("paused", 50, 100, "%"), ("validating", 0, 9, "epoch")]
 
 
 def test_preview_is_the_latest_validation(server, data, tmp_path):

@@ -141,6 +141,8 @@ class Trainer:
             self._save()
             # Once more, now with the validation; whoever stops the run here loses nothing of the epoch.
             self._report("training", self.history.epoch, self.history.rows[-1]["loss"])
+        if self._stopped and not self.history.step:
+            raise CancelledError("The training was ended before its first step: there is no model yet.", "Start again.")
         return self.best
 
     def _over(self) -> bool:
