@@ -21,8 +21,9 @@ def train(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any
     """Train and write a model file; ``control`` holds it, goes on, or ends it and keeps the best.
 
     :return: ``bundle``, its path; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None
-        without them), ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on the validation slices of the model that was
-        continued, None where they are not known; ``minutes``, ``epochs``, ``bestEpoch``; ``card``.
+        without them), ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on
+        the validation slices of the model that was continued, None where they are not known; ``minutes``, ``epochs``,
+        ``bestEpoch``; ``card``.
     :raises UserError: as ``training.run.train``.
     """
     request = _request(params, task)
