@@ -9,6 +9,7 @@ from . import adapters
 from .bundle import read_bundle
 from .catalog import find_model
 from .network.base import ImagePath
+from .network.inference import InferenceNetwork
 from .network.network import SegmentationNetwork
 from .network.weights import load_base
 from .slices import SliceSettings
@@ -17,10 +18,10 @@ from .terminology import Structure
 
 @dataclass
 class Model:
-    """What prediction needs: the network in its exported form, in evaluation mode, and the card."""
+    """What prediction needs: the network, as ``exported`` gives it or as it is trained, and the card."""
 
     card: dict
-    network: SegmentationNetwork
+    network: InferenceNetwork | SegmentationNetwork
     device: torch.device
     slices: SliceSettings = field(init=False)
     structures: list[Structure] = field(init=False)
@@ -48,6 +49,13 @@ def build_network(card: dict, base: ImagePath) -> tuple[SegmentationNetwork, ada
     return network, method
 
 
+def exported(network: SegmentationNetwork, method: adapters.Method) -> InferenceNetwork:
+    """Bring a trained network into the form that predicts, merged, fused and prepared; it is taken over, not copied."""
+    network.eval()
+    method.export(network)
+    return InferenceNetwork(network)
+
+
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> Model:
     """Load a model by name or file for prediction.
 
@@ -57,7 +65,5 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     base, _ = load_base(bundle.card["base"]["id"], bundle.card["base"]["sha256"])
     network, method = build_network(bundle.card, base)
     network.load_trained_state(bundle.tensors)
-    network.eval()
-    method.export(network)
     device = torch.device(device)
-    return Model(bundle.card, network.requires_grad_(False).to(device), device)
+    return Model(bundle.card, exported(network, method).to(device), device)

@@ -65,7 +65,7 @@ def main() -> None:
     print(f"{len(expected)} slices, {inside.float().mean():.1%} of the pixels in structures")
     for share in map(float, args.shares.split(",")):
         for steps in map(int, args.steps.split(",")):
-            network = copy.deepcopy(model.network)
+            network = copy.deepcopy(model.network.plain)
             transformer = network.base.sam_mask_decoder.transformer
             factorise(transformer, share)
             students = [module for module in transformer.modules() if isinstance(module, LowRankAttention)]

@@ -153,7 +153,7 @@ def test_distillation_on_pretrained_weights_and_real_slices_keeps_99_percent(dat
     stack = SliceStack(read_volume(data_path / "ct_sample" / "chaos_ct" / "image.nii.gz"), model.slices)
     training = [torch.cat([stack.batch(k, k + 1) for k in range(first, len(stack), 20)]) for first in (0, 10)]
     fresh = torch.cat([stack.batch(k, k + 1) for k in range(5, len(stack), 10)])
-    network = copy.deepcopy(model.network)
+    network = copy.deepcopy(model.network.plain)
     transformer = network.base.sam_mask_decoder.transformer
     factorise(transformer, BALR().attention)
     students = [module for module in transformer.modules() if isinstance(module, LowRankAttention)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingsError
-from ..network.attention import score_bias
+from ..network.attention import AttentionParts, score_bias
 
 
 class LowRankAttention(nn.Module):
@@ -78,6 +78,10 @@ class LowRankAttention(nn.Module):
         )
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=score_bias(self.key_bias, k), scale=self.scale)
         return self.out(attended.transpose(1, 2).flatten(2))
+
+    def parts(self) -> AttentionParts:
+        """Layers and numbers, for the form that only predicts."""
+        return AttentionParts(self.query, self.key, self.value, self.out, self.num_heads, self.scale, self.key_bias)
 
 
 def factorise(transformer: TwoWayTransformer, fraction: float) -> None:

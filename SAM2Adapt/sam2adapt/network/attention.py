@@ -6,10 +6,11 @@ The construction is ours; no paper states how the added tokens share the attenti
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -30,6 +31,27 @@ class KeyBiasAttention(Attention):
         bias = score_bias(self.key_bias, k)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=self.dropout_p * self.training)
         return self.out_proj(self._recombine_heads(out))
+
+
+class AttentionParts(NamedTuple):
+    """What an attention of the decoder is made of: layers, heads, factor of the scores, addition to them (None: 0)."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    out: nn.Linear
+    heads: int
+    scale: float
+    bias: Tensor | None
+
+
+def attention_parts(attention: nn.Module) -> AttentionParts:
+    """Take an attention apart: one of SAM2's, or one that stands in for it and has a method ``parts``."""
+    if not isinstance(attention, Attention):
+        return attention.parts()
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
+    scale = 1 / math.sqrt(attention.internal_dim // attention.num_heads)
+    return AttentionParts(*layers, attention.num_heads, scale, getattr(attention, "key_bias", None))
 
 
 def score_bias(key_bias: Tensor | None, keys: Tensor) -> Tensor | None:

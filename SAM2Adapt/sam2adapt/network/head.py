@@ -62,9 +62,7 @@ class ClassHead(nn.Module):
         :return: logits (B, K, 4h, 4w) and, with a quality head, the IoU (B, K) that it expects of each class.
         """
         batch = embedding.shape[0]
-        tokens = torch.cat(
-            [decoder.obj_score_token.weight, decoder.iou_token.weight, self.tokens, decoder.mask_tokens.weight[1:]]
-        ).expand(batch, -1, -1)
+        tokens = self.all_tokens(decoder).expand(batch, -1, -1)
         if prompts is not None:
             tokens = torch.cat([tokens, prompts], dim=1)
         hidden, source = decoder.transformer(embedding, positions.expand(batch, -1, -1, -1), tokens)
@@ -72,6 +70,12 @@ class ClassHead(nn.Module):
         kernels = self._kernels(decoder, hidden[:, 2 : 2 + self.num_classes])
         quality = None if self.quality is None else self.quality(decoder, hidden[:, 1])
         return torch.einsum("bkc,bchw->bkhw", kernels, pixels), quality
+
+    def all_tokens(self, decoder: MaskDecoder) -> Tensor:
+        """All tokens (K + 5, D) that the decoder is given, those of the classes from 2 on."""
+        return torch.cat(
+            [decoder.obj_score_token.weight, decoder.iou_token.weight, self.tokens, decoder.mask_tokens.weight[1:]]
+        )
 
     def _kernels(self, decoder: MaskDecoder, hidden: Tensor) -> Tensor:
         mlp = decoder.output_hypernetworks_mlps[0]

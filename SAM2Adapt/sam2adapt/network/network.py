@@ -86,7 +86,7 @@ class SegmentationNetwork(nn.Module):
             details = self.detail(padded)
             features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
             if details.edge is not None:
-                extras["edge"] = _at_size(details.edge, tuple(images.shape[-2:]))
+                extras["edge"] = at_size(details.edge, tuple(images.shape[-2:]))
         return features, extras
 
     def segment_features(
@@ -100,7 +100,7 @@ class SegmentationNetwork(nn.Module):
             logits, quality = self._decode_prompted(features, prompts, _padded(size))
         else:
             logits, quality = self.decode(*features)
-        logits = _at_size(logits, size)
+        logits = at_size(logits, size)
         return logits, {} if quality is None else {"quality": quality, "logits": logits}
 
     def decode(
@@ -160,7 +160,7 @@ def _padded(size: tuple[int, int]) -> tuple[int, int]:
     return tuple(n + -n % STRIDE for n in size)
 
 
-def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring logits of padded images to these images' size (H, W)."""
     logits = F.interpolate(logits.float(), size=_padded(size), mode="bilinear", align_corners=False)
     return logits[..., : size[0], : size[1]]
