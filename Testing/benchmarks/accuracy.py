@@ -153,6 +153,30 @@ def _order(row: dict) -> tuple:
     return data, row["test"], row["base"], row["steps"], method, row["seed"]
 
 
+def make_known(base: str) -> None:
+    """Put a base file of ours into the user's folder of bases, where the models that are made on it look for it."""
+    if base.endswith(".safetensors"):
+        shutil.copy(base, make_folder(bases_folder()))
+
+
+def finished(run: Run, data: Path, work: Path) -> dict:
+    """Result of a run: read if it is there, else made and kept.
+
+    :raises SystemExit: with what a user can mend, for instance base weights that are not here.
+    """
+    path = work / f"{run.name}.json"
+    if not path.is_file():
+        try:
+            result = perform(run, data, work)
+        except UserError as error:
+            raise SystemExit(f"{run.name}: {error}") from error
+        with atomic_write(path) as file:
+            file.write(json.dumps(result, indent=1).encode())
+        dice = ", ".join(f"{pack} {metrics['dice']['mean']:.4f}" for pack, metrics in result["tests"].items())
+        print(f"{run.name}: Dice {dice}, {result['training']['minutes']} minutes", flush=True)
+    return json.loads(path.read_text())
+
+
 def planned(args: argparse.Namespace) -> list[Run]:
     """Runs of the options: for each set and seed all methods."""
     if unknown := [name for name in args.methods.split(",") if name not in CONTENDERS]:
@@ -184,20 +208,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    if args.base.endswith(".safetensors"):
-        # Models look for their base in the user's folder of bases.
-        shutil.copy(args.base, make_folder(bases_folder()))
+    make_known(args.base)
     for run in planned(args):
-        path = args.work / f"{run.name}.json"
-        if not path.is_file():
-            try:
-                result = perform(run, args.data, args.work)
-            except UserError as error:
-                raise SystemExit(f"{run.name}: {error}") from error
-            with atomic_write(path) as file:
-                file.write(json.dumps(result, indent=1).encode())
-            dice = ", ".join(f"{pack} {metrics['dice']['mean']:.4f}" for pack, metrics in result["tests"].items())
-            print(f"{run.name}: Dice {dice}, {result['training']['minutes']} minutes", flush=True)
+        finished(run, args.data, args.work)
         write_results(args.work, args.data, args.results)
 
 

@@ -4,9 +4,9 @@ r"""Train the models of the extension that stand beside ``torso-ct``, and put wh
     python Testing/benchmarks/model_pages.py --data DATA --work WORK
 
 DATA holds the packs hippocampus (CC BY-SA 4.0), spider2d and chasedb1 (both CC BY 4.0); only their ``train`` part is
-trained on. The epoch with the best Dice on ``val`` is kept, so the Dice on ``val`` that the card holds is a little
-better than on cases nobody has looked at. Runs end after a number of epochs, not of minutes, and go on where they were
-broken off. The second command makes the page with pictures and numbers (``Resources/models``) from the models.
+trained on. No epoch is chosen: the averaged weights after the last one count, and ``val`` is measured once, afterwards.
+Runs end after a number of epochs, not of minutes, and go on where they were broken off. The second command makes the
+page with pictures and numbers (``Resources/models``) from the models.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relabel import SPINE, remap
-from sam2adapt.bundle import read_bundle, write_bundle
+from sam2adapt.bundle import read_bundle, read_card, write_bundle
+from sam2adapt.evaluate import evaluate
 from sam2adapt.files import bundled_folder
+from sam2adapt.model import load_model
 from sam2adapt.progress import Bar
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, find_cases, read_split, select
@@ -112,13 +114,13 @@ def make(name: str, recipe: Recipe, data: Path, work: Path) -> Path:
     """Train a model, or go on, and give its file."""
     parts = cases_of(recipe, data, work)
     request = TrainRequest(
-        cases=[*parts["train"], *parts["val"]],
+        cases=parts["train"],
         output=work / f"{name}.safetensors",
         structures=[describe(value, structure) for value, structure in recipe.classes.items()],
         method=METHOD,
         method_settings=PARTS,
         settings=replace(recipe.settings),
-        split={part: [case.id for case in cases] for part, cases in parts.items()},
+        split={"train": [case.id for case in parts["train"]], "val": []},
         description=recipe.description,
         license=recipe.license,
         data=recipe.data,
@@ -129,16 +131,23 @@ def make(name: str, recipe: Recipe, data: Path, work: Path) -> Path:
     bar = Bar(name, "%")
 
     def progress(state) -> None:
-        dice = f", best Dice {state.dice:.4f}" if state.dice else ""
-        bar.update(state.fraction * 100, 100, f"epoch {state.epoch}, loss {state.loss or 0:.3f}{dice}")
+        bar.update(state.fraction * 100, 100, f"epoch {state.epoch}, loss {state.loss or 0:.3f}")
 
     train(request, progress, lambda text: print(text, flush=True))
     bar.close()
-    if recipe.single:
-        content = read_bundle(request.output)
-        content.card["slices"]["context"] = 0
-        write_bundle(request.output, content.card, content.tensors)
+    finish(request.output, recipe, parts["val"])
     return request.output
+
+
+def finish(path: Path, recipe: Recipe, val: list[Case]) -> None:
+    """Write into a model's card what its training could not know: its scores on ``val``, and that slices are single."""
+    content = read_bundle(path)
+    metrics = evaluate(load_model(path), val)
+    content.card["metrics"] = {"subset": "val, not used to choose anything"} | metrics
+    content.card["training"]["split"]["val"] = [case.id for case in val]
+    if recipe.single:
+        content.card["slices"]["context"] = 0
+    write_bundle(path, content.card, content.tensors)
 
 
 def main() -> None:
@@ -152,9 +161,9 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     for name in args.models.split(","):
         path = args.work / f"{name}.safetensors"
-        if not path.is_file():
+        if not path.is_file() or read_card(path)["metrics"] is None:
             make(name, RECIPES[name], args.data, args.work)
-        dice = read_bundle(path).card["metrics"]["dice"]
+        dice = read_card(path)["metrics"]["dice"]
         print(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in dice.items()), flush=True)
         if args.install:
             shutil.copy(path, bundled_folder() / path.name)

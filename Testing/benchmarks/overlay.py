@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from sam2adapt.model import Model
-from sam2adapt.predict import segment
+from sam2adapt.predict import Options, segment
 from sam2adapt.slices import SliceStack
 from sam2adapt.terminology import Structure
 from sam2adapt.training.cases import Case
@@ -28,31 +28,51 @@ class View:
     aspect: float
 
 
-def view_of(model: Model, case: Case, worst: bool) -> View:
-    """Segment a case and take the slice that shows most of it.
+class Segmented:
+    """A case segmented by a model, slice by slice.
 
-    :param worst: the slice with the most wrong pixels, else the one with the most of the structures.
+    :param case: with labels; what is not annotated counts for nothing.
     """
-    volume, truth = load_case(case, model.structures)
-    prediction = segment(volume, model).labels.array[0]
-    stack = SliceStack(volume, model.slices)
-    wanted, found = stack.oriented(truth), stack.oriented(prediction)
-    found = np.where(wanted == IGNORE, 0, found)
-    wanted = np.where(wanted == IGNORE, 0, wanted)
-    counts = (wanted != found if worst else wanted > 0).sum(axis=(1, 2))
-    k = int(counts.argmax())
-    low, high = stack.limits
-    grey = np.clip((stack.array[:, k].astype(np.float32) - low) / ((high - low) or 1.0), 0, 1)
-    image = np.broadcast_to(grey.transpose(1, 2, 0), (*grey.shape[1:], 3))
-    rows, columns = stack.native_spacing if volume.physical else (1.0, 1.0)
-    upright = _upright(stack, volume.physical)
-    return View(*(array[upright] for array in (image, wanted[k], found[k])), rows / columns)
 
+    def __init__(self, model: Model, case: Case):
+        volume, truth = load_case(case, model.structures)
+        prediction = segment(volume, model, Options(any_modality=True)).labels.array[0]
+        self.stack = SliceStack(volume, model.slices)
+        annotated = self.stack.oriented(truth) != IGNORE
+        self.truth, self.prediction = (
+            np.where(annotated, self.stack.oriented(labels), 0) for labels in (truth, prediction)
+        )
 
-def _upright(stack: SliceStack, physical: bool) -> tuple[slice, slice]:
-    """Coronal and sagittal slices of volumes have the feet in their first row."""
-    flipped = physical and stack.axis != 2
-    return slice(None, None, -1 if flipped else 1), slice(None)
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    def dice(self, k: int) -> float | None:
+        """Mean Dice of one slice over the structures in it; None where neither truth nor prediction has any."""
+        truth, found = self.truth[k], self.prediction[k]
+        scores = [
+            2 * int(((truth == value) & (found == value)).sum()) / int((truth == value).sum() + (found == value).sum())
+            for value in np.union1d(truth, found) if value
+        ]  # fmt: skip
+        return sum(scores) / len(scores) if scores else None
+
+    def view(self, k: int) -> View:
+        """One slice, with the head at the top."""
+        stack, physical = self.stack, self.stack.volume.physical
+        low, high = stack.limits
+        grey = np.clip((stack.array[:, k].astype(np.float32) - low) / ((high - low) or 1.0), 0, 1)
+        image = np.broadcast_to(grey.transpose(1, 2, 0), (*grey.shape[1:], 3))
+        rows, columns = stack.native_spacing if physical else (1.0, 1.0)
+        # Coronal and sagittal slices of volumes have the feet in their first row.
+        order = slice(None, None, -1 if physical and stack.axis != 2 else 1)
+        return View(*(array[order] for array in (image, self.truth[k], self.prediction[k])), rows / columns)
+
+    def fullest(self) -> int:
+        """The slice with the most of the structures."""
+        return int((self.truth > 0).sum(axis=(1, 2)).argmax())
+
+    def wrongest(self) -> int:
+        """The slice with the most wrong pixels."""
+        return int((self.truth != self.prediction).sum(axis=(1, 2)).argmax())
 
 
 def panel(view: View, structures: Sequence[Structure], caption: str) -> Image.Image:

@@ -21,7 +21,8 @@ import slicerio
 from sam2adapt.bundle import read_bundle, write_bundle
 from sam2adapt.evaluate import evaluate
 from sam2adapt.model import load_model
-from sam2adapt.training.cases import find_cases
+from sam2adapt.terminology import Structure
+from sam2adapt.training.cases import Case, find_cases
 from sam2adapt.volume import read_labels, read_structures, write_labels
 from scipy import ndimage
 from skimage import measure as regions
@@ -139,19 +140,24 @@ def write(cases: dict[str, tuple[sitk.Image, np.ndarray]], work: Path) -> None:
             print(f"{name}_{suffix}: {image.GetSize()}, right lung {ml[0]} mL, left lung {ml[1]} mL")
 
 
-def measure(bundle: Path, work: Path) -> None:
-    """Write into the card how well the model does on CTChest4 of `slicerio`, a chest CT that was not trained on."""
+def test_cases(work: Path, structures: list[Structure]) -> list[Case]:
+    """CTChest4 of `slicerio`, a chest CT that was not trained on, with the label values of a model's structures."""
     for part in ("images", "labels"):
         (work / part).mkdir(parents=True, exist_ok=True)
     shutil.copy(slicerio.get_testdata_file("CTChest4.nrrd"), work / "images" / "CTChest4.nrrd")
     reference = Path(str(slicerio.get_testdata_file("Segmentation.seg.nrrd")))
     labels, values = read_labels(reference), {s.name: s.id for s in read_structures(reference)}
-    model = load_model(bundle)
     own = np.zeros_like(labels.array)
-    for structure in model.structures:
+    for structure in structures:
         own[labels.array == values[structure.name]] = structure.id
-    write_labels(work / "labels" / "CTChest4.nrrd", labels.with_array(own), model.structures)
-    result = evaluate(model, find_cases(work / "images", work / "labels"))
+    write_labels(work / "labels" / "CTChest4.nrrd", labels.with_array(own), structures)
+    return find_cases(work / "images", work / "labels")
+
+
+def measure(bundle: Path, work: Path) -> None:
+    """Write into the card how well the model does on the test case."""
+    model = load_model(bundle)
+    result = evaluate(model, test_cases(work, model.structures))
     content = read_bundle(bundle)
     content.card["metrics"] = {
         "subset": "CTChest4 of slicerio, not trained on, looked at to choose the settings"

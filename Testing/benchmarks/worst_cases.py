@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accuracy_tables import case_dice, ours
 from benchmark_sets import PERMISSIVE, parts_of
-from overlay import panel, stacked, view_of
+from overlay import Segmented, panel, stacked
 from sam2adapt.model import load_model
 from sam2adapt.training.cases import Case
 
@@ -44,9 +44,10 @@ def _draw(name: str, pack: str, result: dict, data: Path, work: Path, folder: Pa
     scores = {entry["id"]: case_dice(entry) for entry in result["tests"][pack]["cases"]}
     worst = sorted((score, case) for case, score in scores.items() if score is not None)[:COUNT]
     captions = [f"{case}: Dice {score:.3f}" for score, case in worst]
+    shown = [Segmented(model, cases[case]) for _, case in worst]
     panels = [
-        panel(view_of(model, cases[case], worst=True), model.structures, caption)
-        for (_, case), caption in zip(worst, captions, strict=True)
+        panel(case.view(case.wrongest()), model.structures, caption)
+        for case, caption in zip(shown, captions, strict=True)
     ]
     stacked(panels).save(path)
     note.write_text("\n".join([model_name, *captions, ""]), encoding="utf-8")
