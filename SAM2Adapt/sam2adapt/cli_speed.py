@@ -7,8 +7,7 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .files import atomic_write, check_folder, write_json
-
-SECTIONS = ("network", "segment", "engine", "training", "memory", "scaling")
+from .speed import SECTIONS
 
 
 def add_speed_parser(commands) -> None:
@@ -27,7 +26,7 @@ def add_speed_parser(commands) -> None:
     parser.add_argument("--data", type=Path, help="folder with the data sets acdc and ct_sample (default: made-up CT)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--threads", type=int, help="of the processor (default: as in use)")
-    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one round of few slices, to see that everything works")
     parser.add_argument("--json", type=Path, help="also write all numbers here")
     parser.add_argument("--markdown", type=Path, help="also write the tables here")

@@ -84,6 +84,15 @@ def test_engine_starts_and_answers():
     assert found["clicks"] is None  # without a real CT
 
 
+@pytest.mark.skipif(not engine_section._can_click(), reason="needs Slicer's libraries and a Qt")
+def test_click_is_measured_by_the_repositorys_script(data_path, monkeypatch):
+    monkeypatch.setattr(material, "CT", Path("ct_sample/ts_ct_3mm/image.nii.gz"))
+    found = engine_section._clicks(Context(data=data_path, quick=True, rounds=1))
+    assert found["total"] == pytest.approx(sum(found[part] for part in ("transfer", "engine", "import", "other")))
+    assert found["engine"] > found["network"] > 0
+    assert found["device"] == "cpu"
+
+
 def test_an_engine_that_fails_is_not_measured(tmp_path):
     params = {"input": {"array": str(tmp_path / "none.npy")}, "model": "none", "labels": "x"}
     with Server(1) as server, pytest.raises(RuntimeError, match="answered"):

@@ -9,7 +9,7 @@ import torch
 from sam2adapt.adapters import METHODS
 from sam2adapt.cli import main
 from sam2adapt.errors import InputFileError, SettingsError
-from sam2adapt.speed import candidates, machine, material, memory, network_section, peers, rounds
+from sam2adapt.speed import candidates, machine, material, memory, network_section, peers, profile_section, rounds
 from sam2adapt.speed.candidates import Row, all_rows
 from sam2adapt.speed.context import Context
 from sam2adapt.speed.report import markdown
@@ -251,6 +251,19 @@ def test_quick_run_has_every_row(small_benchmark, tmp_path, capsys):
     assert section["products"].keys() == {"bf16", "fp32"}
     assert "BasicUNet: small." in text
     assert found["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_profile_says_what_the_time_goes_into(small_benchmark):
+    found = profile_section.measure(Context(quick=True, rounds=1))
+    assert [(one["name"].split()[:3], one["side"], one["batch"]) for one in found["rows"]] == [
+        (["small-test", "dual-lw", "exported"], side, 2) for side in (32, 64)
+    ]
+    for one in found["rows"]:
+        assert sum(one["operators"].values()) == pytest.approx(1)
+        *shares, others = one["operators"].values()
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < others < 1
+        assert any("conv" in name for name in one["operators"])
 
 
 def test_only_leaves_the_rows_that_fit(small_benchmark):

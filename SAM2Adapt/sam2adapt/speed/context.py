@@ -20,7 +20,7 @@ class Context:
 
     data: Path | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    rounds: int = 7
+    rounds: int = 5
     only: str = ""
     quick: bool = False
     say: Callable[[str], None] = lambda text: None

@@ -123,6 +123,15 @@ def _scaling(section: dict[str, Any]) -> Iterator[str]:
     yield from _table(["model", "against", "value", "ms a slice", "memory above the process, MB"], rows)
 
 
+def _profile(section: dict[str, Any]) -> Iterator[str]:
+    yield "**What the networks' time goes into**, operators without those that they call"
+    yield ""
+    for row in section["rows"]:
+        yield f"- {row['name']}, {row['batch']} slices of {row['side']}: " + ", ".join(
+            f"{name} {share:.0%}" for name, share in row["operators"].items()
+        )
+
+
 def _targets(found: list[dict[str, Any]]) -> Iterator[str]:
     if not found:
         return
@@ -157,5 +166,5 @@ def _table(head: list[str], rows) -> Iterator[str]:
 
 _SECTIONS = {
     "network": _network, "segment": _segment, "engine": _engine, "training": _training, "memory": _memory,
-    "scaling": _scaling,
+    "scaling": _scaling, "profile": _profile,
 }  # fmt: skip

@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import machine
+from . import SECTIONS, machine
 from .context import Context
 from .targets import targets
-
-SECTIONS = ("network", "segment", "engine", "training", "memory", "scaling")
 
 
 def measure(context: Context, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
