@@ -23,7 +23,6 @@ from SAM2AdaptLib import (
     EngineClient,
     Messages,
     SegmentationBridge,
-    TrainingCaseList,
     TrainingCases,
     TrainingChoices,
     TrainingClasses,
@@ -150,7 +149,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._inputs = TrainingInputs(self.ui, self._onChanged)
         self._unfinished = TrainingUnfinished(self.ui, self.onResume)
         self._run = TrainingControl.TrainingControl(
-            self.logic, self._onProgress, self._onFinished, self._onStopped, self._onEstimated
+            self.logic, self._onProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
         self._results = TrainingResults(self.ui, lambda: self._run.addedModel, self._onExport)
         self._ranking = TrainingRanking(self.ui, self.logic.startRanking, self._start.rankingModel)
@@ -167,7 +166,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
-        self._run.cancel()
+        self._run.leave()
         self._ranking.cancel()
         self._installSection.cancel()
         self.setParameterNode(None)
@@ -241,8 +240,8 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onStartButton(self) -> None:
         """Train with the cases and parameters of the panel."""
         inputs = self._inputs.cases, self._inputs.classes
+        self._clearResults()
         self._run.start(*inputs, self._parameterNode.modelName.strip(), self._options(), self._parameterNode.showPlots)
-        self._results.clear()
         self._unfinished.read()
         self._update()
 
@@ -253,8 +252,8 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onResume(self, run) -> None:
         """Go on with an unfinished training."""
+        self._clearResults()
         self._run.resume(run, self.logic.getParameterNode().showPlots)
-        self._results.clear()
         self._unfinished.read()
         self._update()
 
@@ -265,18 +264,26 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui.statusLabel.text = text
 
     def _onProgress(self, fraction, text):
-        if fraction is not None:
-            self.ui.progressBar.value = round(1000 * fraction)
+        self.ui.progressBar.value = round(1000 * fraction)
         self._showStatus(text)
         self._updateButtons()
 
-    def _onFinished(self, job, firstDice):
+    def _onMessage(self, text):
+        self.ui.messagesEdit.appendPlainText(text)
+        self.ui.messagesEdit.visible = True
+
+    def _clearResults(self):
+        self._results.clear()
+        self.ui.messagesEdit.plainText = ""
+        self.ui.messagesEdit.visible = False
+
+    def _onFinished(self, job):
         """Show the result; the panel may have been left in the meantime."""
         self._showStatus(job.message)
         self._start.read()
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
-        self._results.show(job, firstDice)
+        self._results.show(job)
         self._update()
 
     def _onStopped(self, error):
@@ -300,7 +307,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self._showStatus(str(error))
             Messages.showError(error)
 
-        self.logic.exportModel(self._run.addedModel or str(self._run.bundle), path, exported, failed)
+        self._run.export(path, exported, failed)
 
     def _onExpertCollapsed(self, collapsed):
         if not collapsed and not self._installSection.problem:
@@ -308,8 +315,8 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node):
-        if self._parameterNode and not caller.IsClosing() and node.GetAttribute(TrainingCaseList.USE_ATTRIBUTE):
-            self._inputs.update()
+        if self._parameterNode and not caller.IsClosing():
+            self._inputs.nodeRemoved(node)
 
     def _onChanged(self, caller=None, event=None) -> None:
         """Something that the training depends on is different."""

@@ -39,11 +39,17 @@ class TrainingCaseList(VTKObservationMixin):
         self.removeObservers()
         self._examined, self.cases, self.classes = {}, [], []
 
-    def addScene(self):
-        """Put every segmentation of the scene that is meant for the user into the table; returns how many are new."""
+    def addScene(self, nodes=None):
+        """Put every segmentation of the scene that is meant for the user into the table; returns how many are new.
+
+        :param nodes: take only these segmentations, and those of these volumes.
+        """
         new = [case for case in TrainingCases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
+        if nodes is not None:
+            new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
         for case in new:
             case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
+            self._examined[_key(case.volumeNode, case.segmentationNode)] = case
         return len(new)
 
     def addFolder(self, parameterNode, path):
@@ -100,7 +106,7 @@ class TrainingCaseList(VTKObservationMixin):
             if use not in (TRAIN, VALIDATE, IGNORE):
                 continue
             volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-            key = (segmentationNode.GetID(), volumeNode and volumeNode.GetID())
+            key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None:
                 case = TrainingCases.SceneCase(volumeNode, segmentationNode, use)
@@ -150,6 +156,10 @@ class TrainingCaseList(VTKObservationMixin):
             except UserError:
                 self._folders[path] = []  # of a scene from another computer; its cases are simply not here
         return self._folders[path]
+
+
+def _key(volumeNode, segmentationNode):
+    return segmentationNode.GetID(), volumeNode and volumeNode.GetID()
 
 
 def _parts(entry):

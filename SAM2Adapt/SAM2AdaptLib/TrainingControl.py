@@ -19,20 +19,21 @@ class TrainingControl:
     :ivar bundle: path of the last result's model file, None without one.
     """
 
-    def __init__(self, logic, onProgress, onFinished, onStopped, onEstimated):
+    def __init__(self, logic, onProgress, onMessage, onFinished, onStopped, onEstimated):
         """
         :param logic: ``SAM2AdaptTrainingLogic``.
         :param onProgress: called with the fraction done (0..1) and a sentence.
-        :param onFinished: called with the finished ``TrainingJob`` and the Dice at the first validation.
+        :param onMessage: called with sentences that the user should be able to read later too.
+        :param onFinished: called with the finished ``TrainingJob``.
         :param onStopped: called with the ``EngineError`` of what failed or was cancelled.
         :param onEstimated: called with a sentence on time and memory.
         """
         self._logic = logic
-        self._onProgress, self._onFinished = onProgress, onFinished
+        self._onProgress, self._onMessage, self._onFinished = onProgress, onMessage, onFinished
         self._onStopped, self._onEstimated = onStopped, onEstimated
         self._job = self._pending = None  # TrainingJob; EngineRequest of a download, or of adding the model
-        self._isTrial = self._isContinued = False
-        self._structures, self._firstDice, self._showPlots = [], {}, False
+        self._isTrial = self._isLeft = self._showPlots = False
+        self._structures = []
         self._plots, self._preview = TrainingPlots(), TrainingPreview()
         self._request = None
         self.addedModel, self.bundle = "", None
@@ -55,7 +56,7 @@ class TrainingControl:
 
     def start(self, cases, classes, name, options, showPlots):
         """Train; the parameters are those of ``SAM2AdaptTrainingLogic.startTraining``."""
-        self._showPlots, self._isContinued = showPlots, bool(options.get("init"))
+        self._showPlots = showPlots
         self._structures = [entry.toJson() for entry in classes if entry.use]
         self._request = (cases, classes, name, options)
         self._begin(
@@ -64,7 +65,7 @@ class TrainingControl:
 
     def resume(self, run, showPlots):
         """Go on with an unfinished run, one of ``TrainingRuns.unfinishedRuns``."""
-        self._showPlots, self._isContinued, self._structures, self._request = showPlots, False, [], None
+        self._showPlots, self._structures, self._request = showPlots, [], None
         self._begin(run["name"], lambda: self._logic.resumeTraining(run["folder"], **self._callbacks()), isTrial=False)
 
     def estimate(self, cases, classes, options):
@@ -92,6 +93,18 @@ class TrainingControl:
         elif self.isTraining():
             self._job.cancel()
 
+    def leave(self):
+        """Stop to work with the panel, which is about to go: a training can be resumed, and nothing is called back."""
+        self._isLeft = True
+        if self._job is not None:
+            self._job.leave()
+        self._preview.remove()
+
+    def export(self, path, onExported, onFailed):
+        """Copy the last result's model file to a path."""
+        name = self.addedModel or str(self.bundle)
+        self._logic.exportModel(name, path, self._unlessLeft(onExported), self._unlessLeft(onFailed))
+
     def sceneClosed(self):
         """The nodes of preview and plots are gone; the training goes on with its copies."""
         self._plots.hide()
@@ -101,11 +114,11 @@ class TrainingControl:
             "onProgress": self._onJobProgress,
             "onFinished": self._onJobFinished,
             "onError": self._onJobError,
-            "onLog": lambda text: self._onProgress(None, text),
+            "onLog": self._onMessage,
         }
 
     def _begin(self, name, start, isTrial):
-        self._isTrial, self._firstDice = isTrial, {}
+        self._isTrial = isTrial
         if not isTrial:
             self.addedModel, self.bundle = "", None
             self._plots.begin(name)
@@ -121,15 +134,15 @@ class TrainingControl:
         self._onProgress(progress["fraction"], progress["text"])
         if self._isTrial:
             return
-        dice = progress.get("dice")
-        if dice and not self._firstDice:
-            self._firstDice = dict(dice)
         if progress.get("unit") == "epoch":
-            self._plots.add(progress["done"], progress.get("loss"), dice)
-            if self._showPlots:
-                self._plots.show()
+            self._draw(self._job)
         if progress.get("preview"):
-            self._showPreview(progress["preview"], progress.get("previewCase") or self._job.previewCase)
+            self._showPreview(progress["preview"], progress["previewCase"])
+
+    def _draw(self, job):
+        self._plots.draw(job.history())
+        if self._showPlots:
+            self._plots.show()
 
     def _showPreview(self, path, case):
         volumeId = self._job.caseIds.get(case, (None, None))[0]
@@ -138,29 +151,26 @@ class TrainingControl:
 
     def _onJobFinished(self, job):
         self._preview.remove()
+        self._draw(job)
         self.bundle = job.result["bundle"]
         former = job.result.get("former")
         if forgets(former) and not _confirmForgetting(former):
-            self._onFinished(job, self._dice())
+            self._onFinished(job)
             return
         self._pending = self._logic.addModel(
             self.bundle,
-            onResult=lambda row: self._onAdded(job, row),
-            onError=lambda error: self._onNotAdded(job, error),
+            onResult=self._unlessLeft(lambda row: self._onAdded(job, row)),
+            onError=self._unlessLeft(lambda error: self._onNotAdded(job, error)),
         )
-
-    def _dice(self):
-        # A network that starts anew knew nothing; what a model could that is continued was measured first.
-        return self._firstDice if self._isContinued else {}
 
     def _onAdded(self, job, row):
         self._pending = None
         self.addedModel = f"{row['name']}@{row['version']}"
-        self._onFinished(job, self._dice())
+        self._onFinished(job)
 
     def _onNotAdded(self, job, error):
         self._pending = None
-        self._onFinished(job, self._dice())
+        self._onFinished(job)
         _show(error)
 
     def _onJobError(self, job, error):
@@ -186,14 +196,18 @@ class TrainingControl:
             self._onStopped(failure)
             _show(failure)
 
-        base = TrainingChoices.baseOf(options)
-        self._pending = self._logic.downloadBase(base, onResult, onError, self._onDownloadProgress)
+        callbacks = map(self._unlessLeft, (onResult, onError, self._onDownloadProgress))
+        self._pending = self._logic.downloadBase(TrainingChoices.baseOf(options), *callbacks)
         self._onProgress(0, _("Starting…"))
 
     def _onDownloadProgress(self, progress):
         text = _("Downloading the weights: {done} of {total} MB")
         done, total = (round(progress[key] / 1e6) for key in ("done", "total"))
         self._onProgress(progress["fraction"], text.format(done=done, total=total))
+
+    def _unlessLeft(self, function):
+        """The function, which does nothing once the panel has been left: its widgets are gone then."""
+        return lambda value: None if self._isLeft else function(value)
 
 
 def forgets(former):
@@ -206,9 +220,10 @@ def forgets(former):
 
 def estimateInWords(result):
     """The engine's answer to ``estimate`` as a sentence."""
-    text = _("Measured: {time}, {memory} GB of memory.")
-    minutes = Messages.inWords(60 * result["minutes"])
-    return text.format(time=minutes, memory=f"{result['memoryBytes'] / 1e9:.1f}")
+    time = Messages.inWords(60 * result["minutes"])
+    if result["memoryBytes"] is None:  # Windows does not tell it of a CPU
+        return _("Measured: {time}.").format(time=time)
+    return _("Measured: {time}, {memory} GB of memory.").format(time=time, memory=f"{result['memoryBytes'] / 1e9:.1f}")
 
 
 def _confirmForgetting(former):

@@ -115,8 +115,3 @@ def link(source, target):
             ),
             _("Check that the file is there, and free space on the disk."),
         ) from error
-
-
-def firstByName(names):
-    """The name whose file the engine lists first."""
-    return min(names, key=lambda name: Path(f"{name}.nrrd"))

@@ -1,8 +1,11 @@
 """The sections of the panel for cases and structures: filled from the scene and from folders, never by guessing."""
 
+import re
 from pathlib import Path
 
 import qt
+import slicer
+import vtk
 from sam2adapt.errors import UserError
 from slicer.i18n import tr as _
 
@@ -11,30 +14,36 @@ from SAM2AdaptLib.EngineError import EngineError
 from SAM2AdaptLib.TrainingCaseList import TrainingCaseList
 from SAM2AdaptLib.TrainingTables import CaseTable, ClassTable
 
+_ITEM = re.compile(r"mrml://scene/subjecthierarchy/item\?id=(\d+)")  # what dragging in the Data module gives
 _DELAY = 300  # ms; brushing a segment changes it many times a second
 
 
-class FolderDropFilter(qt.QObject):
-    """Takes folders that are dropped onto a widget."""
+class DropFilter(qt.QObject):
+    """Takes folders and nodes that are dropped onto a widget; files are left to Slicer, which loads them."""
 
-    def __init__(self, onFolder, parent):
+    def __init__(self, onFolder, onItems, parent):
         """
         :param onFolder: called with the path of each dropped folder.
+        :param onItems: called with the subject hierarchy IDs of dropped nodes.
         """
         qt.QObject.__init__(self, parent)
-        self._onFolder = onFolder
+        self._onFolder, self._onItems = onFolder, onItems
 
     def eventFilter(self, watched, event):
         kind = event.type()
         if kind not in (qt.QEvent.DragEnter, qt.QEvent.DragMove, qt.QEvent.Drop):
             return False
-        folders = [url.toLocalFile() for url in event.mimeData().urls() if Path(url.toLocalFile()).is_dir()]
-        if not folders:
+        urls = event.mimeData().urls()
+        folders = [url.toLocalFile() for url in urls if url.isLocalFile() and Path(url.toLocalFile()).is_dir()]
+        items = [int(found[1]) for url in urls if (found := _ITEM.fullmatch(url.toString()))]
+        if not folders and not items:
             return False
         event.acceptProposedAction()
         if kind == qt.QEvent.Drop:
             for folder in folders:
                 self._onFolder(folder)
+            if items:
+                self._onItems(items)
         return True
 
 
@@ -67,7 +76,7 @@ class TrainingInputs:
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
-        self._dropFilter = FolderDropFilter(self.addFolder, ui.casesCollapsibleButton)
+        self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
         ui.casesCollapsibleButton.acceptDrops = True
         ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
 
@@ -111,10 +120,26 @@ class TrainingInputs:
         self._ui.classesCollapsibleButton.visible = bool(self.classes)
         self._showChosen()
 
+    def nodeRemoved(self, node):
+        """Show that a node has left the scene, if it belongs to a case."""
+        if any(node in (case.volumeNode, case.segmentationNode) for case in self.cases):
+            self._onChanged()
+
     def addScene(self):
         """Add every segmentation of the scene."""
         if not self._list.addScene() and not self.cases:
             self._ui.statusLabel.text = _("No segmentation is in the scene. Segment a volume first.")
+        self._onChanged()
+
+    def addItems(self, items):
+        """Add the segmentations, and those of the volumes, that subject hierarchy items hold."""
+        hierarchy, nodes = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene), []
+        for item in items:
+            found = vtk.vtkCollection()
+            hierarchy.GetDataNodesInBranch(item, found, "vtkMRMLNode")
+            nodes += [found.GetItemAsObject(number) for number in range(found.GetNumberOfItems())]
+        if not self._list.addScene(nodes):
+            self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
         self._onChanged()
 
     def chooseFolder(self):

@@ -34,10 +34,11 @@ def start(
     :param classes: what ``TrainingClasses.match`` gave for these cases.
     :param name: of the new model.
     :param options: dict of further parameters of the engine's ``train``: preset, base, method, settings, init, epochs,
-      device, license … ; "preview": True asks for labels of the first validation case, see ``previewCase``.
+      device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
     :param later: function that calls a function from the event loop soon; without it Qt's timer.
     :param onProgress: called with dicts: in the stage "writing" "done" and "total" cases, then the engine's progress
       (see ``sam2adapt.serve_train``); all with "text", the same in words. "fraction" begins anew after "writing".
+      "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :param onFinished: called with the job.
     :param onError: called with the job and an EngineError, also of kind "CancelledError".
     :param onLog: called with sentences that the user should see.
@@ -72,7 +73,7 @@ def resume(engine, folder, onProgress=None, onFinished=None, onError=None, onLog
             )
     except UserError as error:
         raise _engineError(error) from error
-    job = TrainingJob(engine, run, (onProgress, onFinished, onError, onLog))
+    job = TrainingJob(engine, run, (onProgress, onFinished, onError, onLog), isResumed=True)
     job.train()
     return job
 
@@ -98,9 +99,8 @@ class TrainingJob:
     :ivar name: of the model.
     :ivar folder: run folder; it is gone where ``canResume`` is False after a failure.
     :ivar caseIds: dict from the name under which the engine reports a case to the IDs of its volume and segmentation
-      node, None each for cases in files; empty for a resumed run, because its scene may be another one.
-    :ivar previewCase: name (as in caseIds) of the validation case whose labels ``progress["preview"]`` leads to; None
-      where the engine chooses.
+      node, None each for cases in files; empty for a resumed run and after the scene was closed, because then the IDs
+      may be those of other nodes.
     :ivar result: the engine's answer; its "bundle" is the path of the model file.
     :ivar message: one sentence on the result.
     :ivar error: EngineError of a run that failed or was cancelled.
@@ -108,13 +108,13 @@ class TrainingJob:
     :ivar log: sentences that the user should see.
     """
 
-    def __init__(self, engine, run, callbacks, isTrial=False):
+    def __init__(self, engine, run, callbacks, isTrial=False, isResumed=False):
         self.state = WRITING
         self.name, self.folder = run.name, run.folder
-        self.caseIds, self.previewCase = {}, None
+        self.caseIds = {}
         self.result = self.error = None
         self.message, self.canResume, self.log = "", False, []
-        self._engine, self._run, self._isTrial = engine, run, isTrial
+        self._engine, self._run, self._isTrial, self._isResumed = engine, run, isTrial, isResumed
         self._onProgress, self._onFinished, self._onError, self._onLog = callbacks
         self._pending, self._unsent, self._observers = None, None, []
 
@@ -122,6 +122,10 @@ class TrainingJob:
     def isOver(self):
         """Whether nothing more will happen."""
         return self.state in (DONE, CANCELLED, FAILED)
+
+    def history(self):
+        """Loss and Dice of each finished epoch, those before an interruption too; see ``TrainingRuns.Run.history``."""
+        return self._run.history()
 
     def pause(self):
         """Hold the training after the step that is being computed; the state is "paused" when it holds."""
@@ -150,6 +154,16 @@ class TrainingJob:
             self._pending.cancel()
         self._end(CANCELLED, EngineError("CancelledError", _("The training was cancelled.")))
 
+    def leave(self):
+        """End at once without a callback, because Slicer closes; what was written stays, so that the run can go on."""
+        if self.isOver:
+            return
+        self._onError = None
+        self.state = CANCELLED
+        if self._pending:
+            self._pending.cancel()
+        self._end(CANCELLED, EngineError("EngineStopped", _("Slicer was closed.")))
+
     def write(self, cases, classes, options, later):
         """Write the cases, one each time the event loop comes round; called by ``start``."""
         names = TrainingFiles.identifiers(cases)
@@ -158,7 +172,6 @@ class TrainingJob:
         request = {**options, "classes": [entry.toJson() for entry in classes if entry.use]}
         if parts["val"]:
             request["split"] = parts
-            self.previewCase = TrainingFiles.firstByName(parts["val"])
         self.caseIds = {
             name: tuple(node and node.GetID() for node in (case.volumeNode, case.segmentationNode))
             for name, case in zip(names, cases, strict=True)
@@ -252,10 +265,10 @@ class TrainingJob:
 
     def _keepOrDiscard(self, error):
         """Keep the folder of a run that can go on, and say so; remove any other."""
-        # Without an epoch there is nothing to lose, but an engine that was killed will do better next time.
-        self.canResume = self._run.content["state"] == TrainingRuns.TRAINING and (
-            self._run.epochs > 0 or error.kind == "EngineStopped"
-        )
+        # Without an epoch there is nothing to lose, but an engine that was killed will do better next time; and of a
+        # run that goes on, the copies of the cases may be all that is left of them.
+        isWorthIt = self._run.epochs > 0 or self._isResumed or error.kind == "EngineStopped"
+        self.canResume = self._run.content["state"] == TrainingRuns.TRAINING and isWorthIt
         if not self.canResume:
             self._run.discard()
             return EngineError(error.kind, error.message, error.remedy or _("Nothing was kept."), error.details)
@@ -292,6 +305,7 @@ class TrainingJob:
                 )
 
         def onSceneClosing(caller, event):
+            self.caseIds = {}
             if nodeIds:
                 nodeIds.clear()
                 self._say(_("The scene was closed. The training goes on with the copies of the cases made before."))

@@ -18,38 +18,45 @@ class TrainingPlots:
     """The curves of one run; nodes that the user removes, or that go with the scene, are made anew."""
 
     def __init__(self):
-        self._name = ""
-        self._losses, self._scores = [], []  # (epoch, loss), (epoch, {structure: Dice})
+        self._name, self._history = "", []
         self._nodeIds = []
-        self._formerLayout = None
+        self._wasShown, self._formerLayout = False, None
 
     def begin(self, name):
         """Forget the curves of the run before; its nodes stay in the scene.
 
         :param name: of the model that is trained.
         """
-        self._name, self._losses, self._scores, self._nodeIds = name, [], [], []
+        self._name, self._history, self._nodeIds, self._wasShown = name, [], [], False
 
-    def add(self, epoch, loss=None, scores=None):
-        """Add what is known after an epoch.
+    def draw(self, history):
+        """Draw what is known now; it takes no time where nothing is new.
 
-        :param scores: dict from structure to Dice, "mean" among them.
+        :param history: see ``TrainingRuns.Run.history``.
         """
-        if loss is not None and (not self._losses or epoch > self._losses[-1][0]):
-            self._losses.append((epoch, loss))
-            self._draw(LOSS, _("loss"), _("Loss"), self._losses, {_("loss"): [loss for _epoch, loss in self._losses]})
-        if scores and (not self._scores or scores != self._scores[-1][1]):
-            self._scores.append((epoch, dict(scores)))
-            names = [_("mean") if name == "mean" else name for name in scores]
-            columns = zip(names, scores, strict=True)
-            values = {shown: [entry.get(name, np.nan) for _e, entry in self._scores] for shown, name in columns}
-            self._draw(DICE, _("Dice"), _("Dice"), self._scores, values)
+        if history == self._history:
+            return
+        self._history = history
+        losses = [entry for entry in history if entry["loss"] is not None]
+        if losses:
+            self._draw(LOSS, _("loss"), _("Loss"), losses, {_("loss"): [entry["loss"] for entry in losses]})
+        scores = [entry for entry in history if entry["dice"]]
+        if scores:
+            columns = {
+                _("mean") if name == "mean" else name: [entry["dice"].get(name, np.nan) for entry in scores]
+                for name in scores[-1]["dice"]
+            }
+            self._draw(DICE, _("Dice"), _("Dice"), scores, columns)
 
     def show(self):
-        """Show the curves beside slice views; without a main window nothing is there to show them."""
-        if not self._nodeIds or slicer.app.layoutManager() is None or slicer.util.mainWindow() is None:
-            return
+        """Show the curves beside slice views, once a run: the user may choose another layout.
+
+        Without a main window nothing is there to show them.
+        """
         manager = slicer.app.layoutManager()
+        if self._wasShown or not self._nodeIds or manager is None or slicer.util.mainWindow() is None:
+            return
+        self._wasShown = True
         if manager.layout != _LAYOUT:
             _registerLayout()
             self._formerLayout = manager.layout
@@ -62,11 +69,11 @@ class TrainingPlots:
             manager.layout = self._formerLayout
         self._formerLayout = None
 
-    def _draw(self, tag, name, title, points, columns):
+    def _draw(self, tag, name, title, entries, columns):
         """Write a table with one row for each epoch, a series for each column, and a chart with all of them."""
         table = self._node("vtkMRMLTableNode", f"{self._name} {name}")
         content = vtk.vtkTable()
-        for header, values in {_("epoch"): [epoch for epoch, _value in points], **columns}.items():
+        for header, values in {_("epoch"): [entry["epoch"] for entry in entries], **columns}.items():
             array = vtk.vtkDoubleArray()
             array.SetName(header)
             for value in values:
@@ -105,11 +112,10 @@ def _describe(series, table, header, number):
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)
     series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
-    colors = slicer.mrmlScene.GetNodeByID("vtkMRMLColorTableNodeFileMediumChartColors.txt")
-    color = [0.2, 0.4, 0.8, 1.0]
-    if colors:
-        colors.GetColor(number % colors.GetNumberOfColors(), color)
-    series.SetColor(color[:3])
+    colors = vtk.vtkColorSeries()
+    colors.SetColorScheme(colors.BREWER_QUALITATIVE_DARK2)
+    color = colors.GetColorRepeating(number)
+    series.SetColor([color.GetRed() / 255, color.GetGreen() / 255, color.GetBlue() / 255])
 
 
 def _plotView(tag):

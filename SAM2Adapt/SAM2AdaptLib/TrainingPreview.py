@@ -35,6 +35,7 @@ class TrainingPreview:
             node.SetHideFromEditors(True)
             node.SetSaveWithScene(False)
             node.SetName(_("{name} preview").format(name=volumeNode.GetName()))
+            node.GetDisplayNode().SetSaveWithScene(False)
             node.GetDisplayNode().SetOpacity(OPACITY)
             self._nodeId = node.GetID()
 

@@ -37,14 +37,13 @@ class TrainingResults:
         self._nodeIds = []
         self._ui.resultsCollapsibleButton.visible = False
 
-    def show(self, job, firstDice):
+    def show(self, job):
         """Show what a run gave.
 
         :param job: finished ``TrainingJob``.
-        :param firstDice: dict from structure to Dice before the training, {} where that is not known.
         """
         after = job.result.get("dice") or {}
-        before = job.result.get("before") or firstDice
+        before = job.result.get("before") or {}
         rows = [
             (_("mean") if name == "mean" else name, _number(before.get(name)), _number(after[name])) for name in after
         ]

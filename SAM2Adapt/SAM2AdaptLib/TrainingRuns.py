@@ -5,6 +5,7 @@ at the end, and beside it the engine's ``model.run`` with checkpoint, log and cu
 """
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -28,6 +29,7 @@ FORMAT = 1
 WRITING, TRAINING, DONE = "writing", "training", "done"
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}  # what the systems say of a lock that another process has
 _DESCRIPTION, _LOCK = "run.json", "lock"
+_DICE = "dice "  # begins the names of columns of the log, the structure ends them
 
 
 class Run:
@@ -79,10 +81,19 @@ class Run:
     @property
     def epochs(self):
         """Number of finished epochs."""
-        log = self.engineFolder / "log.csv"
-        if not (log.is_file() and self.hasCheckpoint):
-            return 0
-        return max(0, len(log.read_text(encoding="utf-8").splitlines()) - 1)
+        return sum(row["epoch"] > 0 for row in self.history()) if self.hasCheckpoint else 0
+
+    def history(self):
+        """What the engine's log says of each finished epoch, and as epoch 0 of the network before the first step.
+
+        :return: list of dicts with "epoch", "loss" (None for epoch 0) and "dice": dict from structure to Dice, "mean"
+          among them, {} where nothing was validated.
+        """
+        try:
+            text = (self.engineFolder / "log.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [_epoch(row) for row in csv.DictReader(text.splitlines())]
 
     def update(self, **changes):
         """Change run.json.
@@ -170,6 +181,12 @@ def discard(folder):
     :raises InputFileError: another Slicer works on it.
     """
     Run(folder).discard()
+
+
+def _epoch(row):
+    numbers = {name: float(value) for name, value in row.items() if value}
+    dice = {name.removeprefix(_DICE): value for name, value in numbers.items() if name.startswith(_DICE)}
+    return {"epoch": int(numbers["epoch"]), "loss": numbers.get("loss"), "dice": dice}
 
 
 def _summary(run):

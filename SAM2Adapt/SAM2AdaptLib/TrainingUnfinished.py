@@ -19,6 +19,7 @@ class TrainingUnfinished:
         self._runs = []
         ui.resumeButton.connect("clicked()", self._resume)
         ui.discardButton.connect("clicked()", self._discard)
+        self.read()
 
     def read(self):
         """Look for unfinished trainings that nobody works on."""

@@ -3,11 +3,9 @@
 import os
 
 import numpy as np
-import pytest
 import qt
 import slicer
 from auto_segment_testing import isAlive, loadChest, segmentNames
-from training_testing import addCase
 
 pytest_plugins = ["training_testing"]
 
@@ -63,18 +61,6 @@ def test_from_three_slices_to_auto_segment(panel):
     assert "This took" in autoSegment.ui.statusLabel.text, autoSegment.ui.statusLabel.text
     assert segmentNames(segmentation) == ["right lung", "left lung"]
     slicer.util.selectModule("SAM2AdaptTraining")
-
-
-@pytest.fixture
-def pair(panel):
-    """Two cases in the table, one of them for validation."""
-    cases = [addCase(name, seed=seed) for seed, name in enumerate(("a", "b"))]
-    panel.addScene()
-    box = panel.ui.caseTable.cellWidget(1, 2)
-    box.setCurrentIndex(box.findData("validate"))
-    panel.processEvents()
-    panel.setQuick(modelName="boxes")
-    return cases
 
 
 def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialogs, tmp_path):

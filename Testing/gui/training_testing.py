@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,26 @@ import slicer
 from auto_segment_testing import REPOSITORY
 from panel_testing import BasePanel
 
+# The engine that does what the test says is shared with the tests that have no panel.
+sys.path.append(str(REPOSITORY / "Testing" / "slicer"))
+from example_engines import ScriptedEngine
+
 #: The smallest network input and few steps, so that an epoch takes a second or two.
 QUICK = "size=64, crop=64, steps=8, validateEvery=1"
+#: What the engine answers to a training with one case for validation.
+RESULT = {
+    "bundle": "/runs/model.safetensors",
+    "dice": {"mean": 0.9, "box": 0.9},
+    "before": {"mean": 0.25, "box": 0.25},
+    "cases": [{"id": "b", "dice": {"box": 0.9}}],
+    "former": None,
+}
+
+
+def engineError(kind="OutputError", message="It cannot be written.", remedy="Free space."):
+    from SAM2AdaptLib.EngineError import EngineError
+
+    return EngineError(kind, message, remedy, "")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +94,28 @@ def panel(training, scene, processEvents):
     models = os.path.join(os.environ["SAM2ADAPT_HOME"], "models")
     for name in os.listdir(models) if os.path.isdir(models) else ():
         os.remove(os.path.join(models, name))
+
+
+@pytest.fixture
+def scripted(panel, monkeypatch):
+    """Engines in the place of both: ``training`` and ``models``."""
+    engines = SimpleNamespace(training=ScriptedEngine(), models=ScriptedEngine())
+    monkeypatch.setattr(panel.widget.logic, "engine", engines.training)
+    monkeypatch.setattr(panel.widget.logic, "modelEngine", engines.models)
+    yield engines
+    panel.widget._run._pending = None  # nobody will answer it
+
+
+@pytest.fixture
+def pair(panel):
+    """Two cases in the table, one of them for validation."""
+    cases = [addCase(name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    panel.addScene()
+    box = panel.ui.caseTable.cellWidget(1, 2)
+    box.setCurrentIndex(box.findData("validate"))
+    panel.processEvents()
+    panel.setQuick(modelName="boxes")
+    return cases
 
 
 def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):

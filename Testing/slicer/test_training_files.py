@@ -119,7 +119,6 @@ def test_names_of_files(lib, nodes, tmp_path):
     cases = [addCase(lib, nodes, name) for name in names]
     found = write(lib, cases, tmp_path)
     assert list(found) == ["CT", "ct_2", "CT_3", "a_b_ü_c", "case_5", "x" * 80]
-    assert lib.TrainingFiles.firstByName(["b", "a10", "a_2"]) == "a10"
 
 
 def test_case_that_was_removed_or_has_a_problem_is_refused(lib, nodes, tmp_path):

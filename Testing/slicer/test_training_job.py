@@ -87,7 +87,7 @@ def test_engine_is_asked_for_what_was_chosen(lib, addCase, home):
     assert {key: params[key] for key in ("preset", "epochs", "license", "name", "resume", "modality")} == {
         "preset": "fast", "epochs": 7, "license": "CC0-1.0", "name": "my model", "resume": False, "modality": None,
     }  # fmt: skip
-    assert params["split"] == {"train": ["a"], "val": ["c", "d"]} and job.previewCase == "c"
+    assert params["split"] == {"train": ["a"], "val": ["c", "d"]}
     assert params["classes"] == [
         {**LIVER, "id": 1, "color": list(LIVER["color"])},
         {"id": 2, "name": "spleen", "color": pytest.approx(SPLEEN["color"])},
@@ -256,6 +256,9 @@ def test_failure_of_the_engine(lib, started, home, kind, epoch, kept):
     assert (job.folder / "images" / "a.nrrd").exists()
     again = Run(lib, begin=lambda engine, **callbacks: lib.TrainingJob.resume(engine, job.folder, **callbacks))
     assert again.request.params == {**started.request.params, "resume": epoch}
+    again.request.sendError(engineError("EngineMissing"))
+    assert again.job.canResume and len(lib.TrainingRuns.unfinishedRuns()) == 1
+    again = Run(lib, begin=lambda engine, **callbacks: lib.TrainingJob.resume(engine, job.folder, **callbacks))
     again.request.sendResult({"bundle": "/m.safetensors", "dice": {"mean": 0.5}})
     assert again.finished == [again.job] and lib.TrainingRuns.unfinishedRuns() == []
 
