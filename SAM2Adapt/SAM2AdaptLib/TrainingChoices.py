@@ -77,10 +77,19 @@ def _network(node):
     if node.startModel:
         return {"init": node.startModel, "quick": node.quick}
     if node.method:
-        return {"base": node.base or node.preset.base, "method": node.method}
+        return {"base": node.base or node.preset.base, "method": node.method, "quick": node.quick and quickFits(node)}
     if node.preset == Preset.NANO:
         return {"base": node.base or "nano", "method": "dual-lw"}
     return {"preset": node.preset.value} | ({"base": node.base} if node.base else {})
+
+
+def quickFits(node):
+    """Whether quick adapt is possible: what it leaves as it is belongs to a model or to the base network.
+
+    :param node: as of ``engineOptions``.
+    """
+    inDecoder = node.method == "lora" and "placement=decoder" in node.methodSettings.replace(" ", "")
+    return bool(node.startModel) or node.method == "head" or inDecoder
 
 
 def baseOf(options):

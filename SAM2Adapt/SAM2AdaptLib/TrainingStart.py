@@ -89,11 +89,11 @@ class TrainingStart:
             getattr(self._ui, name).visible = isNew
         for name in ("baseComboBox", "methodComboBox", "methodSettingsEdit"):
             getattr(self._ui, name).enabled = isNew
-        self._ui.quickCheckBox.visible = not isNew
+        self._ui.quickCheckBox.visible = TrainingChoices.quickFits(node)
         self._ui.startHintLabel.text = self.problem(node) or self._hint(node)
 
     def _hint(self, node):
-        if node.startModel and node.quick:
+        if node.quick and TrainingChoices.quickFits(node):
             return _("Only the last layers learn. For a few corrected cases of the same kind.")
         if node.startModel:
             return _("Learns more from your cases, and is checked against what it could before.")

@@ -190,6 +190,15 @@ def test_continuing_a_model_offers_quick_adapt(panel):
     options = TrainingChoices.engineOptions(panel.parameters)
     assert (options["init"], options["quick"]) == ("torso-ct@1.0.0", True)
     assert "preset" not in options and "base" not in options
+    panel.parameters.startModel = ""
+    panel.processEvents()
+    assert panel.ui.quickCheckBox.isHidden()
+    assert "quick" not in TrainingChoices.engineOptions(panel.parameters)
+    for method, settings, fits in (("head", "", True), ("lora", "placement = decoder", True), ("lora", "", False)):
+        panel.parameters.method, panel.parameters.methodSettings = method, settings
+        panel.processEvents()
+        assert panel.ui.quickCheckBox.isHidden() != fits
+        assert TrainingChoices.engineOptions(panel.parameters)["quick"] == fits
     panel.parameters.startModel = "gone@1.0.0"
     panel.processEvents()
     assert "“gone@1.0.0” is not on this computer" in panel.status
@@ -217,15 +226,46 @@ def test_auto_segment_hands_its_result_over(panel):
     assert panel.ui.caseTable.rowCount == 0
 
 
+def drop(panel, *urls):
+    """Drop URLs onto the section of the cases; returns whether it takes them."""
+    mimeData = qt.QMimeData()
+    mimeData.setUrls([qt.QUrl(url) for url in urls])
+    place = (qt.Qt.CopyAction, mimeData, qt.Qt.LeftButton, qt.Qt.NoModifier)
+    section, entering = panel.ui.casesCollapsibleButton, qt.QDragEnterEvent(qt.QPoint(5, 5), *place)
+    entering.ignore()
+    qt.QCoreApplication.sendEvent(section, entering)
+    qt.QCoreApplication.sendEvent(section, qt.QDropEvent(qt.QPointF(5, 5), *place))
+    return entering.isAccepted()
+
+
 def test_folder_is_dropped(panel, folder):
     panel.widget.enter()
-    mimeData = qt.QMimeData()
-    mimeData.setUrls([qt.QUrl.fromLocalFile(str(folder))])
-    place = (qt.Qt.CopyAction, mimeData, qt.Qt.LeftButton, qt.Qt.NoModifier)
-    section = panel.ui.casesCollapsibleButton
-    qt.QCoreApplication.sendEvent(section, qt.QDragEnterEvent(qt.QPoint(5, 5), *place))
-    qt.QCoreApplication.sendEvent(section, qt.QDropEvent(qt.QPointF(5, 5), *place))
+    assert drop(panel, folder.as_uri())
     assert panel.column(panel.ui.caseTable, 0) == ["case0", "case1"]
+
+
+def test_files_are_left_to_slicer(panel, folder):
+    panel.widget.enter()
+    assert not drop(panel, (folder / "imagesTr" / "case0_0000.nrrd").as_uri(), "https://localhost/x")
+    assert panel.ui.caseTable.rowCount == 0
+
+
+def test_nodes_are_dropped(panel):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "patient")
+    pairs = {name: addCase(name, seed=seed) for seed, name in enumerate("abc")}
+    items = {
+        name: [hierarchy.CreateItem(patient if name == "c" else hierarchy.GetSceneItemID(), node) for node in pair]
+        for name, pair in pairs.items()
+    }
+    url = "mrml://scene/subjecthierarchy/item?id={}".format
+    assert drop(panel, url(items["b"][0]), url(items["b"][1]))
+    assert panel.column(panel.ui.caseTable, 0) == ["b"]
+    assert drop(panel, url(items["a"][1]))
+    assert drop(panel, url(patient))
+    assert sorted(panel.column(panel.ui.caseTable, 0)) == ["a", "b", "c"]
+    assert drop(panel, url(patient))
+    assert "that is not in the table" in panel.status
 
 
 def test_fits_into_a_narrow_panel_whatever_the_names_are(panel, screenshot, tmp_path):
