@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .batch_inputs import Study, find_studies
-from .batch_manifest import FAILED, Records, begin_run, prepare_output
+from .batch_manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .card import read_card
 from .catalog import find_model
 from .errors import CancelledError, ClassesError, OutputError, UserError
@@ -94,7 +94,7 @@ def segment_folder(
     job = {"model": card["name"], "digest": card["digest"], "settings": settings}
 
     def begin() -> list:
-        studies = find_studies(paths, output)
+        studies = find_studies(paths, output, known_names(output))
         return [begin_run(output, team.restarts > 0), studies]
 
     run, studies = team.share(begin)
@@ -234,7 +234,8 @@ class _Work:
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
-        self._progress(task.place + fraction, len(self.studies), task.study.name)
+        almost = min(fraction, 0.99)  # it is done when it is written
+        self._progress(task.place + almost, len(self.studies), task.study.name)
 
     def _sizes(self, labels: Volume) -> list[dict]:
         wanted = self.options.structures and {name.strip().lower() for name in self.options.structures}

@@ -9,12 +9,12 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .dicom import SeriesInfo, is_dicom, list_series
-from .errors import InputFileError, SettingsError, UserError
+from .errors import InputFileError, SeriesError, SettingsError, UserError
 from .image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
 
 _DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
@@ -45,13 +45,21 @@ class Study:
     description: str = field(default="", compare=False)
 
 
-def find_studies(inputs: Iterable[Path], output: Path) -> list[Study]:
+def hidden_folder(output: Path) -> Path:
+    """Where an output folder keeps its records."""
+    return output / ".sam2adapt"
+
+
+def find_studies(
+    inputs: Iterable[Path], output: Path, names: Mapping[tuple[str, str], str] | None = None
+) -> list[Study]:
     """All volumes of the inputs: files in the order of inputs and names, then the DICOM series.
 
     What cannot be read becomes a study with a ``problem``: it must show up in the results and not stop the others.
 
     :param inputs: image files, DICOM files, folders (with all below them), and .csv files with a column "input".
-    :param output: folder of the outputs; it is left out where it lies in an input folder.
+    :param output: folder of the outputs; it is left out where it lies in an input folder, and so are those of others.
+    :param names: of studies that have one, by source and series: when inputs are added they keep them.
     :raises InputFileError: a CSV file cannot be read, or nothing at all was found.
     :raises SettingsError: an input lies in the output folder, or a CSV file has no column "input".
     """
@@ -63,20 +71,39 @@ def find_studies(inputs: Iterable[Path], output: Path) -> list[Study]:
     plain: dict[Study, None] = {}
     dicom: dict[str, list[str]] = {}
     for path in paths:
-        found = _images(path, output) if path.is_dir() else [path]
+        unreadable: list[OSError] = []
+        found = _images(path, output, unreadable.append) if path.is_dir() else [path]
         empty = True
         for image in found:
             empty = False
-            if _is_dicom(image):
+            if problem := _problem_of_name(image):
+                plain[Study(image, problem=problem)] = None
+            elif _is_dicom(image):
                 dicom.setdefault(str(image.parent), []).append(str(image))
             else:
                 plain[Study(image)] = None
-        if empty:
+        for error in unreadable:
+            reason = f"The folder '{error.filename}' cannot be read: {error.strerror}."
+            problem = InputFileError(reason, "Ask its owner for the right to read it.")
+            plain[Study(Path(error.filename), problem=problem)] = None
+        if empty and not unreadable:
             plain[Study(path, problem=InputFileError(f"There is no image in the folder '{path}'.", "Check it."))] = None
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
-    return [_measured(study) for study in _named(studies, _shared_folder(paths))]
+    return [_measured(study) for study in _named(studies, _shared_folder(paths), names or {})]
+
+
+def series_files(folder: Path, series: str) -> tuple[str, ...]:
+    """The files of a DICOM series that lie in a folder, in the order of their positions.
+
+    :raises SeriesError: the folder holds no such series.
+    """
+    found, _ = _split([str(path) for path in sorted(folder.glob("*")) if _is_dicom(path)])
+    for info in found:
+        if info.uid == series:
+            return info.files
+    raise SeriesError(f"{folder} holds no series '{series}'.", "Run the batch again, it looks for series anew.")
 
 
 def _listed(path: Path) -> Iterator[Path]:
@@ -99,15 +126,28 @@ def _listed(path: Path) -> Iterator[Path]:
     yield from (path.parent / row[columns[_COLUMN]].strip() for row in rows if (row[columns[_COLUMN]] or "").strip())
 
 
-def _images(folder: Path, output: Path) -> Iterator[Path]:
+def _images(folder: Path, output: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out."""
-    for root, folders, names in os.walk(folder):
+
+    def is_searched(path: Path) -> bool:
+        return not path.name.startswith(".") and path != output and not hidden_folder(path).exists()
+
+    for root, folders, names in os.walk(folder, onerror=on_error):
         place = Path(root)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and place / name != output)
+        folders[:] = sorted(name for name in folders if is_searched(place / name))
         for name in sorted(names):
             known = suffix_of(name) in _SUFFIXES
             if not name.startswith(".") and (known or (suffix_of(name) != ".seg.nrrd" and _is_dicom(place / name))):
                 yield place / name
+
+
+def _problem_of_name(path: Path) -> InputFileError | None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # with which SimpleITK ends the whole process
+        shown = str(path).encode(errors="surrogateescape").decode(errors="replace")
+        return InputFileError(f"The name of '{shown}' is not valid UTF-8.", "Rename the file or its folder.")
+    return None
 
 
 def _is_dicom(path: Path) -> bool:
@@ -173,14 +213,17 @@ def _shared_folder(paths: list[Path]) -> Path:
         raise SettingsError("The inputs lie on several drives.", "Make one batch of each drive.") from error
 
 
-def _named(studies: list[Study], root: Path) -> Iterator[Study]:
-    """Give each study the shortest name that no other has, also where upper and lower case are the same."""
+def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str]) -> Iterator[Study]:
+    """Give each study the name it has, or the shortest that no other has; upper and lower case count as the same."""
     series = Counter(study.source for study in studies if study.series)
     names = [_names(study, root, series[study.source] == 1) for study in studies]
     short = Counter(name.casefold() for name, _ in names)
-    taken = Counter()
+    taken = Counter(name.casefold() for name in known.values())
     for study, (name, longer) in zip(studies, names, strict=True):
-        chosen = name if short[name.casefold()] == 1 else longer
+        if kept := known.get((str(study.source), study.series)):
+            yield replace(study, name=kept)
+            continue
+        chosen = name if short[name.casefold()] == 1 and not taken[name.casefold()] else longer
         taken[chosen.casefold()] += 1
         number = taken[chosen.casefold()]
         yield replace(study, name=chosen if number == 1 else f"{chosen}-{number}")

@@ -5,8 +5,6 @@ was killed, or another process that works on the same folder, sees from them wha
 operating system on a file there; it ends with the process that holds it, so a study whose process died is free at once.
 """
 
-import csv
-import io
 import json
 import os
 import uuid
@@ -17,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout  # torch requires it
 
-from .batch_inputs import Study
+from .batch_inputs import Study, hidden_folder
+from .batch_table import table
 from .errors import UserError
 from .files import atomic_write, output_error, write_json
 from .volume import read_labels
@@ -48,8 +47,8 @@ class Records:
             record = json.loads(self._path(study, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        same = {"fingerprint": study.fingerprint, **self.job}.items() <= record.items()
-        return record if same else None
+        expected = {"fingerprint": study.fingerprint, **self.job}
+        return record if isinstance(record, dict) and expected.items() <= record.items() else None
 
     def is_settled(self, study: Study) -> bool:
         """Whether nothing is left to do in this run: the output is there and whole, or the study failed in this run."""
@@ -83,9 +82,9 @@ class Records:
         """Write the record of a study that is done (``result``: slices and structures) or failed, and end the claim."""
         failed = isinstance(result, Exception)
         record = {
-            "input": str(study.source), "series": study.series, "output": None, "status": DONE, "message": "",
-            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "slices": None, "structures": [],
-            **self.job, "fingerprint": study.fingerprint, "run": self.run,
+            "input": str(study.source), "series": study.series, "name": study.name, "output": None, "status": DONE,
+            "message": "", "seconds": {name: round(value, 3) for name, value in seconds.items()}, "slices": None,
+            "structures": [], **self.job, "fingerprint": study.fingerprint, "run": self.run,
         }  # fmt: skip
         if failed:
             kind = "" if isinstance(result, UserError) else f"{type(result).__name__}: "
@@ -121,7 +120,7 @@ class Records:
         content = {**self.job, "counts": {status: counts[status] for status in (DONE, FAILED, OPEN)}, "studies": rows}
         write_json(self.output / "manifest.json", content)
         with atomic_write(self.output / "manifest.csv") as file:
-            file.write(_table(rows).encode("utf-8-sig", "replace"))  # with the mark by which Excel knows UTF-8
+            file.write(table(rows).encode("utf-8-sig", "replace"))  # with the mark by which Excel knows UTF-8
 
     def _path(self, study: Study, suffix: str) -> Path:
         # The names of inputs may be longer, or deeper, than a file name can be.
@@ -129,9 +128,15 @@ class Records:
         return hidden_folder(self.output) / f"{name}{suffix}"
 
 
-def hidden_folder(output: Path) -> Path:
-    """Where an output folder keeps its records."""
-    return output / ".sam2adapt"
+def known_names(output: Path) -> dict[tuple[str, str], str]:
+    """The names, by input and series, of studies that have been tried and are still there, whatever the model was."""
+    names = {}
+    for path in hidden_folder(output).glob("*.json"):
+        with suppress(OSError, ValueError, LookupError, TypeError):  # damaged ones are written anew
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if os.path.exists(record["input"]):
+                names[record["input"], record["series"]] = record["name"]
+    return names
 
 
 def begin_run(output: Path, restarted: bool) -> str:
@@ -175,20 +180,3 @@ def _is_whole(path: Path, size: int) -> bool:
     except (OSError, UserError):
         return False
     return True
-
-
-def _table(rows: list[dict]) -> str:
-    names = list(dict.fromkeys(s["name"] for row in rows for s in row["structures"]))
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        ["input", "series", "output", "status", "message", "seconds", "slices", "model", "digest",
-         *(f"{name} (mL)" for name in names)]
-    )  # fmt: skip
-    for row in rows:
-        sizes = {s["name"]: s["ml"] for s in row["structures"]}
-        seconds = round(sum(row["seconds"].values()), 3) if row["seconds"] else ""
-        fields = [row[key] for key in ("input", "series", "output", "status", "message")]
-        fields += [seconds, row["slices"], row["model"], row["digest"], *(sizes.get(name) for name in names)]
-        writer.writerow(["" if value is None else value for value in fields])
-    return text.getvalue()

@@ -60,8 +60,11 @@ def write_json(path: Path, content: dict) -> None:
     :raises OutputError: as ``atomic_write``.
     """
     with atomic_write(path) as file:
-        # Names of files that are no UTF-8 come as lone surrogates and go out as the bytes they were.
-        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape"))
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        try:
+            file.write(text.encode())
+        except UnicodeEncodeError:  # names of files that are no UTF-8; the whole would not be JSON
+            file.write(json.dumps(content, indent=1).encode())
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

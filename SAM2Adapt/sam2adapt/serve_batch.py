@@ -49,4 +49,14 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
         if task.cancelled():
             raise
         stopped = True
-    return {**json.loads((output / "manifest.json").read_text("utf-8", "surrogateescape")), "stopped": stopped}
+    return {**json.loads((output / "manifest.json").read_text("utf-8")), "stopped": stopped}
+
+
+def series_files(engine: "Engine", params: dict[str, Any], task: Task) -> list[str]:
+    """The files of a batch's DICOM study in the order of their positions; ``input`` and ``series`` are the manifest's.
+
+    :raises SeriesError: there is no such series any more.
+    """
+    from .batch_inputs import series_files
+
+    return list(series_files(Path(params["input"]), params["series"]))

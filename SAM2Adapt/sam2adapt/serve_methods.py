@@ -150,6 +150,7 @@ def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str
 METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
     "segment": segment,
     "segmentBatch": serve_batch.segment_batch,
+    "seriesFiles": serve_batch.series_files,
     "rank": serve_rank.rank,
     "train": serve_train.train,
     "estimate": serve_train.estimate,

@@ -1,6 +1,8 @@
 """Batches: every study once, bad ones named and passed by, nothing done twice that is whole and unchanged."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -215,3 +217,63 @@ def test_structure_that_the_model_lacks(model, tmp_path):
     with pytest.raises(ClassesError):
         run(studies(tmp_path / "in", 3), tmp_path / "out", model, options=Options(structures=["spleen"]))
     assert manifest(tmp_path / "out")["counts"]["failed"] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 exist on Linux")
+def test_name_that_is_no_utf8_fails_alone(model, tmp_path):
+    source, output = studies(tmp_path / "in", 2), tmp_path / "out"
+    os.rename(source / "s00.nii.gz", os.fsencode(source) + b"/\xff.nii.gz")
+    ended = subprocess.run([sys.executable, "-m", *command(source, output, model)], capture_output=True, check=False)
+    assert ended.returncode == 2, ended.stderr.decode()  # SimpleITK would end the process
+    assert [row["status"] for row in manifest(output)["studies"]] == ["done", "failed"]
+    assert "not valid UTF-8" in manifest(output)["studies"][1]["message"]
+    assert run(source, output, model).now == 1
+
+
+def test_damaged_records_are_written_anew(model, tmp_path):
+    source, output = studies(tmp_path / "in", 3), tmp_path / "out"
+    run(source, output, model)
+    for path, content in zip(hidden_folder(output).glob("*.json"), (b"", b"[]", b"\xff"), strict=True):
+        path.write_bytes(content)
+    summary = run(source, output, model)
+    assert (summary.now, summary.count("done")) == (3, 3)
+
+
+def test_inputs_that_are_added_leave_the_others_as_they_are(model, tmp_path):
+    first, second, output = studies(tmp_path / "a", 1), studies(tmp_path / "b", 1), tmp_path / "out"
+    run([first], output, model)
+    before = times(output)
+    assert run([first, second], output, model).now == 1  # the outputs of both now have another shared folder
+    image(first / "s00.nrrd", noise(5))  # of the same short name
+    assert run([first, second], output, model).now == 1
+    assert before.items() <= times(output).items()
+    assert len(times(output)) == 3
+
+
+def test_another_batch_in_the_same_folder_overwrites_nothing(model, tmp_path):
+    first, second, output = studies(tmp_path / "a", 1), studies(tmp_path / "b", 1), tmp_path / "out"
+    run(first, output, model)
+    before = times(output)
+    assert run(second, output, model).rows[0]["output"] == "s00.nii.gz.seg.nrrd"
+    assert before.items() <= times(output).items()
+    first.rename(tmp_path / "moved")
+    assert run(tmp_path / "moved", output, model).rows[0]["output"] == "s00.seg.nrrd"
+
+
+def test_disk_that_is_full_for_one_study(model, tmp_path):
+    """The largest output does not fit; the others, the records and the manifest do."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=56k", "tmpfs", str(disk)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        source = studies(tmp_path / "in", 3)
+        image(source / "s01.nii.gz", noise(1, (40, 200, 200)))
+        run(source, disk / "out", model)
+        rows = manifest(disk / "out")["studies"]
+        assert [row["status"] for row in rows] == ["done", "failed", "done"]
+        assert "cannot be written" in rows[1]["message"]
+        assert not list((disk / "out").glob(".*s01*"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -1,9 +1,11 @@
 """What a batch is made of: files, folders, lists and DICOM series, each under a name of its own."""
 
+import os
 from pathlib import Path
 
+import pytest
 from batch_testing import dicom, image, noise
-from sam2adapt import batch
+from sam2adapt import batch, batch_inputs
 
 
 def test_what_a_batch_is_made_of(tmp_path):
@@ -44,3 +46,29 @@ def test_dicom_series_are_split_and_put_together(tmp_path):
     assert {name: len(study.files) for name, study in made.items()} == {"1": 5, "2": 3, "3": 2, "3/1.5.3-2": 0}
     assert "damaged" in made["3/1.5.3-2"].problem.message
     assert batch.read_series_files(made["1"].files).size == (16, 16, 5)
+
+
+@pytest.mark.parametrize("output", ["out", "other"])
+def test_outputs_of_batches_are_no_inputs(output, tmp_path):
+    data = image(tmp_path / "data" / "x.nii.gz", noise()).parent
+    image(data / "out" / "x.nii.gz", noise())  # label maps, as --format .nii.gz writes them
+    batch_inputs.hidden_folder(data / "out").mkdir()
+    (tmp_path / "link").symlink_to(data)
+    for folder in (data, tmp_path / "link"):
+        assert [study.source.parent for study in batch.find_studies([folder], data / output)] == [folder]
+
+
+def test_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    image(tmp_path / "in" / "x.nii.gz", noise())
+    image(tmp_path / "in" / "secret" / "y.nii.gz", noise())
+    real = os.scandir
+
+    def scandir(path="."):
+        if Path(path).name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = {study.name: study.problem for study in batch.find_studies([tmp_path / "in"], tmp_path / "out")}
+    assert found.keys() == {"x", "secret"}
+    assert "secret' cannot be read: Permission denied." in found["secret"].message

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from batch_testing import image, manifest, noise, studies, times
+from batch_testing import dicom, image, manifest, noise, studies, times
 from serve_client import Client
 
 pytest_plugins = ["batch_testing"]
@@ -74,3 +74,13 @@ def test_what_stops_a_batch_at_once(server, model, tmp_path):
     wrong = server.error("segmentBatch", **request(source, tmp_path / "out", "nothing"))
     assert wrong["data"]["kind"] == "ModelNotFoundError"
     assert server.error("segmentBatch", output="/x", model="a")["code"] == -32602
+
+
+def test_files_of_a_series_in_the_order_of_their_positions(server, model, tmp_path):
+    dicom(tmp_path / "in", "1.2.3.1", positions=(2, 0, 1))
+    dicom(tmp_path / "in", "1.2.3.2")
+    (tmp_path / "in" / "1.2.3.2-1.dcm").write_bytes(b"damaged")
+    files = server.result("seriesFiles", input=str(tmp_path / "in"), series="1.2.3.1")
+    assert [Path(file).name for file in files] == [f"1.2.3.1-{k}.dcm" for k in range(3)]
+    missing = server.error("seriesFiles", input=str(tmp_path / "in"), series="1.2.3.3")
+    assert missing["data"]["kind"] == "SeriesError"
