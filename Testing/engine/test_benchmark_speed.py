@@ -9,7 +9,18 @@ import torch
 from sam2adapt.adapters import METHODS
 from sam2adapt.cli import main
 from sam2adapt.errors import InputFileError, SettingsError
-from sam2adapt.speed import candidates, machine, material, memory, network_section, peers, profile_section, rounds
+from sam2adapt.network.inference import InferenceNetwork
+from sam2adapt.speed import (
+    candidates,
+    machine,
+    material,
+    memory,
+    network_section,
+    networks,
+    peers,
+    profile_section,
+    rounds,
+)
 from sam2adapt.speed.candidates import Row, all_rows
 from sam2adapt.speed.context import Context
 from sam2adapt.speed.report import markdown
@@ -219,6 +230,19 @@ def test_rows_are_those_of_the_issue():
         *((name, side) for name in ("nnU-Net 2-D", "BasicUNet") for side in (224, 256, 512)),
     }  # fmt: skip
     assert {r.arithmetic for r in rows if r.network == "SAM2ImagePredictor"} >= {"fp32"}
+
+
+@pytest.mark.parametrize("variant", [networks.BARE, *METHODS])
+def test_exported_rows_are_what_predicts(variant, small_base):
+    """The form that a loaded model has, of the network that the row of the training form has."""
+    predicting = networks.build("small-test", variant, "exported")
+    assert isinstance(predicting, InferenceNetwork)
+    if variant != networks.BARE:
+        images = torch.rand(1, 3, 64, 64)
+        with torch.inference_mode():
+            trained = networks.build("small-test", variant, "training")(images)
+            assert torch.allclose(predicting(images), trained, atol=1e-4)
+        assert trained.std() > 1e-3
 
 
 @pytest.fixture

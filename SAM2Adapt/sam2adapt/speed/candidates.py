@@ -103,10 +103,14 @@ class Candidates:
         return self._networks[key]
 
     def sizes(self, row: Row) -> dict[str, Any]:
-        """Parameters of the row's network, and the thousand million multiplications of a slice."""
+        """Parameters of the row's network, and the thousand million multiplications of a slice.
+
+        Of ours they are those of the network as it is defined, whatever the form that predicts leaves out.
+        """
         key = (row.network, row.variant, row.form, row.side)
         if key not in self._sizes:
             network, images = self.network(row), self._input(replace(row, batch=1))
+            network = getattr(network, "plain", network)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             self._sizes[key] = {"parameters": parameters, "gmac": count(lambda: network(images)).gmac}
         return self._sizes[key]

@@ -3,7 +3,9 @@
 import torch
 
 from .. import adapters
+from ..model import exported
 from ..network.base import BaseConfig
+from ..network.inference import InferenceNetwork
 from ..network.network import SegmentationNetwork
 from ..network.weights import random_base
 
@@ -17,7 +19,7 @@ def variants() -> list[tuple[str, str]]:
     return [(BARE, "exported"), *((method, form) for method in adapters.METHODS for form in FORMS)]
 
 
-def build(base: str, variant: str, form: str, classes: int = CLASSES) -> SegmentationNetwork:
+def build(base: str, variant: str, form: str, classes: int = CLASSES) -> SegmentationNetwork | InferenceNetwork:
     """Make a network with random weights, always the same, in evaluation mode.
 
     :param base: ``nano`` or ``tiny``; its layout is the official one.
@@ -31,10 +33,9 @@ def build(base: str, variant: str, form: str, classes: int = CLASSES) -> Segment
         if method:
             method.apply(network)
         _move(network)
-    network.eval()
-    if method and form == "exported":
-        method.export(network)
-    return network.requires_grad_(False)
+    if form == "training":
+        return network.eval().requires_grad_(False)
+    return exported(network, method) if method else InferenceNetwork(network.eval())
 
 
 def _move(network: SegmentationNetwork) -> None:
