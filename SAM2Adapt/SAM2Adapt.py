@@ -3,7 +3,6 @@ import os
 import sys
 
 import numpy as np
-import qt
 import vtk
 
 import slicer
@@ -28,6 +27,8 @@ from SAM2AdaptLib import (
     SegmentJob,
     Sequences,
 )
+from SAM2AdaptLib.BatchLogic import BatchLogic, waitFor
+from SAM2AdaptLib.BatchSection import BatchSection
 from SAM2AdaptLib.Choices import ExistingSegments, TimePoints
 from SAM2AdaptLib.DeviceList import DeviceList
 from SAM2AdaptLib.EngineError import EngineError
@@ -133,6 +134,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._results = ResultsSection(self.ui, self._update)
         self._installSection = InstallSection(self.ui, self._update)
         self._run = RunControl(self.logic, self._onProgress, self._onFinished, self._onStopped)
+        self._batch = BatchSection(self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._onAdvancedCollapsed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -142,6 +144,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
         self._run.cancel()
+        self._batch.cleanup()
         self._installSection.cancel()
         self.setParameterNode(None)
         self.removeObservers()
@@ -216,6 +219,9 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
 
+    def _batchParameters(self):
+        return self._parameterNode or self.logic.getParameterNode(), self._chosenModel()
+
     def _showStatus(self, text):
         self.ui.statusLabel.text = text
 
@@ -264,6 +270,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._leaveOtherResults(node)
         self._modelList.update(node)
         self._results.update()
+        self._batch.update()
         self._updateButton()
         self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
         self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
@@ -306,17 +313,29 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _whyNot(self):
         """Why the model cannot run now; "" when it can."""
-        node = self._parameterNode
+        if not self._installSection.problem and not hasVoxels(self._parameterNode.inputVolume):
+            return _("Load a volume, or choose one.")
+        return self._whyNoModel()
+
+    def _whyNoModel(self):
+        """Why the model cannot run on any volume; "" when it can."""
         model = self._chosenModel()
         if self._installSection.problem:
             return _("Install the engine first.")
-        if not hasVoxels(node.inputVolume):
-            return _("Load a volume, or choose one.")
         if model is None or model.problem:
             return _("Choose a model.")
-        if set(model.structures) <= set(node.skippedStructures):
+        if set(model.structures) <= set(self._parameterNode.skippedStructures):
             return _("Check at least one structure under Advanced.")
         return ""
+
+    def _showResult(self, volumeNode, segmentationNode):
+        """Show a study of a batch as the result of a run."""
+        slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+        if segmentationNode:
+            if self._parameterNode:
+                self._parameterNode.inputVolume = volumeNode
+                self._parameterNode.outputSegmentation = segmentationNode
+            self._results.show(volumeNode, segmentationNode)
 
 
 #
@@ -324,7 +343,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 #
 
 
-class SAM2AdaptLogic(ScriptedLoadableModuleLogic):
+class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.
@@ -343,9 +362,13 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic):
         return SAM2AdaptParameterNode(super().getParameterNode())
 
     def firstVolume(self) -> vtkMRMLScalarVolumeNode | None:
-        """The first image volume of the scene; label maps are volumes too, but nothing to segment."""
+        """The first image volume of the scene."""
+        return next(iter(self.volumes()), None)
+
+    def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
+        """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return next((volume for volume in volumes if volume.GetClassName() in VOLUME_CLASSES), None)
+        return [volume for volume in volumes if volume.GetClassName() in VOLUME_CLASSES]
 
     def segment(self, volumeNode, model, segmentationNode=None, **options):
         """Segment a volume and wait for it; Slicer stays alive.
@@ -354,20 +377,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic):
         :param segmentationNode: where the structures go; without it a new node, named after the volume.
         :return: the segmentation; None if no structure was found and there was no segmentation to put them into.
         """
-        loop = qt.QEventLoop()
-        job = self.startSegment(
-            volumeNode,
-            model,
-            segmentationNode,
-            onFinished=lambda job: loop.quit(),
-            onError=lambda job, error: loop.quit(),
-            **options,
-        )
-        loop.exec_()
-        job.cancel()  # the loop also ends when the application quits
-        if job.error:
-            raise job.error
-        return job.segmentationNode
+        return waitFor(self.startSegment, volumeNode, model, segmentationNode, **options).segmentationNode
 
     def startSegment(self, volumeNode, model, segmentationNode=None, **options):
         """Begin to segment a volume; returns a ``SegmentJob`` at once.
@@ -375,19 +385,6 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic):
         :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
         """
         return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
-
-    def segmentVolumes(self, volumeNodes, model, **options) -> list:
-        """Segment one volume after the other with a warm engine; a failure does not stop the rest.
-
-        :return: for each volume its segmentation, or the ``EngineError``.
-        """
-        results = []
-        for volumeNode in volumeNodes:
-            try:
-                results.append(self.segment(volumeNode, model, **options))
-            except EngineError as error:
-                results.append(error)
-        return results
 
     def models(self) -> list[ModelCatalog.Model]:
         """The models on this computer, read without the engine."""
@@ -435,6 +432,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic):
     def stopEngine(self) -> None:
         """Kill the engine at once; it starts again when it is needed."""
         self.engine.stop()
+        self.stopBatch()
 
 
 #

@@ -53,8 +53,6 @@ class RunControl:
     def _segment(self):
         node = self._parameterNode
         volumeNode = node.inputVolume
-        skipped = set(node.skippedStructures)
-        structures = [name for name in self._model.structures if name not in skipped]
         speedSettings = (node.device, node.testTimeAugmentation)
 
         def onFinished(job):
@@ -66,14 +64,8 @@ class RunControl:
                 volumeNode,
                 str(self._model.path),
                 node.outputSegmentation,
-                device=node.device,
-                structures=structures if len(structures) < len(self._model.structures) else None,
-                roiNode=node.roi,
-                tta=node.testTimeAugmentation,
-                uncertainty=node.uncertainty,
-                postProcess=node.postProcessing,
-                existingSegments=node.existingSegments.value,
-                timePoints=node.timePoints.value,
+                **runOptions(node, self._model),
+                **sceneOptions(node),
                 anyModality=self._anyModality,
                 onProgress=lambda progress: self._onProgress(progress["fraction"], progress["text"]),
                 onFinished=onFinished,
@@ -116,6 +108,28 @@ class RunControl:
     def _onDownloadError(self, error):
         self._onStopped(error)
         _show(error)
+
+
+def runOptions(parameterNode, model):
+    """Options of ``SegmentJob.start`` as the panel's parameters say, those that any volume can be segmented with."""
+    skipped = set(parameterNode.skippedStructures)
+    structures = [name for name in model.structures if name not in skipped]
+    return {
+        "device": parameterNode.device,
+        "structures": structures if len(structures) < len(model.structures) else None,
+        "tta": parameterNode.testTimeAugmentation,
+        "postProcess": parameterNode.postProcessing,
+    }
+
+
+def sceneOptions(parameterNode):
+    """Options of ``SegmentJob.start`` that are about what is in the scene."""
+    return {
+        "roiNode": parameterNode.roi,
+        "uncertainty": parameterNode.uncertainty,
+        "existingSegments": parameterNode.existingSegments.value,
+        "timePoints": parameterNode.timePoints.value,
+    }
 
 
 def _confirmOtherModality(warning):
