@@ -1,5 +1,6 @@
 """Sizes of networks that have shapes but no numbers: parameters, bytes and multiplications, without weights or time."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -108,9 +109,18 @@ def _deformable_flops(images, weight, *args, out_shape=None, **named) -> int:
     return 2 * batch * height * width * points * (outputs * weight[1] + _SAMPLING * images[1])
 
 
-# What torch's counter has no formula for: attention on the CPU, and torchvision's operator.
+def _bag_flops(weight, indices, *args, out_shape=None, **named) -> int:
+    """Twice the multiplications of sums of rows: in the form that predicts, the samples of a deformable convolution."""
+    return 2 * math.prod(indices) * weight[1]
+
+
+# What torch's counter has no formula for: attention on the CPU, torchvision's operator, and sums of rows.
 _ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_FORMULAS = {_ATTENTION: _attention_flops, torch.ops.torchvision.deform_conv2d: _deformable_flops}
+_FORMULAS = {
+    _ATTENTION: _attention_flops,
+    torch.ops.torchvision.deform_conv2d: _deformable_flops,
+    torch.ops.aten._embedding_bag_forward_only: _bag_flops,
+}
 
 
 def _cost(network: SegmentationNetwork, side: int) -> Cost:

@@ -250,3 +250,17 @@ def test_peg_replace_drops_the_position_embeddings_of_sam2():
             before = network.base.image_encoder.trunk(x)[0]
             network.base.image_encoder.trunk.pos_embed.data += 1.0
             assert torch.equal(before, network.base.image_encoder.trunk(x)[0]) != depends
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
+def test_prepared_deformable_convolution_equals_torchvisions(dense, spread):
+    """Also where it samples outside of the map."""
+    module = ResidualDeformableConvolution(6, dense)
+    generator = torch.Generator().manual_seed(2)
+    module.steering.bias.data = spread * torch.randn(27, generator=generator)
+    module.steering.weight.data = 0.1 * torch.randn(27, 6, 3, 3, generator=generator)
+    x = torch.randn(3, 6, 9, 14, generator=generator)
+    with torch.no_grad():
+        found = module.prepared()(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(found, module(x), atol=1e-5, rtol=1e-5)

@@ -18,6 +18,7 @@ from ..errors import SettingsError
 from ..network.bottleneck import AdaptedMLP, Bottleneck
 from ..network.network import SegmentationNetwork
 from .method import Method
+from .sampling import deformable_convolution
 
 BLOCKS = ("all", "stage3+", "stage4")
 KERNELS = ((3, 3), (1, 1), (1, 3), (3, 1))
@@ -50,6 +51,21 @@ class ResidualDeformableConvolution(nn.Module):
             x = x.float()
             offsets, mask = self.steer(x)
             return x + self.convolution(x, offsets, mask)
+
+    def prepared(self) -> Callable[[Tensor], Tensor]:
+        """Give what does the same to tokens (B, H, W, C) in the form that predicts."""
+        if self.steering.weight.device.type != "cpu":
+            return lambda x: self(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        steering = self.steering.weight.detach().contiguous(memory_format=torch.channels_last)
+        weight, bias = self.convolution.weight.detach(), self.convolution.bias.detach()
+
+        def convolve(x: Tensor) -> Tensor:
+            x = x.float()
+            steered = F.conv2d(x.permute(0, 3, 1, 2), steering, self.steering.bias, padding=1).permute(0, 2, 3, 1)
+            offsets, mask = steered.split([2 * self.points, self.points], dim=-1)
+            return deformable_convolution(x, offsets, 2 * mask.sigmoid(), weight, bias).add_(x)
+
+        return convolve
 
     def steer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets (B, 18, H, W) in positions of the map, row and column by turns, and weights (B, 9, H, W) in 0..2."""

@@ -20,7 +20,10 @@ class AdaptedMLP(MLP):
 
 
 class Bottleneck(nn.Module):
-    """Down, GELU, a spatial operator on (B, r, H, W), Up; tokens (B, H, W, C) in and out."""
+    """Down, GELU, a spatial operator on (B, r, H, W), Up; tokens (B, H, W, C) in and out.
+
+    :param spatial: once exported a convolution, or a module whose ``prepared`` gives its form for tokens.
+    """
 
     def __init__(self, channels: int, width: int, spatial: nn.Module):
         super().__init__()

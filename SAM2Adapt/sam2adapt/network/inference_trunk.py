@@ -50,20 +50,16 @@ class BlockMLP:
             weights[1] = torch.cat([weights[1], adapter.down.bias])
             weights[2] = torch.cat([weights[2], mlp.scale * adapter.up.weight], dim=1)
             weights[3] = weights[3] + mlp.scale * adapter.up.bias
-            self.spatial = adapter.spatial
+            spatial = adapter.spatial
+            self.spatial = Convolution(spatial, dtype) if isinstance(spatial, nn.Conv2d) else spatial.prepared()
         self.first = Linear(weights[0], weights[1], dtype, activation_name(mlp.act))
         self.second = Linear(weights[2], weights[3], dtype)
-        if isinstance(self.spatial, nn.Conv2d):
-            self.spatial = Convolution(self.spatial, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         hidden = self.first(x)
         if self.spatial is not None:
             side = hidden[..., self.width :]
-            if isinstance(self.spatial, Convolution):
-                side.copy_(self.spatial(side))
-            else:
-                side.copy_(self.spatial(side.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+            side.copy_(self.spatial(side))
         return self.second(hidden)
 
 
