@@ -28,6 +28,7 @@ def main() -> None:
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
         photographer = Photographer(host.boot(), folder)
         photographer.run()
+        photographer.batch(Path(home) / "studies")
         photographer.fail()
         photographer.loseEngine(Path(home) / "python")
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
@@ -68,6 +69,47 @@ class Photographer:
         self._take("running")
         self._waitFor(lambda: not self._isRunning())
         self._take("done")
+
+    def batch(self, source: Path) -> None:
+        """The section Batch idle, running and done, one below the other; one of the studies is cut off.
+
+        :param source: folder to put studies into.
+        """
+        import slicer
+        import slicerio
+        from PySide6 import QtGui
+
+        chest, ui, pictures = Path(slicerio.get_testdata_file("CTChest4.nrrd")), self._ui, []
+        for name in ("patient1/chest", "patient2/chest", "patient3/chest"):
+            (source / name).parent.mkdir(parents=True)
+            (source / f"{name}.nrrd").write_bytes(chest.read_bytes())
+        (source / "patient2" / "chest.nrrd").write_bytes(chest.read_bytes()[:100_000])
+        ui.batchCollapsibleButton.collapsed = False
+        ui.batchSourceComboBox.setCurrentIndex(1)
+        ui.batchInputEdit.currentPath, ui.batchOutputEdit.currentPath = str(source), str(source.parent / "results")
+
+        def take() -> None:
+            self.host.screenshot(self._widget.parent, source.parent / "panel.png", WIDTH)
+            pictures.append(ui.batchCollapsibleButton._checked().grab())
+
+        take()
+        ui.batchButton.click()
+        self._waitFor(lambda: ui.batchProgressBar.value >= HALFWAY and ui.batchTable.rowCount)
+        take()
+        self._waitFor(lambda: ui.batchButton.text == "Segment all")
+        take()
+        whole = QtGui.QImage(WIDTH, sum(p.height() for p in pictures), QtGui.QImage.Format.Format_RGB888)
+        whole.fill(QtGui.QColor("white"))
+        painter, top = QtGui.QPainter(whole), 0
+        for picture in pictures:
+            painter.drawPixmap((WIDTH - picture.width()) // 2, top, picture)
+            top += picture.height()
+        painter.end()
+        whole.save(str(self._folder / "batch.png"), "PNG", 0)
+        print(f"{self._folder / 'batch.png'}: {ui.batchStatusLabel.text}")
+        ui.batchCollapsibleButton.collapsed = True
+        ui.batchSourceComboBox.setCurrentIndex(0)
+        slicer.app.processEvents()
 
     def train(self) -> None:
         """A training on a result, as if a user had corrected it; a short one on small images."""
