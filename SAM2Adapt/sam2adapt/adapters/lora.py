@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingsError
+from ..network.dropout import ImageDropout
 from ..network.head import QualityHead
 from ..network.network import Prompts, SegmentationNetwork
 from ..network.prompts import PromptTokens
@@ -39,7 +40,7 @@ class LoRALinear(nn.Linear):
         self.lora_A = nn.Parameter(linear.weight.new_empty(rank, linear.in_features))
         self.lora_B = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.scaling, self.dropout = scaling, nn.Dropout(dropout)
+        self.scaling, self.dropout = scaling, ImageDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         low = F.linear(F.linear(self.dropout(x), self.lora_A), self.lora_B)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ModelFileError, SettingsError
+from . import dropout
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
 from .positional import MODES, DecoderPEG, TrunkPEG
@@ -128,9 +129,11 @@ class SegmentationNetwork(nn.Module):
         asked = [index for index, own in enumerate(prompts) if own]
         others = [index for index, own in enumerate(prompts) if not own]
         tokens = self.prompts(self.base.sam_prompt_encoder, [prompts[index] for index in asked], size)
-        parts = [self.decode(*(feature[asked] for feature in features), tokens)]
+        with dropout.only(asked):
+            parts = [self.decode(*(feature[asked] for feature in features), tokens)]
         if others:
-            parts.append(self.decode(*(feature[others] for feature in features)))
+            with dropout.only(others):
+                parts.append(self.decode(*(feature[others] for feature in features)))
         places = torch.tensor(asked + others).argsort()
         logits, quality = (None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True))
         return logits, quality
