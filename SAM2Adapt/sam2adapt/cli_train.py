@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .card import read_card
-from .errors import ClassesError, ForgettingError, InputFileError, SettingsError
+from .errors import ClassesError, ForgettingError, InputFileError, SettingsError, UserError
 from .terminology import Structure, describe
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 def add_train_parser(commands) -> None:
     """Add the sub-command ``train``."""
     parser = commands.add_parser(
-        "train", help="train an adapter", description="Train an adapter from images and labels."
+        "train",
+        help="train an adapter",
+        description="Train an adapter from images and labels. Under torchrun (`torchrun --nproc-per-node 8 -m sam2adapt"
+        " train …`) several processes compute each batch together.",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--images", type=Path, required=True, help="folder of images, or an MSD / nnU-Net folder")
@@ -253,12 +257,29 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
 
 def run(args: argparse.Namespace) -> None:
     """Train as the command line says, and print what was reached."""
+    from .team import Team
+    from .training.distributed import agreed, joined
+
+    team = Team.from_environment()
+    args.set = _method_settings(args.set)
+    try:
+        with joined(team):
+            request = agreed(lambda: train_request(args, *cases_and_classes(args.images, args.labels, args.classes)))
+            _train(args, request)
+    except UserError:
+        if team.size > 1:  # torchrun ends all when it sees that one has failed, and each shall end by itself
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if team.rank == 0:
+            raise
+        sys.exit(2)  # the first one says why
+
+
+def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
     from .progress import Bar, duration
+    from .training import distributed
     from .training.run import train
 
-    args.set = _method_settings(args.set)
-    request = train_request(args, *cases_and_classes(args.images, args.labels, args.classes))
-    bar = Bar("Training", "%")
+    bar = Bar("Training", "%") if distributed.number() == 0 else None
 
     def progress(state) -> None:
         dice = "" if state.dice is None else f", best Dice {state.dice:.4f}"
@@ -272,8 +293,9 @@ def run(args: argparse.Namespace) -> None:
         print(text, file=sys.stderr, flush=True)
 
     path = train(request, progress, say)
-    bar.close()
-    _summary(path, duration)
+    if bar:
+        bar.close()
+        _summary(path, duration)
     if path != request.output:
         former = read_card(path)["training"]["replay"]["former"]
         raise ForgettingError(
@@ -287,6 +309,8 @@ def _summary(path: Path, duration) -> None:
     card = read_card(path)
     training = card["training"]
     print(f"{path}: {training['epochs']} epochs in {duration(training['minutes'] * 60)}")
+    if processes := training.get("processes"):
+        print(f"  {processes['count']} processes, {processes['bytes_per_step']:,} bytes exchanged per step")
     if card["metrics"]:
         for name, value in card["metrics"]["dice"].items():
             print(f"  validation Dice, {name}: {'-' if value is None else f'{value:.4f}'}")

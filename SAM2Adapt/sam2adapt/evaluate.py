@@ -10,6 +10,7 @@ from .model import Model
 from .predict import Options, segment
 from .slices import SliceStack
 from .training.cases import Case
+from .training.distributed import spread
 from .training.losses import IGNORE
 from .training.prepare import load_case
 from .volume import Volume
@@ -79,19 +80,23 @@ def mean_dice(
 ) -> dict[str, float]:
     """Dice of each class, averaged over the cases in which it occurs, and their mean.
 
+    Processes that train together share the cases.
+
     :param slices: as ``evaluate`` has it.
     :param watch: called after each batch of slices; what it raises ends the measurement.
     :param observe: is given each case and its predicted labels (K, J, I).
     """
-    scores: dict[str, list[float]] = {structure.name: [] for structure in model.structures}
-    for case in cases:
+
+    def measure(case: Case) -> list[float]:
         volume, truth = _loaded(case, model, slices)
         result = segment(volume, model, Options(any_modality=True), lambda done, total: watch())
         labels = result.labels.array[0]
         observe(case, labels)
-        for structure in model.structures:
-            scores[structure.name].append(_dice(labels, truth, structure.id))
-    means = {name: float(np.nanmean(values)) for name, values in scores.items() if not np.all(np.isnan(values))}
+        return [_dice(labels, truth, structure.id) for structure in model.structures]
+
+    scores = np.array(spread(measure, cases)).reshape(len(cases), len(model.structures)).T
+    named = zip((structure.name for structure in model.structures), scores, strict=True)
+    means = {name: float(np.nanmean(values)) for name, values in named if not np.all(np.isnan(values))}
     return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}
 
 

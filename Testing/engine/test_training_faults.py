@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections import Counter
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_a_run_that_was_torn_off_goes_on_to_the_same_result(tmp_path, steps):
     assert_equal(small_trainer(tmp_path / "b", method).run(resume=True), expected)
 
 
-def gradients(method, parts: int) -> dict[str, torch.Tensor]:
+def gradients(method, sizes: list[int]) -> dict[str, torch.Tensor]:
     network = tiny_network(method, classes=3, peg="add").train()
     loss = SegmentationLoss({"ce": 1.0, "dice": 1.0, "focal_tversky": 1.0})
     targets = torch.randint(0, 3, (5, 64, 64), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
@@ -117,7 +118,7 @@ def gradients(method, parts: int) -> dict[str, torch.Tensor]:
     def loss_of(outputs):
         return loss(outputs["logits"], targets) + method.auxiliary_loss(outputs, targets, 0.0)
 
-    backward(forward, loss_of, [images(batch=5)], None, parts, lambda value: value)
+    backward(forward, loss_of, [images(batch=5)], None, sizes, lambda value: value)
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -132,27 +133,33 @@ def gradients(method, parts: int) -> dict[str, torch.Tensor]:
 )
 def test_gradients_of_parts_are_those_of_the_whole_batch(name, settings):
     method = adapters.create(name, settings)
-    whole, parts = gradients(method, 1), gradients(method, 3)
+    whole, parts = gradients(method, [5]), gradients(method, [2, 2, 1])
     assert whole.keys() == parts.keys()
     for key, expected in whole.items():
         torch.testing.assert_close(parts[key], expected, rtol=1e-3, atol=1e-7)
 
 
-def test_parts_see_the_same_dropout_in_both_passes():
-    """With another dropout in the second pass, a batch and its double would not agree."""
-    method = adapters.create("lora", {"rank": 2, "dropout": 0.5})
-    network = tiny_network(method, classes=3).train()
-    seen = []
-    for module in network.modules():
+def masks(folder, parts: int, **settings) -> Counter:
+    """How often each dropout mask of an image is seen in a step that is computed in parts."""
+    trainer = small_trainer(folder / str(parts), adapters.create("lora", {"rank": 2, "dropout": 0.5, **settings}))
+    trainer._parts, seen = parts, []
+    for module in trainer.network.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.register_forward_hook(lambda module, args, out: seen.append((out == 0).sum().item()))
+            module.register_forward_hook(lambda module, args, out: seen.extend(row == 0 for row in out))
+    inputs, targets = next(iter(trainer.source.batches(1)))
+    trainer.network.train()
+    trainer._gradients(inputs, targets, [11, 12, 13, 14])
+    return Counter(row.numpy().tobytes() for row in seen)
 
-    def forward(inputs, prompts):
-        return {"logits": network(inputs[0])}
 
-    backward(forward, lambda outputs: outputs["logits"].square().mean(), [images(batch=4)], None, 2, lambda v: v)
-    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
-    assert len(set(seen)) > 2
+def test_parts_see_the_dropout_of_the_whole_batch_both_times(tmp_path):
+    whole = masks(tmp_path, 1)
+    assert masks(tmp_path, 2) == Counter({mask: 2 * times for mask, times in whole.items()})
+    assert len(whole) > 100
+
+
+def test_images_with_prompts_have_the_same_dropout_both_times(tmp_path):
+    assert {times % 2 for times in masks(tmp_path, 2, prompts=0.5).values()} == {0}
 
 
 def memory_for(trainer, most: int) -> list[int]:

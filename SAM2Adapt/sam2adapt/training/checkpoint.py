@@ -7,6 +7,8 @@ import torch
 from ..errors import ModelFileError, OutputError
 from ..files import atomic_write
 
+CHECKPOINT = "checkpoint.pt"  # in the run's folder
+
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write a checkpoint so that a killed process or a full disk leaves the former one whole."""

@@ -18,7 +18,8 @@ from ..errors import SettingsError
 from ..files import make_folder, output_error
 from ..network.network import Prompts, SegmentationNetwork
 from ..slices import normalise
-from .samples import AugmentedSlices
+from .distributed import lead, own
+from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice
 _PARTS = ("embedding", "s0", "s1", "target")
@@ -75,12 +76,15 @@ class CachedFeatures:
         self.settings = source.settings
         key = _key(source, network)
         make_folder(folder)
-        self.blocks = []
-        for copy in range(COPIES):
-            paths = [folder / f"{key[:32]}-{copy}-{part}.npy" for part in _PARTS]
-            if not all(path.is_file() for path in paths):
-                _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
-            self.blocks.append([np.load(path, mmap_mode="r") for path in paths])
+        files = [[folder / f"{key[:32]}-{copy}-{part}.npy" for part in _PARTS] for copy in range(COPIES)]
+
+        def write_missing() -> None:
+            for copy, paths in enumerate(files):
+                if not all(path.is_file() for path in paths):
+                    _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
+
+        lead(write_missing)
+        self.blocks = [[np.load(path, mmap_mode="r") for path in paths] for paths in files]
 
     def __len__(self) -> int:
         """Samples of an epoch."""
@@ -90,10 +94,9 @@ class CachedFeatures:
         """Give features (B, C, h, w) float32, three of them, and targets (B, H, W) class indices."""
         block = self.blocks[(epoch - 1) % COPIES]
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
-        size = min(self.settings.batch_size, len(order))
-        for start in range(0, len(order) - size + 1, size):
+        for places in batches_of(len(order), self.settings.batch_size):
             # In the order of the file, which is read faster; within a batch the order does not matter.
-            chosen = np.sort(order[start : start + size])
+            chosen = own(np.sort(order[places.start : places.stop]))
             *features, target = (torch.from_numpy(array[chosen]) for array in block)
             yield [feature.float() for feature in features], target
 

@@ -11,16 +11,19 @@ from torch import Tensor
 from ..adapters import Method
 from ..device import autocast, autocast_dtype, is_out_of_memory, release_memory
 from ..errors import CancelledError, DeviceError, SettingsError
-from ..network.network import SegmentationNetwork
+from ..network import dropout
+from ..network.network import Prompts, SegmentationNetwork
 from ..slices import normalise
-from .checkpoint import load_checkpoint, save_checkpoint
+from . import distributed
+from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from .distributed import MemoryRanOutElsewhere, lead
 from .features import CachedFeatures, is_encoder_side
 from .history import History, Progress, dice_columns, write_log
 from .losses import SegmentationLoss
 from .prepare import PreparedCase
-from .samples import AugmentedSlices
+from .samples import AugmentedSlices, batches_of, image_seed
 from .settings import TrainSettings
-from .step import backward, parameter_groups, schedule
+from .step import backward, parameter_groups, piece_sizes, schedule
 
 __all__ = ["History", "Progress", "Trainer", "schedule"]
 
@@ -33,6 +36,9 @@ Watch = Callable[[], None]
 
 class Trainer:
     """Train the trainable parameters of a network.
+
+    In several processes (``distributed.joined``), each has a trainer of its own and computes its part of every batch;
+    the first one's clock, watchers and files count for all.
 
     :param method: the one that has been applied to the network.
     :param validate: gives ``{"mean": Dice, "<class>": Dice}`` of the network as it is, and calls what it is given now
@@ -60,6 +66,7 @@ class Trainer:
         say: Callable[[str], None] = lambda text: None,
     ):
         self.network, self.settings, self.device = network.to(device), settings, device
+        distributed.share_batch_norms(network)
         self.folder, self.validate, self.method = folder, validate, method
         self.progress, self.cancelled, self.control, self.say = progress, cancelled, control, say
         self.source = AugmentedSlices(cases, crop, context, settings)
@@ -71,17 +78,22 @@ class Trainer:
         self._start_averages()
         self.history, self.preview = History(), None
         self._parts, self._stopped, self._started = 1, False, 0.0
-        self.validation_seconds = 0.0
+        self.validation_seconds, self.bytes_per_step = 0.0, 0
         self._scores: dict[str, float] = {}
-        count = len(self.source)
-        per_epoch = max(1, count // min(settings.batch_size, count))
-        self.steps = settings.steps or max(1, settings.epochs * per_epoch)
-        self.epochs = math.ceil(self.steps / per_epoch)
+        batches = batches_of(len(self.source), settings.batch_size)
+        self.batch = len(batches[0])
+        if self.batch < distributed.count():
+            raise SettingsError(
+                f"A batch of {self.batch} slices cannot be shared by {distributed.count()} processes.",
+                f"Start at most {self.batch} processes, or give a larger --batch-size.",
+            )
+        self.steps = settings.steps or max(1, settings.epochs * len(batches))
+        self.epochs = math.ceil(self.steps / len(batches))
 
     @property
     def checkpoint(self) -> Path:
         """The run's checkpoint file."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def trained(self) -> int:
@@ -94,28 +106,31 @@ class Trainer:
         It takes at most a fifth of the run's time, where that is limited.
         """
         self._start_clock()
+        lead(self._prepare)
+        self._tick()
+        distributed.copy_from_first(self.network.trained_state().values())
+        self._start_averages()
 
+    def _prepare(self) -> None:
         def keep_on(share: float) -> bool:
-            self._report("preparing", 0, None, share)
+            self._watch("preparing", 0, None, share)
             return not self._stopped and self._fraction(0) < _PREPARATION_SHARE
 
-        batches = (normalise(images.to(self.device)) for (images,), _ in self.source.batches(0))
+        batches = (normalise(images.to(self.device)) for (images,), _ in self.source.batches(0, whole=True))
         self.method.prepare(self.network, batches, keep_on)
-        self._tick()
-        self._start_averages()
 
     def measure(self) -> None:
         """Validate the network before the first step, to compare with; after ``prepare``, and not when going on."""
         if self.validate is None:
             return
         self._start_clock()
-        self.history.before = self._timed(lambda: self.validate(lambda: self._report("validating", 0, None)))
+        self.history.before = self._timed(lambda: self.validate(lambda: self._watch("validating", 0, None)))
         self._tick()
 
     def _timed(self, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.perf_counter()
         self._scores = validate()
-        self.validation_seconds = time.perf_counter() - started
+        self.validation_seconds = lead(lambda: time.perf_counter() - started)
         return self._scores
 
     def _start_averages(self) -> None:
@@ -125,10 +140,10 @@ class Trainer:
     def run(self, resume: bool = False) -> dict[str, Tensor]:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
         if resume:
-            self._restore(load_checkpoint(self.checkpoint))
+            distributed.agreed(lambda: self._restore(load_checkpoint(self.checkpoint)))
         self._start_clock()
         if self.settings.quick and not self._over():
-            folder, report = self.folder / "features", lambda share: self._report("preparing", 0, None, share)
+            folder, report = self.folder / "features", lambda share: self._watch("preparing", 0, None, share)
             self.source = CachedFeatures(self.source, self.network, folder, self.device, report)
         if not resume:
             self._save()
@@ -150,11 +165,12 @@ class Trainer:
         return self._stopped or stale or self._fraction(self.history.step) >= 1
 
     def _epoch(self, epoch: int) -> None:
-        torch.manual_seed(self.settings.seed * 100_003 + epoch)  # dropout must not depend on where a run was resumed
         self.network.train()
         total, count = 0.0, 0
-        for inputs, targets in self.source.batches(epoch):
-            total, count = total + self._step(inputs, targets), count + 1
+        places = batches_of(len(self.source), self.settings.batch_size)
+        for (inputs, targets), batch in zip(self.source.batches(epoch), places, strict=True):
+            seeds = [image_seed(self.settings.seed, epoch, place) for place in distributed.own(batch)]
+            total, count = total + self._step(inputs, targets, seeds), count + 1
             self._report("training", epoch, total / count)
             if self._over():
                 break
@@ -163,19 +179,18 @@ class Trainer:
         self._tick()
         self.history.epoch = epoch
         self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
-        write_log(self.folder / "log.csv", self.history)
+        lead(lambda: write_log(self.folder / "log.csv", self.history))
 
-    def _step(self, inputs: Sequence[Tensor], targets: Tensor) -> float:
+    def _step(self, inputs: Sequence[Tensor], targets: Tensor, seeds: list[int]) -> float:
         factor = schedule(self._fraction(self.history.step), self.settings.warmup) * self.history.rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial"] * factor
-        loss = None
+        loss, sent = None, distributed.bytes_sent()
         while loss is None:
-            loss = self._gradients(inputs, targets)
+            loss = self._gradients(inputs, targets, seeds)
+        self.bytes_per_step = distributed.bytes_sent() - sent
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(
-            [p for g in self.optimizer.param_groups for p in g["params"]], self.settings.clip
-        )
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
         # The scaler leaves steps out whose gradients have overflowed, as they do until it has found its scale.
         if not (self.scaler.is_enabled() or torch.isfinite(norm)):
             raise _Diverged
@@ -185,15 +200,31 @@ class Trainer:
         self._update_average()
         return loss.item()
 
-    def _gradients(self, inputs: Sequence[Tensor], targets: Tensor) -> Tensor | None:
-        """Compute the gradients of a batch; gives its loss, or None when memory ran out and smaller parts are next."""
-        prompts, fraction = self.method.draw_prompts(targets), self._fraction(self.history.step)
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _prompts(self, targets: Tensor, seeds: list[int]) -> list[Prompts] | None:
+        """Prompts of the images, each drawn from its own seed."""
+        drawn = []
+        with torch.random.fork_rng(devices=[]):
+            for target, seed in zip(targets, seeds, strict=True):
+                torch.manual_seed(seed)
+                drawn.append(self.method.draw_prompts(target[None]))
+        return None if None in drawn else [prompts for (prompts,) in drawn]
+
+    def _gradients(self, inputs: Sequence[Tensor], targets: Tensor, seeds: list[int]) -> Tensor | None:
+        """Compute the gradients of a batch; gives its loss, or None when memory ran out and smaller parts are next.
+
+        :param inputs: of this process's images, as ``targets`` and ``seeds``; loss and gradients are those of all.
+        """
+        prompts, fraction = self._prompts(targets, seeds), self._fraction(self.history.step)
         own, wanted = [tensor.to(self.device) for tensor in inputs], targets.to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
 
         def forward(inputs, prompts) -> dict[str, Tensor]:
-            with autocast(self.device):
-                logits, extras = self.source.forward(self.network, inputs, prompts)
+            *images, seeds = inputs
+            with autocast(self.device), dropout.seeded(seeds.tolist(), self.device):
+                logits, extras = self.source.forward(self.network, images, prompts)
             return extras | {"logits": logits}
 
         def loss_of(outputs: dict[str, Tensor]) -> Tensor:
@@ -203,24 +234,35 @@ class Trainer:
             return loss
 
         try:
-            return backward(forward, loss_of, own, prompts, self._parts, self.scaler.scale)
+            sizes = piece_sizes(self.batch, self._parts)
+            loss = backward(forward, loss_of, [*own, torch.tensor(seeds)], prompts, sizes, self.scaler.scale)
+            distributed.add_gradients(self._parameters())
+            return loss
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._take_smaller_parts(len(targets), error)
+            if not isinstance(error, MemoryRanOutElsewhere):
+                distributed.tell_memory_ran_out()
+            self._take_smaller_parts(error)
         release_memory()
         return None
 
-    def _take_smaller_parts(self, batch: int, error: Exception) -> None:
-        now = math.ceil(batch / self._parts)
-        if now == 1:
+    def _take_smaller_parts(self, error: Exception) -> None:
+        now, most = self._slices_at_once(), self.batch // distributed.count()
+        if self._parts == most:
             raise DeviceError(
-                "Memory ran out in the training with a single slice at once.",
+                f"Memory ran out in the training with {'a single slice' if now == 1 else f'{now} slices'} at once.",
                 "Close other programs, or train with a smaller --size or base.",
             ) from error
-        self._parts *= 2
-        smaller = math.ceil(batch / self._parts)
-        self.say(f"Memory ran out with {now} slices at once; going on with {smaller}, and steps of {batch} as before.")
+        self._parts = min(2 * self._parts, most)
+        self.say(
+            f"Memory ran out with {now} slices at once; going on with {self._slices_at_once()}, and steps of"
+            f" {self.batch} as before."
+        )
+
+    def _slices_at_once(self) -> int:
+        """The most images that a process computes at once."""
+        return math.ceil(math.ceil(self.batch / self._parts) / distributed.count())
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -240,7 +282,7 @@ class Trainer:
             return {}
         own = {name: tensor.clone() for name, tensor in self.network.trained_state().items()}
         self.network.load_trained_state(self.average)
-        dice = self._timed(lambda: self.validate(lambda: self._report("validating", epoch, loss)))
+        dice = self._timed(lambda: self.validate(lambda: self._watch("validating", epoch, loss)))
         self.network.load_trained_state(own)
         self.history.stale += 1
         if dice["mean"] > self.history.best_dice:
@@ -275,11 +317,24 @@ class Trainer:
         self._started = time.perf_counter() - self.history.seconds
 
     def _tick(self) -> None:
-        self.history.seconds = time.perf_counter() - self._started
+        self.history.seconds, self._stopped = lead(self._now)
 
-    def _report(self, stage: str, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
-        """Say what is done, and do what was asked for meanwhile: cancel, wait, or end."""
-        self._tick()
+    def _now(self) -> tuple[float, bool]:
+        """Seconds that the run has taken, and whether it was asked to end."""
+        return time.perf_counter() - self._started, self._stopped
+
+    def _report(self, stage: str, epoch: int, loss: float | None) -> None:
+        """Let the first process say what is done, and do in all what was asked for meanwhile: cancel, wait, or end."""
+
+        def look() -> tuple[float, bool]:
+            self._watch(stage, epoch, loss)
+            return self._now()
+
+        self.history.seconds, self._stopped = lead(look)
+
+    def _watch(self, stage: str, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
+        """As ``_report``, in this process alone."""
+        self.history.seconds, _ = self._now()
         self._tell(stage, epoch, loss, prepared)
         if not self.control:
             return
@@ -313,7 +368,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_checkpoint(self.checkpoint, state)
+        lead(lambda: save_checkpoint(self.checkpoint, state))
 
     def _restore(self, state: dict) -> None:
         free = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")

@@ -1,12 +1,12 @@
 """Losses over logits and label indices, in float32, with voxels that nobody annotated left out."""
 
 import torch
-from monai.losses import DiceLoss, TverskyLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingsError
+from .distributed import summed
 
 IGNORE = 255  # label value of voxels that are not annotated
 TERMS = ("ce", "dice", "focal_tversky")
@@ -17,9 +17,9 @@ _SMALLEST = 1e-6  # x^0.75 has an infinite slope at 0
 
 
 class SegmentationLoss(nn.Module):
-    """Weighted sum of cross entropy, soft Dice and focal Tversky (MONAI's, over the batch, background left out).
+    """Weighted sum of cross entropy, soft Dice and focal Tversky (over the batch, background left out; as MONAI's).
 
-    Per class, with p the probability, g the truth and sums over batch and annotated pixels:
+    Per class, with p the probability, g the truth and sums over the batch (of all processes) and annotated pixels:
     soft Dice 1 - (2 sum(p g) + 1) / (sum p + sum g + 1);
     focal Tversky (1 - T)^0.75 with T = (TP + 1) / (TP + 0.7 FN + 0.3 FP + 1) (arXiv 1810.07842; SAM2LoRA's constants).
 
@@ -33,27 +33,33 @@ class SegmentationLoss(nn.Module):
         if unknown:
             raise SettingsError(f"There is no loss term '{unknown[0]}'.", f"Choose from {', '.join(TERMS)}.")
         self.weights = weights
-        settings = {"include_background": False, "batch": True, "smooth_nr": 1.0, "smooth_dr": 1.0}
-        self.dice = DiceLoss(**settings)
-        self.tversky = TverskyLoss(alpha=_FALSE_POSITIVE, beta=_FALSE_NEGATIVE, reduction="none", **settings)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (B, K, H, W) and class indices (B, H, W), ``IGNORE`` where not annotated."""
         logits = logits.float()
         annotated = (target != IGNORE).unsqueeze(1)
         total = logits.new_zeros(())
-        if self.weights.get("ce") and annotated.any():
-            total = total + self.weights["ce"] * F.cross_entropy(logits, target.long(), ignore_index=IGNORE)
+        if self.weights.get("ce"):
+            entropy = F.cross_entropy(logits, target.long(), ignore_index=IGNORE, reduction="sum")
+            entropy, pixels = summed(torch.stack([entropy, annotated.sum()]))
+            total = total + self.weights["ce"] * entropy / pixels.clamp(min=1)
         if not (self.weights.get("dice") or self.weights.get("focal_tversky")):
             return total
         truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1]) * annotated
         probability = logits.softmax(dim=1) * annotated
+        hits, found, wanted = summed(_overlap(probability, truth))[:, 1:]
         if self.weights.get("dice"):
-            total = total + self.weights["dice"] * self.dice(probability, truth)
+            total = total + self.weights["dice"] * (1 - (2 * hits + 1) / (found + wanted + 1)).mean()
         if self.weights.get("focal_tversky"):
-            missed = self.tversky(probability, truth).clamp(min=_SMALLEST) ** _GAMMA
+            wrong = _FALSE_NEGATIVE * (wanted - hits) + _FALSE_POSITIVE * (found - hits)
+            missed = (1 - (hits + 1) / (hits + wrong + 1)).clamp(min=_SMALLEST) ** _GAMMA
             total = total + self.weights["focal_tversky"] * missed.mean()
         return total
+
+
+def _overlap(probability: Tensor, truth: Tensor) -> Tensor:
+    """Sums (3, K) of p g, p and g over batch and pixels, of probabilities and truth (B, K, H, W)."""
+    return torch.stack([values.sum(dim=(0, 2, 3)) for values in (probability * truth, probability, truth)])
 
 
 def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
@@ -70,7 +76,8 @@ def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     found = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
     hits, union = ((f(truth, found)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
     distances = (quality[:, 1:].float() - hits / union.clamp(min=1)).abs()
-    return (distances * (union > 0)).sum() / (union > 0).sum().clamp(min=1)
+    distance, number = summed(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
+    return distance / number.clamp(min=1)
 
 
 def edge_target(target: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,5 +96,6 @@ def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
     edges, annotated = edge_target(target)
     logits = logits.float()
     entropy = F.binary_cross_entropy_with_logits(logits, edges, weight=annotated, reduction="sum")
-    dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
-    return entropy / annotated.sum().clamp(min=1) + dice(logits.sigmoid() * annotated, edges * annotated)
+    overlap = _overlap(logits.sigmoid() * annotated, edges * annotated)
+    entropy, pixels, hits, found, wanted = summed(torch.stack([entropy, annotated.sum(), *overlap[:, 0]]))
+    return entropy / pixels.clamp(min=1) + 1 - (2 * hits + 1) / (found + wanted + 1)

@@ -160,6 +160,10 @@ def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
     return Normalization("percentile", 0.5, 99.5)
 
 
+class _File(str):
+    """Name of a file with an array."""
+
+
 @dataclass
 class PreparedCase:
     """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices.
@@ -173,6 +177,14 @@ class PreparedCase:
     annotated: list[int]
     foreground: list[int]
     former: bool = False
+
+    def __getstate__(self) -> dict:
+        """What another process needs, which sees the same files."""
+        return {name: _File(v.filename) if isinstance(v, np.memmap) else v for name, v in vars(self).items()}
+
+    def __setstate__(self, state: dict) -> None:
+        for name, value in state.items():
+            setattr(self, name, np.load(value, mmap_mode="r") if isinstance(value, _File) else value)
 
 
 def prepare(

@@ -4,33 +4,38 @@ import math
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import __version__, adapters
 from ..bundle import validate_card, write_bundle
-from ..device import choose_device
-from ..errors import OutputError, TrainingDataError, UserError
+from ..errors import OutputError, UserError
 from ..evaluate import evaluate, mean_dice
-from ..files import atomic_write
+from ..files import atomic_write, megabytes
 from ..model import Model, build_network
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
 from ..sizes import measure
+from ..team import Team
 from ..terminology import Structure
-from .cases import Case, select
+from . import distributed
+from .cases import Case
+from .checkpoint import CHECKPOINT
+from .data import TrainingData, read_data
+from .distributed import agreed, lead, training_device
 from .features import check_quick
 from .loop import Progress, Trainer, Watch
-from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .prepare import Fingerprint, PreparedCase, prepare
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainSettings
-from .split import check_validation, draw_split, hold_out_slices, only_slices, without_slices
+from .split import only_slices, without_slices
 from .start import TOLERANCE, Parent, read_parent
 
 _VALIDATION_SHARE = 0.2  # of a run's time, about
@@ -109,13 +114,35 @@ def train(
     :return: the bundle's path. It is not the one asked for, but one in the run folder, if the model has forgotten more
         than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
     """
-    setup = set_up(request, progress, say, cancelled, control)
-    trainer, card = setup.trainer, setup.card
-    if not (request.init or request.resume):
-        trainer.prepare()
-    if not request.resume:
-        trainer.measure()
-    best = trainer.run(request.resume)
+    team = Team.from_environment()
+    with distributed.joined(team):
+        if distributed.number():  # the first process speaks and decides for all
+            progress, say, cancelled, control = None, lambda text: None, None, None
+        request = replace(request, resume=lead(lambda: _goes_on(request, team)))
+        if team.restarts and request.resume:
+            say("A process has ended and all were started again; going on from the last whole epoch.")
+        setup = set_up(request, progress, say, cancelled, control)
+        if not (request.init or request.resume):
+            setup.trainer.prepare()
+        if not request.resume:
+            setup.trainer.measure()
+        best = setup.trainer.run(request.resume)
+        return lead(lambda: _finish(setup, best, say))
+
+
+def _goes_on(request: TrainRequest, team: Team) -> bool:
+    """Whether a run goes on from its checkpoint: if asked to, or if torchrun has started its processes again."""
+    checkpoint = request.folder / CHECKPOINT
+    if team.restarts and checkpoint.exists():
+        return True
+    if team.size > 1 and not request.resume:
+        checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
+    return request.resume
+
+
+def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
+    """Measure the best epoch and write it; gives the bundle's path, as ``train``."""
+    request, trainer, card = setup.request, setup.trainer, setup.card
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
     if setup.val:
@@ -128,6 +155,10 @@ def train(
         "best_epoch": trainer.history.best_epoch,
         "before": trainer.history.before or None,
     }
+    if distributed.count() > 1:
+        sent = trainer.bytes_per_step
+        say(f"{distributed.count()} processes have added up {megabytes(sent)} each in every step")
+        card["training"]["processes"] = {"count": distributed.count(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
     if request.keep_slices:
@@ -145,56 +176,44 @@ def set_up(
     control: Callable[[], str] | None = None,
 ) -> Setup:
     """Read and check everything that a run needs; the parameters are those of ``train``."""
-    _check_output(request)
-    device, reason = choose_device(request.device)
     structures, settings = request.structures, request.settings
-    parent = read_parent(request.init, structures) if request.init else None
-    split = request.split or draw_split(request.cases, structures, settings.seed, request.groups)
-    parts = {part: select(request.cases, split, part) for part in ("train", "val")}
-    if not parts["train"]:
-        raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
-    base, identity = load_base(request.base)
-    say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], parent and parent.slices)
-    check_validation(parts["val"], structures)
-    prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
-    _name_unannotated(prepared, say)
-    drawn = request.split is None and not parts["val"]
-    held = (hold_out_slices(prepared) if drawn else split.get("val_slices")) or None
-    val = [case for case in parts["train"] if case.id in held] if held else parts["val"]
+    lead(lambda: _check_output(request))
+    (device, reason), parent, (base, identity) = agreed(
+        lambda: (
+            training_device(Team.from_environment(), request.device),
+            read_parent(request.init, structures) if request.init else None,
+            load_base(request.base),
+        )
+    )
+    data = lead(lambda: read_data(request, parent and parent.slices, say))
     if settings.validate_every is None:
-        settings.validate_every = _validation_interval(len(parts["train"]), len(val), settings.quick)
-    card = _card(request, found, identity, parts, held)
+        settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
+    card = _card(request, data, identity)
     torch.manual_seed(settings.seed)
     network, method = build_network(card, base)
     replay = before = None
     if parent:
-        parent.check_modality(found)
+        parent.check_modality(data.found)
         parent.start(network, card)
-        replay = parent.replay()
-        before = _before(parent, replay, network.to(device), card, device, say)
+        replay = lead(parent.replay)
+        network.to(device)
+        before = lead(lambda: _before(parent, replay, network, card, device, say))
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
-    shown = without_slices(prepared, held or {}) + (as_cases(replay, names) if replay else [])
+    shown = without_slices(data.prepared, data.held or {}) + (as_cases(replay, names) if replay else [])
     trainer = Trainer(
-        network, shown, method, settings, crop_size(settings, found, base), found.slices.context, request.folder,
-        device, progress=progress, cancelled=cancelled, control=control, say=say,
+        network, shown, method, settings, crop_size(settings, data.found, base), data.found.slices.context,
+        request.folder, device, progress=progress, cancelled=cancelled, control=control, say=say,
     )  # fmt: skip
     model = Model(card, network, device)
-    if val:
-        trainer.validate = _validation(model, val, held, request.preview, trainer)
+    if data.val:
+        trainer.validate = _validation(model, data.val, data.held, request.preview, trainer)
     exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
     counts = parameter_counts(network) | {"trained": trainer.trained, "exported": exported.parameters}
     card["training"] |= {"parameters": counts, "device": reason}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
-    return Setup(request, card, model, trainer, prepared, val, held, replay, before)
-
-
-def _name_unannotated(prepared: list[PreparedCase], say: Callable[[str], None]) -> None:
-    for case in prepared:
-        if not case.annotated:
-            say(f"Case '{case.id}' holds no annotated voxel and has no part in the training.")
+    return Setup(request, card, model, trainer, data.prepared, data.val, data.held, replay, before)
 
 
 def _before(
@@ -280,8 +299,8 @@ def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> t
     return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in found.median_size)
 
 
-def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts: dict[str, list[Case]], held) -> dict:
-    upscaling = request.train_upscaling
+def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> dict:
+    found, upscaling = data.found, request.train_upscaling
     method = adapters.create(request.method, request.method_settings)
     request.settings.loss = request.settings.loss or method.loss_weights()
     card = {
@@ -303,8 +322,7 @@ def _card(request: TrainRequest, found: Fingerprint, base: dict[str, str], parts
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
             "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
-            "split": {part: [case.id for case in cases] for part, cases in parts.items()}
-            | ({"val_slices": held} if held else {}),
+            "split": data.split,
             "seed": request.settings.seed,
             "settings": request.settings.to_json(),
             "software": {"sam2adapt": __version__, **{p: version(p) for p in ("torch", "sam2", "monai", "numpy")}},

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ..network.network import Prompts, SegmentationNetwork
 from ..slices import normalise, with_neighbours
+from .distributed import own
 from .losses import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings
@@ -38,6 +39,17 @@ def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple
         chosen = chosen + [former[i] for i in drawn]
     generator.shuffle(chosen)
     return [tuple(int(n) for n in pair) for pair in chosen]
+
+
+def batches_of(count: int, size: int) -> list[range]:
+    """Places in an epoch of ``count`` samples of each batch; what is left at the end is not shown."""
+    size = min(size, count)
+    return [range(start, start + size) for start in range(0, count - size + 1, size)]
+
+
+def image_seed(seed: int, epoch: int, place: int) -> int:
+    """Seed of what is random in the training on a sample, beside its augmentation."""
+    return int(np.random.SeedSequence([seed, epoch, place, 1]).generate_state(1)[0])
 
 
 class EpochSamples(Dataset):
@@ -83,13 +95,17 @@ class AugmentedSlices:
         """Samples of one epoch, in their order."""
         return EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
 
-    def batches(self, epoch: int) -> Iterable[tuple[Sequence[Tensor], Tensor]]:
-        """Give (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices."""
+    def batches(self, epoch: int, whole: bool = False) -> Iterable[tuple[Sequence[Tensor], Tensor]]:
+        """Give (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices.
+
+        :param whole: also what other processes show of each batch.
+        """
         samples = self.samples(epoch)
-        size = min(self.settings.batch_size, len(samples))
-        # A generator of its own: the loader draws a seed in its thread, and dropout must not see whether it has.
+        batches = batches_of(len(samples), self.settings.batch_size)
+        batches = batches if whole else [own(batch) for batch in batches]
+        # A generator of its own: the loader draws a seed in its thread, and nothing else must see whether it has.
         loader = ThreadDataLoader(
-            samples, batch_size=size, drop_last=True, buffer_size=2, num_workers=0, generator=torch.Generator()
+            samples, batch_sampler=batches, buffer_size=2, num_workers=0, generator=torch.Generator()
         )
         return (((images,), targets) for images, targets in loader)
 

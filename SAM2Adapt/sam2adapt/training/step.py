@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..network.network import Prompts, SegmentationNetwork
+from .distributed import count, number
 from .settings import TrainSettings
 
 Outputs = dict[str, Tensor]
@@ -44,59 +46,55 @@ def backward(
     loss_of: Callable[[Outputs], Tensor],
     inputs: Sequence[Tensor],
     prompts: Sequence[Prompts] | None,
-    parts: int,
+    sizes: Sequence[int],
     scale: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Add the gradients of a batch's loss to the parameters, with one of ``parts`` pieces in memory at a time.
+    """Add the gradients of a batch's loss to the parameters, with one piece of it in memory at a time.
 
     The loss of a batch is no mean over its images (the Dice terms are pooled), so with several pieces their outputs
     are computed first without gradients, then the loss of all of them and its slope at each output, and in a second
     pass each piece hands its share of it on. The gradients are those of the whole batch, up to rounding, unless the
     network has batch norms, which see the pieces, and see them twice, or prompts, which are filled up within a piece.
 
+    :param forward: gives the same outputs of a piece both times, with the same dropout.
     :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None.
+    :param sizes: of the pieces, images; together B.
     :param scale: of the loss before its gradients are computed (``GradScaler.scale``).
     :return: the loss, unscaled.
     """
-    if parts == 1:
+    if len(sizes) == 1:
         loss = loss_of(forward(inputs, prompts))
         scale(loss).backward()
         return loss.detach()
-    pieces = _pieces(inputs, prompts, parts)
-    states, results = [], []
+    pieces = _pieces(inputs, prompts, sizes)
     with torch.no_grad():
-        for piece in pieces:
-            states.append(_random_state(inputs[0].device))
-            results.append(forward(*piece))
+        results = [forward(*piece) for piece in pieces]
     whole = {name: torch.cat([result[name] for result in results]).requires_grad_() for name in results[0]}
     loss = loss_of(whole)
     slopes = torch.autograd.grad(scale(loss), list(whole.values()), allow_unused=True)
     used = {name: slope for name, slope in zip(whole, slopes, strict=True) if slope is not None}
     start = 0
-    for piece, state in zip(pieces, states, strict=True):
-        _set_random_state(inputs[0].device, state)  # the same dropout as in the first pass
-        outputs, stop = forward(*piece), start + len(piece[0][0])
+    for piece, size in zip(pieces, sizes, strict=True):
+        outputs, stop = forward(*piece), start + size
         tensors = [outputs[name] for name in used]
         torch.autograd.backward(tensors, [slope[start:stop] for slope in used.values()])
         start = stop
     return loss.detach()
 
 
-def _pieces(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None, parts: int) -> list[tuple]:
+def _pieces(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None, sizes: Sequence[int]) -> list[tuple]:
     pieces, start = [], 0
-    for tensors in zip(*(tensor.chunk(parts) for tensor in inputs), strict=True):
-        stop = start + len(tensors[0])
-        pieces.append((tensors, None if prompts is None else prompts[start:stop]))
-        start = stop
+    for size in sizes:
+        part = slice(start, start + size)
+        pieces.append(([tensor[part] for tensor in inputs], None if prompts is None else prompts[part]))
+        start += size
     return pieces
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
-    return torch.get_rng_state(), own
+def piece_sizes(batch: int, parts: int) -> list[int]:
+    """Images of this process in each piece of a batch, which all processes take part in.
 
-
-def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.get_device_module(device).set_rng_state(state[1])
+    :param batch: images of the whole batch, dealt out in turn; at least ``parts`` for each process.
+    """
+    pieces = np.array_split(np.arange(batch) % count() == number(), parts)
+    return [int(piece.sum()) for piece in pieces]

@@ -1,0 +1,57 @@
+"""The cases of a run, read, divided into training and validation, and put on the model's grid."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import TrainingDataError
+from ..slices import SliceSettings
+from .cases import Case, select
+from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .split import check_validation, draw_split, hold_out_slices
+
+if TYPE_CHECKING:
+    from .run import TrainRequest
+
+
+@dataclass
+class TrainingData:
+    """What a run trains and validates on.
+
+    :param found: what the cases are like.
+    :param train: the training cases; ``prepared``: the same on the model's grid; ``val``: those to validate on.
+    :param held: of each case in ``val`` the slices that count for validation and not for training; None: whole cases.
+    :param split: ids of the cases of both parts, and the slices held out, as a card has them.
+    """
+
+    found: Fingerprint
+    train: list[Case]
+    prepared: list[PreparedCase]
+    val: list[Case]
+    held: dict[str, list[int]] | None
+    split: dict
+
+
+def read_data(request: "TrainRequest", slices: SliceSettings | None, say: Callable[[str], None]) -> TrainingData:
+    """Read the cases of a run into its folder.
+
+    :param slices: axis, grid and grey levels of the model that is continued.
+    :raises UserError: they cannot be read, do not fit together, or leave nothing to train on.
+    """
+    structures, settings = request.structures, request.settings
+    split = request.split or draw_split(request.cases, structures, settings.seed, request.groups)
+    parts = {part: select(request.cases, split, part) for part in ("train", "val")}
+    if not parts["train"]:
+        raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
+    say(f"Reading {len(parts['train'])} training cases")
+    found = fingerprint(parts["train"], structures, settings, parts["val"], slices)
+    check_validation(parts["val"], structures)
+    prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
+    for case in prepared:
+        if not case.annotated:
+            say(f"Case '{case.id}' holds no annotated voxel and has no part in the training.")
+    drawn = request.split is None and not parts["val"]
+    held = (hold_out_slices(prepared) if drawn else split.get("val_slices")) or None
+    val = [case for case in parts["train"] if case.id in held] if held else parts["val"]
+    ids = {part: [case.id for case in cases] for part, cases in parts.items()}
+    return TrainingData(found, parts["train"], prepared, val, held, ids | ({"val_slices": held} if held else {}))
