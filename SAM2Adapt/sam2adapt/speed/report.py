@@ -59,7 +59,8 @@ def _pairs(rows: list[dict], products: dict[str, dict]) -> Iterator[list[str]]:
 
 
 def _segment(section: dict[str, Any]) -> Iterator[str]:
-    yield "**`segment` from file to file**, seconds; `alone` is the network run again with nothing beside it"
+    yield "**`segment` from file to file**, seconds; `alone` is the network run again with nothing beside it; tiny's"
+    yield "weights are random, and its classes are put in by grey level, so that there is something to clean"
     yield ""
     parts = list(dict.fromkeys(name for row in section["rows"] for name in row["parts"] if name != "slices"))
     rows = (
