@@ -61,6 +61,19 @@ def test_stop_before_the_first_step_gives_no_model(tmp_path):
     trainer.measure()
     with pytest.raises(CancelledError, match="before its first step"):
         trainer.run()
+    assert trainer.history.step == 0
+    again = small_trainer(tmp_path / "a", settings={"epochs": 1}, control=lambda: "stop")
+    with pytest.raises(CancelledError, match="before its first step"):
+        again.run(resume=True)
+
+
+def test_validation_before_the_first_step_is_told_before_it(tmp_path):
+    seen = []
+    trainer = small_trainer(tmp_path / "a", settings={"epochs": 1}, validate=dice_of(0.2, 0.4), progress=seen.append)
+    trainer.measure()
+    trainer.run()
+    assert (seen[0].stage, seen[0].epoch, seen[0].scores["mean"]) == ("preparing", 0, 0.2)
+    assert seen[1].stage == "training"
 
 
 def test_early_end(tmp_path):

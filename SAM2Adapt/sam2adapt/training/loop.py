@@ -142,6 +142,10 @@ class Trainer:
         if resume:
             distributed.agreed(lambda: self._restore(load_checkpoint(self.checkpoint)))
         self._start_clock()
+        if not self._over():
+            # Whoever has asked for the end by now gets no step; and the validation before the first one is told.
+            loss = self.history.rows[-1]["loss"] if self.history.rows else None
+            self._report("training" if self.history.rows else "preparing", self.history.epoch, loss)
         if self.settings.quick and not self._over():
             folder, report = self.folder / "features", lambda share: self._watch("preparing", 0, None, share)
             self.source = CachedFeatures(self.source, self.network, folder, self.device, report)
