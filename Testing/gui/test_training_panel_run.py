@@ -6,8 +6,22 @@ import numpy as np
 import qt
 import slicer
 from auto_segment_testing import isAlive, loadChest, segmentNames
+from panel_testing import DEADLINE
 
 pytest_plugins = ["training_testing"]
+
+
+DRAWN = (8, 16, 24)
+
+
+def lungs(voxels):
+    """Air inside the body (K, J, I): 1 on the left of the patient, 2 on the right."""
+    inside = voxels < -400
+    inside[:, :, :12] = inside[:, :, -12:] = inside[:, :16] = inside[:, -16:] = False  # the air around the body
+    middle = inside.shape[2] // 2
+    labels = inside.astype(np.uint8)
+    labels[:, :, middle:] *= 2
+    return labels
 
 
 def addChest():
@@ -15,15 +29,10 @@ def addChest():
     from SAM2AdaptLib import SegmentationBridge
 
     volume = loadChest()
-    voxels = slicer.util.arrayFromVolume(volume)
-    labels = np.zeros(voxels.shape, np.uint8)
-    for number in (8, 16, 24):
-        inside = voxels[number] < -400
-        inside[:, :12] = inside[:, -12:] = inside[:16] = inside[-16:] = False  # the air around the body
-        middle = inside.shape[1] // 2
-        labels[number, :, :middle] = inside[:, :middle]
-        labels[number, :, middle:] = 2 * inside[:, middle:]
-    structures = [{"id": 1, "name": "right lung"}, {"id": 2, "name": "left lung"}]
+    truth = lungs(slicer.util.arrayFromVolume(volume))
+    labels = np.zeros_like(truth)
+    labels[list(DRAWN)] = truth[list(DRAWN)]
+    structures = [{"id": 1, "name": "left lung"}, {"id": 2, "name": "right lung"}]
     return volume, SegmentationBridge.importLabels(volume, labels, structures)
 
 
@@ -31,8 +40,50 @@ def charts():
     return {node.GetYAxisTitle(): node for node in slicer.util.getNodesByClass("vtkMRMLPlotChartNode")}
 
 
-def test_from_three_slices_to_auto_segment(panel):
-    volume, segmentation = addChest()
+def autoSegmentChest(panel, volume):
+    """Click through to Auto-segment with the new model and segment the volume; returns the segmentation."""
+    panel.ui.useButton.click()
+    assert slicer.util.selectedModule() == "SAM2Adapt"
+    autoSegment = slicer.modules.SAM2AdaptWidget
+    autoSegment._parameterNode.inputVolume = volume
+    autoSegment.ui.applyButton.click()
+    panel.processEvents(DEADLINE, until=lambda: autoSegment.ui.applyButton.text == "Auto-segment")
+    assert "This took" in autoSegment.ui.statusLabel.text, autoSegment.ui.statusLabel.text
+    found = autoSegment._parameterNode.outputSegmentation
+    slicer.util.selectModule("SAM2AdaptTraining")
+    return found
+
+
+def test_three_slices_become_a_segmentation_of_the_others(panel):
+    volume, drawn = addChest()
+    panel.addScene()
+    settings = "size=64, crop=64, steps=60, axis=axial"
+    panel.setQuick(
+        modelName="both lungs",
+        method="dual-lw",
+        batchSize=3,
+        learningRate=0.01,
+        allForTraining=True,
+        furtherSettings=settings,
+    )
+    panel.start()
+    panel.waitForEnd()
+    assert panel.widget._run.addedModel == "both lungs@1.0.0", panel.texts
+    segmentation = autoSegmentChest(panel, volume)
+    assert segmentation is not drawn and segmentNames(segmentation) == ["left lung", "right lung"]
+
+    truth = lungs(slicer.util.arrayFromVolume(volume))
+    others = [k for k in range(DRAWN[0], DRAWN[-1]) if k not in DRAWN]
+    dice = []
+    for value, segmentId in enumerate(segmentation.GetSegmentation().GetSegmentIDs(), start=1):
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId, volume)[others] > 0
+        wanted = truth[others] == value
+        dice.append(2 * (found & wanted).sum() / (found.sum() + wanted.sum()))
+    assert min(dice) > 0.7, dice
+
+
+def test_paused_and_ended_by_clicks_then_used_in_auto_segment(panel):
+    volume, _drawn = addChest()
     panel.addScene()
     assert panel.column(panel.ui.caseTable, 3) == ["3 of 34"]
     panel.setQuick(epochs=100, modelName="my lungs", furtherSettings="size=64, crop=64, validateEvery=1")
@@ -51,16 +102,9 @@ def test_from_three_slices_to_auto_segment(panel):
     assert slicer.util.arrayFromTableColumn(table, "loss")[0] > 0
     assert charts()["Loss"].HasPlotSeriesNodeID("vtkMRMLPlotSeriesNode1")
 
-    panel.ui.useButton.click()
-    assert slicer.util.selectedModule() == "SAM2Adapt"
-    autoSegment = slicer.modules.SAM2AdaptWidget
-    assert autoSegment._parameterNode.model == "my lungs@1.0.0"
-    autoSegment._parameterNode.inputVolume = volume
-    autoSegment.ui.applyButton.click()
-    panel.processEvents(120, until=lambda: autoSegment.ui.applyButton.text == "Auto-segment")
-    assert "This took" in autoSegment.ui.statusLabel.text, autoSegment.ui.statusLabel.text
-    assert segmentNames(segmentation) == ["right lung", "left lung"]
-    slicer.util.selectModule("SAM2AdaptTraining")
+    segmentation = autoSegmentChest(panel, volume)
+    assert slicer.util.getModuleLogic("SAM2Adapt").getParameterNode().model == "my lungs@1.0.0"
+    assert segmentNames(segmentation) == ["left lung", "right lung"]
 
 
 def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialogs, tmp_path):
@@ -75,8 +119,9 @@ def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialog
     assert "b preview" in previews
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]
     assert panel.status.startswith("Mean Dice on the validation cases: ")
+    before = panel.widget._run._job.result["before"]
     assert panel.column(panel.ui.diceTable, 0) == ["mean", "box"]
-    assert panel.column(panel.ui.diceTable, 1) == ["-", "-"]
+    assert panel.column(panel.ui.diceTable, 1) == [f"{before[name]:.3f}" for name in ("mean", "box")]
     assert [chart.GetNumberOfPlotSeriesNodes() for chart in map(charts().get, ("Loss", "Dice"))] == [1, 2]
     view = slicer.mrmlScene.GetSingletonNode("SAM2AdaptDice", "vtkMRMLPlotViewNode")
     assert view.GetPlotChartNodeID() == charts()["Dice"].GetID()
