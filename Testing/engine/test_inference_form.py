@@ -9,6 +9,7 @@ from adapted import images, moved, tiny_base, tiny_network
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.files import bundled_folder
 from sam2adapt.model import exported, load_model
+from sam2adapt.network import inference_ops
 from sam2adapt.network.inference import InferenceNetwork
 from sam2adapt.network.inference_ops import Linear, window_ranges
 from sam2adapt.network.network import SegmentationNetwork
@@ -115,6 +116,18 @@ def test_prepared_layer(activation):
         found = Linear(weight, bias, dtype, activation)(x)
         assert found.dtype == dtype
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=0)
+
+
+def test_a_pytorch_without_these_operators_does_without(monkeypatch):
+    """They are not part of PyTorch's documented interface."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(shape, generator=generator) for shape in ((24, 16), (24,), (2, 5, 16)))
+    arguments = weight, bias, torch.bfloat16, "gelu"
+    expected = Linear(*arguments)(x)
+    monkeypatch.setattr(inference_ops, "_ONEDNN", ("an_operator_of_another_version",))
+    plain = Linear(*arguments)
+    assert not plain.packed
+    torch.testing.assert_close(plain(x), expected, atol=0.1, rtol=0)
 
 
 def test_an_image_does_not_depend_on_its_neighbours():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _MOST_KEYS = 512  # up to which the scores are kept
+_ONEDNN = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
 _ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "none": lambda x: x}
 
 
@@ -21,12 +22,17 @@ def activation_name(module: nn.Module) -> str:
 
 
 def packs(dtype: torch.dtype, device: torch.device) -> bool:
-    """Tell whether oneDNN has prepared layers for this kind of numbers here."""
+    """Tell whether oneDNN has prepared layers for this kind of numbers here.
+
+    Its operators are not part of PyTorch's documented interface: a version without them does without.
+    """
+    operators = torch.ops.mkldnn
     return (
         dtype is torch.bfloat16
         and device.type == "cpu"
         and torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and all(hasattr(operators, name) for name in _ONEDNN)
+        and operators._is_mkldnn_bf16_supported()
     )
 
 

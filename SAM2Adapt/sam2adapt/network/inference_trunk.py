@@ -13,6 +13,8 @@ from .base import AnySizeHiera, ImagePath
 from .bottleneck import AdaptedMLP
 from .inference_ops import Linear, activation_name, window_attention
 
+_LANES = 16  # numbers that a vector instruction takes: products and convolutions of odd widths are slower
+
 
 class Convolution:
     """A convolution of tokens (B, H, W, C), which stay in that order."""
@@ -37,6 +39,15 @@ class Norm:
         return F.layer_norm(x, *self.arguments)
 
 
+def _widened(layer: nn.Conv2d, unused: int) -> nn.Conv2d:
+    """A convolution with as many more channels that are zero."""
+    channels, dense = layer.out_channels + unused, layer.groups == 1
+    wide = nn.Conv2d(channels, channels, layer.kernel_size, padding=layer.padding, groups=1 if dense else channels)
+    wide.weight.data = F.pad(layer.weight.detach(), (0, 0, 0, 0, 0, unused if dense else 0, 0, unused))
+    wide.bias.data = F.pad(layer.bias.detach(), (0, unused))
+    return wide
+
+
 class BlockMLP:
     """The MLP of a block and, in the same two products, the adapter beside it."""
 
@@ -45,20 +56,25 @@ class BlockMLP:
         self.width, self.spatial = first.out_features, None
         weights = [first.weight, first.bias, second.weight, second.bias]
         if isinstance(mlp, AdaptedMLP):
-            adapter = mlp.adapter
-            weights[0] = torch.cat([weights[0], adapter.down.weight])
-            weights[1] = torch.cat([weights[1], adapter.down.bias])
-            weights[2] = torch.cat([weights[2], mlp.scale * adapter.up.weight], dim=1)
-            weights[3] = weights[3] + mlp.scale * adapter.up.bias
-            spatial = adapter.spatial
-            self.spatial = Convolution(spatial, dtype) if isinstance(spatial, nn.Conv2d) else spatial.prepared()
+            down, up, spatial = mlp.adapter.down, mlp.adapter.up, mlp.adapter.spatial
+            unused = -down.out_features % _LANES
+            if isinstance(spatial, nn.Conv2d):
+                self.spatial = Convolution(_widened(spatial, unused), dtype)
+                self.end = None
+            else:
+                self.spatial = spatial.prepared()
+                self.end = self.width + down.out_features
+            weights[0] = torch.cat([weights[0], F.pad(down.weight, (0, 0, 0, unused))])
+            weights[1] = torch.cat([weights[1], F.pad(down.bias, (0, unused))])
+            weights[2] = torch.cat([weights[2], F.pad(mlp.scale * up.weight, (0, unused))], dim=1)
+            weights[3] = weights[3] + mlp.scale * up.bias
         self.first = Linear(weights[0], weights[1], dtype, activation_name(mlp.act))
         self.second = Linear(weights[2], weights[3], dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         hidden = self.first(x)
         if self.spatial is not None:
-            side = hidden[..., self.width :]
+            side = hidden[..., self.width : self.end]
             side.copy_(self.spatial(side))
         return self.second(hidden)
 
