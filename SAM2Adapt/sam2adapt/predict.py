@@ -19,6 +19,7 @@ from .device import autocast, is_out_of_memory
 from .errors import CancelledError, ClassesError, DeviceError, SettingsError
 from .labelling import label_maps
 from .model import Model
+from .prefetch import prefetch
 from .runs import count_labels
 from .slices import SliceStack, check_modality
 from .terminology import Structure
@@ -62,8 +63,8 @@ class Options:
 class Segmentation:
     """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
 
-    :ivar seconds: "prepare" (checks, slices on the model's grid), "network" (the forward pass alone) and "post-process"
-        (labels on the native grid, cleaning).
+    :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, what it waits for them), "network" (the
+        forward pass alone) and "post-process" (labels on the native grid, cleaning).
     """
 
     labels: Volume
@@ -171,10 +172,9 @@ def _batches(
     Batches become smaller when memory runs out.
     """
     size = prepared = _batch_size(stack, model, options)
-    for begin in range(first, last, prepared):
-        start, stop = begin, min(last, begin + prepared)
-        with _timed(seconds, "prepare"):
-            images = stack.batch(start, stop)
+    starts = range(first, last, prepared)
+    for begin, images in zip(starts, _prepared(stack, model, starts, last, seconds), strict=True):
+        start, stop = begin, begin + len(images)
         while start < stop:
             part = images[start - stop :][:size]
             try:
@@ -188,6 +188,28 @@ def _batches(
             yield start, labels, probabilities
             del probabilities  # before the next batch is computed
             start += len(part)
+
+
+def _prepared(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
+    """Give the network's input (B, 3, h, w) of each batch.
+
+    While a GPU computes, the processor prepares what is next. Where the processor computes all, that is not faster
+    (``Testing/benchmarks/left_out.py``): both then work on less than all cores.
+    """
+
+    def prepare(start: int) -> Tensor:
+        images = stack.batch(start, min(last, start + starts.step))
+        return images.pin_memory() if model.device.type == "cuda" else images
+
+    batches = iter((prefetch if _prepares_ahead(model.device) else map)(prepare, starts))
+    for _ in starts:
+        with _timed(seconds, "prepare"):
+            images = next(batches)
+        yield images
+
+
+def _prepares_ahead(device: torch.device) -> bool:
+    return device.type != "cpu"
 
 
 def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
@@ -219,7 +241,7 @@ def _segment_slices(
 ) -> tuple[np.ndarray, Tensor | None]:
     """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities if they are wanted."""
     with _timed(seconds, "network"), autocast(model.device):
-        logits = _logits(model, images.to(model.device), SCALES if options.tta else (1.0,))
+        logits = _logits(model, images.to(model.device, non_blocking=True), SCALES if options.tta else (1.0,))
     values = torch.tensor(model.label_values, dtype=torch.uint8)
     with _timed(seconds, "post-process"):
         if not options.wants_probabilities:

@@ -1,5 +1,6 @@
 """Prediction: the same patient gives the same labels, memory stays bounded, and bad input is said clearly."""
 
+import threading
 import weakref
 from contextlib import nullcontext
 
@@ -239,6 +240,20 @@ def test_result_does_not_depend_on_the_batch(model, float32):
     expected = labels_of(volume, model, batch_size=7)
     for size in (1, 2, 3):
         np.testing.assert_array_equal(labels_of(volume, model, batch_size=size), expected)
+
+
+def test_slices_may_be_prepared_ahead(model, monkeypatch):
+    """As on a GPU: the same labels, the same smaller batches, and no thread is left behind."""
+    volume, threads = blobs(), set(threading.enumerate())
+    expected = labels_of(volume, model, batch_size=2)
+    monkeypatch.setattr(predict, "_prepares_ahead", lambda device: True)
+    np.testing.assert_array_equal(labels_of(volume, model, batch_size=2), expected)
+    with pytest.raises(CancelledError):
+        segment(volume, model, Options(batch_size=2), cancelled=lambda: True)
+    asked = limited(model.network, 1)
+    labels_of(volume, model, batch_size=4)
+    assert asked == [4, 2, *[1] * 7]
+    assert set(threading.enumerate()) == threads
 
 
 def limited(network, largest: int, error=torch.OutOfMemoryError) -> list[int]:
