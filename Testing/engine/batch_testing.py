@@ -37,8 +37,9 @@ def home_of_models(tmp_path_factory) -> Path:
     return home
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def own_home(home_of_models, monkeypatch):
+    """These models and no others; not for every test, since fixtures of plugins are those of all files."""
     monkeypatch.setenv("SAM2ADAPT_HOME", str(home_of_models))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 

@@ -31,6 +31,7 @@ from sam2adapt.predict import Options
 from sam2adapt.volume import read_labels, read_volume
 
 pytest_plugins = ["batch_testing"]
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def test_good_and_bad_studies_of_a_folder(model, tmp_path, capsys):

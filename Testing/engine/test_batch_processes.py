@@ -31,6 +31,7 @@ from sam2adapt.batch_manifest import Records, begin_run, hidden_folder
 from sam2adapt.volume import read_labels
 
 pytest_plugins = ["batch_testing"]
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])

@@ -7,6 +7,7 @@ from batch_testing import dicom, image, manifest, noise, studies, times
 from serve_client import Client
 
 pytest_plugins = ["batch_testing"]
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture(scope="module")
