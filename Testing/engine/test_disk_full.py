@@ -1,0 +1,45 @@
+"""A disk that is full in the middle of a training: said in a sentence, and nothing that was reached is lost."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from sam2adapt.training.checkpoint import load_checkpoint
+from test_training import base, folder, own_home
+
+__all__ = ["base", "folder", "own_home"]
+resource = pytest.importorskip("resource", reason="needs limits for processes, which Windows has not")
+
+
+def epochs_of(state) -> int:
+    return load_checkpoint(state)["history"]["epoch"] if state.exists() else 0
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs limits for running processes, as on Linux")
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder, base, tmp_path):
+    output = tmp_path / "model.safetensors"
+    command = [
+        sys.executable, "-m", "sam2adapt", "train", "--images", folder / "images", "--labels", folder / "labels",
+        "--classes", "1=right ventricle,2=left ventricle", "--base", base, "--method", "head", "--size", "32", "--crop", "32",
+        "--device", "cpu", "-o", output,
+    ]  # fmt: skip
+    command = [str(part) for part in command]
+    process = subprocess.Popen([*command, "--epochs", "1000"], stderr=subprocess.PIPE, text=True)
+    state = output.with_suffix(".run") / "checkpoint.pt"
+    while process.poll() is None and not epochs_of(state):
+        time.sleep(0.05)
+    half = state.stat().st_size // 2
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (half, half))
+    said = process.communicate()[1]
+    assert process.returncode == 2, said
+    assert f"The checkpoint '{state}' cannot be written: " in said and "go on with --resume" in said
+    reached = epochs_of(state)
+    assert reached >= 1 and not output.exists()
+    assert not [path.name for path in state.parent.iterdir() if path.name.endswith(".part")]
+
+    again = subprocess.run(
+        [*command, "--epochs", str(reached + 1), "--resume"], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert output.is_file() and epochs_of(state) == reached + 1
