@@ -75,7 +75,7 @@ def permissive(data: Path, work: Path) -> list[Pack]:
     torso_ct.write(torso_ct.labelled(data / "ct_sample"), work / "torso")
     torso = find_cases(work / "torso" / "images", work / "torso" / "labels")
     axial = TrainSettings(axis="axial", modality="CT")
-    packs.append(Pack("torso", torso, ["right lung", "left lung", "liver"], 0.2, axial))
+    packs.append(Pack("torso", torso, ["right lung", "left lung"], 0.2, axial))
     ct, groups = grouped(data / "ct_sample" / "ts_ct_3mm", work / "ts_ct")
     packs.append(Pack("ts_ct", ct, groups, 0.15, axial))
     mr, groups = grouped(data / "ct_sample" / "ts_mr_3mm", work / "ts_mr")
