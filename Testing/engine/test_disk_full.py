@@ -7,8 +7,9 @@ import time
 import pytest
 from sam2adapt.training.checkpoint import load_checkpoint
 from test_training import base, folder, own_home
+from trained import short_epochs, small_trainer
 
-__all__ = ["base", "folder", "own_home"]
+__all__ = ["base", "folder", "own_home", "short_epochs"]
 resource = pytest.importorskip("resource", reason="needs limits for processes, which Windows has not")
 
 
@@ -21,8 +22,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder
     output = tmp_path / "model.safetensors"
     command = [
         sys.executable, "-m", "sam2adapt", "train", "--images", folder / "images", "--labels", folder / "labels",
-        "--classes", "1=right ventricle,2=left ventricle", "--base", base, "--method", "head", "--size", "32", "--crop", "32",
-        "--device", "cpu", "-o", output,
+        "--classes", "1=right ventricle,2=left ventricle", "--base", base, "--method", "head", "--size", "32",
+        "--crop", "32", "--device", "cpu", "-o", output,
     ]  # fmt: skip
     command = [str(part) for part in command]
     process = subprocess.Popen([*command, "--epochs", "1000"], stderr=subprocess.PIPE, text=True)
@@ -43,3 +44,13 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder
     )
     assert again.returncode == 0, again.stderr
     assert output.is_file() and epochs_of(state) == reached + 1
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
+    """A spreadsheet program may have it open."""
+    (tmp_path / "a" / "log.csv").mkdir(parents=True)
+    said = []
+    trainer = small_trainer(tmp_path / "a", settings={"epochs": 2}, say=said.append)
+    trainer.run()
+    assert trainer.history.epoch == 2 and epochs_of(trainer.checkpoint) == 2
+    assert len(said) == 3 and all("log.csv' cannot be written: " in sentence for sentence in said)

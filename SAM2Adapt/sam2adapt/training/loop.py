@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..adapters import Method
 from ..device import autocast, autocast_dtype, is_out_of_memory, release_memory
-from ..errors import CancelledError, DeviceError, SettingsError
+from ..errors import CancelledError, DeviceError, OutputError, SettingsError
 from ..network import dropout
 from ..network.network import Prompts, SegmentationNetwork
 from ..slices import normalise
@@ -183,7 +183,6 @@ class Trainer:
         self._tick()
         self.history.epoch = epoch
         self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
-        lead(lambda: write_log(self.folder / "log.csv", self.history))
 
     def _step(self, inputs: Sequence[Tensor], targets: Tensor, seeds: list[int]) -> float:
         factor = schedule(self._fraction(self.history.step), self.settings.warmup) * self.history.rate
@@ -372,7 +371,14 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        lead(lambda: save_checkpoint(self.checkpoint, state))
+        lead(lambda: self._write(state))
+
+    def _write(self, state: dict) -> None:
+        save_checkpoint(self.checkpoint, state)
+        try:
+            write_log(self.folder / "log.csv", self.history)
+        except OutputError as error:  # for instance, a spreadsheet program has it open
+            self.say(f"{error} The training goes on, and the log is written again after the next epoch.")
 
     def _restore(self, state: dict) -> None:
         free = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")
