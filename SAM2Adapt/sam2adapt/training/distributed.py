@@ -34,6 +34,10 @@ def joined(team: Team) -> Iterator[None]:
     if team.size == 1 or dist.is_initialized():
         yield
         return
+    # Its functions keep the group that there is when something first imports it: one that is there later would never
+    # be destroyed, and its threads can abort the process as it exits ("terminate called without an active exception").
+    import torch.distributed.nn
+
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_LONGEST)
     try:
@@ -218,7 +222,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
         variance = squares - mean.square()
         self._remember(mean.detach(), variance.detach() * pixels / (pixels - 1))
         scale = self.weight * (variance + self.eps).rsqrt().float()
-        shift = self.bias - mean.float() * scale
+        # Times one, for a slope of its own: of one pixel, autograd hands the same one on to all biases whose sum
+        # follows, and what later pieces of the batch add to it would be added once for each.
+        shift = 1 * self.bias - mean.float() * scale
         return torch.addcmul(shift.view(1, -1, 1, 1), x.float(), scale.view(1, -1, 1, 1)).to(x.dtype)
 
     @torch.no_grad()
