@@ -1,8 +1,11 @@
-"""Pictures of the panels for the README: Auto-segment idle, running, done, failed, without engine; a training.
+"""Pictures of the panels for the README: Auto-segment idle, running, done, failed, without engine; the training panel.
 
-python Testing/gui/pictures.py [FOLDER]          without FOLDER: Resources/panel
+python Testing/gui/pictures.py [--training] [FOLDER]          without FOLDER: Resources/panel
+
+--training: the training panel only.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -10,33 +13,35 @@ import venv
 from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(REPOSITORY / "SAM2Adapt")]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "SAM2Adapt")]
 import host  # noqa: E402
-
-WIDTH = 460
-DEADLINE = 300  # seconds, on a machine that does much else
-HALFWAY = 500  # of the progress bar's thousand
+from training_pictures import DEADLINE, HALFWAY, REPOSITORY, WIDTH, TrainingPhotographer, save  # noqa: E402
 
 
 def main() -> None:
     """Take all pictures; as a user who has no models of his own and never ran one."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "Resources" / "panel"
-    folder.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "Resources" / "panel")
+    parser.add_argument("--training", action="store_true")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         os.environ["SAM2ADAPT_HOME"] = home
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
-        photographer = Photographer(host.boot(), folder)
-        photographer.run()
-        photographer.batch(Path(home) / "studies")
-        photographer.fail()
-        photographer.loseEngine(Path(home) / "python")
-        os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
-        photographer.train()
+        slicerHost = host.boot()
+        if not arguments.training:
+            photographer = Photographer(slicerHost, arguments.folder)
+            photographer.run()
+            photographer.batch(Path(home) / "studies")
+            photographer.fail()
+            photographer.loseEngine(Path(home) / "python")
+            slicerHost.unloadModule("SAM2Adapt")
+            os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
+        TrainingPhotographer(slicerHost, arguments.folder).run()
         for module in ("SAM2AdaptTraining", "SAM2Adapt"):
-            photographer.host.unloadModule(module)
-    if photographer.host.records.slotErrors:
-        sys.exit("\n".join(photographer.host.records.slotErrors))
+            slicerHost.unloadModule(module)
+    if slicerHost.records.slotErrors:
+        sys.exit("\n".join(slicerHost.records.slotErrors))
 
 
 class Photographer:
@@ -111,23 +116,6 @@ class Photographer:
         ui.batchSourceComboBox.setCurrentIndex(0)
         slicer.app.processEvents()
 
-    def train(self) -> None:
-        """A training on a result, as if a user had corrected it; a short one on small images."""
-        self._widget.enter()
-        self._click()
-        self._waitFor(lambda: not self._isRunning())
-        training = self.host.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
-        training.ui.addSceneButton.click()
-        training._parameterNode.modelName = "my lungs"
-        training._parameterNode.furtherSettings = "size=128, crop=128, steps=48"
-        self.host.processEvents()
-        self._take("training", training)
-        training.ui.startButton.click()
-        self._waitFor(lambda: training.ui.progressBar.value >= HALFWAY, training)
-        self._take("training-running", training)
-        self._waitFor(lambda: not training.ui.startButton.isHidden(), training)
-        self._take("training-done", training)
-
     def fail(self) -> None:
         """A killed engine, as when memory runs out."""
         self._ui.undoButton.click()
@@ -155,17 +143,14 @@ class Photographer:
     def _isRunning(self) -> bool:
         return self._ui.applyButton.text == "Cancel"
 
-    def _waitFor(self, condition, widget=None) -> None:
+    def _waitFor(self, condition) -> None:
         if not self.host.processEvents(DEADLINE, until=condition):
-            sys.exit(f"The panel does not get on: {(widget or self._widget).ui.statusLabel.text}")
+            sys.exit(f"The panel does not get on: {self._ui.statusLabel.text}")
 
-    def _take(self, name: str, widget=None) -> None:
-        from PySide6 import QtGui
-
-        ui = (widget or self._widget).ui
-        path = self.host.screenshot((widget or self._widget).parent, self._folder / f"{name}.png", WIDTH)
-        QtGui.QImage(path).convertToFormat(QtGui.QImage.Format.Format_RGB888).save(path, "PNG", 0)  # 0: smallest file
-        print(f"{path}: {ui.statusLabel.text or ui.installLabel.text}")
+    def _take(self, name: str) -> None:
+        path = self.host.screenshot(self._widget.parent, self._folder / f"{name}.png", WIDTH)
+        save(path)
+        print(f"{path}: {self._ui.statusLabel.text or self._ui.installLabel.text}")
 
 
 if __name__ == "__main__":
