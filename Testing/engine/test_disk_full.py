@@ -6,7 +6,8 @@ import time
 
 import pytest
 from sam2adapt.training.checkpoint import load_checkpoint
-from test_training import base, folder, own_home
+from sam2adapt.training.run import train
+from test_training import base, folder, own_home, request_for
 from trained import short_epochs, small_trainer
 
 __all__ = ["base", "folder", "own_home", "short_epochs"]
@@ -54,3 +55,14 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
     trainer.run()
     assert trainer.history.epoch == 2 and epochs_of(trainer.checkpoint) == 2
     assert len(said) == 3 and all("log.csv' cannot be written: " in sentence for sentence in said)
+
+
+def test_a_preview_that_cannot_be_written_does_not_end_the_run(folder, base, tmp_path):
+    """Slicer may be reading the one before, and Windows keeps a file then."""
+    said, seen = [], []
+    (tmp_path / "preview.npy").mkdir()
+    request = request_for(folder, base, tmp_path / "model.safetensors", method="head", preview=tmp_path / "preview.npy")
+    request.settings.steps = 2
+    assert train(request, seen.append, said.append).is_file()
+    told = [sentence for sentence in said if sentence.startswith("The latest prediction is not shown. ")]
+    assert len(told) == 2 and not any(state.preview for state in seen)

@@ -269,8 +269,13 @@ def _validation(
     model: Model, cases: list[Case], held: dict[str, list[int]] | None, preview: Path | None, trainer: Trainer
 ) -> Callable[[Watch], dict]:
     def observe(case: Case, labels: np.ndarray) -> None:
-        if preview is not None and case is cases[0]:
+        if preview is None or case is not cases[0]:
+            return
+        try:
             write_preview(preview, labels)
+        except OutputError as error:  # on Windows, whoever reads the one before keeps it from being replaced
+            trainer.say(f"The latest prediction is not shown. {error}")
+        else:
             trainer.preview = preview, case.id
 
     return lambda watch: mean_dice(model, cases, held, watch, observe)
