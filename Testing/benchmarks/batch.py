@@ -71,9 +71,9 @@ def stage(data: Path, source: Path) -> None:
     broken, rng = source / "broken", np.random.default_rng(0)
     (broken / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
     (broken / "empty.nii.gz").write_bytes(b"")
-    colours = sitk.GetImageFromArray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8), isVector=True)
-    sitk.WriteImage(colours, str(broken / "colour.png"))
-    sitk.WriteImage(sitk.GetImageFromArray(rng.normal(size=(3, 4, 32, 32))), str(broken / "time.nii.gz"))
+    (broken / "text.nrrd").write_text("This is no image.\n")
+    series = sitk.GetImageFromArray(rng.normal(size=(3, 4, 32, 32)), isVector=False)
+    sitk.WriteImage(series, str(broken / "time.nii.gz"))
     holes = rng.normal(size=(4, 32, 32)).astype(np.float32)
     holes[1, 2, 3] = np.nan
     sitk.WriteImage(sitk.GetImageFromArray(holes), str(broken / "nan.nii.gz"))
