@@ -185,8 +185,10 @@ class _Work:
                 if self.stop.is_set() or self._ended.is_set():
                     return
                 if self.records.is_settled(study):
-                    continue
-                if not self.records.claim(study):
+                    # A process may have died between its record and the end of its claim.
+                    if self.records.was_interrupted(study) and self.records.claim(study):
+                        self.records.release(study)
+                elif not self.records.claim(study):
                     busy.append((place, study))
                 elif self.records.is_settled(study):  # another process was quicker
                     self.records.release(study)

@@ -75,6 +75,16 @@ def test_study_in_which_a_process_died_comes_last(model, tmp_path):
     assert order == ["s01.seg.nrrd", "s02.seg.nrrd", "s00.seg.nrrd"]
 
 
+def test_claim_of_a_study_that_is_done_is_taken_away(model, tmp_path):
+    """Its process died between the record and the end of the claim."""
+    source, output = studies(tmp_path / "in", 2), tmp_path / "out"
+    run(source, output, model)
+    for record in hidden_folder(output).glob("*.json"):
+        record.with_suffix(".lock").touch()
+    assert run(source, output, model).now == 0
+    assert not list(output.rglob("*.lock"))
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
