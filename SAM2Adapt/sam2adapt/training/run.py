@@ -146,7 +146,7 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
     if setup.val:
-        say(f"Evaluating {len(setup.val)} validation cases")
+        say(f"Evaluating {len(setup.val)} validation case{'s' * (len(setup.val) > 1)}")
         card["metrics"] = {"subset": "val", **evaluate(setup.model, setup.val, slices=setup.held)}
     forgot = _compare_with_parent(setup, say)
     card["training"] |= {
