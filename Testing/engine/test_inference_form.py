@@ -154,6 +154,21 @@ def test_form_follows_precision_and_moves():
         assert_close(moved_away, plain(x))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_result_does_not_depend_on_the_number_of_threads(classes):
+    """Processes that share the cores have fewer each, and must say the same."""
+    _, form = whole("nano", classes=classes)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            with torch.no_grad():
+                found.append(form(images(192, 160, batch=8)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
 def test_form_is_made_once():
     method = create("head")
     _, form = both(tiny_network(method), method)

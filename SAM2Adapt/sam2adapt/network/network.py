@@ -164,9 +164,11 @@ def _padded(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring logits of padded images to these images' size (H, W)."""
-    logits = F.interpolate(logits.float(), size=_padded(size), mode="bilinear", align_corners=False)
-    return logits[..., : size[0], : size[1]]
+    """Bring logits (B, K, h, w) of padded images to these images' size (H, W)."""
+    # One by one: for three channels PyTorch takes another kernel, with other rounding, where it has a single thread.
+    single = logits.float().flatten(0, 1).unsqueeze(1)
+    enlarged = F.interpolate(single, size=_padded(size), mode="bilinear", align_corners=False)
+    return enlarged.view(*logits.shape[:2], *enlarged.shape[-2:])[..., : size[0], : size[1]]
 
 
 def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:
