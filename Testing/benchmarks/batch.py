@@ -104,22 +104,16 @@ class Run:
             sys.exit(ended.stderr)
         self.working, self.manifest = float(found[1]), json.loads((output / "manifest.json").read_text())
 
-    def without(self, *keys: str) -> dict:
-        """The manifest but for seconds and, of each study, what these keys hold."""
-        rows = [{k: row[k] for k in row if k not in ("seconds", *keys)} for row in self.manifest["studies"]]
+    def untimed(self) -> dict:
+        """The manifest but for seconds."""
+        rows = [{k: row[k] for k in row if k != "seconds"} for row in self.manifest["studies"]]
         return self.manifest | {"studies": rows}
-
-    def volumes(self) -> np.ndarray:
-        """Volume of each structure of each study, mL."""
-        parts = [part["ml"] for row in self.manifest["studies"] for part in row["structures"] or ()]
-        return np.array([ml for ml in parts if ml is not None])
 
 
 def manifest_lines(source: Path, runs: dict[int, list[Run]]) -> list[str]:
     """What the manifest says, and whether that of two processes says the same."""
     manifest = runs[1][0].manifest
-    first, every = runs[1][0], [run for some in runs.values() for run in some]
-    same = all(run.without("structures") == first.without("structures") for run in every)
+    same = all(run.untimed() == runs[1][0].untimed() for some in runs.values() for run in some)
     text = (
         f"{len(manifest['studies'])} inputs (hippocampus validation cases, `ct_sample`, five broken files), model "
         f"`{MODEL}` with `--any-modality` on the CPU: {manifest['counts']['done']} done, "
@@ -131,16 +125,7 @@ def manifest_lines(source: Path, runs: dict[int, list[Run]]) -> list[str]:
         if row["status"] == "failed":
             message = row["message"].replace(f"{source}/", "")
             lines.append(f"| {Path(row['input']).relative_to(source)} | {message} |")
-    if same:
-        most = max(np.abs(run.volumes() - first.volumes()).max() for run in every)
-        rounded = (
-            f"They differ by at most {most:.3f} mL: on a processor, rounding depends on the threads of each process."
-        )
-    else:
-        rounded = "They are not compared."
-    text = (
-        f"Manifests of one and of two processes equal but for seconds and volumes: **{_yes(same)}**. Volumes: {rounded}"
-    )
+    text = f"Manifests of one and of two processes equal but for the seconds: **{_yes(same)}**."
     return [*lines, "", text]
 
 
@@ -156,7 +141,7 @@ def killed_lines(source: Path, output: Path, whole: Run) -> list[str]:
     again = Run(source, output, 1)
     now = int(re.search(r"(\d+) done by this process", again.text)[1])
     kept = done.items() <= _times(output).items()
-    same = again.without() == whole.without()
+    same = again.untimed() == whole.untimed()
     text = (
         f"Killed (SIGKILL) when {len(done)} of {count} outputs were written, then the same command again: {now} "
         f"studies were worked on, outputs that were there were left as they are: **{_yes(kept)}**; the manifest equals "

@@ -100,10 +100,10 @@ def main() -> None:
         f" `{args.base}`, crops of {args.crop}, float32, PyTorch {torch.__version__}; one process and two on the"
         " processor. Loss: the largest relative difference of an epoch's mean. Weights: norm of the difference of"
         " all trained tensors of the best epoch, over their norm. Bytes: given by each process to be added up.\n\n"
-        "What differs is rounding: Adam takes full steps along gradients that are nothing else (of kernels before a"
-        " batch norm, for instance). One process that computes with two threads in the place of one differs too (two"
-        " threads). In float64, two processes reach what one does to 1e-8 of what the training changes:"
-        " `Testing/engine/test_distributed_training.py`."
+        "We take what differs for rounding, which Adam enlarges: it takes full steps along gradients that are nothing"
+        " else (of kernels before a batch norm, for instance). The evidence is the test in float64, where two processes"
+        " reach what one does to 1e-8 of what the training changes (`Testing/engine/test_distributed_training.py`)."
+        " One process with two threads in the place of one (two threads) differs too, but not by as much everywhere."
     )
     lines = [about, "", HEADER, *(row(args, method) for method in args.methods.split(","))]
     RESULT.write_text("\n".join(lines) + "\n")
