@@ -101,7 +101,7 @@ class EngineProcess:
         else:
             end = _("killed, signal {number}").format(number=code)
             if code == signal.SIGKILL:
-                remedy = _("Memory may have run out: close other programs, or take a smaller region or model, and run again.")
+                remedy = _("Memory may have run out: close other programs, or take a smaller region or model.")
         message = _("The engine stopped unexpectedly ({end}).").format(end=end)
         return EngineError("EngineStopped", message, remedy, self.lastWords())
 
