@@ -130,6 +130,20 @@ def test_a_pytorch_without_these_operators_does_without(monkeypatch):
     torch.testing.assert_close(plain(x), expected, atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("offset", [0, 100])
+def test_group_norm_is_pytorchs(offset):
+    generator = torch.Generator().manual_seed(0)
+    norm = torch.nn.GroupNorm(4, 12)
+    torch.nn.init.uniform_(norm.weight, 0.5, 2)
+    torch.nn.init.uniform_(norm.bias, -1, 1)
+    x = offset + torch.randn(3, 12, 9, 7, generator=generator).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = norm.double()(x.double()).float()
+        found = inference_ops.GroupNorm(norm.float())(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected, atol=2e-4 if offset else 5e-6, rtol=0)
+
+
 def test_an_image_does_not_depend_on_its_neighbours():
     _, form = whole("nano")
     x = images(128, 96, batch=3)
@@ -154,16 +168,17 @@ def test_form_follows_precision_and_moves():
         assert_close(moved_away, plain(x))
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4])
-def test_result_does_not_depend_on_the_number_of_threads(classes):
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=HALF)])
+@pytest.mark.parametrize(("name", "classes"), [("dual-lw", 2), ("dual-hp", 3), ("lora", 4), ("balr", 3)])
+def test_result_does_not_depend_on_the_number_of_threads(name, classes, half):
     """Processes that share the cores have fewer each, and must say the same."""
-    _, form = whole("nano", classes=classes)
+    _, form = whole("nano", name, classes=classes)
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            with torch.no_grad():
-                found.append(form(images(192, 160, batch=8)))
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+                found.append(form(images(224, 192, batch=8)))
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .base import pad_to_stride
 from .inference_decoder import Decoder
+from .inference_ops import GroupNorm
 from .inference_trunk import Encoder
 from .network import SegmentationNetwork, at_size
 from .prompts import Prompts
@@ -59,7 +60,12 @@ class _Form:
         self.encoder, self.decoder, self.dtype = Encoder(network.base, dtype), Decoder(network, dtype), dtype
         self.detail = None
         if network.detail is not None:
-            self.detail = copy.deepcopy(network.detail).to(dtype, memory_format=torch.channels_last)
+            self.detail = copy.deepcopy(network.detail)
+            for parent in list(self.detail.modules()):
+                for name, child in parent.named_children():
+                    if isinstance(child, nn.GroupNorm):
+                        setattr(parent, name, GroupNorm(child))
+            self.detail.to(dtype, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> Tensor:
         features = self.encoder(images)

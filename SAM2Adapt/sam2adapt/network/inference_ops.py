@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _MOST_KEYS = 512  # up to which the scores are kept
+_VALUES_AT_ONCE = 1 << 20  # what stays in the processor's cache
 _ONEDNN = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
 _ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "none": lambda x: x}
 
@@ -78,6 +79,38 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     start = start.expand(len(q), q.shape[1], keys)
     scores = torch.baddbmm(start, q, k.transpose(1, 2), beta=int(bias is not None), alpha=scale)
     return torch.bmm(scores.softmax(dim=-1), v).view(shape)
+
+
+class GroupNorm(nn.Module):
+    """A group norm of (B, C, H, W) whose channels lie side by side; on the CPU rounded alike by any number of threads.
+
+    PyTorch's own gives each thread a part of an image's sum. Here sums are in float32 whatever the input is.
+    """
+
+    def __init__(self, norm: nn.GroupNorm):
+        super().__init__()
+        self.plain = norm
+        self.weight, self.bias = norm.weight.detach().float(), norm.bias.detach().float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return self.plain(x)
+        tokens = x.permute(0, 2, 3, 1)
+        out = torch.empty_like(tokens)
+        at_once = max(1, _VALUES_AT_ONCE // tokens[0].numel())
+        for part, result in zip(tokens.split(at_once), out.split(at_once), strict=True):
+            values = part.float()
+            centred = values - self._means(values)
+            scale = (self._means(centred.square()) + self.plain.eps).rsqrt() * self.weight
+            result.copy_(torch.addcmul(self.bias, centred, scale))
+        return out.permute(0, 3, 1, 2)
+
+    def _means(self, tokens: Tensor) -> Tensor:
+        """Mean of each channel's group: (B, 1, 1, C) of (B, H, W, C)."""
+        batch, height, width, channels = tokens.shape
+        of_channels = tokens.sum(dim=2).sum(dim=1) / (height * width)
+        of_groups = of_channels.view(batch, self.plain.num_groups, -1).mean(dim=2, keepdim=True)
+        return of_groups.expand(-1, -1, channels // self.plain.num_groups).reshape(batch, 1, 1, channels)
 
 
 def window_ranges(size: int, window: int) -> list[tuple[int, int, int]]:
