@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .allocation import keep_freed_memory
 from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_rank import add_rank_parser
@@ -21,6 +22,7 @@ from .files import atomic_write, write_json
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit status."""
     args = _parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         args.run(args)
     except UserError as error:
