@@ -11,7 +11,7 @@ _LARGEST = 32 << 20  # glibc takes no more
 def keep_freed_memory() -> None:
     """Let glibc keep up to 256 MiB that a network freed for its next layer; nothing elsewhere.
 
-    Otherwise it gives them back to the system at once, which must clear every page anew: a tenth of `nano`'s time.
+    Otherwise it gives them back to the system at once, which must clear every page anew.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGEST)

@@ -179,7 +179,7 @@ def cost_lines(source: Path, run: Run) -> list[str]:
         "", f"## {ARCHIVE:,} CTs of {SLICES} slices: computed, not measured", "",
         "From the seconds a slice of 512 x 512 that were measured above, on this machine's CPU.", "",
         "| part | seconds a slice | hours |", "| --- | --- | --- |",
-        *(f"| {name} | {slice_of[name]:.4f} | {hours[name]:,.0f} |" for name in slice_of),
+        *(f"| {name} | {slice_of[name]:.4f} | {hours[name]:,.1f} |" for name in slice_of),
     ]  # fmt: skip
     stages = {"reading": hours["read"], "the network": hours["network"], "writing": hours["write"]}
     limit = max(stages, key=stages.get)
@@ -191,7 +191,7 @@ def cost_lines(source: Path, run: Run) -> list[str]:
     lines += [
         "", text, "",
         "| processes, each with cores of its own | hours | read from the archive (MB/s) |", "| --- | --- | --- |",
-        *(f"| {n} | {stages[limit] / n:,.0f} | {n * rate / 1e6:.1f} |" for n in (1, 8, 64)), "",
+        *(f"| {n} | {stages[limit] / n:,.1f} | {n * rate / 1e6:.1f} |" for n in (1, 8, 64)), "",
         f"An archive behind 1 Gbit/s ({SHARE / 1e6:.0f} MB/s) gives enough for {SHARE / rate:,.0f} such processes.",
     ]  # fmt: skip
     return lines
