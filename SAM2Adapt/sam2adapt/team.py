@@ -1,17 +1,21 @@
 """The processes that ``torchrun`` started together."""
 
+import json
 import os
 import pickle
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch.distributed import rendezvous
+from torch.distributed import PrefixStore, Store, rendezvous
 
 from .device import choose_device
 
 _SHARED = "shared"
+_PAUSE = 0.02  # seconds between two looks into a store
 _LONGEST = timedelta(hours=12)  # for which other processes wait while the first reads the headers of an archive
 
 
@@ -35,14 +39,35 @@ class Team:
         """What ``make`` gives in the first process, in all of them."""
         if self.size == 1:
             return make()
-        # By the store alone: processes that a restart brings back do not always find each other by gloo.
-        store, _, _ = next(rendezvous("env://", timeout=_LONGEST))
+        store = self.store()
         if self.rank == 0:
             made = make()
             store.set(_SHARED, pickle.dumps(made))
             return made
-        store.set_timeout(_LONGEST)
         return pickle.loads(store.get(_SHARED))
+
+    def store(self) -> Store:
+        """A store that the processes of this start share, and none of a former start did; they wait for each other.
+
+        ``torchrun`` keeps its store when it starts processes again. They would find the addresses of the dead in it and
+        wait for them for ever. So each says a new word, and the first one gathers those that are answered.
+        """
+        whole, _, _ = next(rendezvous("env://", timeout=_LONGEST))
+        whole.set_timeout(_LONGEST)
+        own = uuid.uuid4().hex
+        whole.set(f"present {self.rank}", own)
+        while True:
+            if self.rank == 0:
+                words = [whole.get(f"present {rank}").decode() for rank in range(self.size)]
+                whole.set("words", json.dumps(words))
+            else:
+                words = json.loads(whole.get("words"))
+            if words[self.rank : self.rank + 1] == [own]:
+                name = words[0]
+                whole.set(f"{name} {self.rank}", "")
+                if self.rank or whole.check([f"{name} {rank}" for rank in range(self.size)]):
+                    return PrefixStore(name, whole)
+            time.sleep(_PAUSE)
 
     def device(self, name: str) -> tuple[torch.device, str]:
         """Choose this process's own GPU, or its share of the cores.

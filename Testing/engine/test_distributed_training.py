@@ -27,6 +27,7 @@ __all__ = ["base", "folder", "own_home"]
 
 PATIENCE = 300  # seconds, for a machine that does much else
 HERE = Path(__file__).resolve().parent
+TEXT = {"encoding": "utf-8", "errors": "replace"}  # gloo's messages end in bytes that are no text
 OTHERWISE = {"no memory", "in time"}  # what depends on the number of processes
 
 
@@ -43,7 +44,7 @@ def watched(notes: Path, *arguments, **options) -> list[str]:
 def results(tmp_path_factory) -> tuple[dict, dict]:
     """What one process and two reach in each of ``RUNS``."""
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    agent = subprocess.Popen(torchrun(HERE / "distributed_runs.py", folders[1]), stderr=subprocess.PIPE, text=True)
+    agent = subprocess.Popen(torchrun(HERE / "distributed_runs.py", folders[1]), stderr=subprocess.PIPE, **TEXT)
     alone = {name: result_of(name, folders[0]) for name in RUNS.keys() - OTHERWISE}
     _, error = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, error
@@ -120,7 +121,7 @@ def unbroken(folder, base, tmp_path_factory) -> tuple[Path, str, str, Path]:
     place, notes = tmp_path_factory.mktemp("unbroken"), tmp_path_factory.mktemp("notes")
     output = place / "model.safetensors"
     command = watched(notes, *arguments(folder, base, output))
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    result = subprocess.run(command, capture_output=True, **TEXT, check=False, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     return output, result.stdout, result.stderr, notes
 
@@ -159,7 +160,7 @@ def test_the_command_reaches_what_one_process_does(unbroken, folder, base, tmp_p
 def test_a_killed_process_is_started_again_and_the_run_goes_on(unbroken, folder, base, tmp_path):
     output = tmp_path / "model.safetensors"
     command = watched(tmp_path, *arguments(folder, base, output), restarts=2)
-    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **TEXT)
     state = output.with_suffix(".run") / "checkpoint.pt"
     while agent.poll() is None and not (state.exists() and load_checkpoint(state)["history"]["epoch"]):
         time.sleep(0.05)
@@ -178,32 +179,74 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(unbroken, folder,
 def test_a_users_error_is_said_once_and_ends_all(folder, base, tmp_path):
     command = torchrun("-m", "sam2adapt", *arguments(folder, base, tmp_path / "model.safetensors"))
     command[command.index("1=right ventricle,2=left ventricle")] = "1=right ventricle"
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    result = subprocess.run(command, capture_output=True, **TEXT, check=False, timeout=PATIENCE)
     assert result.returncode == 1, result.stderr  # torchrun's own
     assert result.stderr.count("holds label value 2, which is not among the classes.") == 1
     assert re.findall(r"exitcode +: (\S+)", result.stderr) == ["2", "2"], result.stderr
     assert str(Path(sam2adapt.__file__).parent) not in result.stderr  # no traceback but torchrun's
 
 
-def test_nothing_of_the_group_is_left_when_it_is_parted(tmp_path):
+MEETING = """
+import os, sys, time
+import torch
+import torch.distributed as dist
+from sam2adapt.team import Team
+from sam2adapt.training.distributed import joined
+team = Team.from_environment()
+time.sleep(float(sys.argv[1]) * team.rank)
+print(team.share(lambda: [sys.argv[2]]))
+with joined(team):
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    print(total.item(), flush=True)
+    os._exit(0)  # dies, and leaves its address in the store
+"""
+
+
+LEAVING = """
+import gc, weakref
+import torch.distributed as dist
+from sam2adapt.team import Team
+from sam2adapt.training.distributed import joined
+with joined(Team.from_environment()):
+    import sam2adapt.training.run
+    group = weakref.ref(dist.group.WORLD)
+gc.collect()
+print("nothing is left" if group() is None else "a group is left")
+"""
+
+
+def two(store, code: str, *arguments: str) -> list[str]:
+    """What two processes with torchrun's environment and this store print."""
+    agent = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env=os.environ | agent | {"RANK": str(rank), "WORLD_SIZE": "2"}, stdout=subprocess.PIPE, **TEXT,
+        )
+        for rank in range(2)
+    ]
+    try:
+        return [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture
+def store():
+    return torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+
+
+def test_processes_started_again_do_not_wait_for_the_dead(store):
+    """torchrun gives them the store of those before, whose addresses are in it."""
+    for name, late in (("first", "0"), ("second", "1")):
+        assert two(store, MEETING, late, name) == [f"['{name}']\n2.0\n"] * 2
+
+
+def test_nothing_of_the_group_is_left_when_it_is_parted(store):
     """Threads of a group that something keeps can abort a process that exits."""
-    script = tmp_path / "left.py"
-    script.write_text(
-        "import gc, sys, weakref\n"
-        "import torch.distributed as dist\n"
-        "from sam2adapt.team import Team\n"
-        "from sam2adapt.training.distributed import joined\n"
-        "with joined(Team(size=2)):\n"
-        "    import sam2adapt.training.run\n"
-        "    group = weakref.ref(dist.group.WORLD)\n"
-        "gc.collect()\n"
-        "sys.exit(0 if group() is None else 3)\n"
-    )
-    rendezvous = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}  # with itself
-    result = subprocess.run(
-        [sys.executable, script], env=os.environ | rendezvous, capture_output=True, check=False, timeout=PATIENCE
-    )
-    assert result.returncode == 0, result.stderr
+    assert two(store, LEAVING) == ["nothing is left\n"] * 2
 
 
 def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):

@@ -39,7 +39,8 @@ def joined(team: Team) -> Iterator[None]:
     import torch.distributed.nn
 
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_LONGEST)
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    dist.init_process_group(backend, timeout=_LONGEST, store=team.store(), rank=team.rank, world_size=team.size)
     try:
         yield
     finally:
