@@ -43,7 +43,7 @@ def openApp(logFile: Path) -> SlicerApp:
 
 def renderingProblem() -> str | None:
     """None when this machine renders, otherwise one sentence. Tried in a child process, which VTK may end."""
-    child = subprocess.run([sys.executable, __file__, "--check"], capture_output=True, text=True, check=False)
+    child = subprocess.run([sys.executable, __file__, "--check"], capture_output=True, encoding="utf-8", check=False)
     if child.returncode == 0:
         return None
     return (

@@ -71,7 +71,7 @@ def _processes():
                 # "number (name) state parent ...", where the name may hold spaces and parentheses
                 yield int(folder), int(text.rpartition(")")[2].split()[1])
     else:
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, encoding="utf-8", check=True)
         for line in listing.stdout.splitlines():
             number, parent = line.split()
             yield int(number), int(parent)

@@ -97,7 +97,7 @@ class Run:
 
     def __init__(self, source: Path, output: Path, processes: int):
         started = time.perf_counter()
-        ended = subprocess.run(command(source, output, processes), capture_output=True, text=True, check=False)
+        ended = subprocess.run(command(source, output, processes), capture_output=True, encoding="utf-8", check=False)
         self.seconds, self.text = time.perf_counter() - started, ended.stdout
         found = re.search(r"in ([\d.]+) s$", self.text, re.MULTILINE)
         if not found:

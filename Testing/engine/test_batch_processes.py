@@ -30,6 +30,8 @@ from sam2adapt import batch
 from sam2adapt.batch_manifest import Records, begin_run, hidden_folder
 from sam2adapt.volume import read_labels
 
+TEXT = {"encoding": "utf-8", "errors": "replace"}  # gloo's messages end in bytes that are no text
+
 pytest_plugins = ["batch_testing"]
 pytestmark = pytest.mark.usefixtures("own_home")
 
@@ -122,7 +124,7 @@ def test_two_processes_make_one_manifest(model, tmp_path):
     damaged = source / "dicom" / "1.2.3.2-0.dcm"
     damaged.write_bytes(damaged.read_bytes()[:700])
     result = subprocess.run(
-        torchrun(command(source, output, model), "--nproc-per-node", "2"), capture_output=True, text=True, check=False
+        torchrun(command(source, output, model), "--nproc-per-node", "2"), capture_output=True, **TEXT, check=False
     )
     assert result.returncode == 1, result.stderr  # torchrun's own word for a process that ended with 2
     assert result.stdout.count("studies are segmented") == 1
@@ -141,7 +143,7 @@ def test_a_process_that_dies_under_torchrun_loses_its_study_only(model, tmp_path
     source, output, alone = studies(tmp_path / "in", 12, (40, 64, 64)), tmp_path / "out", tmp_path / "alone"
     agent = subprocess.Popen(
         torchrun(command(source, output, model), "--nproc-per-node", "2", "--max-restarts", "1"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **TEXT,
     )  # fmt: skip
     wait_for(lambda: records(output) >= 2)
     kept = {path: path.stat().st_mtime_ns for path in hidden_folder(output).glob("*.json")}

@@ -95,7 +95,7 @@ def test_segment_writes_named_coded_segments_on_the_inputs_grid(model, tmp_path,
 def test_real_process_and_plain_progress_lines(model, tmp_path):
     command = [sys.executable, "-m", "sam2adapt", "segment", CHEST, "-o", tmp_path / "a.nii.gz", "--model", model]
     result = subprocess.run(
-        [*map(str, command), "--structures", "Left Lung"], capture_output=True, text=True, check=False
+        [*map(str, command), "--structures", "Left Lung"], capture_output=True, encoding="utf-8", check=False
     )
     assert result.returncode == 0, result.stderr
     assert "Segmenting: 34 of 34 slices" in result.stderr
@@ -109,7 +109,7 @@ def test_help_and_errors_come_without_torch(model, tmp_path):
         "status = main(['models'])\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stderr
 
 

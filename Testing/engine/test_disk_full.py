@@ -27,7 +27,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder
         "--crop", "32", "--device", "cpu", "-o", output,
     ]  # fmt: skip
     command = [str(part) for part in command]
-    process = subprocess.Popen([*command, "--epochs", "1000"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--epochs", "1000"], stderr=subprocess.PIPE, encoding="utf-8")
     state = output.with_suffix(".run") / "checkpoint.pt"
     while process.poll() is None and not epochs_of(state):
         time.sleep(0.05)
@@ -41,7 +41,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder
     assert not [path.name for path in state.parent.iterdir() if path.name.endswith(".part")]
 
     again = subprocess.run(
-        [*command, "--epochs", str(reached + 1), "--resume"], capture_output=True, text=True, check=False
+        [*command, "--epochs", str(reached + 1), "--resume"], capture_output=True, encoding="utf-8", check=False
     )
     assert again.returncode == 0, again.stderr
     assert output.is_file() and epochs_of(state) == reached + 1

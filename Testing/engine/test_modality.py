@@ -53,5 +53,5 @@ def test_needs_numpy_only():
         "import sys, sam2adapt.modality\n"
         "print(sorted({'torch', 'SimpleITK', 'jsonschema', 'safetensors', 'skimage', 'monai'} & sys.modules.keys()))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert result.stdout.strip() == "[]"

@@ -145,7 +145,7 @@ def test_killed_process_continues_to_the_same_result(unbroken, folder, base, tmp
     assert process.wait() == -signal.SIGKILL
     assert not output.exists()
     assert load_checkpoint(state)["history"]["epoch"] in (1, 2)
-    result = subprocess.run([*map(str, command), "--resume"], capture_output=True, text=True, check=False)
+    result = subprocess.run([*map(str, command), "--resume"], capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stderr
     assert "validation Dice, right ventricle" in result.stdout
     assert_same_tensors(output, unbroken)

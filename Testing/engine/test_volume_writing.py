@@ -120,7 +120,7 @@ except OutputError as error:
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".png"])
 def test_full_disk(tmp_path, suffix):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / f"a{suffix}")], capture_output=True,
-                          text=True, check=False)
+                          encoding="utf-8", check=False)
     assert done.returncode == 2, done.stderr
     assert "cannot be written" in done.stdout
     assert not list(tmp_path.iterdir())

@@ -169,7 +169,9 @@ def test_slicers_own_pip_installs_what_was_downloaded(slicerHost, python, folder
 
     def pip_install(arguments, blocking, show_progress, logCallback, completedCallback):
         calls.append((blocking, show_progress))
-        done = subprocess.run([python, "-m", "pip", "install", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, "-m", "pip", "install", *arguments], capture_output=True, encoding="utf-8", check=False
+        )
         logCallback(done.stdout + done.stderr)
         qt.QTimer.singleShot(0, lambda: completedCallback(done.returncode))
 

@@ -69,7 +69,7 @@ def test_refusal_of_the_engine_ends_the_quick_start(tmp_path):
     child = subprocess.run(
         [sys.executable, "-c", "import quickstart; quickstart.run('info', 'no-such-model')"],
         cwd=TESTING, env={"PATH": "", "PYTHONPATH": str(TESTING.parent / "SAM2Adapt"), "HOME": str(tmp_path)},
-        capture_output=True, text=True, check=False,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert child.returncode == 2
     assert "no-such-model" in child.stderr

@@ -17,7 +17,7 @@ RENDER = Path(__file__).resolve().parents[1] / "render.py"
 @pytest.fixture(scope="module")
 def rendering():
     """Skips where VTK finds no OpenGL; it ends the process then, hence the child."""
-    trial = subprocess.run([sys.executable, RENDER, "--check"], capture_output=True, text=True, check=False)
+    trial = subprocess.run([sys.executable, RENDER, "--check"], capture_output=True, encoding="utf-8", check=False)
     if trial.returncode:
         pytest.skip(f"this machine cannot render: status {trial.returncode}")
 

@@ -94,7 +94,7 @@ def test_engine_parts_for_slicer_need_the_standard_library_only(name):
         f"import sys; sys.path.insert(0, {str(ENGINE.parent)!r}); before = set(sys.modules); import {name}\n"
         "print(*{n.partition('.')[0] for n in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
-    output = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    output = subprocess.check_output([sys.executable, "-I", "-c", code], encoding="utf-8")
     assert output.split() == ["sam2adapt"]
 
 

@@ -122,7 +122,9 @@ def folderOfAnotherProcess(temporaryFolder, ending):
         f"sys.stdout.flush(); {ending}"
     )
     environment = {**os.environ, "TMPDIR": str(temporaryFolder)}
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert child.stdout, child.stderr
     return child.stdout.strip()
 

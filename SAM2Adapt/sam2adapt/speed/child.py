@@ -21,7 +21,7 @@ def network_memory(row: Row, threads: int) -> dict[str, Any]:
     """Bytes that a process holds with the row's network at rest, and its peak beyond that while it segments a slice."""
     job = json.dumps(asdict(row))
     command = [sys.executable, "-m", f"{__package__}.child", job]
-    output = subprocess.run(command, check=True, env=environment(threads), capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, env=environment(threads), capture_output=True, encoding="utf-8").stdout
     return json.loads(output.splitlines()[-1])
 
 

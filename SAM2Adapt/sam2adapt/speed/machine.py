@@ -45,7 +45,7 @@ def _commit() -> str | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()  # fmt: skip
 
     try:
