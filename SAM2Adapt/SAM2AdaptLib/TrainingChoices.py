@@ -40,7 +40,7 @@ class Preset(enum.Enum):
 
 
 BASES = ("nano", "tiny", "small", "base_plus", "large")
-METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "combined", "full")
+METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "refine", "combined", "full")
 AXES = ("axial", "coronal", "sagittal", "acquisition")
 
 
@@ -78,8 +78,6 @@ def _network(node):
         return {"init": node.startModel, "quick": node.quick}
     if node.method:
         return {"base": node.base or node.preset.base, "method": node.method, "quick": node.quick and quickFits(node)}
-    if node.preset == Preset.NANO:
-        return {"base": node.base or "nano", "method": "dual-lw"}
     return {"preset": node.preset.value} | ({"base": node.base} if node.base else {})
 
 

@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "dual-lw": ("dual-lw", {}),
     "balr": ("balr", {}),
     "detail": ("detail", {}),
+    "refine": ("refine", {}),
     "combined": ("combined", {}),
     "full": ("full", {}),
 }

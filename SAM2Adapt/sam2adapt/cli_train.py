@@ -38,10 +38,10 @@ def add_train_parser(commands) -> None:
     data.add_argument("--axis", choices=("axial", "coronal", "sagittal", "acquisition"), help="slicing axis")
     data.add_argument("--size", type=int, help="pixels of the longest side of a typical slice for the network")
     network = parser.add_argument_group("network")
-    network.add_argument("--preset", help="fast, balanced or max: base, method and size in one word")
+    network.add_argument("--preset", help="nano, fast, balanced or max: base, method and size in one word")
     network.add_argument("--base", help="nano, tiny, small, base_plus, large or a file (default: nano)")
     network.add_argument(
-        "--method", help="head, lora, dual-hp, dual-lw, balr, detail, combined or full (default: dual-lw)"
+        "--method", help="head, lora, dual-hp, dual-lw, balr, detail, refine, combined or full (default: dual-lw)"
     )
     network.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     network.add_argument("--peg", choices=("add", "replace", "none"), help="position encoding generator (default: add)")

@@ -66,7 +66,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     known, contender = ALL_SETS[run.data], CONTENDERS[run.method]
     preset = PRESETS[contender.preset] if contender.preset else None
     own = preset if run.base == OWN_BASE else None
-    size = {"size": own.size} if own else {}
+    size = {"size": own.size} if own and own.size else {}
     return TrainRequest(
         cases=parts.train,
         output=work / f"{run.name}.safetensors",

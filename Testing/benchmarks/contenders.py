@@ -76,8 +76,10 @@ CONTENDERS: dict[str, Contender] = {
     "lora-all": Contender("lora", {"encoder": ["qkv", "proj", "mlp"], "decoder": ["attn", "mlp"]}),
     "dual-lw+detail": Contender("combined", {"parts": ["dual-lw", "detail"]}),
     **{name: Contender(preset.method, preset.settings, preset=name) for name, preset in PRESETS.items()},
+    "refine": Contender("refine"),
     "full": Contender("full"),
     "full+detail": Contender("combined", {"parts": ["full", "detail"]}),
+    "full+detail+refine": Contender("combined", {"parts": ["full", "detail", "refine"]}),
     "BasicUNet": Contender(build=basic_unet),
     "PlainConvUNet": Contender(build=plain_conv_unet),
 }

@@ -27,6 +27,7 @@ VARIANTS = {
     "all of lora": ("lora", {"encoder": ["qkv", "proj", "mlp"], "decoder": ["attn", "mlp"], "quality": 0.1}),
     "all together": ("combined", {"parts": ["dual-lw", "balr"]}),
     "high pass": ("detail", {"high_pass": True}),
+    "refined": ("combined", {"parts": ["dual-lw", "detail", "refine"]}),
 }
 
 

@@ -77,7 +77,7 @@ def test_equals_the_official_predictor(tiny_predictor, home, monkeypatch):
         for classes in (1, 4):
             network = SegmentationNetwork(base, classes, peg="add").eval()
             features = features or network.base.features(pixels)  # of the trunk with its PEG at zero
-            found, _ = network.decode(*features)
+            found = network.decode(*features).logits
             assert found.shape == (1, classes, 256, 256)
             assert np.abs(found.numpy() - expected[None]).max() <= 1e-5
 
@@ -88,7 +88,7 @@ def test_equals_the_official_predictor(tiny_predictor, home, monkeypatch):
     prompts = Prompts(points=((300, 200, 2), (700, 650, 0)), boxes=((250, 120, 800, 640, 2),))
     with torch.inference_mode():
         tokens = PromptTokens(4, 256)(base.sam_prompt_encoder, [prompts], (1024, 1024))
-        found, _ = network.decode(*features, tokens)
+        found = network.decode(*features, prompts=tokens).logits
         assert np.abs(found.numpy() - prompted[None]).max() <= 1e-5
 
 

@@ -160,7 +160,7 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
 
     addCase("a")
     panel.addScene()
-    assert TrainingChoices.engineOptions(panel.parameters)["base"] == "nano"
+    assert TrainingChoices.engineOptions(panel.parameters)["preset"] == "nano"
     panel.ui.presetComboBox.setCurrentIndex(1)
     assert "156 MB" in panel.ui.startHintLabel.text
     options = TrainingChoices.engineOptions(panel.parameters)

@@ -12,6 +12,7 @@ from .full import FullFineTuning
 from .head import HeadOnly
 from .lora import SAM2LoRA
 from .method import Method
+from .refine import RefinementMethod
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Method]] = {
         LightweightAdapters,
         BALR,
         DetailNetwork,
+        RefinementMethod,
         Combined,
         FullFineTuning,
     )

@@ -11,14 +11,15 @@ class Preset:
 
     :param base: id of the base network; its weights must be on this machine.
     :param method: name and ``settings`` of the method.
-    :param size: longest side of a typical slice for the network, pixels, without waste for the base's windows.
+    :param size: longest side of a typical slice for the network, pixels, without waste for the base's windows; None:
+        chosen from the data.
     :param train_upscaling: also train the decoder's upscaling.
     :param summary: what it is for, in a few words.
     """
 
     base: str
     method: str
-    size: int
+    size: int | None
     summary: str
     settings: dict = field(default_factory=dict)
     train_upscaling: bool = False
@@ -33,6 +34,13 @@ _ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 3
 _LORA = {"name": "lora", "settings": {"rank": 16}}
 
 PRESETS: dict[str, Preset] = {
+    "nano": Preset(
+        "nano",
+        "combined",
+        None,
+        "comes with the project, for a CPU, a start and few cases",
+        {"parts": ["dual-lw", "detail", "refine"]},
+    ),
     "fast": Preset("tiny", "dual-lw", 224, "quick to train and to run, also without a GPU", train_upscaling=True),
     "balanced": Preset("base_plus", "combined", 224, "good accuracy on an ordinary GPU", {"parts": [_LORA, _DETAIL]}),
     "max": Preset(

@@ -56,10 +56,11 @@ class ClassHead(nn.Module):
         positions: Tensor,
         high_resolution: tuple[Tensor, Tensor],
         prompts: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Decode the image embedding (B, D, h, w) with positions (B or 1, D, h, w) and prompts' tokens (B, N, D).
 
-        :return: logits (B, K, 4h, 4w) and, with a quality head, the IoU (B, K) that it expects of each class.
+        :return: a kernel for each class (B, K, D/8), the pixel features (B, D/8, 4h, 4w) that they are for and, with a
+            quality head, the IoU (B, K) that it expects of each class.
         """
         batch = embedding.shape[0]
         tokens = self.all_tokens(decoder).expand(batch, -1, -1)
@@ -69,7 +70,7 @@ class ClassHead(nn.Module):
         pixels = self._upscale(decoder, source.transpose(1, 2).reshape(embedding.shape), high_resolution)
         kernels = self._kernels(decoder, hidden[:, 2 : 2 + self.num_classes])
         quality = None if self.quality is None else self.quality(decoder, hidden[:, 1])
-        return torch.einsum("bkc,bchw->bkhw", kernels, pixels), quality
+        return kernels, pixels, quality
 
     def all_tokens(self, decoder: MaskDecoder) -> Tensor:
         """All tokens (K + 5, D) that the decoder is given, those of the classes from 2 on."""

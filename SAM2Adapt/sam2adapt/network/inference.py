@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import pad_to_stride
-from .inference_decoder import Decoder
+from .inference_decoder import Decoder, kernel_maps
 from .inference_ops import GroupNorm
 from .inference_trunk import Encoder
 from .network import SegmentationNetwork, at_size
@@ -42,8 +42,7 @@ class InferenceNetwork(nn.Module):
         with torch.no_grad(), torch.autocast(kind, enabled=False):
             if self._form is None or self._form[:2] != (images.device, dtype):
                 self._form = images.device, dtype, _Form(self.plain, dtype)
-            logits = self._form[2](pad_to_stride(images))
-            return at_size(logits, tuple(images.shape[-2:]))
+            return self._form[2](pad_to_stride(images), tuple(images.shape[-2:]))
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceNetwork":
         self._form = None  # its memory is free before the parameters move
@@ -58,19 +57,33 @@ class InferenceNetwork(nn.Module):
 class _Form:
     def __init__(self, network: SegmentationNetwork, dtype: torch.dtype):
         self.encoder, self.decoder, self.dtype = Encoder(network.base, dtype), Decoder(network, dtype), dtype
-        self.detail = None
-        if network.detail is not None:
-            self.detail = copy.deepcopy(network.detail)
-            for parent in list(self.detail.modules()):
-                for name, child in parent.named_children():
-                    if isinstance(child, nn.GroupNorm):
-                        setattr(parent, name, GroupNorm(child))
-            self.detail.to(dtype, memory_format=torch.channels_last)
+        self.detail = None if network.detail is None else _convolutions(network.detail, dtype)
+        self.refinement = None if network.refinement is None else _convolutions(network.refinement, dtype)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, K, *size) of padded images."""
         features = self.encoder(images)
+        if self.detail is None and self.refinement is None:
+            kernels, pixels = self.decoder(*features)
+            return at_size(kernel_maps(kernels, pixels), size)
+        images = images.to(self.dtype, memory_format=torch.channels_last)
         if self.detail is not None:
-            details = self.detail(images.to(self.dtype, memory_format=torch.channels_last))
+            details = self.detail(images)
             added = (details.embedding, details.s0, details.s1)
             features = [a + b.permute(0, 2, 3, 1) for a, b in zip(features, added, strict=True)]
-        return self.decoder(*features)
+        kernels, pixels = self.decoder(*features)
+        logits = at_size(kernel_maps(kernels, pixels), size)
+        if self.refinement is None:
+            return logits
+        finer = self.refinement(pixels.permute(0, 3, 1, 2).to(self.dtype), self.refinement.stem(images))
+        return logits + at_size(kernel_maps(kernels, finer.permute(0, 2, 3, 1)), size)
+
+
+def _convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy in one kind of numbers, with channels that lie side by side."""
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, GroupNorm(child))
+    return module.to(dtype, memory_format=torch.channels_last)

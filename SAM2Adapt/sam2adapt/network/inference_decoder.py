@@ -91,6 +91,11 @@ class Doubling:
         return x.flatten(3, 4).flatten(1, 2)
 
 
+def kernel_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
+    """Maps (B, K, h, w) of what kernels (B, K, C) find in pixel features (B, h, w, C)."""
+    return torch.matmul(kernels, pixels.flatten(1, 2).mT).unflatten(2, pixels.shape[1:3])
+
+
 class Decoder:
     """``SegmentationNetwork.decode`` without prompts and without a quality head."""
 
@@ -109,8 +114,11 @@ class Decoder:
         self.mlp = [Linear.of(layer, dtype, activation_name(mlp.act)) for layer in mlp.layers[:2]]
         self.kernels = head.weight.detach().mT.to(dtype), head.bias.detach()[:, None].to(dtype)
 
-    def __call__(self, embedding: Tensor, s0: Tensor, s1: Tensor) -> Tensor:
-        """Logits (B, K, 4 h, 4 w) of an embedding (B, h, w, D), s0 (B, 4 h, 4 w, D/8) and s1 (B, 2 h, 2 w, D/4)."""
+    def __call__(self, embedding: Tensor, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
+        """Kernels (B, K, D/8) and the pixel features (B, 4 h, 4 w, D/8) that they are for.
+
+        :param embedding: (B, h, w, D); ``s0``: (B, 4 h, 4 w, D/8); ``s1``: (B, 2 h, 2 w, D/4).
+        """
         batch, height, width, _ = embedding.shape
         positions = self._positions(embedding).flatten(1, 2)
         tokens = self.tokens.expand(batch, -1, -1)
@@ -122,7 +130,7 @@ class Decoder:
         x = self.doublings[0](image.unflatten(1, (height, width))) + s1
         x = self.activation(F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype), eps))
         x = self.activation(self.doublings[1](x) + s0)
-        return torch.matmul(kernels, x.flatten(1, 2).mT).unflatten(2, x.shape[1:3])
+        return kernels, x
 
     def _positions(self, embedding: Tensor) -> Tensor:
         """Positions (B or 1, h, w, D) of an embedding."""

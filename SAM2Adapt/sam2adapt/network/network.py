@@ -24,6 +24,15 @@ class DetailMaps(NamedTuple):
     edge: Tensor | None = None
 
 
+class Decoded(NamedTuple):
+    """What the decoder gives: logits (B, K, H/4, W/4) and, of networks that have them, the expected IoU (B, K) and what
+    the refinement adds to the logits (B, K, H/2, W/2)."""
+
+    logits: Tensor
+    quality: Tensor | None = None
+    added: Tensor | None = None
+
+
 class SegmentationNetwork(nn.Module):
     """Prompt-free K-class segmentation of images of any size and aspect ratio.
 
@@ -44,6 +53,7 @@ class SegmentationNetwork(nn.Module):
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
         self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
+        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of the images
         self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
         if peg != "none":
             trunk = base.image_encoder.trunk
@@ -78,7 +88,8 @@ class SegmentationNetwork(nn.Module):
     def encode(self, images: Tensor) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
         """Compute what ``segment_features`` needs of images (B, 3, H, W).
 
-        :return: embedding, s0 and s1, as ``ImagePath.features`` gives them; of networks that have them ``edge`` logits.
+        :return: embedding, s0 and s1, as ``ImagePath.features`` gives them, with a refinement also what its stem gives;
+            of networks that have them ``edge`` logits.
         """
         padded = pad_to_stride(images)
         features = self.base.features(padded)
@@ -88,6 +99,8 @@ class SegmentationNetwork(nn.Module):
             features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
             if details.edge is not None:
                 extras["edge"] = at_size(details.edge, tuple(images.shape[-2:]))
+        if self.refinement is not None:
+            features = [*features, self.refinement.stem(padded)]
         return features, extras
 
     def segment_features(
@@ -98,29 +111,30 @@ class SegmentationNetwork(nn.Module):
         :return: logits (B, K, H, W); of networks that have it ``quality``, with the ``logits`` that it is about.
         """
         if prompts and any(prompts):
-            logits, quality = self._decode_prompted(features, prompts, _padded(size))
+            decoded = self._decode_prompted(features, prompts, _padded(size))
         else:
-            logits, quality = self.decode(*features)
-        logits = at_size(logits, size)
-        return logits, {} if quality is None else {"quality": quality, "logits": logits}
+            decoded = self.decode(*features)
+        logits = at_size(decoded.logits, size)
+        if decoded.added is not None:
+            logits = logits + at_size(decoded.added, size)
+        return logits, {} if decoded.quality is None else {"quality": decoded.quality, "logits": logits}
 
     def decode(
-        self, embedding: Tensor, s0: Tensor, s1: Tensor, prompts: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Decode the features of ``ImagePath.features``, with tokens (B, N, D) of prompts.
-
-        :return: logits (B, K, H/4, W/4) and, with a quality head, the IoU (B, K) that it expects.
-        """
+        self, embedding: Tensor, s0: Tensor, s1: Tensor, fine: Tensor | None = None, *, prompts: Tensor | None = None
+    ) -> Decoded:
+        """Decode the features that ``encode`` gave, with tokens (B, N, D) of prompts."""
         encoder = self.base.sam_prompt_encoder
         positions = encoder.pe_layer(tuple(embedding.shape[-2:])).unsqueeze(0)
         if self.decoder_peg is not None:
             positions = self.decoder_peg(embedding, positions)
         source = embedding + encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-        return self.head(self.base.sam_mask_decoder, source, positions, (s0, s1), prompts)
+        kernels, pixels, quality = self.head(self.base.sam_mask_decoder, source, positions, (s0, s1), prompts)
+        added = None if fine is None else class_maps(kernels, self.refinement(pixels, fine))
+        return Decoded(class_maps(kernels, pixels), quality, added)
 
     def _decode_prompted(
         self, features: Sequence[Tensor], prompts: Sequence[Prompts], size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Decoded:
         """Decode images with prompts, and those without apart from them, since SAM2's fillers are tokens as well."""
         if self.prompts is None:
             raise SettingsError(
@@ -130,13 +144,12 @@ class SegmentationNetwork(nn.Module):
         others = [index for index, own in enumerate(prompts) if not own]
         tokens = self.prompts(self.base.sam_prompt_encoder, [prompts[index] for index in asked], size)
         with dropout.only(asked):
-            parts = [self.decode(*(feature[asked] for feature in features), tokens)]
+            parts = [self.decode(*(feature[asked] for feature in features), prompts=tokens)]
         if others:
             with dropout.only(others):
                 parts.append(self.decode(*(feature[others] for feature in features)))
         places = torch.tensor(asked + others).argsort()
-        logits, quality = (None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True))
-        return logits, quality
+        return Decoded(*(None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True)))
 
     def trained_state(self) -> dict[str, Tensor]:
         """What a bundle holds: every tensor that the base lacks, and those of the base that are trained."""
@@ -161,6 +174,11 @@ class SegmentationNetwork(nn.Module):
 
 def _padded(size: tuple[int, int]) -> tuple[int, int]:
     return tuple(n + -n % STRIDE for n in size)
+
+
+def class_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
+    """Maps (B, K, h, w) of what kernels (B, K, C) find in pixel features (B, C, h, w)."""
+    return torch.einsum("bkc,bchw->bkhw", kernels, pixels)
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -22,8 +22,7 @@ from .distributed import lead, own
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice
-_PARTS = ("embedding", "s0", "s1", "target")
-_ENCODER = ("base.image_encoder.", "base.no_mem_embed", "base.sam_mask_decoder.conv_s", "detail.")
+_ENCODER = ("base.image_encoder.", "base.no_mem_embed", "base.sam_mask_decoder.conv_s", "detail.", "refinement.stem.")
 
 
 def is_encoder_side(name: str) -> bool:
@@ -76,7 +75,8 @@ class CachedFeatures:
         self.settings = source.settings
         key = _key(source, network)
         make_folder(folder)
-        files = [[folder / f"{key[:32]}-{copy}-{part}.npy" for part in _PARTS] for copy in range(COPIES)]
+        parts = ("embedding", "s0", "s1", *(() if network.refinement is None else ("fine",)), "target")
+        files = [[folder / f"{key[:32]}-{copy}-{part}.npy" for part in parts] for copy in range(COPIES)]
 
         def write_missing() -> None:
             for copy, paths in enumerate(files):
@@ -91,7 +91,7 @@ class CachedFeatures:
         return len(self.blocks[0][0])
 
     def batches(self, epoch: int) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
-        """Give features (B, C, h, w) float32, three of them, and targets (B, H, W) class indices."""
+        """Give features (B, C, h, w) float32, as ``encode`` does, and targets (B, H, W) class indices."""
         block = self.blocks[(epoch - 1) % COPIES]
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
         for places in batches_of(len(order), self.settings.batch_size):
