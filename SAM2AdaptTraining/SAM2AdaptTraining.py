@@ -104,7 +104,7 @@ class SAM2AdaptTrainingParameterNode:
     maxMinutes: Annotated[int, WithinRange(0, 100000)] = 0
     patience: Annotated[int, WithinRange(0, 1000)] = 10
     batchSize: Annotated[int, WithinRange(1, 1024)] = 8
-    learningRate: Annotated[float, WithinRange(0.000001, 1.0)] = 0.001
+    learningRate: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     axis: str
     imageSize: Annotated[int, WithinRange(0, 1024)] = 0
     rotation: Annotated[float, WithinRange(0.0, 180.0)] = 20.0

@@ -54,7 +54,6 @@ def engineOptions(node):
     options = {
         "epochs": node.epochs,
         "batchSize": node.batchSize,
-        "learningRate": node.learningRate,
         "rotation": node.rotation,
         "scale": node.scale,
         "flips": ["rows"] * node.mirrorRows + ["columns"] * node.mirrorColumns,
@@ -68,7 +67,13 @@ def engineOptions(node):
         **_network(node),
         **pairs(node.furtherSettings),
     }
-    chosen = {"maxMinutes": node.maxMinutes, "patience": node.patience, "size": node.imageSize, "axis": node.axis}
+    chosen = {
+        "learningRate": node.learningRate,
+        "maxMinutes": node.maxMinutes,
+        "patience": node.patience,
+        "size": node.imageSize,
+        "axis": node.axis,
+    }
     return options | {name: value for name, value in chosen.items() if value}
 
 

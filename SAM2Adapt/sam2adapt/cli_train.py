@@ -64,7 +64,7 @@ def _add_run_options(group) -> None:
     group.add_argument("--max-minutes", type=float, help="end after this time, whatever the epochs")
     group.add_argument("--patience", type=int, help="end after so many validations without a gain")
     group.add_argument("--batch-size", type=int, default=8)
-    group.add_argument("--learning-rate", type=float, default=1e-3)
+    group.add_argument("--learning-rate", type=float, help="(default: 0.003 for a new model on nano, else 0.001)")
     group.add_argument("--crop", type=int, help="side of the training crops, pixels")
     group.add_argument("--rotation", type=float, default=20.0, help="largest rotation in augmentation, degrees")
     group.add_argument(
@@ -236,6 +236,8 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
     elif isinstance(split, Path):
         split = read_split(split)
     network = _network(args)  # first: a preset also sets the size
+    if args.learning_rate is None:
+        args.learning_rate = 3e-3 if network["base"] == "nano" and not args.init else 1e-3
     return TrainRequest(
         cases=cases,
         output=args.output,

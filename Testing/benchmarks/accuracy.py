@@ -37,18 +37,21 @@ from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
-METHODS = "head,lora,dual-hp,dual-lw,balr,dual-lw+detail,balanced,max,full,full+detail,BasicUNet,PlainConvUNet"
+METHODS = (
+    "head,lora,dual-hp,dual-lw,balr,dual-lw+detail,nano,balanced,max,full,full+detail+refine,BasicUNet,PlainConvUNet"
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method; ``base`` is a name, a file, or ``OWN_BASE``."""
+    """One training of one method; ``base`` is a name, a file, or ``OWN_BASE``, and ``rate`` not the usual one."""
 
     data: str
     method: str
     base: str
     steps: int
     seed: int
+    rate: float | None = None
 
     @property
     def base_name(self) -> str:
@@ -58,7 +61,13 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}"
+        rate = "" if self.rate is None else f"-{self.rate:g}"
+        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{rate}"
+
+    @property
+    def learning_rate(self) -> float:
+        """The usual rate is what ``sam2adapt train`` takes, on ``nano`` three times that of other networks."""
+        return self.rate or (3e-3 if self.base_name == "nano" and not CONTENDERS[self.method].build else 1e-3)
 
 
 def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
@@ -74,7 +83,9 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
         base=own.base if own else run.base,
         method=contender.method,
         method_settings=contender.settings,
-        settings=TrainSettings(steps=run.steps, seed=run.seed, **(known.settings | size)),
+        settings=TrainSettings(
+            steps=run.steps, seed=run.seed, learning_rate=run.learning_rate, **(known.settings | size)
+        ),
         split={"train": [case.id for case in parts.train], "val": []},
         train_upscaling=preset.train_upscaling or None if preset else None,
         keep_slices=False,
@@ -135,6 +146,7 @@ def rows_of(result: dict) -> list[dict]:
             **run, "test": pack, "cases": len(metrics["cases"]),
             **{name: None if value is None else round(value, 4) for name, value in means.items()},
             "dice_spread": round(spread, 4), "batch_size": training["settings"]["batch_size"],
+            "learning_rate": training["settings"]["learning_rate"],
             "trained": counts["trained"], "trained_share": round(counts["trained"] / counts["total"], 4),
             "minutes": training["minutes"], "peak_mb": result["peak_mb"], "machine": result["machine"],
         })  # fmt: skip

@@ -26,7 +26,8 @@ from sam2adapt.training.run import TrainRequest, train
 from sam2adapt.training.settings import TrainSettings
 
 METHOD = "combined"
-PARTS = {"parts": ["dual-lw", "detail"]}
+PARTS = {"parts": ["dual-lw", "detail", "refine"]}
+RATE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ RECIPES = {
         "Demonstration, not a clinical model: anterior and posterior hippocampus on T1 MR cropped around it.",
         "Medical Segmentation Decathlon, Task04 Hippocampus, 198 cropped T1 MR volumes (CC BY-SA 4.0)",
         "CC-BY-SA-4.0",
-        TrainSettings(epochs=10, size=128, flips=[1], axis="axial", modality="MR"),
+        TrainSettings(epochs=8, learning_rate=RATE, size=128, flips=[1], axis="axial", modality="MR"),
         "axial slices, drawn with the front at the top",
         (
             "It knows T1 volumes of about 35 x 50 x 35 mm around one hippocampus: crop a whole head to that first.",
@@ -73,7 +74,9 @@ RECIPES = {
         "Demonstration, not a clinical model: vertebrae, discs and spinal canal on sagittal T2 MR of the lumbar spine.",
         "SPIDER lumbar spine data set, 33 sagittal T2 slices of 23 patients (CC BY 4.0)",
         "CC-BY-4.0",
-        TrainSettings(epochs=70, size=288, scale=0.35, flips=[0, 1], axis="sagittal", modality="MR"),
+        TrainSettings(
+            epochs=100, learning_rate=RATE, size=288, scale=0.35, flips=[0, 1], axis="sagittal", modality="MR"
+        ),
         "sagittal slices",
         (
             "It was trained on 33 slices; in most of the slices beside the middle it misses parts of the arches.",
@@ -90,7 +93,7 @@ RECIPES = {
         "Demonstration, not a clinical model: vessels on fundus photographs.",
         "CHASE_DB1, 18 fundus photographs of nine children, first observer (CC BY 4.0)",
         "CC-BY-4.0",
-        TrainSettings(epochs=100, size=960, rotation=180.0, flips=[0, 1]),
+        TrainSettings(epochs=100, learning_rate=RATE, size=960, rotation=180.0, flips=[0, 1]),
         "colour photographs",
         (
             "It knows photographs of children's eyes by one camera, with the disc in view, about 1000 pixels wide.",

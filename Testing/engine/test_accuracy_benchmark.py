@@ -1,6 +1,7 @@
 """The benchmark of accuracy: one command from packs to tables, and nothing is trained twice."""
 
 import csv
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import accuracy
 import accuracy_tables
 import benchmark_sets
 import contenders
+import learning_rate
 from benchmark_sets import DataSet
 from sam2adapt.network.weights import random_base, write_base
 from trained import short_epochs
@@ -63,6 +65,20 @@ def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp
     monkeypatch.setattr(accuracy, "fit", lambda *_: pytest.fail("a finished run was trained again"))
     shutil.rmtree(work / "results")
     assert call(monkeypatch, data, work, *options) == rows
+
+
+def test_rates_are_compared_by_runs_that_differ_in_nothing_else(monkeypatch, data, tmp_path):
+    work = tmp_path / "work"
+    monkeypatch.setattr(sys, "argv", [
+        "learning_rate.py", "--data", str(data), "--work", str(work), "--results", str(work / "results"),
+        "--data-set", "drive", "--steps", "2", "--methods", "head", "--rates", "0.001,0.003",
+    ])  # fmt: skip
+    learning_rate.main()
+    found = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
+    first, second = (result["training"]["settings"] for result in found)
+    assert (first.pop("learning_rate"), second.pop("learning_rate")) == (0.001, 0.003) and first == second
+    scores = " | ".join(f"{result['tests']['drive']['dice']['mean']:.4f}" for result in found)
+    assert f"| `head` | {scores} |" in (work / "results" / "learning_rate.md").read_text()
 
 
 def test_a_network_of_others_that_was_broken_off_goes_on(monkeypatch, data, tmp_path):

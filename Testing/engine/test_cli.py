@@ -13,8 +13,8 @@ import slicerio
 import torch
 from sam2adapt import files
 from sam2adapt.bundle import write_bundle
-from sam2adapt.cli import main
-from sam2adapt.cli_train import parse_classes
+from sam2adapt.cli import _parser, main
+from sam2adapt.cli_train import parse_classes, train_request
 from sam2adapt.errors import ClassesError
 from sam2adapt.model import build_network
 from sam2adapt.network.weights import load_base, random_base, write_base
@@ -363,3 +363,19 @@ def assert_refused(capsys, word: str) -> str:
     lines = error[error.index("sam2adapt: ") :].strip().splitlines()
     assert len(lines) >= 2, error
     return error
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ([], 3e-3), (["--preset", "nano"], 3e-3), (["--learning-rate", "1e-4"], 1e-4), (["--base", "tiny"], 1e-3),
+        (["--preset", "fast"], 1e-3), (["--init", "torso-ct"], 1e-3),
+    ],
+)  # fmt: skip
+def test_learning_rate_suits_the_base(options, rate, tmp_path):
+    """What was measured on nano is said of nothing else, and a trained model is changed with care."""
+    words = ["train", "--images", "a", "--labels", "b", "-o", str(tmp_path / "m.safetensors"), *options]
+    args = _parser().parse_args(words)
+    args.set = {}
+    request = train_request(args, [], [describe(1, "right lung")])
+    assert request.settings.learning_rate == rate

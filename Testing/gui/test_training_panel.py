@@ -165,6 +165,10 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     assert "156 MB" in panel.ui.startHintLabel.text
     options = TrainingChoices.engineOptions(panel.parameters)
     assert (options["preset"], options["license"], options["patience"]) == ("fast", "unspecified", 10)
+    assert "learningRate" not in options, "the engine knows what suits the base"
+    assert panel.ui.learningRateSpinBox.text == "automatic"
+    panel.ui.learningRateSpinBox.value = 0.002
+    assert TrainingChoices.engineOptions(panel.parameters)["learningRate"] == 0.002
     panel.ui.methodSettingsEdit.text = "rank"
     assert panel.status == "“rank” is not a setting with a value. Write it like rank=8."
     panel.ui.methodSettingsEdit.text = "rank=4, blocks=all"
