@@ -28,6 +28,7 @@ class ModelList:
         self._shown = None
         self.models = []
         self.modality = ""
+        self._proposed = None  # model that was chosen here and not by the user
         header = ui.modelTree.header()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         for column in (MODALITY, DICE, TIME, LICENSE):
@@ -54,9 +55,11 @@ class ModelList:
         if self._shown is None or self._shown[0] != volume:
             self.modality = Modality.volumeModality(volumeNode) if hasVoxels(volumeNode) else ""
         self._shown = (volume, settings)
-        if not parameterNode.model:
-            parameterNode.model = ModelCatalog.defaultModel(self.models, self.modality)
         model = self.chosen(parameterNode)
+        unfit = model is not None and not model.fits(self.modality)
+        if not parameterNode.model or (unfit and parameterNode.model == self._proposed):
+            self._proposed = parameterNode.model = ModelCatalog.defaultModel(self.models, self.modality)
+            model = self.chosen(parameterNode)
         self._fillModels(parameterNode)
         self._fillStructures(model.structures if model else (), parameterNode.skippedStructures)
         self._ui.modelHintLabel.text = self._hint(model, parameterNode.model)

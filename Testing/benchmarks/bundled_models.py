@@ -75,7 +75,7 @@ RECIPES = {
         "SPIDER lumbar spine data set, 33 sagittal T2 slices of 23 patients (CC BY 4.0)",
         "CC-BY-4.0",
         TrainSettings(
-            epochs=100, learning_rate=RATE, size=288, scale=0.35, flips=[0, 1], axis="sagittal", modality="MR"
+            epochs=60, learning_rate=RATE, size=288, scale=0.35, flips=[0, 1], axis="sagittal", modality="MR"
         ),
         "sagittal slices",
         (
@@ -146,7 +146,7 @@ def finish(path: Path, recipe: Recipe, val: list[Case]) -> None:
     """Write into a model's card what its training could not know: its scores on ``val``, and that slices are single."""
     content = read_bundle(path)
     metrics = evaluate(load_model(path), val)
-    content.card["metrics"] = {"subset": "val, not used to choose anything"} | metrics
+    content.card["metrics"] = {"subset": "val, on which no epoch was chosen"} | metrics
     content.card["training"]["split"]["val"] = [case.id for case in val]
     if recipe.single:
         content.card["slices"]["context"] = 0

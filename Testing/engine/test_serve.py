@@ -64,7 +64,7 @@ def test_greets_before_torch_is_looked_for_and_survives_without(torch, code, kin
         ready = client.receive()
         assert ready["method"] == "ready"
         assert ready["params"] == {"pid": client.process.pid, "version": "0.1.0", "protocol": 1}
-        assert [row["name"] for row in client.result("models")] == ["torso-ct"]
+        assert "torso-ct" in [row["name"] for row in client.result("models")]
         error = client.error("devices")
         assert error["code"] == code
         assert error["data"]["kind"] == kind

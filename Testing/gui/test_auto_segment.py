@@ -9,6 +9,8 @@ import qt
 import slicer
 from auto_segment_testing import REPOSITORY, Panel, isAlive, loadChest, segmentationCount, segmentNames
 
+TORSO = "torso-ct@1.0.0"
+
 pytest_plugins = ["auto_segment_testing"]
 
 
@@ -117,11 +119,32 @@ def test_result_is_handed_to_training(panel, chest, slicerHost):
     assert example is panel.ui.outputSelector.currentNode()
 
 
+def test_the_proposed_model_follows_the_volume_and_the_users_choice_stays(panel, chest):
+    """Whoever loads a volume shall not have to know that another model was first in the list before."""
+    magnetic = np.clip(np.random.default_rng(0).gamma(2, 60, (4, 48, 48)), 0, 900).astype(np.int16)
+    magnetic[:, :10] = 0
+    node = slicer.util.addVolumeFromArray(magnetic, name="T1")
+    proposed, parameters = [], panel.widget._parameterNode
+    for volumeNode in (chest, node, chest):
+        parameters.inputVolume = volumeNode
+        panel.processEvents()
+        proposed.append(panel.ui.modelTree.selectedItems()[0].text(1))
+    assert proposed == ["CT", "MR", "CT"]
+    parameters.inputVolume = node
+    parameters.model = TORSO
+    parameters.inputVolume = chest
+    parameters.inputVolume = node
+    panel.processEvents()
+    assert parameters.model == TORSO
+
+
 @pytest.mark.parametrize(("answer", "count"), [(qt.QMessageBox.Cancel, 0), (qt.QMessageBox.Yes, 1)])
 def test_other_modality_is_asked_about(panel, dialogs, answers, answer, count):
     magnetic = np.clip(np.random.default_rng(0).gamma(2, 60, (4, 48, 48)), 0, 900).astype(np.int16)
     magnetic[:, :10] = 0
     slicer.util.addVolumeFromArray(magnetic, name="T1")
+    panel.processEvents()
+    panel.widget._parameterNode.model = TORSO
     panel.processEvents()
     assert panel.ui.modelHintLabel.text == "This model is for CT, but the volume looks like MR."
     answers.append(lambda dialog: answer)

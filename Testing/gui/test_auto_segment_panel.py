@@ -82,8 +82,11 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
     (modelsFolder / "damaged.safetensors").write_bytes(b"nonsense")
     panel.widget.enter()
     tree = panel.ui.modelTree
-    rows = {tree.topLevelItem(row).text(0).partition("\n")[0]: tree.topLevelItem(row) for row in range(3)}
-    assert list(rows) == ["torso-ct", "heart-mr", "damaged"]
+    items = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount)]
+    rows = {item.text(0).partition("\n")[0]: item for item in items}
+    fits = [not item.toolTip(0).startswith("This model is for") for item in items]
+    assert (next(iter(rows)), next(reversed(rows))) == ("torso-ct", "damaged")
+    assert fits[:-1] == sorted(fits[:-1], reverse=True) and len(set(fits)) == 2
     assert "looks like CT" in rows["heart-mr"].toolTip(0)
     assert (rows["heart-mr"].text(1), rows["heart-mr"].text(2)) == ("MR", "-")
     assert tree.selectedItems()[0].text(0).startswith("torso-ct")
@@ -97,7 +100,8 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
 
 def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answers, tmp_path):
     menu = panel.widget._modelMenu
-    bundled = panel.widget._modelList.models[0].path
+    bundled = panel.widget._modelList.chosen(panel.widget._parameterNode).path
+    count = panel.ui.modelTree.topLevelItemCount
     exported = tmp_path / "exported.safetensors"
     answers.append(lambda dialog: str(exported))
     menu.exportModel()
@@ -105,15 +109,20 @@ def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answe
     assert exported.read_bytes() == bundled.read_bytes()
     menu.importModel()
     panel.waitFor(lambda: panel.status == "The model was imported.")
-    assert panel.ui.modelTree.topLevelItemCount == 2
+    assert panel.ui.modelTree.topLevelItemCount == count + 1
+
+    def shown():
+        items = [panel.ui.modelTree.topLevelItem(row) for row in range(count + 1)]
+        return {item.text(0).partition("\n")[0] for item in items if not item.isHidden()}
+
     panel.ui.modelSearchBox.text = "left LUNG ct"
-    assert not panel.ui.modelTree.topLevelItem(0).isHidden()
+    assert shown() == {"torso-ct"}
     panel.ui.modelSearchBox.text = "kidney"
-    assert panel.ui.modelTree.topLevelItem(0).isHidden()
+    assert not shown()
     answers[:] = [lambda dialog: qt.QMessageBox.Yes]
     menu.removeModel()
     panel.waitFor(lambda: panel.status == "The model was removed.")
-    assert panel.ui.modelTree.topLevelItemCount == 1
+    assert panel.ui.modelTree.topLevelItemCount == count
 
 
 def test_parameters_survive_leaving_the_panel(panel, chest):
@@ -147,7 +156,7 @@ def test_model_that_vanished_leaves_the_list_when_it_fails(panel, chest, modelsF
     (modelsFolder / "gone.safetensors").unlink()
     panel.run()
     assert "does not exist" in dialogs[0]["text"]
-    assert panel.ui.modelTree.topLevelItemCount == 1
+    assert not any(model.name == "gone" for model in panel.widget._modelList.models)
     assert panel.widget._parameterNode.model == "torso-ct@1.0.0"
 
 

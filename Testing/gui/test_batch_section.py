@@ -9,6 +9,8 @@ import qt
 import slicer
 from auto_segment_testing import CHEST, isAlive, segmentationCount, segmentNames
 
+TORSO = "torso-ct@1.0.0"
+
 pytest_plugins = ["auto_segment_testing"]
 LUNGS = ["right lung (mL)", "left lung (mL)"]
 
@@ -55,6 +57,7 @@ class BatchPanel:
 
 @pytest.fixture
 def batch(panel):
+    panel.widget._parameterNode.model = TORSO  # without a volume, any model may be proposed
     yield BatchPanel(panel)
     panel.widget._batch.cancel()
     panel.ui.batchSourceComboBox.setCurrentIndex(0)
@@ -252,6 +255,7 @@ def test_closing_the_scene_stops_a_batch_of_it_only(batch, chest, folder, tmp_pa
     assert batch.table() == []
     assert segmentationCount() == 0
     batch.panel.widget.enter()
+    batch.panel.widget._parameterNode.model = TORSO
     batch.chooseFolder(folder, tmp_path / "out")
     batch.click()
     batch.waitFor(lambda: "Study" in batch.status)
