@@ -35,7 +35,7 @@ def options(args: argparse.Namespace) -> list[str]:
     given = {
         "--images": args.data / "images", "--labels": args.data / "labels", "--split": args.work / "split.json",
         "--classes": names, "--base": args.base, "--epochs": args.epochs, "--crop": args.crop, "--size": 128,
-        "--device": "cpu",
+        "--device": "cpu", "--learning-rate": 0.001,
     }  # fmt: skip
     return [str(part) for pair in given.items() for part in pair]
 

@@ -178,7 +178,7 @@ def main() -> None:
         sys.executable, "-m", "sam2adapt", "train", "--images", args.work / "images", "--labels", args.work / "labels",
         "--classes", "1=right lung,2=left lung", "--base", "nano", "--modality", "CT",
         "--method", "combined", "--set", 'parts=["dual-lw", "detail"]', "--size", "160", "--scale", "0.4",
-        "--axis", "axial", "--all-for-training", "--flips", "rows", "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
+        "--learning-rate", "0.001", "--axis", "axial", "--all-for-training", "--flips", "rows", "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
         "--largest-component", "right lung,left lung", "--fill-holes", "right lung,left lung",
         "--description", "Demonstration, not a clinical model: both lungs on axial CT of the torso.",
         "--data-summary", SUMMARY,
