@@ -206,6 +206,7 @@ def test_which_case_next(panel):
     first, second = loadChest(), loadChest()
     second.SetName("another")
     panel.widget.enter()
+    panel.ui.rankingModelComboBox.setCurrentIndex(panel.ui.rankingModelComboBox.findData("torso-ct@1.0.0"))
     panel.ui.rankSceneButton.click()
     panel.waitFor(lambda: panel.ui.rankingTree.topLevelItemCount == 2)
     item = panel.ui.rankingTree.topLevelItem(0)
