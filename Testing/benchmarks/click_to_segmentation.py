@@ -111,3 +111,5 @@ def show(rows: list[dict]) -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # Qt's and VTK's objects can crash while Python takes them down, when all is done and written
