@@ -379,3 +379,10 @@ def test_learning_rate_suits_the_base(options, rate, tmp_path):
     args.set = {}
     request = train_request(args, [], [describe(1, "right lung")])
     assert request.settings.learning_rate == rate
+
+
+def test_preset_nano_trains_all_that_was_measured():
+    """Without a preset, a model on nano trains the upscaling, and so did those that the benchmarks measured."""
+    args = _parser().parse_args(["train", "--images", "a", "--labels", "b", "-o", "m.safetensors", "--preset", "nano"])
+    args.set = {}
+    assert train_request(args, [], [describe(1, "right lung")]).train_upscaling

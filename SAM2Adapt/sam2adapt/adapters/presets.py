@@ -40,6 +40,7 @@ PRESETS: dict[str, Preset] = {
         None,
         "comes with the project, for a CPU, a start and few cases",
         {"parts": ["dual-lw", "detail", "refine"]},
+        train_upscaling=True,
     ),
     "fast": Preset("tiny", "dual-lw", 224, "quick to train and to run, also without a GPU", train_upscaling=True),
     "balanced": Preset("base_plus", "combined", 224, "good accuracy on an ordinary GPU", {"parts": [_LORA, _DETAIL]}),
