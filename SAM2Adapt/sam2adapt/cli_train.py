@@ -225,6 +225,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
     """
     from .training.cases import read_split
     from .training.run import TrainRequest
+    from .training.settings import usual_rate
 
     if not structures:
         raise ClassesError(
@@ -237,7 +238,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
         split = read_split(split)
     network = _network(args)  # first: a preset also sets the size
     if args.learning_rate is None:
-        args.learning_rate = 3e-3 if network["base"] == "nano" and not args.init else 1e-3
+        args.learning_rate = usual_rate(network["base"], continued=bool(args.init))
     return TrainRequest(
         cases=cases,
         output=args.output,

@@ -50,7 +50,8 @@ class Team:
         """A store that the processes of this start share, and none of a former start did; they wait for each other.
 
         ``torchrun`` keeps its store when it starts processes again. They would find the addresses of the dead in it and
-        wait for them for ever. So each says a new word, and the first one gathers those that are answered.
+        wait for them for ever. So each writes a word of its own; the first one lists the words that it finds, again and
+        again, until every process has seen its own in the list, and the first one's word names the new store.
         """
         whole, _, _ = next(rendezvous("env://", timeout=_LONGEST))
         whole.set_timeout(_LONGEST)

@@ -34,7 +34,7 @@ from sam2adapt.evaluate import evaluate
 from sam2adapt.files import atomic_write, make_folder
 from sam2adapt.terminology import describe
 from sam2adapt.training.run import TrainRequest
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.settings import TrainSettings, usual_rate
 
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = (
@@ -44,7 +44,11 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method; ``base`` is a name, a file, or ``OWN_BASE``, and ``rate`` not the usual one."""
+    """One training of one method.
+
+    :param base: a name, a file, or ``OWN_BASE``.
+    :param rate: of learning; None: the usual one.
+    """
 
     data: str
     method: str
@@ -64,11 +68,6 @@ class Run:
         rate = "" if self.rate is None else f"-{self.rate:g}"
         return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{rate}"
 
-    @property
-    def learning_rate(self) -> float:
-        """The usual rate is what ``sam2adapt train`` takes, on ``nano`` three times that of other networks."""
-        return self.rate or (3e-3 if self.base_name == "nano" and not CONTENDERS[self.method].build else 1e-3)
-
 
 def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     """The training that a run stands for."""
@@ -76,16 +75,16 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     preset = PRESETS[contender.preset] if contender.preset else None
     own = preset if run.base == OWN_BASE else None
     size = {"size": own.size} if own and own.size else {}
+    base = own.base if own else run.base
+    rate = run.rate or (TrainSettings.learning_rate if contender.build else usual_rate(base))
     return TrainRequest(
         cases=parts.train,
         output=work / f"{run.name}.safetensors",
         structures=[describe(value, name) for value, name in known.classes.items()],
-        base=own.base if own else run.base,
+        base=base,
         method=contender.method,
         method_settings=contender.settings,
-        settings=TrainSettings(
-            steps=run.steps, seed=run.seed, learning_rate=run.learning_rate, **(known.settings | size)
-        ),
+        settings=TrainSettings(steps=run.steps, seed=run.seed, learning_rate=rate, **(known.settings | size)),
         split={"train": [case.id for case in parts.train], "val": []},
         train_upscaling=preset.train_upscaling or None if preset else None,
         keep_slices=False,

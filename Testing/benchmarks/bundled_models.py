@@ -23,11 +23,11 @@ from sam2adapt.progress import Bar
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, find_cases, read_split, select
 from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.settings import TrainSettings, usual_rate
 
 METHOD = "combined"
 PARTS = {"parts": ["dual-lw", "detail", "refine"]}
-RATE = 3e-3
+RATE = usual_rate("nano")
 
 
 @dataclass(frozen=True)

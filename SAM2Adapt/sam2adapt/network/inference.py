@@ -63,10 +63,8 @@ class _Form:
     def __call__(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits (B, K, *size) of padded images."""
         features = self.encoder(images)
-        if self.detail is None and self.refinement is None:
-            kernels, pixels = self.decoder(*features)
-            return at_size(kernel_maps(kernels, pixels), size)
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        if self.detail is not None or self.refinement is not None:
+            images = images.to(self.dtype, memory_format=torch.channels_last)
         if self.detail is not None:
             details = self.detail(images)
             added = (details.embedding, details.s0, details.s1)

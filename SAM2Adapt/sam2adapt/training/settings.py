@@ -50,3 +50,13 @@ class TrainSettings:
     def to_json(self) -> dict:
         """All settings, as JSON can hold them."""
         return asdict(self)
+
+
+def usual_rate(base: str, continued: bool = False) -> float:
+    """Learning rate for a base: 0.003 for new models on ``nano``, where it was measured, else the default.
+
+    The command is Testing/benchmarks/learning_rate.py.
+
+    :param continued: the model starts from a trained one.
+    """
+    return 3e-3 if base == "nano" and not continued else TrainSettings.learning_rate
