@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from .losses import SegmentationLoss
 from .prepare import PreparedCase
 from .samples import AugmentedSlices, batches_of, image_seed
 from .settings import TrainSettings
-from .step import backward, parameter_groups, piece_sizes, schedule
+from .step import attention_of, backward, parameter_groups, piece_sizes, schedule
 
 __all__ = ["History", "Progress", "Trainer", "schedule"]
 
@@ -70,6 +71,7 @@ class Trainer:
         self.folder, self.validate, self.method = folder, validate, method
         self.progress, self.cancelled, self.control, self.say = progress, cancelled, control, say
         self.source = AugmentedSlices(cases, crop, context, settings)
+        self._attention = partial(attention_of, device, crop)
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         groups = parameter_groups(network, settings, lambda name: not (settings.quick and is_encoder_side(name)))
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
@@ -226,7 +228,7 @@ class Trainer:
 
         def forward(inputs, prompts) -> dict[str, Tensor]:
             *images, seeds = inputs
-            with autocast(self.device), dropout.seeded(seeds.tolist(), self.device):
+            with autocast(self.device), self._attention(), dropout.seeded(seeds.tolist(), self.device):
                 logits, extras = self.source.forward(self.network, images, prompts)
             return extras | {"logits": logits}
 

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..network.network import Prompts, SegmentationNetwork
 from .distributed import count, number
 from .settings import TrainSettings
+
+_FEW_PIXELS = 256 * 256  # a crop whose attentions' scores are no burden to keep for the way back
 
 Outputs = dict[str, Tensor]
 Forward = Callable[[Sequence[Tensor], Sequence[Prompts] | None], Outputs]
@@ -39,6 +43,16 @@ def parameter_groups(
         {"params": parameters, "lr": rates[base], "initial": rates[base], "weight_decay": decays[matrix]}
         for (base, matrix), parameters in groups.items()
     ]
+
+
+def attention_of(device: torch.device, crop: tuple[int, int]) -> AbstractContextManager:
+    """How attentions are computed in training: on CPUs as plain matrix products, where crops are small.
+
+    PyTorch's fused attention is made for many keys; the way back through it takes a quarter of a step of ``nano``.
+    """
+    if device.type == "cpu" and math.prod(crop) <= _FEW_PIXELS:
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 def backward(
