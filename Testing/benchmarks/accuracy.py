@@ -1,7 +1,7 @@
 r"""Train every method with the same budget on real data sets, and write how well each does.
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
-        [--seeds 0,1] [--steps 1000 | --times 4] [--base tiny | base_plus | large | own | FILE]
+        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--base tiny | base_plus | large | own | FILE]
     python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
 DATA holds the packs (images/, labels/, split.json). What is trained on one data set sees the same samples in the same
@@ -37,9 +37,7 @@ from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings, usual_rate
 
 RESULTS = Path(__file__).resolve().parent / "results"
-METHODS = (
-    "head,lora,dual-hp,dual-lw,balr,dual-lw+detail,nano,balanced,max,full,full+detail+refine,BasicUNet,PlainConvUNet"
-)
+METHODS = "head,lora,dual-hp,dual-lw,balr,nano,balanced,max,full,BasicUNet,PlainConvUNet"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class Run:
     """One training of one method.
 
     :param base: a name, a file, or ``OWN_BASE``.
-    :param rate: of learning; None: the usual one.
+    :param rate: of learning; None: the usual one for the base, for networks of others too.
+    :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
     """
 
     data: str
@@ -56,6 +55,8 @@ class Run:
     steps: int
     seed: int
     rate: float | None = None
+    batch: int | None = None
+    crop: int | None = None
 
     @property
     def base_name(self) -> str:
@@ -65,8 +66,9 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        rate = "" if self.rate is None else f"-{self.rate:g}"
-        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{rate}"
+        options = (("", self.rate), ("b", self.batch), ("c", self.crop))
+        given = "".join(f"-{letter}{value:g}" for letter, value in options if value is not None)
+        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}"
 
 
 def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
@@ -74,9 +76,9 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     known, contender = ALL_SETS[run.data], CONTENDERS[run.method]
     preset = PRESETS[contender.preset] if contender.preset else None
     own = preset if run.base == OWN_BASE else None
-    size = {"size": own.size} if own and own.size else {}
     base = own.base if own else run.base
-    rate = run.rate or (TrainSettings.learning_rate if contender.build else usual_rate(base))
+    asked = {"size": own and own.size, "batch_size": run.batch, "crop": run.crop}
+    settings = known.settings | {name: value for name, value in asked.items() if value}
     return TrainRequest(
         cases=parts.train,
         output=work / f"{run.name}.safetensors",
@@ -84,7 +86,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
         base=base,
         method=contender.method,
         method_settings=contender.settings,
-        settings=TrainSettings(steps=run.steps, seed=run.seed, learning_rate=rate, **(known.settings | size)),
+        settings=TrainSettings(steps=run.steps, seed=run.seed, learning_rate=run.rate or usual_rate(base), **settings),
         split={"train": [case.id for case in parts.train], "val": []},
         train_upscaling=preset.train_upscaling or None if preset else None,
         keep_slices=False,
@@ -99,8 +101,8 @@ def perform(run: Run, data: Path, work: Path) -> dict:
     memory = peak_megabytes()
     tests = {pack: evaluate(model, cases) for pack, cases in parts.tests.items()}
     return {
-        "run": asdict(run) | {"base": run.base_name}, "machine": machine(), "peak_mb": memory, "training": training,
-        "tests": tests,
+        "name": run.name, "run": asdict(run) | {"base": run.base_name}, "machine": machine(), "peak_mb": memory,
+        "training": training, "tests": tests,
     }  # fmt: skip
 
 
@@ -136,16 +138,17 @@ def peak_megabytes() -> int | None:
 def rows_of(result: dict) -> list[dict]:
     """Lines of the table, one for each pack that was tested."""
     run, training = result["run"], result["training"]
-    counts, rows = training["parameters"], []
+    settings, counts, rows = training["settings"], training["parameters"], []
     for pack, metrics in result["tests"].items():
         measures = {name: metrics[name] for name in accuracy_tables.MEASURES}
         means = {name: value["mean"] if isinstance(value, dict) else value for name, value in measures.items()}
         spread = statistics.pstdev(score for case in metrics["cases"] if (score := case_dice(case)) is not None)
         rows.append({
-            **run, "test": pack, "cases": len(metrics["cases"]),
+            **{name: run[name] for name in ("data", "method", "base", "steps", "seed")},
+            **{name: settings[name] for name in ("batch_size", "crop", "learning_rate")},
+            "test": pack, "cases": len(metrics["cases"]),
             **{name: None if value is None else round(value, 4) for name, value in means.items()},
-            "dice_spread": round(spread, 4), "batch_size": training["settings"]["batch_size"],
-            "learning_rate": training["settings"]["learning_rate"],
+            "dice_spread": round(spread, 4),
             "trained": counts["trained"], "trained_share": round(counts["trained"] / counts["total"], 4),
             "minutes": training["minutes"], "peak_mb": result["peak_mb"], "machine": result["machine"],
         })  # fmt: skip
@@ -161,7 +164,7 @@ def write_results(work: Path, data: Path, folder: Path) -> None:
 
 def _order(row: dict) -> tuple:
     data, method = (list(names).index(row[key]) for names, key in ((ALL_SETS, "data"), (CONTENDERS, "method")))
-    return data, row["test"], row["base"], row["steps"], method, row["seed"]
+    return data, row["test"], row["base"], row["steps"], row["batch_size"], row["crop"] or 0, method, row["seed"]
 
 
 def make_known(base: str) -> None:
@@ -196,8 +199,11 @@ def planned(args: argparse.Namespace) -> list[Run]:
     def fits(contender: Contender) -> bool:
         return contender.preset is not None or args.base != OWN_BASE
 
+    def steps(data: str) -> int:
+        return args.steps or ALL_SETS[data].steps * args.times
+
     return [
-        Run(data, method, args.base, args.steps or ALL_SETS[data].steps * args.times, int(seed))
+        Run(data, method, args.base, steps(data), int(seed), batch=args.batch, crop=args.crop)
         for data in wanted_sets(args.sets, args.data)
         for seed in args.seeds.split(",")
         for method in args.methods.split(",")
@@ -215,6 +221,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, help="of the optimiser (default: as each data set has them)")
     parser.add_argument("--times", type=int, default=1, help="so many times each data set's own steps")
+    parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
+    parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
     parser.add_argument("--base", default="nano", help="name or file; own: that of each preset (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")
     args = parser.parse_args()

@@ -14,6 +14,7 @@ MEASURES = {
     "dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "miou_with_background": "mIoU with background",
     "auc": "AUC",
 }  # fmt: skip
+ALIKE = ("data", "test", "base", "steps", "batch_size", "crop")  # of runs that are compared
 REFERENCE = "head"
 ADAPTERS = ("lora", "dual-hp", "dual-lw", "balr")
 GAIN, GAIN_BELOW = 0.03, 0.85  # of every adapter over the head, where the head is below
@@ -53,7 +54,7 @@ def write(rows: Rows, folder: Path) -> None:
         writer.writerows(rows)
     groups: dict[tuple, Methods] = {}
     for row in rows:
-        group = groups.setdefault((row["data"], row["test"], row["base"], row["steps"]), {})
+        group = groups.setdefault(tuple(row[name] for name in ALIKE), {})
         group.setdefault(row["method"], []).append(row)
     text = [_targets(groups), *(_table(*key, methods) for key, methods in groups.items())]
     (folder / "accuracy.md").write_text("\n".join(text), encoding="utf-8")
@@ -61,13 +62,13 @@ def write(rows: Rows, folder: Path) -> None:
         _figure(groups, folder / "accuracy.png")
 
 
-def _table(data: str, test: str, base: str, steps: int, methods: Methods) -> str:
+def _table(data: str, test: str, base: str, steps: int, batch: int, crop: int | None, methods: Methods) -> str:
     known, first = ALL_SETS[data], next(iter(methods.values()))[0]
     # Only where the evaluation was restricted to it is a ROC area of a thin structure worth its column.
     measures = [name for name in MEASURES if name != "auc" or known.field_of_view]
     field = "; inside the field of view" if known.field_of_view else ""
-    batch, heads = first["batch_size"], [MEASURES[name] for name in measures]
-    about = f"{first['cases']} cases of {known.test}), base `{base}`, {steps} steps, batch {batch}"
+    heads, cropped = [MEASURES[name] for name in measures], f", crops of {crop} pixels" if crop else ""
+    about = f"{first['cases']} cases of {known.test}), base `{base}`, {steps} steps, batch {batch}{cropped}"
     heads = ["method", *heads, "spread over cases", "against `head`", "trained", "minutes", "peak MB", "seeds"]
     lines = [f"**{_name(data, test)}** ({about}; distances in {known.distances}{field}", ""]
     lines += [f"Protocol: {known.protocol}.", ""] if known.protocol else []
@@ -133,12 +134,12 @@ def _name(data: str, test: str) -> str:
 
 def _targets(groups: dict[tuple, Methods]) -> str:
     """Table of the targets, with what the longest runs of each data set say of them."""
-    longest: dict[tuple[str, str], tuple[int, Methods]] = {}
-    for (data, test, _, steps), methods in groups.items():
-        if steps >= longest.get((data, test), (0, {}))[0]:
-            longest[data, test] = steps, methods
+    longest: dict[tuple[str, str], tuple[int, int, Methods]] = {}
+    for (data, test, _, steps, batch, _), methods in groups.items():
+        if steps * batch >= longest.get((data, test), (0, 0, {}))[0]:
+            longest[data, test] = steps * batch, steps, methods
     lines = ["| data | target for our best method | reached | verdict |", "| --- | --- | --- | --- |"]
-    for (data, test), (steps, methods) in longest.items():
+    for (data, test), (_, steps, methods) in longest.items():
         lines += [f"| {_name(data, test)}, {steps} steps | {text} |" for text in _verdicts(test, methods)]
     return "\n".join([*lines, ""])
 
@@ -180,7 +181,7 @@ def _figure(groups: dict[tuple, Methods], path: Path) -> None:
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels[len(groups) :]:
         axes.remove()
-    for axes, ((data, test, base, steps), methods) in zip(panels, groups.items(), strict=False):
+    for axes, ((data, test, base, steps, *_), methods) in zip(panels, groups.items(), strict=False):
         for method, rows in methods.items():
             color = "0.4" if method == REFERENCE else "tab:blue" if ours(method) else "tab:orange"
             axes.plot([row["dice"] for row in rows], [method] * len(rows), "o", color=color)

@@ -51,25 +51,23 @@ _PAPER = {"rotation": 90.0, "flips": [1]}
 
 SETS: dict[str, DataSet] = {
     "acdc": DataSet(_HEART, {}, distances="mm, at the nominal spacing"),
-    "la": DataSet({1: "left atrium"}, {"axis": "axial"}, distances="mm"),
+    "la": DataSet({1: "left atrium"}, {"size": 288, "axis": "axial"}, distances="mm"),
     "hippocampus": DataSet(
         {1: "anterior hippocampus", 2: "posterior hippocampus"},
         {"size": 128, "axis": "axial", "flips": [1]},
         distances="mm",
     ),
-    "curvas2d": DataSet({1: "pancreas", 2: "kidney", 3: "liver"}, {"size": 256}, steps=500),
+    "curvas2d": DataSet({1: "pancreas", 2: "kidney", 3: "liver"}, {"size": 256}),
     "spider2d": DataSet(
         {1: "vertebra", 2: "spinal canal", 3: "intervertebral disc"},
         {"size": 288, "scale": 0.35},
         values=SPINE,
     ),
-    "cvc_clinicdb": DataSet({1: "polyp"}, {"size": 128, "scale": 0.4, **ANY_WAY_UP}, steps=800),
+    "cvc_clinicdb": DataSet({1: "polyp"}, {"size": 128, "scale": 0.4, **ANY_WAY_UP}, steps=400),
     "isbi2012": DataSet({1: "cell"}, {"size": 512, **ANY_WAY_UP}),
     "drive": DataSet(_VESSEL, {"size": 768, **ANY_WAY_UP}, field_of_view=True),
     "chasedb1": DataSet(_VESSEL, {"size": 768, **ANY_WAY_UP}, field_of_view=True),
-    "vessels": DataSet(
-        _VESSEL, {"size": 768, **ANY_WAY_UP}, packs=("drive", "chasedb1"), field_of_view=True, steps=500
-    ),
+    "vessels": DataSet(_VESSEL, {"size": 768, **ANY_WAY_UP}, packs=("drive", "chasedb1"), field_of_view=True),
 }
 PAPER_SETS: dict[str, DataSet] = {
     "isbi2012-256": DataSet(

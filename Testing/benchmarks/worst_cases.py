@@ -32,8 +32,7 @@ def write(results: list[dict], data: Path, work: Path, folder: Path) -> None:
 
 
 def _draw(name: str, pack: str, result: dict, data: Path, work: Path, folder: Path) -> None:
-    run = result["run"]
-    model_name = f"{name}-{run['method']}-{run['base']}-{run['steps']}-{run['seed']}"
+    model_name = result["name"]
     stem = name if name == pack else f"{name}-{pack}"
     path, note = folder / f"{stem}.png", folder / f"{stem}.txt"
     if note.is_file() and path.is_file() and note.read_text(encoding="utf-8").startswith(f"{model_name}\n"):
