@@ -33,7 +33,7 @@ class DataSet:
 
     classes: dict[int, str]
     settings: dict
-    steps: int = 250
+    steps: int = 200
     packs: tuple[str, ...] = ()
     values: dict[int, int] | None = None
     field_of_view: bool = False
