@@ -1,7 +1,8 @@
 r"""Train every method with the same budget on real data sets, and write how well each does.
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
-        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--base tiny | base_plus | large | own | FILE]
+        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--largest] \
+        [--base tiny | base_plus | large | own | FILE]
     python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
 DATA holds the packs (images/, labels/, split.json). What is trained on one data set sees the same samples in the same
@@ -47,6 +48,7 @@ class Run:
     :param base: a name, a file, or ``OWN_BASE``.
     :param rate: of learning; None: the usual one for the base, for networks of others too.
     :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
+    :param largest: keep only the largest piece of each structure that is in one.
     """
 
     data: str
@@ -57,6 +59,7 @@ class Run:
     rate: float | None = None
     batch: int | None = None
     crop: int | None = None
+    largest: bool = False
 
     @property
     def base_name(self) -> str:
@@ -68,7 +71,8 @@ class Run:
         """Name of its files."""
         options = (("", self.rate), ("b", self.batch), ("c", self.crop))
         given = "".join(f"-{letter}{value:g}" for letter, value in options if value is not None)
-        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}"
+        largest = "-largest" * self.largest
+        return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}{largest}"
 
 
 def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
@@ -89,6 +93,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
         settings=TrainSettings(steps=run.steps, seed=run.seed, learning_rate=run.rate or usual_rate(base), **settings),
         split={"train": [case.id for case in parts.train], "val": []},
         train_upscaling=preset.train_upscaling or None if preset else None,
+        postprocessing={"largest_component": list(known.classes)} if run.largest and known.in_one else {},
         keep_slices=False,
     )
 
@@ -146,6 +151,7 @@ def rows_of(result: dict) -> list[dict]:
         rows.append({
             **{name: run[name] for name in ("data", "method", "base", "steps", "seed")},
             **{name: settings[name] for name in ("batch_size", "crop", "learning_rate")},
+            "largest": run.get("largest", False),
             "test": pack, "cases": len(metrics["cases"]),
             **{name: None if value is None else round(value, 4) for name, value in means.items()},
             "dice_spread": round(spread, 4),
@@ -164,7 +170,8 @@ def write_results(work: Path, data: Path, folder: Path) -> None:
 
 def _order(row: dict) -> tuple:
     data, method = (list(names).index(row[key]) for names, key in ((ALL_SETS, "data"), (CONTENDERS, "method")))
-    return data, row["test"], row["base"], row["steps"], row["batch_size"], row["crop"] or 0, method, row["seed"]
+    alike = (row["base"], row["steps"], row["batch_size"], row["crop"] or 0, row["largest"])
+    return data, row["test"], *alike, method, row["seed"]
 
 
 def make_known(base: str) -> None:
@@ -203,7 +210,7 @@ def planned(args: argparse.Namespace) -> list[Run]:
         return args.steps or ALL_SETS[data].steps * args.times
 
     return [
-        Run(data, method, args.base, steps(data), int(seed), batch=args.batch, crop=args.crop)
+        Run(data, method, args.base, steps(data), int(seed), batch=args.batch, crop=args.crop, largest=args.largest)
         for data in wanted_sets(args.sets, args.data)
         for seed in args.seeds.split(",")
         for method in args.methods.split(",")
@@ -223,6 +230,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="so many times each data set's own steps")
     parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
     parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
+    parser.add_argument("--largest", action="store_true", help="keep the largest piece of structures in one piece")
     parser.add_argument("--base", default="nano", help="name or file; own: that of each preset (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")
     args = parser.parse_args()

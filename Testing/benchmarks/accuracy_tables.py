@@ -14,7 +14,7 @@ MEASURES = {
     "dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "miou_with_background": "mIoU with background",
     "auc": "AUC",
 }  # fmt: skip
-ALIKE = ("data", "test", "base", "steps", "batch_size", "crop")  # of runs that are compared
+ALIKE = ("data", "test", "base", "steps", "batch_size", "crop", "largest")  # of runs that are compared
 REFERENCE = "head"
 ADAPTERS = ("lora", "dual-hp", "dual-lw", "balr")
 GAIN, GAIN_BELOW = 0.03, 0.85  # of every adapter over the head, where the head is below
@@ -56,21 +56,26 @@ def write(rows: Rows, folder: Path) -> None:
     for row in rows:
         group = groups.setdefault(tuple(row[name] for name in ALIKE), {})
         group.setdefault(row["method"], []).append(row)
-    text = [_targets(groups), *(_table(*key, methods) for key, methods in groups.items())]
+    tables = [_table(dict(zip(ALIKE, key, strict=True)), methods) for key, methods in groups.items()]
+    text = [_targets(groups), *tables]
     (folder / "accuracy.md").write_text("\n".join(text), encoding="utf-8")
     if importlib.util.find_spec("matplotlib"):
         _figure(groups, folder / "accuracy.png")
 
 
-def _table(data: str, test: str, base: str, steps: int, batch: int, crop: int | None, methods: Methods) -> str:
+def _table(alike: dict, methods: Methods) -> str:
+    data, test = alike["data"], alike["test"]
     known, first = ALL_SETS[data], next(iter(methods.values()))[0]
     # Only where the evaluation was restricted to it is a ROC area of a thin structure worth its column.
     measures = [name for name in MEASURES if name != "auc" or known.field_of_view]
-    field = "; inside the field of view" if known.field_of_view else ""
-    heads, cropped = [MEASURES[name] for name in measures], f", crops of {crop} pixels" if crop else ""
-    about = f"{first['cases']} cases of {known.test}), base `{base}`, {steps} steps, batch {batch}{cropped}"
+    heads = [MEASURES[name] for name in measures]
+    about = [f"base `{alike['base']}`", f"{alike['steps']} steps", f"batch {alike['batch_size']}"]
+    about += [f"crops of {alike['crop']} pixels"] if alike["crop"] else []
+    about += ["largest piece of each structure kept"] if alike["largest"] else []
+    distances = f"distances in {known.distances}" + "; inside the field of view" * known.field_of_view
     heads = ["method", *heads, "spread over cases", "against `head`", "trained", "minutes", "peak MB", "seeds"]
-    lines = [f"**{_name(data, test)}** ({about}; distances in {known.distances}{field}", ""]
+    cases = f"{first['cases']} cases of {known.test}"
+    lines = [f"**{_name(data, test)}** ({cases}), {', '.join(about)}; {distances}", ""]
     lines += [f"Protocol: {known.protocol}.", ""] if known.protocol else []
     lines += [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for method, rows in methods.items():
@@ -133,28 +138,33 @@ def _name(data: str, test: str) -> str:
 
 
 def _targets(groups: dict[tuple, Methods]) -> str:
-    """Table of the targets, with what the longest runs of each data set say of them."""
-    longest: dict[tuple[str, str], tuple[int, int, Methods]] = {}
-    for (data, test, _, steps, batch, _), methods in groups.items():
-        if steps * batch >= longest.get((data, test), (0, 0, {}))[0]:
-            longest[data, test] = steps * batch, steps, methods
+    """Table of the targets, with what the longest runs that can judge each say of it."""
+    sets: dict[tuple[str, str], list[tuple[int, int, Methods]]] = {}
+    for (data, test, _, steps, batch, *_), methods in groups.items():
+        sets.setdefault((data, test), []).append((steps * batch, steps, methods))
     lines = ["| data | target for our best method | reached | verdict |", "| --- | --- | --- | --- |"]
-    for (data, test), (_, steps, methods) in longest.items():
-        lines += [f"| {_name(data, test)}, {steps} steps | {text} |" for text in _verdicts(test, methods)]
+    for (data, test), runs in sets.items():
+        found: dict[str, str] = {}
+        for _, steps, methods in sorted(runs, key=lambda run: run[0]):
+            cells = _verdicts(test, methods).items()
+            found |= {kind: f"| {_name(data, test)}, {steps} steps | {text} |" for kind, text in cells}
+        lines += found.values()
     return "\n".join([*lines, ""])
 
 
-def _verdicts(test: str, methods: Methods) -> list[str]:
-    """Cells of the table of targets: what is wanted, what was reached, and whether it holds."""
-    cells = []
+def _verdicts(test: str, methods: Methods) -> dict[str, str]:
+    """Cells of the table of targets, by what is judged: what is wanted, what was reached, and whether it holds."""
+    cells = {}
     for target in TARGETS.get(test, []):
         if found := best_of(methods, ours, target.measure):
-            wanted = f"{MEASURES[target.measure]} >= {target.value:g} ({target.reference})"
-            cells.append(f"{wanted} | {found[1]:.4f} ({found[0]}) | {_verdict(found[1], target.value)}")
+            wanted = f"{MEASURES[target.measure]} >= {target.value:g}"
+            cells[wanted] = (
+                f"{wanted} ({target.reference}) | {found[1]:.4f} ({found[0]}) | {_verdict(found[1], target.value)}"
+            )
     best, unet = best_of(methods, ours), best_of(methods, lambda name: not ours(name))
     if test in AGAINST_UNET and best and unet:
         wanted = f"Dice not below the best U-Net of the same run ({unet[0]} {unet[1]:.4f})"
-        cells.append(f"{wanted} | {best[1]:.4f} ({best[0]}) | {_verdict(best[1], unet[1])}")
+        cells["U-Net"] = f"{wanted} | {best[1]:.4f} ({best[0]}) | {_verdict(best[1], unet[1])}"
     head = best_of(methods, lambda name: name == REFERENCE)
     if (
         head
@@ -164,7 +174,7 @@ def _verdicts(test: str, methods: Methods) -> list[str]:
         worst = min(adapters, key=lambda name: statistics.mean(adapters[name]))
         gain = statistics.mean(adapters[worst])
         wanted = f"every adapter beats `head` ({head[1]:.4f}) by {GAIN:g} Dice"
-        cells.append(f"{wanted} | {gain:+.4f} ({worst}, the least) | {_verdict(gain, GAIN)}")
+        cells["adapters"] = f"{wanted} | {gain:+.4f} ({worst}, the least) | {_verdict(gain, GAIN)}"
     return cells
 
 

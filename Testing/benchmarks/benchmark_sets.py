@@ -24,6 +24,7 @@ class DataSet:
     :param steps: of the optimiser, enough to tell the methods apart.
     :param packs: folders with ``images``, ``labels`` and ``split.json``; of several, each is tested by itself.
     :param values: a pack's label values by those of the classes, None: the same.
+    :param in_one: each structure is in one piece.
     :param field_of_view: only pixels inside the round picture of the retina are evaluated.
     :param folds: of the sorted cases, every so-manyth from the first is tested on, whatever ``split.json`` says.
     :param test: part of the split to test on, if the pack has it, else ``val``.
@@ -36,6 +37,7 @@ class DataSet:
     steps: int = 200
     packs: tuple[str, ...] = ()
     values: dict[int, int] | None = None
+    in_one: bool = False
     field_of_view: bool = False
     folds: int | None = None
     test: str = "val"
@@ -50,11 +52,12 @@ _GSAM = "arXiv 2605.05979 names the sizes; split and augmentation are those of t
 _PAPER = {"rotation": 90.0, "flips": [1]}
 
 SETS: dict[str, DataSet] = {
-    "acdc": DataSet(_HEART, {}, distances="mm, at the nominal spacing"),
-    "la": DataSet({1: "left atrium"}, {"size": 288, "axis": "axial"}, distances="mm"),
+    "acdc": DataSet(_HEART, {}, in_one=True, distances="mm, at the nominal spacing"),
+    "la": DataSet({1: "left atrium"}, {"size": 288, "axis": "axial"}, in_one=True, distances="mm"),
     "hippocampus": DataSet(
         {1: "anterior hippocampus", 2: "posterior hippocampus"},
         {"size": 128, "axis": "axial", "flips": [1]},
+        in_one=True,
         distances="mm",
     ),
     "curvas2d": DataSet({1: "pancreas", 2: "kidney", 3: "liver"}, {"size": 256}),

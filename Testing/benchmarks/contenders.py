@@ -147,7 +147,7 @@ def _fit_outsider(request: TrainRequest, build: Build, progress: Callable[[Progr
     card = {
         "name": request.output.stem, "modality": found.modality, "slices": found.slices.to_card(),
         "classes": [structure.to_json() for structure in structures],
-        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0},
+        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
     }  # fmt: skip
     training = {
         "parameters": parameter_counts(network),

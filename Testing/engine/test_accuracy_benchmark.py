@@ -20,6 +20,7 @@ import benchmark_sets
 import contenders
 import learning_rate
 from benchmark_sets import DataSet
+from sam2adapt.model import load_model
 from sam2adapt.network.weights import random_base, write_base
 from trained import short_epochs
 
@@ -55,7 +56,10 @@ def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("dice", "iou", "auc", "trained_share"))
     assert [float(row["trained_share"]) for row in rows][2:] == [1, 1]
     text = (work / "results" / "accuracy.md").read_text()
-    assert "**drive** (1 cases of val), base `nano`, 2 steps, batch 8" in text
+    assert (
+        "**drive** (1 cases of val), base `nano`, 2 steps, batch 8, crops of 32 pixels; distances"
+        in text
+    )
     assert f"| BasicUNet | {float(rows[2]['dice']):.4f} |" in text
     assert "AUC >= 0.975" in text and (work / "results" / "accuracy.png").is_file()
     # Its licence forbids that pictures of this pack go into the repository.
@@ -82,7 +86,7 @@ def test_rates_are_compared_by_runs_that_differ_in_nothing_else(monkeypatch, dat
 
 
 def test_a_network_of_others_that_was_broken_off_goes_on(monkeypatch, data, tmp_path):
-    options = ["--sets", "drive", "--steps", "6", "--methods", "BasicUNet"]
+    options = ["--sets", "drive", "--steps", "6", "--methods", "BasicUNet", "--crop", "32"]
     expected = call(monkeypatch, data, tmp_path / "whole", *options)
     original, steps = contenders.Trainer._step, []
 
@@ -191,7 +195,7 @@ def test_targets_are_judged_by_the_best_method_of_ours_and_by_the_best_network_o
         "head": rows_of("head", 0.80), "lora": rows_of("lora", 0.82), "dual-lw": rows_of("dual-lw", 0.91),
         "BasicUNet": rows_of("BasicUNet", 0.90), "PlainConvUNet": rows_of("PlainConvUNet", 0.92),
     }  # fmt: skip
-    cells = accuracy_tables._verdicts("acdc", methods)
+    cells = list(accuracy_tables._verdicts("acdc", methods).values())
     assert [cell.split(" | ")[1:] for cell in cells] == [
         ["0.9100 (dual-lw)", "holds"],
         ["0.9100 (dual-lw)", "**falls short** by 0.0100"],
@@ -201,12 +205,39 @@ def test_targets_are_judged_by_the_best_method_of_ours_and_by_the_best_network_o
     high = {"head": rows_of("head", 0.86), "lora": rows_of("lora", 0.86)}
     assert len(accuracy_tables._verdicts("acdc", high)) == 1, "nothing is asked where the head is good"
     vessels = {"lora": rows_of("lora", 0.7, 0.9, auc=0.98)}
-    assert [c.split(" | ")[1] for c in accuracy_tables._verdicts("drive", vessels)] == [
+    assert [c.split(" | ")[1] for c in accuracy_tables._verdicts("drive", vessels).values()] == [
         "0.8000 (lora)",
         "0.9800 (lora)",
     ]
 
 
+def test_targets_are_judged_by_the_longest_runs_that_can():
+    def group(steps: int, batch: int) -> tuple:
+        return "acdc", "acdc", "nano", steps, batch, None, False
+
+    short = {"head": rows_of("head", 0.3), "lora": rows_of("lora", 0.4), "BasicUNet": rows_of("BasicUNet", 0.5)}
+    groups = {group(200, 4): short, group(300, 8): {"nano": rows_of("nano", 0.91)}, group(250, 8): short}
+    lines = accuracy_tables._targets(groups).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| acdc, 300 steps", "| acdc, 250 steps", "| acdc, 250 steps"]
+    assert "0.9100 (nano) | holds" in lines[0]
+    assert "BasicUNet 0.5000" in lines[1] and "+0.1000 (lora, the least) | holds" in lines[2]
+
+
 def test_the_page_shows_what_the_command_wrote():
-    table = (BENCHMARKS / "results" / "methods.md").read_text(encoding="utf-8").strip()
-    assert table in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    targets = (BENCHMARKS / "results" / "accuracy.md").read_text(encoding="utf-8").split("\n\n")[0]
+    assert targets in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path):
+    known = DataSet(VESSEL, {"size": 64, "crop": 32}, in_one=True)
+    monkeypatch.setitem(benchmark_sets.ALL_SETS, "drive", known)
+    work, options = tmp_path / "work", ["--sets", "drive", "--steps", "1", "--methods", "head,BasicUNet"]
+    call(monkeypatch, data, work, *options)
+    rows = call(monkeypatch, data, work, *options, "--batch", "2", "--crop", "48", "--largest")
+    assert [(row["batch_size"], row["crop"], row["largest"]) for row in rows] == (
+        [("2", "48", "True")] * 2 + [("8", "32", "False")] * 2
+    )
+    card = load_model(work / "drive-head-nano-1-0-b2-c48-largest.safetensors").card
+    assert card["postprocessing"]["largest_component"] == [1]
+    text = (work / "results" / "accuracy.md").read_text()
+    assert "1 steps, batch 2, crops of 48 pixels, largest piece of each structure kept; distances" in text

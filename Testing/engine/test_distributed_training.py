@@ -222,7 +222,9 @@ def two(store, code: str, *arguments: str) -> list[str]:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
-            env=os.environ | agent | {"RANK": str(rank), "WORLD_SIZE": "2"}, stdout=subprocess.PIPE, **TEXT,
+            env=os.environ | agent | {"RANK": str(rank), "WORLD_SIZE": "2"},
+            stdout=subprocess.PIPE,
+            **TEXT,
         )
         for rank in range(2)
     ]
