@@ -1,8 +1,8 @@
 r"""Train every method with the same budget on real data sets, and write how well each does.
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
-        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--largest] \
-        [--base tiny | base_plus | large | own | FILE]
+        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--rate 0.003] \
+        [--largest] [--base tiny | base_plus | large | own | FILE]
     python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
 DATA holds the packs (images/, labels/, split.json). What is trained on one data set sees the same samples in the same
@@ -209,8 +209,9 @@ def planned(args: argparse.Namespace) -> list[Run]:
     def steps(data: str) -> int:
         return args.steps or ALL_SETS[data].steps * args.times
 
+    given = {name: getattr(args, name) for name in ("rate", "batch", "crop", "largest")}
     return [
-        Run(data, method, args.base, steps(data), int(seed), batch=args.batch, crop=args.crop, largest=args.largest)
+        Run(data, method, args.base, steps(data), int(seed), **given)
         for data in wanted_sets(args.sets, args.data)
         for seed in args.seeds.split(",")
         for method in args.methods.split(",")
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, help="of the optimiser (default: as each data set has them)")
     parser.add_argument("--times", type=int, default=1, help="so many times each data set's own steps")
+    parser.add_argument("--rate", type=float, help="of learning (default: the usual one for the base)")
     parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
     parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
     parser.add_argument("--largest", action="store_true", help="keep the largest piece of structures in one piece")

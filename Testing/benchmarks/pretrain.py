@@ -218,7 +218,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-3, help="(default: %(default)s)")
     parser.add_argument("--research", action="store_true", help="also train on packs that may not be passed on")
-    parser.add_argument("--without", default="", help="packs of --research to leave out, those to be tested on")
+    parser.add_argument("--without", default="", help="packs to leave out, those to be tested on")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -226,7 +226,8 @@ def options() -> argparse.ArgumentParser:
 def pretrain(args: argparse.Namespace, output: Path) -> None:
     """Pretrain as the options say and write the base file."""
     args.work.mkdir(parents=True, exist_ok=True)
-    packs = permissive(args.data, args.work) + (research(args.data, args.without.split(",")) if args.research else [])
+    packs = permissive(args.data, args.work) + (research(args.data) if args.research else [])
+    packs = [pack for pack in packs if pack.name not in args.without.split(",")]
     parts, classes = sources(packs, args.work)
     run = Pretraining(args, parts, classes)
     base = run.run()

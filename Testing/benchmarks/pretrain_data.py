@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torso_ct
-from benchmark_sets import SETS
+from benchmark_sets import PERMISSIVE, SETS
 from relabel import SPINE, remap
 from sam2adapt.terminology import describe
 from sam2adapt.training.cases import Case, find_cases, read_split, select
@@ -83,9 +83,9 @@ def permissive(data: Path, work: Path) -> list[Pack]:
     return packs
 
 
-def research(data: Path, without: list[str]) -> list[Pack]:
+def research(data: Path) -> list[Pack]:
     """The other packs of the accuracy benchmark, for bases that are only measured and never passed on."""
-    names = [name for name in SETS if name not in ("hippocampus", "spider2d", "chasedb1", "vessels", *without)]
+    names = [name for name, known in SETS.items() if name not in PERMISSIVE and not known.packs]
     return [
         Pack(name, training_part(data / name), list(SETS[name].classes.values()), 0.15,
              TrainSettings(**SETS[name].settings))

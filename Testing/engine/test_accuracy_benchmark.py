@@ -56,10 +56,7 @@ def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("dice", "iou", "auc", "trained_share"))
     assert [float(row["trained_share"]) for row in rows][2:] == [1, 1]
     text = (work / "results" / "accuracy.md").read_text()
-    assert (
-        "**drive** (1 cases of val), base `nano`, 2 steps, batch 8, crops of 32 pixels; distances"
-        in text
-    )
+    assert "**drive** (1 cases of val), base `nano`, 2 steps, batch 8, crops of 32 pixels; distances" in text
     assert f"| BasicUNet | {float(rows[2]['dice']):.4f} |" in text
     assert "AUC >= 0.975" in text and (work / "results" / "accuracy.png").is_file()
     # Its licence forbids that pictures of this pack go into the repository.

@@ -1,5 +1,6 @@
 """Pretraining of the base: the masked autoencoder, its recipes, and that a broken run ends as a whole one would."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ pytest.importorskip("dynamic_network_architectures")
 import pretrain
 from masked_autoencoder import MaskedAutoencoder, joined, packed_size, units_of
 from pretrain_data import Pack, training_part
-from sam2adapt.network.weights import load_base, random_base
+from safetensors import safe_open
+from sam2adapt.network.weights import BASE_METADATA_KEY, load_base, random_base
 from sam2adapt.training.settings import TrainSettings
 from trained import short_epochs
 
@@ -111,10 +113,10 @@ def data(tmp_path, monkeypatch) -> Path:
     return tmp_path / "data"
 
 
-def run(monkeypatch, data: Path, work: Path, recipe: str) -> dict[str, torch.Tensor]:
+def run(monkeypatch, data: Path, work: Path, recipe: str, *more: str) -> dict[str, torch.Tensor]:
     """Pretrain for six steps and read what was written."""
     output = work / "base.safetensors"
-    options = f"--steps 6 --batch 2 --recipe {recipe}".split()
+    options = [*f"--steps 6 --batch 2 --recipe {recipe}".split(), *more]
     monkeypatch.setattr(
         sys, "argv", ["pretrain.py", "--data", str(data), "--work", str(work), "-o", str(output), *options]
     )
@@ -135,6 +137,16 @@ def test_recipes_train_what_they_say(monkeypatch, data, tmp_path):
     assert changed(start, run(monkeypatch, data, tmp_path / "mae", "mae")) == {"image_encoder.trunk"}
     whole = changed(start, run(monkeypatch, data, tmp_path / "supervised", "supervised"))
     assert whole >= {"image_encoder.trunk", "image_encoder.neck", "sam_mask_decoder.transformer"}
+
+
+def test_what_is_tested_on_is_left_out(monkeypatch, data, tmp_path):
+    third = Pack("three", training_part(data / "two"), ["vessel"], 0.5, TrainSettings(size=64, crop=64))
+    monkeypatch.setattr(pretrain, "research", lambda data: [third])
+    run(monkeypatch, data, tmp_path, "none", "--research", "--without", "one,two")
+    with safe_open(tmp_path / "base.safetensors", "pt") as file:
+        card = json.loads(file.metadata()[BASE_METADATA_KEY])
+    assert card["training"]["data"] == "three (3 cases)"
+    assert card["license"].startswith("research only")
 
 
 def test_a_run_that_was_broken_off_ends_as_a_whole_one(monkeypatch, data, tmp_path):
