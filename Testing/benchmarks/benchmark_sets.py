@@ -53,7 +53,7 @@ _PAPER = {"rotation": 90.0, "flips": [1]}
 
 SETS: dict[str, DataSet] = {
     "acdc": DataSet(_HEART, {}, in_one=True, distances="mm, at the nominal spacing"),
-    "la": DataSet({1: "left atrium"}, {"size": 288, "axis": "axial"}, in_one=True, distances="mm"),
+    "la": DataSet({1: "left atrium"}, {"axis": "axial"}, in_one=True, distances="mm"),
     "hippocampus": DataSet(
         {1: "anterior hippocampus", 2: "posterior hippocampus"},
         {"size": 128, "axis": "axial", "flips": [1]},
