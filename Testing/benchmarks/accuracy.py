@@ -14,6 +14,8 @@ after each. After a change of the sets' settings, take another WORK.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import platform
 import shutil
@@ -127,11 +129,14 @@ def reset_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif sys.platform == "linux":
+        gc.collect()
+        if hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # what earlier runs freed does not count
+            library.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_megabytes() -> int | None:
-    """Largest memory since ``reset_peak``; a process's includes Python, libraries and what was there before."""
+    """Largest memory since ``reset_peak``; a process's includes Python and libraries."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
     if sys.platform != "linux":
