@@ -198,6 +198,6 @@ def _figure(groups: dict[tuple, Methods], path: Path) -> None:
         axes.invert_yaxis()
         axes.margins(y=0.1)
         axes.grid(axis="x", alpha=0.4)
-        axes.set_title(f"{_name(data, test)}, {base}, {steps} steps", fontsize=9)
+        axes.set_title(f"{_name(data, test)}, {base}, {steps} steps", fontsize=8)
         axes.set_xlabel("Dice, a point a seed")
     figure.savefig(path, dpi=110)
