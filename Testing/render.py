@@ -159,7 +159,6 @@ def segmentBounds(segmentationNode) -> np.ndarray:
 
 def _edgeLetters(toRas: np.ndarray) -> tuple[str, str, str, str]:
     """The patient's directions at the left, right, bottom and top edge of a slice view, from its axes in RAS."""
-
     def letter(direction: np.ndarray) -> str:
         axis = int(np.argmax(np.abs(direction)))
         return ("RAS" if direction[axis] > 0 else "LPI")[axis]
@@ -222,7 +221,8 @@ def main() -> None:
     showSegmentation(segmentation)
     bounds = segmentBounds(segmentation)
     panels = [
-        (name, views.surface(bounds) if name == "surface" else views.slice(name, bounds)) for name in arguments.views
+        (name, views.surface(bounds) if name == "surface" else views.slice(name, bounds))
+        for name in arguments.views
     ]
     picture.compose([panels], arguments.title, segmentLegend(segmentation)).save(arguments.picture)
 

@@ -48,5 +48,5 @@ def _draw(name: str, pack: str, result: dict, data: Path, work: Path, folder: Pa
         panel(case.view(case.wrongest()), model.structures, caption)
         for case, caption in zip(shown, captions, strict=True)
     ]
-    stacked(panels).quantize(256).save(path)  # a third of the bytes in the history that users clone
+    stacked(panels).save(path)
     note.write_text("\n".join([model_name, *captions, ""]), encoding="utf-8")
