@@ -288,8 +288,8 @@ def _contradiction(card: dict[str, Any]) -> str | None:
         return "two of its classes have the same name"
     if len(set(ids)) < len(ids):
         return "two of its classes have the same id"
-    for step in ("largest_component", "fill_holes"):
-        if strange := sorted(set(card["postprocessing"][step]) - set(ids)):
+    for step in ("largest_together", "largest_component", "fill_holes"):
+        if strange := sorted(set(card["postprocessing"].get(step, [])) - set(ids)):
             return f"field 'postprocessing.{step}' names class {strange[0]}, which the model does not have"
     slices, normalization = card["slices"], card["slices"]["normalization"]
     if slices["spacing"] is None and slices["size"] is None:

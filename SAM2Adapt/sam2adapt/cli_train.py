@@ -85,6 +85,9 @@ def _add_card_options(group) -> None:
     group.add_argument(
         "--largest-component", type=_names, default=[], help="classes of which only the largest piece is kept"
     )
+    group.add_argument(
+        "--largest-together", type=_names, default=[], help="classes side by side: keep their largest piece as one"
+    )
     group.add_argument("--fill-holes", type=_names, default=[], help="classes whose holes are filled")
     group.add_argument("--minimum-ml", type=float, default=0.0, help="drop smaller pieces")
 
@@ -251,6 +254,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
         allow_forgetting=args.allow_forgetting,
         data=args.data_summary,
         postprocessing={
+            **({"largest_together": _ids(args.largest_together, structures)} if args.largest_together else {}),
             "largest_component": _ids(args.largest_component, structures),
             "fill_holes": _ids(args.fill_holes, structures),
             "minimum_ml": args.minimum_ml,

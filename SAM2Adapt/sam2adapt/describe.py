@@ -128,6 +128,8 @@ def _postprocessing(card: Mapping[str, Any]) -> str:
     names = {entry["id"]: entry["name"] for entry in card["classes"]}
     settings = card["postprocessing"]
     steps = []
+    if together := settings.get("largest_together"):
+        steps.append(f"largest piece of {', '.join(names[i] for i in together)} together")
     if settings["largest_component"]:
         steps.append(f"largest piece of {', '.join(names[i] for i in settings['largest_component'])}")
     if settings["minimum_ml"]:

@@ -10,27 +10,31 @@ from .runs import CORNERS, FACES, Runs, find_gaps, find_pieces, find_runs
 
 
 def clean(labels: np.ndarray, settings: dict[str, Any], voxel_ml: float) -> None:
-    """Clean a label volume in place, in this order: largest piece, smallest volume, holes.
+    """Clean a label volume in place, in this order: largest piece of several structures together, largest piece of
+    each, smallest volume, holes.
 
     A piece is a set of voxels of one structure that touch at least at their corners. A hole is background that the
     structure encloses and that does not reach the volume's border by way of voxel faces; what belongs to another
     structure is never overwritten. Voxels taken away become background. A volume of one slice is cleaned in its plane.
 
     :param labels: (K, J, I) unsigned integers, 0 = background, in any order in memory.
-    :param settings: the card's ``postprocessing``: ``largest_component`` and ``fill_holes`` (lists of label values) and
-        ``minimum_ml`` (pieces of any structure below it are taken away; 0 keeps all).
+    :param settings: the card's ``postprocessing``: ``largest_together`` (label values of structures that lie side by
+        side, of which only the largest piece that they form together is kept; may be absent), ``largest_component`` and
+        ``fill_holes`` (lists of label values) and ``minimum_ml`` (pieces of any structure below it are taken away; 0
+        keeps all).
     :param voxel_ml: volume of a voxel in mL.
     :raises SettingsError: a smallest volume is asked for and the size of a voxel is not known.
     """
     minimum = _minimum_voxels(settings["minimum_ml"], voxel_ml)
-    largest, fill = settings["largest_component"], settings["fill_holes"]
-    if not (largest or fill or minimum > 1):
+    together, largest, fill = settings.get("largest_together"), settings["largest_component"], settings["fill_holes"]
+    if not (together or largest or fill or minimum > 1):
         return
     runs = find_runs(labels)
+    if together:
+        # First: what lies apart from the others may be the largest piece of its own structure.
+        runs = _only(_kept_together(runs, together), runs, labels)
     if largest or minimum > 1:
-        kept = _kept(runs, largest, minimum)
-        runs[~kept].paint(labels, 0)
-        runs = runs[kept]
+        runs = _only(_kept(runs, largest, minimum), runs, labels)
     # After all pieces are gone: a piece of another structure that is taken away may leave a hole.
     for value in sorted(fill):
         structure = runs[runs.label == value]
@@ -48,6 +52,25 @@ def _minimum_voxels(minimum_ml: float, voxel_ml: float) -> int:
         )
     # A piece of exactly the smallest volume stays, whatever the rounding of the quotient.
     return math.ceil(minimum_ml / voxel_ml * (1 - 1e-9))
+
+
+def _only(kept: np.ndarray, runs: Runs, labels: np.ndarray) -> Runs:
+    """The runs that are kept; the others are taken out of the volume."""
+    runs[~kept].paint(labels, 0)
+    return runs[kept]
+
+
+def _kept_together(runs: Runs, together: list[int]) -> np.ndarray:
+    """(R,) whether a run is in the largest piece of these structures taken as one, or of another structure."""
+    kept = ~np.isin(runs.label, together)
+    chosen = runs[~kept]
+    one, part = chosen.joined()
+    if len(one):
+        piece = find_pieces(one, CORNERS)
+        # Of two equally large pieces the first in the order of voxels stays.
+        largest = np.bincount(piece, one.length).argmax()
+        kept[~kept] = (piece == largest)[part]
+    return kept
 
 
 def _kept(runs: Runs, largest: list[int], minimum: int) -> np.ndarray:

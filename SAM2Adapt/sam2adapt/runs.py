@@ -41,6 +41,15 @@ class Runs:
         """(R,) voxels of each run."""
         return self.stop - self.start
 
+    def joined(self) -> tuple["Runs", np.ndarray]:
+        """Runs of the label 1 of all voxels, whatever label they have, and (R,) which of them each run is in."""
+        begins = np.ones(len(self), bool)
+        begins[1:] = (self.row[1:] != self.row[:-1]) | (self.start[1:] != self.stop[:-1])
+        first = np.flatnonzero(begins)
+        last = np.append(first[1:], len(self))[: len(first)] - 1
+        label = np.ones(len(first), self.label.dtype)
+        return Runs(self.row[first], self.start[first], self.stop[last], label, self.rows), begins.cumsum() - 1
+
     def paint(self, labels: np.ndarray, value: int, over: int | None = None) -> None:
         """Give the voxels of all runs a value in an array (K, J, I), in place.
 

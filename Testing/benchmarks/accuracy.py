@@ -40,6 +40,7 @@ from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings, usual_rate
 
 RESULTS = Path(__file__).resolve().parent / "results"
+_LARGEST = ("largest_together", "largest_component")
 METHODS = "head,lora,dual-hp,dual-lw,balr,nano,balanced,max,full,BasicUNet,PlainConvUNet"
 
 
@@ -50,7 +51,7 @@ class Run:
     :param base: a name, a file, or ``OWN_BASE``.
     :param rate: of learning; None: the usual one for the base, for networks of others too.
     :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
-    :param largest: keep only the largest piece of each structure that is in one.
+    :param largest: of structures in one piece keep the largest one, of all together and then of each.
     """
 
     data: str
@@ -95,7 +96,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
         settings=TrainSettings(steps=run.steps, seed=run.seed, learning_rate=run.rate or usual_rate(base), **settings),
         split={"train": [case.id for case in parts.train], "val": []},
         train_upscaling=preset.train_upscaling or None if preset else None,
-        postprocessing={"largest_component": list(known.classes)} if run.largest and known.in_one else {},
+        postprocessing={key: list(known.classes) for key in _LARGEST} if run.largest and known.in_one else {},
         keep_slices=False,
     )
 
@@ -237,7 +238,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="of learning (default: the usual one for the base)")
     parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
     parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
-    parser.add_argument("--largest", action="store_true", help="keep the largest piece of structures in one piece")
+    parser.add_argument("--largest", action="store_true", help="of structures in one piece keep the largest one")
     parser.add_argument("--base", default="nano", help="name or file; own: that of each preset (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")
     args = parser.parse_args()

@@ -71,7 +71,7 @@ def _table(alike: dict, methods: Methods) -> str:
     heads = [MEASURES[name] for name in measures]
     about = [f"base `{alike['base']}`", f"{alike['steps']} steps", f"batch {alike['batch_size']}"]
     about += [f"crops of {alike['crop']} pixels"] if alike["crop"] else []
-    about += ["largest piece of each structure kept"] if alike["largest"] else []
+    about += ["largest piece kept, of all together and of each"] if alike["largest"] else []
     distances = f"distances in {known.distances}" + "; inside the field of view" * known.field_of_view
     heads = ["method", *heads, "spread over cases", "against `head`", "trained", "minutes", "peak MB", "seeds"]
     cases = f"{first['cases']} cases of {known.test}"

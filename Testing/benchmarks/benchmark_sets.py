@@ -24,7 +24,7 @@ class DataSet:
     :param steps: of the optimiser, enough to tell the methods apart.
     :param packs: folders with ``images``, ``labels`` and ``split.json``; of several, each is tested by itself.
     :param values: a pack's label values by those of the classes, None: the same.
-    :param in_one: each structure is in one piece.
+    :param in_one: each structure is in one piece, and all together are.
     :param field_of_view: only pixels inside the round picture of the retina are evaluated.
     :param folds: of the sorted cases, every so-manyth from the first is tested on, whatever ``split.json`` says.
     :param test: part of the split to test on, if the pack has it, else ``val``.

@@ -235,6 +235,6 @@ def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path
         [("2", "48", "True")] * 2 + [("8", "32", "False")] * 2
     )
     card = load_model(work / "drive-head-nano-1-0-b2-c48-largest.safetensors").card
-    assert card["postprocessing"]["largest_component"] == [1]
+    assert card["postprocessing"]["largest_together"] == card["postprocessing"]["largest_component"] == [1]
     text = (work / "results" / "accuracy.md").read_text()
-    assert "1 steps, batch 2, crops of 48 pixels, largest piece of each structure kept; distances" in text
+    assert "1 steps, batch 2, crops of 48 pixels, largest piece kept, of all together and of each; distances" in text

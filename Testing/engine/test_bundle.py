@@ -282,6 +282,7 @@ def test_any_damage_is_a_user_error(tmp_path, position, value, length):
         ({"network__train_upscaling": "yes"}, "network.train_upscaling"),
         ({"postprocessing__minimum_ml": -1}, "postprocessing.minimum_ml"),
         ({"postprocessing__fill_holes": [2]}, "postprocessing.fill_holes"),
+        ({"postprocessing__largest_together": [1, 2]}, "postprocessing.largest_together"),
         ({"training__split": {"train": []}}, "training.split"),
         ({"training__minutes": float("nan")}, "training.minutes"),
         ({"training__settings": {"deep": [1, {"x": float("inf")}]}}, r"training.settings.deep\[1\].x"),

@@ -30,6 +30,12 @@ def test_description_gives_the_sizes_of_both_forms():
     assert not any("form:" in line for line in describe_card(card(), {}))
 
 
+def test_description_names_what_is_kept_together():
+    cleaning = card()["postprocessing"] | {"largest_together": [1, 7]}
+    text = "\n".join(describe_card(card(postprocessing=cleaning), {}))
+    assert "largest piece of right lung, left lung together; largest piece of right lung; " in text
+
+
 def test_description_of_a_model_without_measurement():
     lines = describe_card(card(metrics=None, description="", slices__spacing=None, slices__size=256), {})
     assert "Dice: not measured" in lines

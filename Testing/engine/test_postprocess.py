@@ -10,8 +10,10 @@ from sam2adapt.errors import SettingsError
 from scipy import ndimage
 
 
-def clean(labels, largest=(), fill=(), minimum=0.0, voxel_ml=0.001):
+def clean(labels, largest=(), fill=(), minimum=0.0, voxel_ml=0.001, together=None):
     steps = {"largest_component": list(largest), "fill_holes": list(fill), "minimum_ml": minimum}
+    if together is not None:  # cards of older models lack it
+        steps["largest_together"] = list(together)
     result = labels.copy(order="K")
     postprocess.clean(result, steps, voxel_ml)
     return result
@@ -35,6 +37,16 @@ def test_largest_piece_of_the_named_structures_only():
     large = ((1, (0, 4), (0, 4), (0, 4)), (2, (0, 4), (6, 10), (0, 4)))
     result = clean(volume(*large, small_1, small_2), largest=[1])
     assert np.array_equal(result, volume(*large, small_2))
+
+
+def test_what_lies_apart_from_its_neighbours_goes_before_the_largest_piece_is_chosen():
+    """A right ventricle beside the left one, and a larger piece of liver that was taken for it."""
+    heart = ((1, (0, 3), (0, 4), (0, 2)), (2, (0, 3), (0, 4), (2, 6)))
+    liver, spleen = (1, (5, 8), (6, 10), (0, 5)), (3, (5, 8), (6, 10), (6, 8))
+    both = volume(*heart, liver, spleen)
+    assert np.array_equal(clean(both, largest=[1, 2]), volume(heart[1], liver, spleen))
+    assert np.array_equal(clean(both, largest=[1, 2], together=[1, 2]), volume(*heart, spleen))
+    assert np.array_equal(clean(both, together=[1, 2]), volume(*heart, spleen))
 
 
 def test_voxels_that_touch_at_a_corner_are_one_piece():
@@ -134,8 +146,12 @@ def test_input_may_be_a_view_in_any_order():
     assert not view.flags.c_contiguous and not clean(view).flags.c_contiguous
 
 
-def reference(labels, largest, fill, minimum):
+def reference(labels, together, largest, fill, minimum):
     """The same steps on the whole volume, one voxel set at a time, with SciPy."""
+    labels, concerned = labels.copy(), np.isin(labels, list(together))
+    pieces, count = ndimage.label(concerned, np.ones((3, 3, 3)))
+    if count:
+        labels[concerned & (pieces != np.bincount(pieces.ravel())[1:].argmax() + 1)] = 0
     result = labels.copy()
     for value in range(1, 4):
         pieces, count = ndimage.label(labels == value, np.ones((3, 3, 3)))
@@ -154,13 +170,14 @@ def reference(labels, largest, fill, minimum):
     st_numpy.arrays(np.uint8, st.tuples(*[st.integers(2, 6)] * 3), elements=st.integers(0, 3), fill=st.just(1)),
     st.sets(st.integers(1, 3)),
     st.sets(st.integers(1, 3)),
+    st.sets(st.integers(1, 3)),
     st.integers(0, 5),
 )
 @settings(max_examples=150, deadline=None)
-def test_agrees_with_plain_steps_on_the_whole_volume(labels, largest, fill, minimum):
-    result = clean(labels, largest, fill, minimum * 0.5, voxel_ml=0.5)
+def test_agrees_with_plain_steps_on_the_whole_volume(labels, together, largest, fill, minimum):
+    result = clean(labels, largest, fill, minimum * 0.5, voxel_ml=0.5, together=together)
     assert result.dtype == labels.dtype
-    assert np.array_equal(result, reference(labels, largest, fill, minimum))
+    assert np.array_equal(result, reference(labels, together, largest, fill, minimum))
 
 
 def test_runs_are_found_in_portions(monkeypatch):

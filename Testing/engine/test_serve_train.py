@@ -50,7 +50,7 @@ def folders(tmp_path_factory) -> dict:
 def test_model_is_written_and_another_starts_from_it(server, data, tmp_path):
     options = {
         "name": "small", "license": "CC0-1.0", "fillHoles": ["My nodule"], "minimumMl": 0.5, "flips": ["columns"],
-        "seed": 7, "learningRate": 0.01, "dataSummary": "two boxes",
+        "largestTogether": ["My nodule", "right lung"], "seed": 7, "learningRate": 0.01, "dataSummary": "two boxes",
     }  # fmt: skip
     running = server.send("train", **data, **options)
     result = server.answer(running)["result"]
@@ -62,7 +62,8 @@ def test_model_is_written_and_another_starts_from_it(server, data, tmp_path):
     assert (card["name"], card["license"], card["method"]["name"]) == ("small", "CC0-1.0", "head")
     assert card["training"]["split"] == data["split"]
     assert card["training"]["data"]["summary"] == "two boxes"
-    assert card["postprocessing"] == {"largest_component": [], "fill_holes": [2], "minimum_ml": 0.5}
+    cleaning = {"largest_together": [2, 1], "largest_component": [], "fill_holes": [2], "minimum_ml": 0.5}
+    assert card["postprocessing"] == cleaning
     settings = card["training"]["settings"]
     assert (settings["seed"], settings["learning_rate"], settings["flips"], settings["epochs"]) == (7, 0.01, [1], 2)
     first, second = card["classes"]
@@ -124,6 +125,7 @@ def read_log(data: dict) -> int:
         ({"base": "tiny"}, "WeightsMissingError", "tiny"),
         ({"flips": ["diagonal"]}, "SettingsError", "diagonal"),
         ({"fillHoles": ["spleen"]}, "ClassesError", "spleen"),
+        ({"largestTogether": ["spleen"]}, "ClassesError", "spleen"),
         ({"init": "unheard-of"}, "ModelNotFoundError", "unheard-of"),
         ({"output": "/nowhere/\x7f/m.pt"}, "OutputError", "m.pt"),
         ({"device": "cuda:77"}, "DeviceError", "cuda:77"),
