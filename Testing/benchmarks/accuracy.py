@@ -1,7 +1,7 @@
 r"""Train every method with the same budget on real data sets, and write how well each does.
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
-        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--rate 0.003] \
+        [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--rate 0.003] [--base-rate 0.0003] \
         [--largest] [--base tiny | base_plus | large | own | FILE]
     python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
@@ -50,6 +50,7 @@ class Run:
 
     :param base: a name, a file, or ``OWN_BASE``.
     :param rate: of learning; None: the usual one for the base, for networks of others too.
+    :param base_rate: of learning of weights that the base had; None: as always. Networks of others have none.
     :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
     :param largest: of structures in one piece keep the largest one, of all together and then of each.
     """
@@ -63,6 +64,7 @@ class Run:
     batch: int | None = None
     crop: int | None = None
     largest: bool = False
+    base_rate: float | None = None
 
     @property
     def base_name(self) -> str:
@@ -72,7 +74,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        options = (("", self.rate), ("b", self.batch), ("c", self.crop))
+        options = (("", self.rate), ("base", self.base_rate), ("b", self.batch), ("c", self.crop))
         given = "".join(f"-{letter}{value:g}" for letter, value in options if value is not None)
         largest = "-largest" * self.largest
         return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}{largest}"
@@ -84,7 +86,9 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     preset = PRESETS[contender.preset] if contender.preset else None
     own = preset if run.base == OWN_BASE else None
     base = own.base if own else run.base
-    asked = {"size": own and own.size, "batch_size": run.batch, "crop": run.crop}
+    asked = {
+        "size": own and own.size, "batch_size": run.batch, "crop": run.crop, "base_learning_rate": run.base_rate,
+    }  # fmt: skip
     settings = known.settings | {name: value for name, value in asked.items() if value}
     return TrainRequest(
         cases=parts.train,
@@ -156,7 +160,7 @@ def rows_of(result: dict) -> list[dict]:
         spread = statistics.pstdev(score for case in metrics["cases"] if (score := case_dice(case)) is not None)
         rows.append({
             **{name: run[name] for name in ("data", "method", "base", "steps", "seed")},
-            **{name: settings[name] for name in ("batch_size", "crop", "learning_rate")},
+            **{name: settings[name] for name in ("batch_size", "crop", "learning_rate", "base_learning_rate")},
             "largest": run.get("largest", False),
             "test": pack, "cases": len(metrics["cases"]),
             **{name: None if value is None else round(value, 4) for name, value in means.items()},
@@ -176,7 +180,7 @@ def write_results(work: Path, data: Path, folder: Path) -> None:
 
 def _order(row: dict) -> tuple:
     data, method = (list(names).index(row[key]) for names, key in ((ALL_SETS, "data"), (CONTENDERS, "method")))
-    alike = (row["base"], row["steps"], row["batch_size"], row["crop"] or 0, row["largest"])
+    alike = (row["base"], row["steps"], row["batch_size"], row["crop"] or 0, row["largest"], row["base_learning_rate"])
     return data, row["test"], *alike, method, row["seed"]
 
 
@@ -215,7 +219,7 @@ def planned(args: argparse.Namespace) -> list[Run]:
     def steps(data: str) -> int:
         return args.steps or ALL_SETS[data].steps * args.times
 
-    given = {name: getattr(args, name) for name in ("rate", "batch", "crop", "largest")}
+    given = {name: getattr(args, name) for name in ("rate", "base_rate", "batch", "crop", "largest")}
     return [
         Run(data, method, args.base, steps(data), int(seed), **given)
         for data in wanted_sets(args.sets, args.data)
@@ -236,6 +240,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of the optimiser (default: as each data set has them)")
     parser.add_argument("--times", type=int, default=1, help="so many times each data set's own steps")
     parser.add_argument("--rate", type=float, help="of learning (default: the usual one for the base)")
+    parser.add_argument("--base-rate", type=float, help="of learning of the base's own weights (default: 0.0003)")
     parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
     parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
     parser.add_argument("--largest", action="store_true", help="of structures in one piece keep the largest one")

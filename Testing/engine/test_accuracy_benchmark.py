@@ -230,11 +230,13 @@ def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path
     monkeypatch.setitem(benchmark_sets.ALL_SETS, "drive", known)
     work, options = tmp_path / "work", ["--sets", "drive", "--steps", "1", "--methods", "head,BasicUNet"]
     call(monkeypatch, data, work, *options)
-    rows = call(monkeypatch, data, work, *options, "--batch", "2", "--crop", "48", "--largest")
+    rows = call(monkeypatch, data, work, *options, "--batch", "2", "--crop", "48", "--largest", "--base-rate", "0.001")
     assert [(row["batch_size"], row["crop"], row["largest"]) for row in rows] == (
         [("2", "48", "True")] * 2 + [("8", "32", "False")] * 2
     )
-    card = load_model(work / "drive-head-nano-1-0-b2-c48-largest.safetensors").card
+    card = load_model(work / "drive-head-nano-1-0-base0.001-b2-c48-largest.safetensors").card
+    assert card["training"]["settings"]["base_learning_rate"] == 0.001
     assert card["postprocessing"]["largest_together"] == card["postprocessing"]["largest_component"] == [1]
     text = (work / "results" / "accuracy.md").read_text()
-    assert "1 steps, batch 2, crops of 48 pixels, largest piece kept, of all together and of each; distances" in text
+    kept = "the base's weights at a rate of 0.001, largest piece kept, of all together and of each"
+    assert f"1 steps, batch 2, crops of 48 pixels, {kept}; distances" in text
