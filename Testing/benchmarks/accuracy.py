@@ -2,7 +2,7 @@ r"""Train every method with the same budget on real data sets, and write how wel
 
     python Testing/benchmarks/accuracy.py --data DATA --work WORK [--sets acdc,drive] [--methods head,lora] \
         [--seeds 0,1] [--steps 1000 | --times 4] [--batch 4] [--crop 128] [--rate 0.003] [--base-rate 0.0003] \
-        [--largest] [--base tiny | base_plus | large | own | FILE]
+        [--size 1024] [--largest] [--base tiny | base_plus | large | own | FILE]
     python Testing/benchmarks/accuracy.py --data DATA --work WORK --sets paper --base tiny
 
 DATA holds the packs (images/, labels/, split.json). What is trained on one data set sees the same samples in the same
@@ -40,6 +40,7 @@ from sam2adapt.training.run import TrainRequest
 from sam2adapt.training.settings import TrainSettings, usual_rate
 
 RESULTS = Path(__file__).resolve().parent / "results"
+_SETTINGS = ("batch_size", "crop", "learning_rate", "base_learning_rate")  # that the table shows
 _LARGEST = ("largest_together", "largest_component")
 METHODS = "head,lora,dual-hp,dual-lw,balr,nano,balanced,max,full,BasicUNet,PlainConvUNet"
 
@@ -52,6 +53,7 @@ class Run:
     :param rate: of learning; None: the usual one for the base, for networks of others too.
     :param base_rate: of learning of weights that the base had; None: as always. Networks of others have none.
     :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
+    :param size: longest side of a typical picture on the network's grid, pixels; None: as the data set has it.
     :param largest: of structures in one piece keep the largest one, of all together and then of each.
     """
 
@@ -65,6 +67,7 @@ class Run:
     crop: int | None = None
     largest: bool = False
     base_rate: float | None = None
+    size: int | None = None
 
     @property
     def base_name(self) -> str:
@@ -74,7 +77,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        options = (("", self.rate), ("base", self.base_rate), ("b", self.batch), ("c", self.crop))
+        options = (("", self.rate), ("base", self.base_rate), ("b", self.batch), ("c", self.crop), ("s", self.size))
         given = "".join(f"-{letter}{value:g}" for letter, value in options if value is not None)
         largest = "-largest" * self.largest
         return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}{largest}"
@@ -87,8 +90,11 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
     own = preset if run.base == OWN_BASE else None
     base = own.base if own else run.base
     asked = {
-        "size": own and own.size, "batch_size": run.batch, "crop": run.crop, "base_learning_rate": run.base_rate,
-    }  # fmt: skip
+        "size": run.size or (own and own.size),
+        "batch_size": run.batch,
+        "crop": run.crop,
+        "base_learning_rate": run.base_rate,
+    }
     settings = known.settings | {name: value for name, value in asked.items() if value}
     return TrainRequest(
         cases=parts.train,
@@ -160,8 +166,8 @@ def rows_of(result: dict) -> list[dict]:
         spread = statistics.pstdev(score for case in metrics["cases"] if (score := case_dice(case)) is not None)
         rows.append({
             **{name: run[name] for name in ("data", "method", "base", "steps", "seed")},
-            **{name: settings[name] for name in ("batch_size", "crop", "learning_rate", "base_learning_rate")},
-            "largest": run.get("largest", False),
+            **{name: settings[name] for name in _SETTINGS},
+            "size": run.get("size"), "largest": run.get("largest", False),
             "test": pack, "cases": len(metrics["cases"]),
             **{name: None if value is None else round(value, 4) for name, value in means.items()},
             "dice_spread": round(spread, 4),
@@ -180,7 +186,7 @@ def write_results(work: Path, data: Path, folder: Path) -> None:
 
 def _order(row: dict) -> tuple:
     data, method = (list(names).index(row[key]) for names, key in ((ALL_SETS, "data"), (CONTENDERS, "method")))
-    alike = (row["base"], row["steps"], row["batch_size"], row["crop"] or 0, row["largest"], row["base_learning_rate"])
+    alike = (row["base"], *(row[name] or 0 for name in accuracy_tables.ALIKE[3:]))
     return data, row["test"], *alike, method, row["seed"]
 
 
@@ -219,7 +225,7 @@ def planned(args: argparse.Namespace) -> list[Run]:
     def steps(data: str) -> int:
         return args.steps or ALL_SETS[data].steps * args.times
 
-    given = {name: getattr(args, name) for name in ("rate", "base_rate", "batch", "crop", "largest")}
+    given = {name: getattr(args, name) for name in ("rate", "base_rate", "batch", "crop", "size", "largest")}
     return [
         Run(data, method, args.base, steps(data), int(seed), **given)
         for data in wanted_sets(args.sets, args.data)
@@ -243,6 +249,7 @@ def main() -> None:
     parser.add_argument("--base-rate", type=float, help="of learning of the base's own weights (default: 0.0003)")
     parser.add_argument("--batch", type=int, help="slices of a step (default: as in every training)")
     parser.add_argument("--crop", type=int, help="side of the crops, pixels (default: chosen from the data)")
+    parser.add_argument("--size", type=int, help="longest side of a typical picture, pixels (default: the data set's)")
     parser.add_argument("--largest", action="store_true", help="of structures in one piece keep the largest one")
     parser.add_argument("--base", default="nano", help="name or file; own: that of each preset (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where tables go (default: %(default)s)")

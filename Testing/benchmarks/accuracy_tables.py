@@ -15,7 +15,9 @@ MEASURES = {
     "dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "miou_with_background": "mIoU with background",
     "auc": "AUC",
 }  # fmt: skip
-ALIKE = ("data", "test", "base", "steps", "batch_size", "crop", "largest", "base_learning_rate")  # of runs compared
+ALIKE = (  # of runs that are compared
+    "data", "test", "base", "steps", "batch_size", "crop", "size", "largest", "base_learning_rate",
+)  # fmt: skip
 REFERENCE = "head"
 ADAPTERS = ("lora", "dual-hp", "dual-lw", "balr")
 GAIN, GAIN_BELOW = 0.03, 0.85  # of every adapter over the head, where the head is below
@@ -72,6 +74,7 @@ def _table(alike: dict, methods: Methods) -> str:
     heads = [MEASURES[name] for name in measures]
     about = [f"base `{alike['base']}`", f"{alike['steps']} steps", f"batch {alike['batch_size']}"]
     about += [f"crops of {alike['crop']} pixels"] if alike["crop"] else []
+    about += [f"pictures of {alike['size']} pixels"] if alike["size"] else []
     if (rate := alike["base_learning_rate"]) != TrainSettings.base_learning_rate:
         about += [f"the base's weights at a rate of {rate:g}"]
     about += ["largest piece kept, of all together and of each"] if alike["largest"] else []

@@ -230,13 +230,14 @@ def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path
     monkeypatch.setitem(benchmark_sets.ALL_SETS, "drive", known)
     work, options = tmp_path / "work", ["--sets", "drive", "--steps", "1", "--methods", "head,BasicUNet"]
     call(monkeypatch, data, work, *options)
-    rows = call(monkeypatch, data, work, *options, "--batch", "2", "--crop", "48", "--largest", "--base-rate", "0.001")
+    more = ["--batch", "2", "--crop", "48", "--size", "80", "--largest", "--base-rate", "0.001"]
+    rows = call(monkeypatch, data, work, *options, *more)
     assert [(row["batch_size"], row["crop"], row["largest"]) for row in rows] == (
         [("2", "48", "True")] * 2 + [("8", "32", "False")] * 2
     )
-    card = load_model(work / "drive-head-nano-1-0-base0.001-b2-c48-largest.safetensors").card
-    assert card["training"]["settings"]["base_learning_rate"] == 0.001
+    card = load_model(work / "drive-head-nano-1-0-base0.001-b2-c48-s80-largest.safetensors").card
+    assert card["training"]["settings"]["base_learning_rate"] == 0.001 and card["slices"]["size"] == 80
     assert card["postprocessing"]["largest_together"] == card["postprocessing"]["largest_component"] == [1]
     text = (work / "results" / "accuracy.md").read_text()
-    kept = "the base's weights at a rate of 0.001, largest piece kept, of all together and of each"
-    assert f"1 steps, batch 2, crops of 48 pixels, {kept}; distances" in text
+    rate, kept = "the base's weights at a rate of 0.001", "largest piece kept, of all together and of each"
+    assert f"1 steps, batch 2, crops of 48 pixels, pictures of 80 pixels, {rate}, {kept}; distances" in text
