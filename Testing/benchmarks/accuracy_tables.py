@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark_sets import ALL_SETS
+from benchmark_sets import ALL_SETS, has_seen
 from contenders import OUTSIDERS
 from sam2adapt.training.settings import TrainSettings
 
@@ -144,16 +144,17 @@ def _name(data: str, test: str) -> str:
 
 
 def _targets(groups: dict[tuple, Methods]) -> str:
-    """Table of the targets, with what the longest runs that can judge each say of it."""
-    sets: dict[tuple[str, str], list[tuple[int, int, Methods]]] = {}
-    for (data, test, _, steps, batch, *_), methods in groups.items():
-        sets.setdefault((data, test), []).append((steps * batch, steps, methods))
+    """Table of the targets: what the longest runs say that can judge each, on bases new to the data if any."""
+    sets: dict[tuple[str, str], list[tuple[tuple[bool, int], str, Methods]]] = {}
+    for (data, test, base, steps, batch, *_), methods in groups.items():
+        seen = has_seen(base, test)
+        name = f"{_name(data, test)}, {steps} steps{', seen by the base' * seen}"
+        sets.setdefault((data, test), []).append(((not seen, steps * batch), name, methods))
     lines = ["| data | target for our best method | reached | verdict |", "| --- | --- | --- | --- |"]
-    for (data, test), runs in sets.items():
+    for (_, test), runs in sets.items():
         found: dict[str, str] = {}
-        for _, steps, methods in sorted(runs, key=lambda run: run[0]):
-            cells = _verdicts(test, methods).items()
-            found |= {kind: f"| {_name(data, test)}, {steps} steps | {text} |" for kind, text in cells}
+        for _, name, methods in sorted(runs, key=lambda run: run[0]):
+            found |= {kind: f"| {name} | {text} |" for kind, text in _verdicts(test, methods).items()}
         lines += found.values()
     return "\n".join([*lines, ""])
 

@@ -98,6 +98,11 @@ ALL_SETS = SETS | PAPER_SETS
 PERMISSIVE = ("hippocampus", "spider2d", "chasedb1")  # packs whose pictures may be passed on
 
 
+def has_seen(base: str, pack: str) -> bool:
+    """Whether a base was pretrained on the training part of a pack: of ours, the shipped one on what may be shipped."""
+    return base == "nano" and pack in PERMISSIVE
+
+
 @dataclass(frozen=True)
 class Parts:
     """Cases to train on, and by pack those to test on."""

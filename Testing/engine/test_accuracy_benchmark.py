@@ -220,6 +220,18 @@ def test_targets_are_judged_by_the_longest_runs_that_can():
     assert "BasicUNet 0.5000" in lines[1] and "+0.1000 (lora, the least) | holds" in lines[2]
 
 
+def test_targets_are_judged_on_a_base_that_has_not_seen_the_data():
+    def group(base: str, steps: int) -> tuple:
+        return "chasedb1", "chasedb1", base, steps, 4, None, None, False
+
+    fair, seen = {"nano": rows_of("nano", 0.7)}, {"nano": rows_of("nano", 0.8, auc=0.98)}
+    lines = accuracy_tables._targets({group("nano-research", 200): fair, group("nano", 900): seen}).splitlines()[2:]
+    assert [line.split(" | ")[::2] for line in lines] == [
+        ["| chasedb1, 200 steps", "0.7000 (nano)"],
+        ["| chasedb1, 900 steps, seen by the base", "0.9800 (nano)"],
+    ]
+
+
 def test_the_page_shows_what_the_command_wrote():
     targets = (BENCHMARKS / "results" / "accuracy.md").read_text(encoding="utf-8").split("\n\n")[0]
     assert targets in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
