@@ -20,6 +20,7 @@ ALIKE = (  # of runs that are compared
 )  # fmt: skip
 REFERENCE = "head"
 ADAPTERS = ("lora", "dual-hp", "dual-lw", "balr")
+_LEAST_RANGE = 0.1  # of Dice in a panel of the figure
 GAIN, GAIN_BELOW = 0.03, 0.85  # of every adapter over the head, where the head is below
 
 Rows = list[dict]
@@ -196,6 +197,7 @@ def _verdict(value: float, wanted: float) -> str:
 def _figure(groups: dict[tuple, Methods], path: Path) -> None:
     from matplotlib.figure import Figure
 
+    groups = {key: methods for key, methods in groups.items() if len(methods) > 1} or groups
     across = min(4, len(groups))
     down = -(-len(groups) // across)
     figure = Figure(figsize=(3.4 * across, 2.8 * down), layout="constrained")
@@ -208,7 +210,10 @@ def _figure(groups: dict[tuple, Methods], path: Path) -> None:
             axes.plot([row["dice"] for row in rows], [method] * len(rows), "o", color=color)
         axes.invert_yaxis()
         axes.margins(y=0.1)
+        low, high = axes.get_xlim()
+        more = max(0.0, _LEAST_RANGE - (high - low)) / 2  # small differences shall look small
+        axes.set_xlim(low - more, high + more)
         axes.grid(axis="x", alpha=0.4)
-        axes.set_title(f"{_name(data, test)}, {base}, {steps} steps", fontsize=8)
+        axes.set_title(f"{_name(data, test)}\n{base}, {steps} steps", fontsize=8)
         axes.set_xlabel("Dice, a point a seed")
     figure.savefig(path, dpi=110)
