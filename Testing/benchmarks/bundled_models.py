@@ -93,7 +93,7 @@ RECIPES = {
         "Demonstration, not a clinical model: vessels on fundus photographs.",
         "CHASE_DB1, 18 fundus photographs of nine children, first observer (CC BY 4.0)",
         "CC-BY-4.0",
-        TrainSettings(steps=3500, batch_size=4, learning_rate=RATE, size=1280, rotation=180.0, flips=[0, 1]),
+        TrainSettings(epochs=100, learning_rate=RATE, size=960, rotation=180.0, flips=[0, 1]),
         "colour photographs",
         (
             "It knows photographs of children's eyes by one camera, with the disc in view, about 1000 pixels wide.",
