@@ -38,7 +38,7 @@ def add_train_parser(commands) -> None:
     data.add_argument("--axis", choices=("axial", "coronal", "sagittal", "acquisition"), help="slicing axis")
     data.add_argument("--size", type=int, help="pixels of the longest side of a typical slice for the network")
     network = parser.add_argument_group("network")
-    network.add_argument("--preset", help="nano, fast, balanced or max: base, method and size in one word")
+    network.add_argument("--preset", help="nano, nano-wide, fast, balanced or max: base, method and size in one word")
     network.add_argument("--base", help="nano, tiny, small, base_plus, large or a file (default: nano)")
     network.add_argument(
         "--method", help="head, lora, dual-hp, dual-lw, balr, detail, refine, combined or full (default: dual-lw)"

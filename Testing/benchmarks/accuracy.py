@@ -42,7 +42,7 @@ from sam2adapt.training.settings import TrainSettings, usual_rate
 RESULTS = Path(__file__).resolve().parent / "results"
 _SETTINGS = ("batch_size", "crop", "learning_rate", "base_learning_rate")  # that the table shows
 _LARGEST = ("largest_together", "largest_component")
-METHODS = "head,lora,dual-hp,dual-lw,balr,nano,balanced,max,full,BasicUNet,PlainConvUNet"
+METHODS = "head,lora,dual-hp,dual-lw,balr,nano,nano-wide,balanced,max,full,BasicUNet,PlainConvUNet"
 
 
 @dataclass(frozen=True)

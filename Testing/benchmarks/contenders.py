@@ -71,12 +71,15 @@ def plain_conv_unet(classes: int, crop: tuple[int, int]) -> nn.Module:
     )
 
 
+*_WIDE, _ = PRESETS["nano-wide"].settings["parts"]
+_FULL_RES = {"name": "refine", "settings": {"width": 64, "stride": 1}}
 CONTENDERS: dict[str, Contender] = {
     **{name: Contender(name) for name in ("head", "lora", "dual-hp", "dual-lw", "balr", "detail")},
     "lora-all": Contender("lora", {"encoder": ["qkv", "proj", "mlp"], "decoder": ["attn", "mlp"]}),
     "dual-lw+detail": Contender("combined", {"parts": ["dual-lw", "detail"]}),
     **{name: Contender(preset.method, preset.settings, preset=name) for name, preset in PRESETS.items()},
     "refine": Contender("refine"),
+    "nano-wide-full-res": Contender("combined", {"parts": [*_WIDE, _FULL_RES]}, preset="nano-wide"),
     "full": Contender("full"),
     "full+detail": Contender("combined", {"parts": ["full", "detail"]}),
     "full+detail+refine": Contender("combined", {"parts": ["full", "detail", "refine"]}),

@@ -161,11 +161,11 @@ def test_full_trains_nearly_all():
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_presets_train_at_most_three_percent_at_sizes_without_waste(name):
+def test_presets_train_few_percent_at_sizes_without_waste(name):
     preset = PRESETS[name]
     network = shapes_only(preset.base, preset.create_method(), train_upscaling=preset.train_upscaling)
-    whole = sum(p.numel() for p in network.parameters()) if name == "nano" else WHOLE[preset.base]
-    assert trained(network) / whole <= (0.08 if name == "nano" else 0.03)  # of the smallest base more
+    whole = sum(p.numel() for p in network.parameters()) if preset.base == "nano" else WHOLE[preset.base]
+    assert trained(network) / whole <= {"nano": 0.08, "nano-wide": 0.21}.get(name, 0.03)  # of the smallest base more
     assert preset.size is None or preset.size % network.base.config.window_multiple == 0
 
 

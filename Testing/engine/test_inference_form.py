@@ -28,6 +28,7 @@ VARIANTS = {
     "all together": ("combined", {"parts": ["dual-lw", "balr"]}),
     "high pass": ("detail", {"high_pass": True}),
     "refined": ("combined", {"parts": ["dual-lw", "detail", "refine"]}),
+    "refined fully": ("refine", {"stride": 1}),
 }
 
 

@@ -1,10 +1,10 @@
-"""The refinement: class maps at half of the image's resolution, where a quarter is too coarse."""
+"""The refinement: class maps at half or all of the image's resolution, where a quarter is too coarse."""
 
 import pytest
 import torch
 from adapted import images, moved, tiny_network, trained
 from sam2adapt.adapters import create
-from sam2adapt.adapters.refine import Refinement
+from sam2adapt.adapters.refine import FullRefinement, Refinement
 from sam2adapt.errors import SettingsError
 from sam2adapt.network.prompts import Prompts
 from sam2adapt.training.losses import SegmentationLoss
@@ -16,6 +16,15 @@ def test_counts_by_hand():
     stem = 3 * width * 9 + 2 * width + separable
     count = stem + (dim * width + width) + 2 * separable + (width * dim + dim)
     assert trained(Refinement(width, dim)) == count
+
+
+def test_counts_of_full_resolution_by_hand():
+    def dense(inside, out):
+        return 9 * inside * out + 2 * out
+
+    stem = dense(3, 16) + dense(16, 16)
+    lower = dense(16, 32) + dense(32, 32) + (16 * 32 + 32) + dense(64, 32) + dense(32, 32)
+    assert trained(FullRefinement(32, dim=16)) == stem + lower + dense(48, 16) + dense(16, 16) + (16 * 16 + 16)
 
 
 def stripes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,9 +41,9 @@ def stripes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_lines_of_two_pixels_are_found():
     """With the same steps from the same start; a map at a quarter has one value for a line and its neighbours."""
     found = {}
-    for name in ("detail", "refine"):
+    methods = {"detail": create("detail"), "half": create("refine"), "full": create("refine", {"stride": 1})}
+    for name, method in methods.items():
         torch.manual_seed(0)
-        method = create(name)
         network, loss_of = tiny_network(method, classes=2).train(), SegmentationLoss(method.loss_weights())
         optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=5e-3)
         x, targets = stripes(8, seed=0)
@@ -46,11 +55,13 @@ def test_lines_of_two_pixels_are_found():
         with torch.no_grad():
             labels = network.eval()(x).argmax(dim=1)
         found[name] = (2 * (labels & targets).sum() / (labels.sum() + targets.sum())).item()
-    assert found["refine"] > 0.9 and found["refine"] > found["detail"] + 0.1, found
+    assert min(found["half"], found["full"]) > max(0.9, found["detail"] + 0.1), found
 
 
-def test_prompted_images_are_refined_too():
-    method = create("combined", {"parts": [{"name": "lora", "settings": {"prompts": 0.5}}, "refine"]})
+@pytest.mark.parametrize("stride", [1, 2])
+def test_prompted_images_are_refined_too(stride):
+    refine = {"name": "refine", "settings": {"stride": stride}}
+    method = create("combined", {"parts": [{"name": "lora", "settings": {"prompts": 0.5}}, refine]})
     network, x = moved(tiny_network(method)), images(64, 96, batch=2)
     prompts = [Prompts(points=((10, 20, 1),)), Prompts()]
     with torch.no_grad():
@@ -64,5 +75,9 @@ def test_prompted_images_are_refined_too():
 def test_refused():
     with pytest.raises(SettingsError, match="0 wide"):
         tiny_network(create("refine", {"width": 0}))
+    with pytest.raises(SettingsError, match="stride of 4"):
+        tiny_network(create("refine", {"stride": 4}))
+    with pytest.raises(SettingsError, match="31 wide"):
+        tiny_network(create("refine", {"stride": 1, "width": 31}))
     with pytest.raises(SettingsError, match="two refinements"):
         tiny_network(create("combined", {"parts": ["refine", "refine"]}))

@@ -69,7 +69,7 @@ def test_model_that_cannot_be_added_can_be_exported(run, dialogs):
 def download(panel, pair, scripted, answers):
     """A training without the weights of its base, whose download was agreed to."""
     panel.parameters.method = ""
-    panel.ui.presetComboBox.setCurrentIndex(1)
+    panel.ui.presetComboBox.setCurrentText("Fast")
     answers.append(lambda dialog: qt.QMessageBox.Yes)
     panel.ui.startButton.click()
     panel.waitFor(lambda: scripted.training.requests)

@@ -193,7 +193,7 @@ def test_cancelled_and_discarded(panel, pair, dialogs, answers):
 
 def test_missing_weights_are_downloaded_only_when_agreed(panel, pair, dialogs, answers):
     panel.parameters.method = ""
-    panel.ui.presetComboBox.setCurrentIndex(1)
+    panel.ui.presetComboBox.setCurrentText("Fast")
     answers.append(lambda dialog: qt.QMessageBox.Cancel)
     panel.ui.startButton.click()
     panel.waitForEnd()

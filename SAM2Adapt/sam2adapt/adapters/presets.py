@@ -30,6 +30,8 @@ class Preset:
 
 
 _DETAIL = {"name": "detail", "settings": {"width": 48}}
+# The boundary loss made no difference at this width (acdc, 500 steps; Testing/benchmarks/README.md).
+_WIDE_DETAIL = {"name": "detail", "settings": {"width": 160, "edge": 0.0}}
 _ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 32}}  # 1/8 would pass 3 % in all
 _LORA = {"name": "lora", "settings": {"rank": 16}}
 
@@ -40,6 +42,14 @@ PRESETS: dict[str, Preset] = {
         None,
         "comes with the project, for a CPU, a start and few cases",
         {"parts": ["dual-lw", "detail", "refine"]},
+        train_upscaling=True,
+    ),
+    "nano-wide": Preset(
+        "nano",
+        "combined",
+        None,
+        "comes with the project, most accurate without official weights; trains a fifth of all weights",
+        {"parts": ["dual-lw", _WIDE_DETAIL, {"name": "refine", "settings": {"width": 96}}]},
         train_upscaling=True,
     ),
     "fast": Preset("tiny", "dual-lw", 224, "quick to train and to run, also without a GPU", train_upscaling=True),

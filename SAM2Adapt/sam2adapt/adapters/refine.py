@@ -1,13 +1,14 @@
-"""``refine``: class maps at half of the image's resolution, four times as many values as SAM2's decoder gives.
+"""``refine``: class maps at half or all of the image's resolution, where SAM2's decoder gives a quarter.
 
 Ours, for thin vessels, membranes and small organs, of which a map at a quarter of the resolution loses what is narrower
-than four pixels. A small network sees the image at stride 2 together with the decoder's pixel features, and adds to
-these what the same class kernels then read. It starts at zero, so step 0 is the base's output.
+than four pixels. A small network sees the image at stride 2 or 1 together with the decoder's pixel features, and adds
+to these what the same class kernels then read. It starts at zero, so step 0 is the base's output.
 """
 
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,12 +27,7 @@ class Refinement(nn.Module):
 
     def __init__(self, width: int, dim: int):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, 2, padding=1, bias=False),
-            nn.GroupNorm(math.gcd(8, width), width),
-            nn.GELU(),
-            separable(width, width),
-        )
+        self.stem = nn.Sequential(*_dense(3, width, 2), separable(width, width))
         self.context = nn.Conv2d(dim, width, 1)
         self.mix = nn.Sequential(separable(width, width), separable(width, width, dilation=2))
         self.out = nn.Conv2d(width, dim, 1)
@@ -43,29 +39,77 @@ class Refinement(nn.Module):
 
         :param pixels: (B, D/8, H/4, W/4); ``fine``: what the stem gave of the images, (B, width, H/2, W/2).
         """
-        context = F.interpolate(self.context(pixels), scale_factor=2, mode="bilinear", align_corners=False)
-        x = fine + context
+        x = fine + _twice(self.context(pixels))
         return self.out(x + self.mix(x))
+
+
+class FullRefinement(nn.Module):
+    """Pixel features at stride 1 from those at stride 4 and the image, by the two upper levels of a U-Net.
+
+    Its convolutions are dense: where few channels see the whole image, they cost little and learn sooner.
+
+    :param width: channels at stride 2, an even number; half as many at stride 1.
+    :param dim: channels of the decoder's pixel features (D/8).
+    """
+
+    def __init__(self, width: int, dim: int):
+        super().__init__()
+        half = width // 2
+        self.stem = nn.Sequential(_dense(3, half), _dense(half, half))
+        self.down = nn.Sequential(_dense(half, width, 2), _dense(width, width))
+        self.context = nn.Conv2d(dim, width, 1)
+        self.stride_2 = nn.Sequential(_dense(2 * width, width), _dense(width, width))
+        self.stride_1 = nn.Sequential(_dense(width + half, half), _dense(half, half))
+        self.out = nn.Conv2d(half, dim, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, pixels: Tensor, fine: Tensor) -> Tensor:
+        """Pixel features (B, D/8, H, W) to add to those at stride 4.
+
+        :param pixels: (B, D/8, H/4, W/4); ``fine``: what the stem gave of the images, (B, width / 2, H, W).
+        """
+        x = self.stride_2(torch.cat([self.down(fine), _twice(self.context(pixels))], dim=1))
+        return self.out(self.stride_1(torch.cat([fine, _twice(x)], dim=1)))
+
+
+def _dense(inside: int, out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inside, out, 3, stride, padding=1, bias=False), nn.GroupNorm(math.gcd(8, out), out), nn.GELU()
+    )
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
 class RefinementMethod(Method):
     """Refinement alone, for combination with other methods and to measure what it adds.
 
-    :param width: channels of the refinement.
+    :param width: channels of the refinement, at stride 2.
+    :param stride: of its class maps, pixels: 2, or 1 for all of the image's resolution (``width`` must be even).
     """
 
     name = "refine"
-    summary = "class maps at half of the image's resolution, for thin and small structures"
+    summary = "class maps at half or all of the image's resolution, for thin and small structures"
     width: int = 32
+    stride: int = 2
 
     def apply(self, network: SegmentationNetwork) -> None:
         """Put the refinement into the network's slot for it."""
         if self.width < 1:
             raise SettingsError(f"A refinement cannot be {self.width} wide.", "Give at least 1, for example 32.")
+        if self.stride not in (1, 2):
+            raise SettingsError(f"A refinement cannot have a stride of {self.stride}.", "Choose 1 or 2.")
+        if self.stride == 1 and self.width % 2:
+            raise SettingsError(
+                f"A refinement of full resolution cannot be {self.width} wide.", "Give an even width, for example 32."
+            )
         if network.refinement is not None:
             raise SettingsError("The network would get two refinements.", "Combine only one with others.")
-        network.refinement = Refinement(self.width, network.base.config.decoder_dim // 8)
+        form = FullRefinement if self.stride == 1 else Refinement
+        network.refinement = form(self.width, network.base.config.decoder_dim // 8)
 
     def export(self, network: SegmentationNetwork) -> None:
         """Leave the network as it is: there is nothing to merge."""

@@ -26,7 +26,7 @@ class DetailMaps(NamedTuple):
 
 class Decoded(NamedTuple):
     """What the decoder gives: logits (B, K, H/4, W/4) and, of networks that have them, the expected IoU (B, K) and what
-    the refinement adds to the logits (B, K, H/2, W/2)."""
+    the refinement adds to the logits (B, K, H/2, W/2) or (B, K, H, W)."""
 
     logits: Tensor
     quality: Tensor | None = None
@@ -53,7 +53,7 @@ class SegmentationNetwork(nn.Module):
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
         self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
-        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of the images
+        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of images
         self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
         if peg != "none":
             trunk = base.image_encoder.trunk
