@@ -30,7 +30,7 @@ class Preset:
 
 
 _DETAIL = {"name": "detail", "settings": {"width": 48}}
-# The boundary loss made no difference at this width (acdc, 500 steps; Testing/benchmarks/README.md).
+# Without the boundary loss, which made no difference in a trial (Testing/benchmarks/README.md).
 _WIDE_DETAIL = {"name": "detail", "settings": {"width": 160, "edge": 0.0}}
 _ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 32}}  # 1/8 would pass 3 % in all
 _LORA = {"name": "lora", "settings": {"rank": 16}}
