@@ -220,13 +220,16 @@ def test_context_of_a_batch_does_not_depend_on_its_limits():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 99), st.sampled_from([np.int16, np.float32, np.uint16]))
+@example(41, np.float32)
 def test_percentiles(seed, kind):
     array = np.random.default_rng(seed).gamma(2, 300, (1, 6, 40, 40)).astype(kind)
     low, high = PERCENTILE.limits(array)
     shuffled = np.random.default_rng(seed).permutation(array.ravel()).reshape(array.shape)
     assert PERCENTILE.limits(shuffled) == (low, high)
     step = (float(array.max()) - float(array.min())) / 65536
-    assert low <= np.percentile(array, 0.5) + 2 * step and high >= np.percentile(array, 99.5) - 2 * step
+    # Of voxels, not between two of them, which may lie further apart than the histogram's bins.
+    assert low <= np.percentile(array, 0.5, method="higher") + 2 * step
+    assert high >= np.percentile(array, 99.5, method="lower") - 2 * step
     assert np.mean(array < low) <= 0.005 and np.mean(array > high) <= 0.005
     if kind != np.float32:  # whole numbers are counted first, and give what the voxels one by one give
         assert PERCENTILE.limits(array.astype(np.float64)) == (low, high)
