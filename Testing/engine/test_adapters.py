@@ -161,7 +161,7 @@ def test_full_trains_nearly_all():
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_presets_train_few_percent_at_sizes_without_waste(name):
+def test_presets_train_the_share_that_they_say_at_sizes_without_waste(name):
     preset = PRESETS[name]
     network = shapes_only(preset.base, preset.create_method(), train_upscaling=preset.train_upscaling)
     whole = sum(p.numel() for p in network.parameters()) if preset.base == "nano" else WHOLE[preset.base]

@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
         "nano",
         "combined",
         None,
-        "comes with the project, most accurate without official weights; trains a fifth of all weights",
+        "comes with the project, mostly more accurate than nano and slower; trains a fifth of all weights",
         {"parts": ["dual-lw", _WIDE_DETAIL, {"name": "refine", "settings": {"width": 96}}]},
         train_upscaling=True,
     ),

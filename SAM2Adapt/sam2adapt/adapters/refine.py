@@ -46,7 +46,7 @@ class Refinement(nn.Module):
 class FullRefinement(nn.Module):
     """Pixel features at stride 1 from those at stride 4 and the image, by the two upper levels of a U-Net.
 
-    Its convolutions are dense: where few channels see the whole image, they cost little and learn sooner.
+    Its convolutions are dense, as a U-Net's are.
 
     :param width: channels at stride 2, an even number; half as many at stride 1.
     :param dim: channels of the decoder's pixel features (D/8).

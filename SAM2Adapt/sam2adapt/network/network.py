@@ -53,7 +53,7 @@ class SegmentationNetwork(nn.Module):
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
         self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
-        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of images
+        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of the images
         self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
         if peg != "none":
             trunk = base.image_encoder.trunk
