@@ -9,8 +9,9 @@ DATA holds the packs (images/, labels/, split.json). What is trained on one data
 order, augmented alike, for as many steps of the optimiser; none is chosen by its validation score, the last averaged
 weights count. ``vessels`` is trained on two packs and tested on each; ``paper`` stands for the protocols of the papers.
 Each finished run is a JSON file in WORK and is not repeated; a broken one goes on from its last whole epoch. Several
-commands may work in one WORK on different sets. Tables and pictures in ``results`` are made anew from all finished runs
-after each. After a change of the sets' settings, take another WORK.
+commands may work in one WORK on different sets. Tables and pictures in ``results`` are made anew after each run; rows
+that WORK does not repeat, of another machine for instance, stay. After a change of the sets' settings, take another
+WORK.
 """
 
 import argparse
@@ -180,8 +181,9 @@ def rows_of(result: dict) -> list[dict]:
 def write_results(work: Path, data: Path, folder: Path) -> None:
     """Tables and figure of all finished runs, and pictures of the worst cases of each set's best model."""
     results = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
-    accuracy_tables.write(sorted((row for result in results for row in rows_of(result)), key=_order), folder)
-    worst_cases.write(results, data, work, folder)
+    rows = accuracy_tables.with_former([row for result in results for row in rows_of(result)], folder)
+    accuracy_tables.write(sorted(rows, key=_order), folder)
+    worst_cases.write(results, rows, data, work, folder)
 
 
 def _order(row: dict) -> tuple:

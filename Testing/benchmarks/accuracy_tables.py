@@ -1,5 +1,6 @@
 """Tables, figure and verdicts of the accuracy benchmark, all computed from the rows of finished runs."""
 
+import ast
 import csv
 import importlib.util
 import statistics
@@ -18,6 +19,8 @@ MEASURES = {
 ALIKE = (  # of runs that are compared
     "data", "test", "base", "steps", "batch_size", "crop", "size", "largest", "base_learning_rate",
 )  # fmt: skip
+_RUN = (*ALIKE, "learning_rate", "method", "seed")  # what two rows of one run and one pack share
+_TEXTS = ("data", "method", "base", "test", "machine")
 REFERENCE = "head"
 ADAPTERS = ("lora", "dual-hp", "dual-lw", "balr")
 _LEAST_RANGE = 0.1  # of Dice in a panel of the figure
@@ -47,6 +50,19 @@ TARGETS: dict[str, list[Target]] = {
     "hippocampus": [Target("dice", 0.87, "nnU-Net about 0.89")],
 }
 AGAINST_UNET = ("acdc", "cvc_clinicdb", "curvas2d", "spider2d", "la")
+
+
+def with_former(rows: Rows, folder: Path) -> Rows:
+    """Rows, and those of the folder's ``accuracy.csv`` that none of them repeats, of another machine for instance."""
+    path = folder / "accuracy.csv"
+    if not path.is_file():
+        return rows
+    with path.open(newline="", encoding="utf-8") as file:
+        former = [
+            {name: value if name in _TEXTS else ast.literal_eval(value or "None") for name, value in line.items()}
+            for line in csv.DictReader(file)
+        ]
+    return list({tuple(row[name] for name in _RUN): row for row in [*former, *rows]}.values())
 
 
 def write(rows: Rows, folder: Path) -> None:

@@ -5,7 +5,7 @@ Those of packs that may be passed on go into the repository; the others' licence
 
 from pathlib import Path
 
-from accuracy_tables import case_dice, ours
+from accuracy_tables import Rows, case_dice, ours
 from benchmark_sets import PERMISSIVE, parts_of
 from overlay import Segmented, panel, stacked
 from sam2adapt.model import load_model
@@ -14,21 +14,22 @@ from sam2adapt.training.cases import Case
 COUNT = 3
 
 
-def write(results: list[dict], data: Path, work: Path, folder: Path) -> None:
+def write(results: list[dict], rows: Rows, data: Path, work: Path, folder: Path) -> None:
     """Draw the worst cases of what has the best Dice on each test set; pictures that are there are kept.
 
-    :param results: of finished runs; ``work``: with their model files; ``folder``: of the repository.
+    :param results: of finished runs; ``rows``: of the table, also of models that are not here and cannot be drawn;
+        ``work``: with the model files; ``folder``: of the repository.
     """
-    best: dict[tuple[str, str], dict] = {}
+    best: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if ours(row["method"]):
+            key = row["data"], row["test"]
+            best[key] = max(row["dice"], best.get(key, 0.0))
     for result in results:
-        if not ours(result["run"]["method"]):
-            continue
+        name = result["run"]["data"]
         for pack, metrics in result["tests"].items():
-            key = result["run"]["data"], pack
-            if key not in best or metrics["dice"]["mean"] > best[key]["tests"][pack]["dice"]["mean"]:
-                best[key] = result
-    for (name, pack), result in best.items():
-        _draw(name, pack, result, data, work, (folder if pack in PERMISSIVE else work) / "worst")
+            if ours(result["run"]["method"]) and round(metrics["dice"]["mean"], 4) == best[name, pack]:
+                _draw(name, pack, result, data, work, (folder if pack in PERMISSIVE else work) / "worst")
 
 
 def _draw(name: str, pack: str, result: dict, data: Path, work: Path, folder: Path) -> None:

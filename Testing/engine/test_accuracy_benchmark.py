@@ -68,6 +68,20 @@ def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp
     assert call(monkeypatch, data, work, *options) == rows
 
 
+def test_rows_of_another_machine_stay_until_they_are_repeated(monkeypatch, data, tmp_path):
+    options, table = ["--sets", "drive", "--steps", "2", "--methods"], "results/accuracy.csv"
+    rows = call(monkeypatch, data, tmp_path / "first", *options, "head,detail")
+    best, wrong = ({**row, "dice": dice} for row, dice in zip(reversed(rows), ("0.99", "0.98"), strict=True))
+    (tmp_path / "second/results").mkdir(parents=True)
+    with (tmp_path / "second" / table).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(best))
+        writer.writeheader()
+        writer.writerows([wrong, best])
+    merged = call(monkeypatch, data, tmp_path / "second", *options, "head")
+    assert merged[0]["dice"] == rows[0]["dice"] and merged[1] == best
+    assert not (tmp_path / "second" / "worst").exists(), "the best model is on the other machine"
+
+
 def test_rates_are_compared_by_runs_that_differ_in_nothing_else(monkeypatch, data, tmp_path):
     work = tmp_path / "work"
     monkeypatch.setattr(sys, "argv", [
