@@ -76,7 +76,7 @@ RECIPES = {
         "SPIDER lumbar spine data set, 33 sagittal T2 slices of 23 patients (CC BY 4.0)",
         "CC-BY-4.0",
         TrainSettings(
-            epochs=120, batch_size=4, learning_rate=RATE, base_learning_rate=0.001,
+            epochs=60, batch_size=4, learning_rate=RATE, base_learning_rate=0.001,
             size=288, scale=0.35, flips=[0, 1], axis="sagittal", modality="MR",
         ),
         "sagittal slices",
