@@ -108,9 +108,12 @@ def test_half_precision_is_as_exact_as_the_plain_forms(base_id, name):
 
 @HALF
 @pytest.mark.parametrize("activation", ["none", "gelu", "relu"])
-def test_prepared_layer(activation):
+@pytest.mark.parametrize("inputs", [16, 512])
+def test_prepared_layer(inputs, activation):
     generator = torch.Generator().manual_seed(0)
-    weight, bias, x = (torch.randn(shape, generator=generator) for shape in ((24, 16), (24,), (2, 5, 16)))
+    shapes = (24, inputs), (24,), (2, 5, inputs)
+    weight, bias, x = (torch.randn(shape, generator=generator) for shape in shapes)
+    weight *= (16 / inputs) ** 0.5
     expected = {"none": lambda y: y, "gelu": torch.nn.functional.gelu, "relu": torch.relu}[activation](
         torch.nn.functional.linear(x, weight, bias)
     )
@@ -118,6 +121,26 @@ def test_prepared_layer(activation):
         found = Linear(weight, bias, dtype, activation)(x)
         assert found.dtype == dtype
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=0)
+
+
+@HALF
+@pytest.mark.parametrize("inputs", [448, 449, 512, 1536])
+def test_a_long_sum_is_not_shared_among_threads(inputs):
+    """oneDNN does so for linear layers on processors with AMX, and rounds the parts."""
+    generator = torch.Generator().manual_seed(0)
+    threads = torch.get_num_threads()
+    for tokens, outputs in ((64, 128), (128, 256), (336, 192), (8, 1536)):
+        weight, x = (torch.randn(shape, generator=generator) for shape in ((outputs, inputs), (tokens, inputs)))
+        layer, found = Linear(weight, None, torch.bfloat16), []
+        try:
+            for count in (1, 2, 3, 4):
+                torch.set_num_threads(count)
+                found.append(layer(x))
+        finally:
+            torch.set_num_threads(threads)
+        assert all(torch.equal(result, found[0]) for result in found)
+        exact = x.bfloat16().double() @ weight.bfloat16().double().T
+        torch.testing.assert_close(found[0].double(), exact, atol=0.01, rtol=2**-8)
 
 
 def test_a_pytorch_without_these_operators_does_without(monkeypatch):
