@@ -35,6 +35,7 @@ class Recipe:
 
     :param pack: folder of the data; ``values``: its label values by those of the model, None: the same.
     :param contender: the combination of methods, one of the accuracy benchmark's on ``nano``.
+    :param version: of the model, larger with each one that is given out.
     :param single: the data are single pictures, so that neighbouring slices were never seen and shall not be shown.
     :param view: what the pictures show, in words; ``limits``: what the model cannot do, a sentence each.
     """
@@ -49,6 +50,7 @@ class Recipe:
     limits: tuple[str, ...]
     values: dict[int, int] | None = None
     contender: str = "nano"
+    version: str = "1.0.0"
     single: bool = False
     postprocessing: dict = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ RECIPES = {
         ),
         values=SPINE,
         contender="nano-wide-full-res",
+        version="1.1.0",
         single=True,
     ),
     "retinal-vessels": Recipe(
@@ -146,8 +149,9 @@ def make(name: str, recipe: Recipe, data: Path, work: Path) -> Path:
 
 
 def finish(path: Path, recipe: Recipe, val: list[Case]) -> None:
-    """Write into a model's card what its training could not know: its scores on ``val``, and that slices are single."""
+    """Write into a model's card what its training could not know: version, scores on ``val``, single slices."""
     content = read_bundle(path)
+    content.card["version"] = recipe.version
     metrics = evaluate(load_model(path), val)
     content.card["metrics"] = {"subset": "val, on which no epoch was chosen"} | metrics
     content.card["training"]["split"]["val"] = [case.id for case in val]
