@@ -37,6 +37,7 @@ def packs(dtype: torch.dtype, device: torch.device) -> bool:
         and device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and all(hasattr(operators, name) for name in _ONEDNN)
+        and hasattr(torch.ops.aten, "mkldnn_reorder_conv2d_weight")
         and operators._is_mkldnn_bf16_supported()
     )
 
@@ -87,7 +88,7 @@ def _packed_convolution(weight: Tensor) -> Tensor:
     """
     tokens = [1, weight.shape[1], 64, 1]
     kernel = weight[:, :, None, None].to_mkldnn()
-    return torch._C._nn.mkldnn_reorder_conv2d_weight(kernel, *_ONE_BY_ONE, tokens)
+    return torch.ops.aten.mkldnn_reorder_conv2d_weight(kernel, *_ONE_BY_ONE, tokens)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
