@@ -85,12 +85,12 @@ def _segment(args: argparse.Namespace) -> None:
     bar.close()
     seconds |= result.seconds
     before = time.perf_counter()
-    write_labels(args.output, result.labels, model.structures, volume)
+    write_labels(args.output, result.labels, result.structures, volume)
     if args.uncertainty:
         write_volume(args.uncertainty, result.uncertainty)
     seconds["write"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
-    report = _report(args, model, result, seconds, str(model.device))
+    report = _report(args, model, options, result, seconds)
     _print_structures(report)
     if args.json:
         write_json(args.json, report)
@@ -105,12 +105,11 @@ def _check_output(path: Path) -> None:
     check_folder(path.parent)
 
 
-def _report(args: argparse.Namespace, model, result, seconds: dict[str, float], device: str) -> dict:
-    from .predict import structure_sizes
-
+def _report(args: argparse.Namespace, model, options, result, seconds: dict[str, float]) -> dict:
     return {
         "input": str(args.inputs[0]), "output": str(args.output), "model": model.name, "digest": model.card["digest"],
-        "device": device, "slices": result.slices, "structures": structure_sizes(result.labels, model.structures),
+        "settings": options.to_json(), "device": str(result.device), "slices": result.slices,
+        "structures": result.sizes,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }  # fmt: skip
 
