@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import ModalityError, VolumeError
-from .modality import looks_like
+from .modality import modality_of
 from .volume import Volume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -215,7 +215,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
             f" on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
-    looks = volume.modality or looks_like(volume.array, volume.physical)
+    looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
         raise ModalityError(

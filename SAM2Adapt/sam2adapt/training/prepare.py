@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
 from ..files import output_error
+from ..modality import modality_of
 from ..slices import Normalization, SliceSettings, SliceStack
 from ..terminology import Structure
 from ..volume import Volume, check_voxels, read_labels, read_volume, same_geometry
@@ -20,7 +21,6 @@ from .cases import Case
 from .losses import IGNORE
 from .settings import TrainSettings
 
-_AIR = -200  # Hounsfield units: only CT goes below
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
 
 
@@ -65,11 +65,14 @@ def fingerprint(
     settings: TrainSettings,
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
+    former: str | None = None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
     :param validation: cases to name if a class is in none of the training cases, but in one of these.
     :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
+        the others are, or "OTHER".
     :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
     """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
@@ -90,6 +93,7 @@ def fingerprint(
         inside = volume.array[:, (values > 0) & (values != IGNORE)]
         if inside.size:
             levels.append(np.percentile(inside, (0.5, 99.5)))
+    modalities = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
     if len(modalities) > 1:
         raise ModalityError(
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
@@ -127,13 +131,9 @@ def _check_every_class_occurs(
 
 
 def _modality(volume: Volume) -> str:
-    if volume.channels == 3:
-        return "RGB"
-    if volume.modality:
-        return volume.modality
-    if volume.array.min() < _AIR:
-        return "CT"
-    return "MR" if volume.physical else "OTHER"
+    """Kind of a training image; "" where its grey levels do not say, "OTHER" for grey pictures, which never do."""
+    found = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
+    return found if found or volume.physical else "OTHER"
 
 
 def _is_stack(volume: Volume) -> bool:

@@ -185,7 +185,7 @@ def set_up(
             load_base(request.base),
         )
     )
-    data = lead(lambda: read_data(request, parent and parent.slices, say))
+    data = lead(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)

@@ -36,6 +36,11 @@ class Parent:
         """Axis, grid and grey levels that the new model must keep."""
         return SliceSettings.from_card(self.bundle.card["slices"]) if self.continued else None
 
+    @property
+    def modality(self) -> str | None:
+        """Kind of images of the model that is continued."""
+        return self.bundle.card["modality"] if self.continued else None
+
     def replay(self) -> Replay | None:
         """Slices kept of the model; None where this machine has none, or there is nothing to forget."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
