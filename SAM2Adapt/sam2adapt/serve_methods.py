@@ -72,7 +72,7 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
     model = engine.model(params["model"], device)
     loaded = time.perf_counter()
     task.check()
-    result = predict.segment(volume, model, _options(params), _progress(task), task.cancelled)
+    result = predict.segment(volume, model, serve_batch.options(params), _progress(task), task.cancelled)
     task.check()
     segmented = time.perf_counter()
     write_array(outputs["labels"], result.labels.array[0])
@@ -93,20 +93,6 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
         ],
         "warnings": task.warnings,
     }
-
-
-def _options(params: dict[str, Any]):
-    from .predict import Options
-
-    roi = params.get("roi")
-    return Options(
-        structures=params.get("structures"),
-        roi=tuple(roi) if roi else None,
-        tta=params.get("tta", False),
-        uncertainty=bool(params.get("uncertainty")),
-        any_modality=params.get("anyModality", False),
-        post_process=params.get("postProcess", True),
-    )
 
 
 def _progress(task: Task) -> Callable[[int, int], None]:
