@@ -124,10 +124,10 @@ def listing(folder: PathLike) -> list[Path]:
 
     :raises InputFileError: the folder cannot be read, or is none.
     """
+    if not exists(folder):
+        return []
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError) as failure:
         raise unreadable(folder, failure) from failure
     return [Path(folder, name) for name in sorted(names)]

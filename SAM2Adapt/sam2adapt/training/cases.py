@@ -64,9 +64,10 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
         description = json.loads(paths.read_text(root / "dataset.json"))
         entries = description["labels"].items()
         pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in entries]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (InputFileError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = error.message if isinstance(error, InputFileError) else f"{error}."
         raise TrainingDataError(
-            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {error}.",
+            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {reason}",
             "Give --images and --labels, or mend the file.",
         ) from error
     # nnU-Net's label "ignore" is no class; what it marks must be 255 here.

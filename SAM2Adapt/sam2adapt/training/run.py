@@ -350,5 +350,3 @@ def _check_output(request: TrainRequest) -> None:
         raise output_error(request.folder, error) from error
     check_output(request.output)
     check_output(request.folder / CHECKPOINT)
-    if request.preview:
-        check_output(request.preview)
