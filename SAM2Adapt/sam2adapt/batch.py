@@ -205,6 +205,7 @@ class _Work:
         try:
             if task.study.problem:
                 raise task.study.problem
+            prepare_output(self.records.file_of(task.study))
             files = task.study.files
             task.volume = read_series_files(files) if files else read_volume(task.study.source)
         except Exception as error:
@@ -241,7 +242,6 @@ class _Work:
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
             try:
-                prepare_output(file)
                 write_labels(file, task.segmentation.labels, task.segmentation.structures)
             except UserError as error:
                 task.result = error

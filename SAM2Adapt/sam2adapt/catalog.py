@@ -17,6 +17,7 @@ from .bases import BASES, BaseInfo, base_file, base_present, download_base, file
 from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
 from .errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from .files import bundled_folder, home
+from .shared import paths
 
 __all__ = [
     "BASES", "BaseInfo", "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
@@ -69,7 +70,8 @@ def list_models() -> list[ModelEntry]:
     """List every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     entries = []
     for folder, where in ((models_folder(), OWN), (files.bundled_folder(), BUNDLED)):
-        found = [entry for path in sorted(folder.glob(f"*{SUFFIX}")) if (entry := _entry(path, where))]
+        candidates = [path for path in paths.listing(folder) if path.suffix == SUFFIX]
+        found = [entry for path in candidates if (entry := _entry(path, where))]
         entries += sorted(found, key=_created, reverse=True)
     return entries
 
@@ -88,12 +90,14 @@ def find_model(name_or_path: str | Path) -> Path:
     # A name in the catalog goes before a file of that name in the folder where one happens to stand.
     if usable and not isinstance(name_or_path, Path):
         return usable[0].path
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
+    path = paths.expand(name_or_path)
+    if paths.is_file(path):
         return path
     if matches and matches[0].error:
         raise matches[0].error
     if isinstance(name_or_path, Path) or path.suffix in _FILE_SUFFIXES or {"/", os.sep} & set(text):
+        if paths.exists(path):
+            paths.check_file(path)  # which says what else is there
         raise InputFileError(f"The model file '{path}' does not exist.", "Check the path.")
     raise ModelNotFoundError(f"No model '{text}' is known on this machine.", _suggestion(entries, text))
 
@@ -108,7 +112,7 @@ def add_model(path: Path) -> Path:
     :raises SettingsError: a different model of that name and version is there already.
     :raises OutputError: the folder cannot be written.
     """
-    path = Path(path).expanduser()
+    path = paths.expand(path)
     card = read_verified_card(path)
     for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
         if entry.card["digest"] == card["digest"]:
@@ -131,9 +135,10 @@ def export_model(name: str, target: Path) -> Path:
     :raises ModelNotFoundError: no such model; ``ModelFileError``: it is damaged.
     :raises OutputError: the file cannot be written, or is not named as a model file.
     """
-    target = Path(target).expanduser()
+    target = paths.expand(target)
     if target.suffix != SUFFIX:
         raise OutputError(f"'{target}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    files.check_output(target)
     source = find_model(name)
     read_verified_card(source)
     with files.atomic_write(target) as file:
@@ -218,6 +223,6 @@ def _free_name(folder: Path, card: dict[str, Any]) -> Path:
     """A file name that every file system takes, made from name and version, and not in use."""
     stem = re.sub(r"[^a-z0-9.]+", "-", _exact(card).casefold()).strip("-.") or "model"
     path, number = folder / f"{stem}{SUFFIX}", 2
-    while path.exists():
+    while paths.exists(path):
         path, number = folder / f"{stem}-{number}{SUFFIX}", number + 1
     return path

@@ -5,6 +5,7 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from .cli_rank import add_rank_parser
 from .cli_segment import add_segment_parser
 from .cli_train import add_train_parser, cases_and_classes
 from .errors import SettingsError, UserError
-from .files import atomic_write, write_json
+from .files import atomic_write, check_output, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit status."""
+    _print_anything()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
     try:
@@ -32,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)
         return 130
     return 0
+
+
+def _print_anything() -> None:
+    """Print characters that the terminal's encoding lacks as escapes, where Python would end with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,17 +74,23 @@ def _add_evaluate_parser(commands) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from .device import choose_device
-    from .evaluate import evaluate
-    from .model import load_model
+    from .catalog import find_model
     from .progress import Bar
     from .training.cases import read_split, select
 
+    for path in filter(None, (args.json, args.csv)):
+        check_output(path)
     cases, _ = cases_and_classes(args.images, args.labels, None)
     if args.split:
         cases = select(cases, read_split(args.split), args.subset)
     if not cases:
         raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose another --subset.")
+    find_model(args.model)
+
+    from .device import choose_device  # torch: not before all that was asked for is known to be possible
+    from .evaluate import evaluate
+    from .model import load_model
+
     device, _ = choose_device(args.device)
     model = load_model(args.model, device)
     bar = Bar("Evaluating", "case")

@@ -3,13 +3,16 @@
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .card import read_card
-from .errors import ClassesError, ForgettingError, InputFileError, SettingsError, UserError
+from .errors import ClassesError, ForgettingError, InputFileError, OutputError, SettingsError, UserError
+from .files import check_output
+from .shared import paths
 from .terminology import Structure, describe
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
 
     names = {}
     if labels is None:
-        if not (images / "dataset.json").is_file():
+        if not paths.is_file(images / "dataset.json"):
             raise InputFileError(
                 f"--labels is missing, and '{images}' has no dataset.json.", "Give the folder of the label maps."
             )
@@ -205,8 +208,8 @@ def read_groups(path: Path) -> dict[str, str]:
     :raises InputFileError: the file cannot be read, or holds something else.
     """
     try:
-        groups = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        groups = json.loads(paths.read_text(path))
+    except ValueError as error:
         raise InputFileError(f"The groups '{path}' cannot be read: {error}.", "Check --groups.") from error
     if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
         raise InputFileError(f"The groups '{path}' are no JSON object of names.", 'Write {"case": "patient", ...}.')
@@ -264,6 +267,9 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
 
 def run(args: argparse.Namespace) -> None:
     """Train as the command line says, and print what was reached."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
+        _check_files(args)
+
     from .team import Team
     from .training.distributed import agreed, joined
 
@@ -279,6 +285,19 @@ def run(args: argparse.Namespace) -> None:
         if team.rank == 0:
             raise
         sys.exit(2)  # the first one says why
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse at once what the file system makes impossible."""
+    from .training.cases import read_split
+
+    if paths.exists(args.output.parent, OutputError):
+        check_output(args.output)
+    cases_and_classes(args.images, args.labels, None)
+    if args.split:
+        read_split(args.split)
+    if args.groups:
+        read_groups(args.groups)
 
 
 def _train(args: argparse.Namespace, request: "TrainRequest") -> None:

@@ -9,12 +9,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputFileError, SeriesError, VolumeError
+from .shared import paths
 
 # Storage classes that always hold an image (PS3.4 B.5): a file of these that cannot be read is damaged, not foreign.
 _IMAGE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:1|2|3|4|6|7|12|20|30|77|128)\b")
@@ -68,8 +68,11 @@ class _Header:
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """True if the file starts as a DICOM file does; its name is not looked at."""
-    with open(path, "rb") as file:
+    """True if the file starts as a DICOM file does; its name is not looked at.
+
+    :raises InputFileError: it is no regular file, or cannot be read.
+    """
+    with paths.open_file(path) as file:
         start = file.read(132)
     return start[128:] == b"DICM" or _OLD_START.match(start) is not None
 
@@ -146,7 +149,7 @@ def _series(folder: str | os.PathLike | Sequence[str]) -> list[tuple[SeriesInfo,
 def _headers(folder: str | os.PathLike | Sequence[str]) -> Iterator[_Header]:
     seen = set()
     for path in _files(folder) if isinstance(folder, str | os.PathLike) else folder:
-        header = _header(path) if os.path.isfile(path) and is_dicom(path) else None
+        header = _header(path) if paths.is_file(path) and is_dicom(path) else None
         if header is None or header.modality == "SEG" or (header.instance and header.instance in seen):
             continue  # the same image may lie in a folder twice, under two names
         seen.add(header.instance)
@@ -154,20 +157,19 @@ def _headers(folder: str | os.PathLike | Sequence[str]) -> Iterator[_Header]:
 
 
 def _files(folder: str | os.PathLike) -> Iterator[str]:
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(root, name) for name in sorted(names))
+    for root, _, names in paths.walk(folder):
+        yield from (str(root / name) for name in names)
 
 
 def _header(path: str) -> _Header | None:
     """The header of an image, None for a DICOM object that is none (report, plan, directory)."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(path)
+    reader.SetFileName(paths.utf8_name(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        with open(path, "rb") as file:
+        with paths.open_file(path) as file:
             if _IMAGE_CLASS.search(file.read(2048)):
                 raise InputFileError(f"{path} is damaged: its DICOM header cannot be read.",
                                      "Copy the file again from where it came.") from error
@@ -235,7 +237,8 @@ def _read(headers: Sequence[_Header], info: SeriesInfo) -> sitk.Image:
     if len(headers) == 1:
         if headers[0].frames > 1:
             _check_frames(headers[0], name)
-        return _execute(sitk.ImageFileReader(), lambda reader: reader.SetFileName(headers[0].path), name)
+        path = paths.utf8_name(headers[0].path)
+        return _execute(sitk.ImageFileReader(), lambda reader: reader.SetFileName(path), name)
     if not all(_has_geometry(header) for header in headers):
         raise SeriesError(f"The series {name} does not say where its slices lie.",
                           "Use a series whose files have ImagePositionPatient and ImageOrientationPatient.")
@@ -244,7 +247,8 @@ def _read(headers: Sequence[_Header], info: SeriesInfo) -> sitk.Image:
     reader.SetSpacingWarningRelThreshold(1)  # _step has judged the spacing
     if len({header.rescale for header in headers}) > 1:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # the type of the first slice may not hold the others
-    image = _execute(reader, lambda reader: reader.SetFileNames([header.path for header in headers]), name)
+    names = [paths.utf8_name(header.path) for header in headers]
+    image = _execute(reader, lambda reader: reader.SetFileNames(names), name)
     image.SetOrigin(headers[0].position)
     image.SetSpacing((*image.GetSpacing()[:2], step))
     image.SetDirection(_axes(headers[0]).ravel())
@@ -256,7 +260,7 @@ def _check_frames(header: _Header, name: str) -> None:
 
     SimpleITK shows no element of a sequence, so the positions of the frames are looked up in the bytes of the header.
     """
-    data = Path(header.path).read_bytes()
+    data = paths.read_bytes(header.path)
     data = data[: max(data.rfind(_PIXEL_DATA), 0)]
     texts = (data[match.end() : match.end() + int.from_bytes(match[1] or match[2], "little")]
              for match in _POSITION.finditer(data))

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import __version__
-from .errors import CancelledError, ChecksumError, DownloadError
+from .errors import CancelledError, ChecksumError, DownloadError, InputFileError
 from .files import hash_file, make_folder, megabytes, output_error
+from .shared import paths
 
 # Seconds to wait before each new attempt that follows one which brought nothing; afterwards the download has failed.
 PAUSES = (1.0, 3.0, 10.0)
@@ -62,7 +63,7 @@ def download(
     :raises OutputError: the file cannot be written.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size == size and hash_file(path, cancel) == sha256:
+    if _size(path) == size and hash_file(path, cancel) == sha256:
         return path
     make_folder(path.parent)
     transfer = _Transfer(str(url), path.with_name(path.name + ".part"), size, progress, cancel)
@@ -121,16 +122,18 @@ class _Transfer:
     def copy(self, source: Path) -> None:
         """Fill the part from a local file."""
         try:
-            with source.open("rb") as file:
+            with paths.open_file(source) as file:
                 found = os.fstat(file.fileno()).st_size
                 if found != self.size:
                     raise ChecksumError(
                         f"'{source}' is not the file expected: it has {found} bytes instead of {self.size}.",
                         "Get it again.",
                     )
-                if self.part.exists() and source.samefile(self.part):
+                if paths.exists(self.part) and source.samefile(self.part):
                     return
                 self._copy_open(file)
+        except InputFileError as error:
+            raise DownloadError(error.message, "Check the path of the local copy.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename == str(self.part):
                 raise
@@ -225,7 +228,7 @@ def _local_source(url: str) -> Path | None:
         return Path(urllib.request.url2pathname(host + parts.path))
     if "://" in url:
         raise DownloadError(f"'{url}' is no address to download from.", "Use https://, file:// or a path.")
-    return Path(url).expanduser()
+    return paths.expand(url)
 
 
 @contextlib.contextmanager
@@ -264,4 +267,4 @@ def _check_space(part: Path, size: int) -> None:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return paths.check_file(path).st_size if paths.is_file(path) else 0

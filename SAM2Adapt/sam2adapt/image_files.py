@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from .errors import InputFileError, OutputError, VolumeError
+from .shared import paths
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
@@ -51,7 +52,7 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
     """
     path = Path(path)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(paths.utf8_name(path))
     try:
         reader.ReadImageInformation()
         _check_dimensions(reader, path)
@@ -125,7 +126,7 @@ def _nifti_complete(path: Path, start: int, data_bytes: int, image: sitk.Image) 
         packed = file.read(2) == _GZIP
     if packed:
         return _gzip_complete(path, 0, start, data_bytes, image)
-    return path.stat().st_size >= start + data_bytes
+    return paths.check_file(path).st_size >= start + data_bytes
 
 
 def _check_finite(path: Path, start: int, count: int, width: int) -> None:
@@ -215,7 +216,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(4)}{path.name}")
     try:
-        if path.is_dir():
+        if paths.is_dir(path, OutputError):
             raise IsADirectoryError(21, "is a folder")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -247,7 +248,7 @@ def write_image(path: str | os.PathLike, image: sitk.Image) -> None:
                               "Use .seg.nrrd, .nrrd or .nii.gz.")
         stored = image[:, :, 0]
     with replacing(path) as temporary:
-        sitk.WriteImage(stored, str(temporary), suffix != ".nii")
+        sitk.WriteImage(stored, paths.utf8_name(temporary, OutputError), suffix != ".nii")
         try:
             written = read_image(temporary)
         except InputFileError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CancelledError
 from .serve_task import Task
+from .shared import paths
 
 if TYPE_CHECKING:
     from .predict import Options
@@ -60,7 +61,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
         if task.cancelled():
             raise
         stopped = True
-    return {**json.loads((output / "manifest.json").read_text("utf-8")), "stopped": stopped}
+    return {**json.loads(paths.read_text(output / "manifest.json")), "stopped": stopped}
 
 
 def series_files(engine: "Engine", params: dict[str, Any], task: Task) -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import catalog, serve_batch, serve_models, serve_rank, serve_train
-from .files import check_folder
+from .files import check_output
 from .serve_task import Task
+from .shared import paths
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ class Engine:
         from .model import load_model
 
         path = catalog.find_model(name)
-        status = path.stat()
+        status = paths.check_file(path)
         key = (path.resolve(), status.st_mtime_ns, status.st_size, str(device))
         if key not in self._models:
             # Before loading: two models and a third may be more than a GPU holds.
@@ -61,7 +62,7 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
     started = time.perf_counter()
     outputs = {key: Path(params[key]) for key in ("labels", "uncertainty") if params.get(key)}
     for path in outputs.values():
-        check_folder(path.parent)
+        check_output(path)
     task.progress("loading", 0, 1, "model")
     from . import predict
     from .device import choose_device

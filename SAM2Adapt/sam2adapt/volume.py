@@ -16,9 +16,10 @@ from .errors import GeometryError, InputFileError, SeriesError, VolumeError
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .runs import count_labels
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
+from .shared import paths
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_voxels", "list_series", "read_labels", "read_series_files",
+__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "list_series", "read_labels", "read_series_files",
            "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
@@ -93,8 +94,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     :raises SeriesError: no series in the folder, several and none chosen, or slices missing.
     :raises VolumeError: 4-D, sheared, or more values a voxel than an image has.
     """
-    path = _existing(path)
-    if path.is_dir():
+    path = check_input(path)
+    if paths.is_dir(path):
         image, info = read_series(path, series)
         return _from_dicom(image, info)
     if series is not None:
@@ -206,17 +207,17 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> None:
     write_image(path, _to_image(volume))
 
 
-def _existing(path: str | os.PathLike) -> Path:
+def check_input(path: str | os.PathLike) -> Path:
+    """Refuse what cannot be read for reasons that its name, kind and rights tell; nothing is decoded.
+
+    :raises InputFileError: missing, empty, no right to read it, no regular file or folder, or a name that is not UTF-8.
+    """
     path = Path(path)
-    try:
-        if not path.is_dir():
-            with open(path, "rb") as file:
-                if not file.read(1):
-                    raise InputFileError(f"{path} is empty.", "Copy or download the file again.")
-    except FileNotFoundError as error:
-        raise InputFileError(f"{path} does not exist.", "Check the spelling of its name and folder.") from error
-    except OSError as error:
-        raise InputFileError(f"{path} cannot be opened: {error.strerror}.", "Check who may read it.") from error
+    paths.utf8_name(path)  # one rule for all formats, also for those that ITK does not read
+    if not paths.is_dir(path):
+        with paths.open_file(path) as file:
+            if not file.read(1):
+                raise InputFileError(f"'{path}' is empty.", "Copy or download the file again.")
     return path
 
 
@@ -260,8 +261,8 @@ def _to_image(volume: Volume) -> sitk.Image:
 
 
 def _labels(path: str | os.PathLike) -> tuple[Volume, list[Structure]]:
-    path = _existing(path)
-    if path.is_dir() or is_dicom(path):
+    path = check_input(path)
+    if paths.is_dir(path) or is_dicom(path):
         raise InputFileError(f"{path} is DICOM, which is not read as labels.",
                              "Import it in Slicer and save the segmentation as .seg.nrrd.")
     if suffix_of(path) in PICTURES:

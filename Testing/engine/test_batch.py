@@ -116,7 +116,7 @@ def test_nothing_is_done_twice_and_what_changed_is_done_again(model, home_of_mod
         (["in"], "file/out", [], "cannot be"),
         (["in"], "file/out", ["--model", "nothing"], "No model 'nothing'"),
         (["list.csv"], "out", [], "no column 'input'"),
-        (["nothing.csv"], "out", [], "cannot be read"),
+        (["nothing.csv"], "out", [], "does not exist"),
         (["in"], "out", ["--structures", "spleen"], "does not segment 'spleen'"),
     ],
 )

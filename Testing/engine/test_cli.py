@@ -257,7 +257,7 @@ def test_training_into_a_folder_that_cannot_be_made(tmp_path, capsys):
     arguments = training_folder(tmp_path)
     (tmp_path / "file").write_text("in the way")
     assert main(["train", *arguments, "-o", str(tmp_path / "file" / "m.safetensors")]) == 2
-    assert_refused(capsys, "cannot be written to")
+    assert_refused(capsys, "is not a folder")
     assert main(["train", *arguments, "-o", str(tmp_path / "m.pt")]) == 2
     assert_refused(capsys, "safetensors")
 

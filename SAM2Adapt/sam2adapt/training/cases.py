@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputFileError, TrainingDataError
 from ..image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..shared import paths
 
 VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files
 
@@ -23,7 +24,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by their names without suffix, in the order of the names."""
     known = {*LABEL_SUFFIXES, *PICTURES, *VOLUMES}
     # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
-    visible = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    visible = (path for path in paths.listing(folder) if not path.name.startswith("."))
     return {stem_of(path): path for path in visible if suffix_of(path) in known}
 
 
@@ -32,10 +33,10 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
 
     nnU-Net's channel suffix ``_0000`` of images is ignored. A label without an image, or the reverse, is left out.
 
-    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs.
+    :raises InputFileError: a folder is missing, or a name is not UTF-8. :raises TrainingDataError: nothing pairs.
     """
     for folder in (images, labels):
-        if not folder.is_dir():
+        if not paths.is_dir(folder):
             raise InputFileError(f"There is no folder '{folder}'.", "Check --images and --labels.")
     label_files = images_by_name(labels)
     cases = []
@@ -43,6 +44,9 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
         case = name if name in label_files else name.removesuffix("_0000")
         if case in label_files:
             cases.append(Case(case, path, label_files[case]))
+    for case in cases:
+        paths.utf8_name(case.image)
+        paths.utf8_name(case.label)
     if not cases:
         raise TrainingDataError(
             f"No file in '{images}' has a label of the same name in '{labels}'.",
@@ -57,12 +61,13 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
     MSD writes ``{"1": "name"}``, nnU-Net version 2 ``{"name": 1}``.
     """
     try:
-        description = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+        description = json.loads(paths.read_text(root / "dataset.json"))
         entries = description["labels"].items()
         pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in entries]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (InputFileError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = error.message if isinstance(error, InputFileError) else f"{error}."
         raise TrainingDataError(
-            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {error}.",
+            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {reason}",
             "Give --images and --labels, or mend the file.",
         ) from error
     # nnU-Net's label "ignore" is no class; what it marks must be 255 here.
@@ -102,9 +107,7 @@ def read_split(path: Path) -> dict[str, list[str]]:
     What a card's split holds beside them, ``"val_slices": {case: [slice, ...]}``, is read too.
     """
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
+        split = json.loads(paths.read_text(path))
     except ValueError as error:
         raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
     parts = split.items() if isinstance(split, dict) else ()

@@ -6,6 +6,7 @@ import torch
 
 from ..errors import ModelFileError, OutputError
 from ..files import atomic_write
+from ..shared import paths
 
 CHECKPOINT = "checkpoint.pt"  # in the run's folder
 
@@ -25,6 +26,8 @@ def save_checkpoint(path: Path, state: dict) -> None:
 def load_checkpoint(path: Path) -> dict:
     """Read a checkpoint of ours (tensors and plain values only)."""
     try:
+        if paths.exists(path):
+            paths.check_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelFileError(

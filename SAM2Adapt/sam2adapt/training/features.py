@@ -17,6 +17,7 @@ from ..device import autocast
 from ..errors import SettingsError
 from ..files import make_folder, output_error
 from ..network.network import Prompts, SegmentationNetwork
+from ..shared.paths import is_file
 from ..slices import normalise
 from .distributed import lead, own
 from .samples import AugmentedSlices, batches_of
@@ -80,7 +81,7 @@ class CachedFeatures:
 
         def write_missing() -> None:
             for copy, paths in enumerate(files):
-                if not all(path.is_file() for path in paths):
+                if not all(is_file(path) for path in paths):
                     _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
 
         lead(write_missing)

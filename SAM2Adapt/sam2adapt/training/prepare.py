@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
-from ..files import output_error
+from ..files import make_folder, output_error
 from ..modality import modality_of
 from ..slices import Normalization, SliceSettings, SliceStack
 from ..terminology import Structure
@@ -198,7 +198,7 @@ def prepare(
 
     :raises TrainingDataError: no slice of any case is annotated.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     prepared = []
     for number, case in enumerate(cases):
         volume, values = load_case(case, structures)
