@@ -87,7 +87,8 @@ def find_studies(
             problem = InputFileError(reason, "Ask its owner for the right to read it.")
             plain[Study(Path(error.filename), problem=problem)] = None
         if empty and not unreadable:
-            plain[Study(path, problem=InputFileError(f"There is no image in the folder '{path}'.", "Check it."))] = None
+            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+            plain[Study(path, problem=problem)] = None
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")

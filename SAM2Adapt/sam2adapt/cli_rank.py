@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from .cli_remedies import shell_remedy
 from .errors import InputFileError, UserError
 from .files import atomic_write
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
             ranked.append((path, rank_volume(read_volume(path), model, args.slices, args.any_modality)))
         except UserError as error:
             failed.append((path, error))
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{path}: {error.message} {shell_remedy(error, args.parser)}", file=sys.stderr)
         bar.update(number + 1, len(files))
     bar.close()
     ranked.sort(key=lambda pair: -pair[1].score)

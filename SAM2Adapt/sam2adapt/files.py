@@ -98,7 +98,7 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(
             f"The folder '{folder}' cannot be made: {error.strerror or error}.",
-            "Set SAM2ADAPT_HOME to a folder that you may write to.",
+            "Set the environment variable SAM2ADAPT_HOME to a folder that you may write to.",
         ) from error
     return folder
 

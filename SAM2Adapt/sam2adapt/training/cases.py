@@ -36,7 +36,11 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
     """
     for folder in (images, labels):
         if not folder.is_dir():
-            raise InputFileError(f"There is no folder '{folder}'.", "Check --images and --labels.")
+            raise InputFileError(
+                f"There is no folder '{folder}'.",
+                "Check the folders of the images and the labels.",
+                setting=("images", "labels"),
+            )
     label_files = images_by_name(labels)
     cases = []
     for name, path in images_by_name(images).items():
@@ -63,7 +67,8 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TrainingDataError(
             f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {error}.",
-            "Give --images and --labels, or mend the file.",
+            "Correct the file, or give the folders of the images and the labels, and name the classes.",
+            setting=("images", "labels", "classes"),
         ) from error
     # nnU-Net's label "ignore" is no class; what it marks must be 255 here.
     names = {value: str(name) for value, name in pairs if value and str(name).lower() != "ignore"}
@@ -83,7 +88,8 @@ def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[
     if idle:
         raise TrainingDataError(
             f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
-            "Check that --split belongs to these folders.",
+            "Check that the split belongs to these images.",
+            setting="split",
         )
     entries = [entry for part in split.values() if isinstance(part, list) for entry in part]
     own = {case.id: _longest_match(case, split[subset]) for case in cases}
@@ -104,9 +110,11 @@ def read_split(path: Path) -> dict[str, list[str]]:
     try:
         split = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
+        raise InputFileError(
+            f"The split '{path}' cannot be read: {error.strerror}.", "Check the path of the file.", setting="split"
+        ) from error
     except ValueError as error:
-        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
+        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Correct the file.") from error
     parts = split.items() if isinstance(split, dict) else ()
     lists = {n: part for n, part in parts if isinstance(part, list) and all(isinstance(entry, str) for entry in part)}
     if not lists.keys() >= {"train", "val"}:
