@@ -118,12 +118,16 @@ def check_base(path: Path) -> str:
         raise ChecksumError(
             f"'{path}' is not the official file of that name: it has {size} of {intended.bytes} bytes"
             f" and SHA-256 {digest} instead of {intended.sha256}.",
-            f"Delete it and run `sam2adapt models download {intended.id}`.",
+            "Delete it, then download it again.",
+            setting="download_base",
+            value=intended.id,
         )
     raise ChecksumError(
         f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read because"
         " they can run code of their maker.",
-        "Use an official file (`sam2adapt models download tiny`), or a .safetensors base file of SAM2Adapt.",
+        "Use a .safetensors base file of SAM2Adapt, or download an official file.",
+        setting="download_base",
+        value="tiny",
     )
 
 
@@ -216,8 +220,9 @@ def _missing(base_id: str) -> WeightsMissingError:
     if info is not None:
         return WeightsMissingError(
             f"The base weights '{base_id}' ({info.file}, {megabytes(info.bytes)}) are not on this machine.",
-            f"Run `sam2adapt models download {base_id}` to get them from {info.url}. Without network: copy that file"
-            f" here and run `sam2adapt models download {base_id} --from FILE`, or put it into '{bases_folder()}'.",
+            f"Put the file from {info.url} into '{bases_folder()}', or let SAM2Adapt download it.",
+            setting="download_base",
+            value=base_id,
         )
     if base_id == NANO:
         return WeightsMissingError(

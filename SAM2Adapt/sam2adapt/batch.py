@@ -85,7 +85,9 @@ def segment_folder(
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     if suffix not in LABEL_SUFFIXES:
-        raise OutputError(f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.")
+        raise OutputError(
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.", setting="format"
+        )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
     if options.structures is not None:

@@ -91,7 +91,8 @@ def find_studies(
                 plain[Study(image, problem=problem)] = None
         plain |= dict.fromkeys(unreadable)
         if empty and not unreadable:
-            plain[Study(path, problem=InputFileError(f"There is no image in the folder '{path}'.", "Check it."))] = None
+            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+            plain[Study(path, problem=problem)] = None
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")

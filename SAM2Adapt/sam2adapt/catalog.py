@@ -99,7 +99,7 @@ def find_model(name_or_path: str | Path) -> Path:
         if paths.exists(path):
             paths.check_file(path)  # which says what else is there
         raise InputFileError(f"The model file '{path}' does not exist.", "Check the path.")
-    raise ModelNotFoundError(f"No model '{text}' is known on this machine.", _suggestion(entries, text))
+    raise _not_found(entries, text)
 
 
 def add_model(path: Path) -> Path:
@@ -119,7 +119,9 @@ def add_model(path: Path) -> Path:
             return entry.path
         raise SettingsError(
             f"Another model '{card['name']}' of version {card['version']} is there already: '{entry.path}'.",
-            f"Remove it first (`sam2adapt models remove {_quoted(_exact(card))}`), or give this one another version.",
+            "Give this one another version, or remove the other one first.",
+            setting="remove_model",
+            value=_exact(card),
         )
     target = _free_name(files.make_folder(models_folder()), card)
     with files.atomic_write(target) as file:
@@ -160,7 +162,7 @@ def remove_model(name: str) -> Path:
     matches = _matches(entries, name)
     own = [entry for entry in matches if entry.where == OWN]
     if not matches:
-        raise ModelNotFoundError(f"No model '{name}' is known on this machine.", _suggestion(entries, name))
+        raise _not_found(entries, name)
     if not own:
         raise SettingsError(
             f"The model '{name}' comes with SAM2Adapt and cannot be removed.", "Remove only models that you added."
@@ -205,14 +207,16 @@ def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
     ]
 
 
-def _suggestion(entries: list[ModelEntry], text: str) -> str:
+def _not_found(entries: list[ModelEntry], text: str) -> ModelNotFoundError:
+    message = f"No model '{text}' is known on this machine."
     names = {entry.name.casefold(): entry.name for entry in entries if entry.card}
     close = difflib.get_close_matches(text.casefold(), names, n=3, cutoff=0.5)
     if close:
-        return f"Did you mean {' or '.join(repr(names[name]) for name in close)}?"
+        return ModelNotFoundError(message, f"Did you mean {' or '.join(repr(names[name]) for name in close)}?")
     if names:
-        return f"Choose one of {', '.join(sorted(names.values()))}, or give the path of a model file."
-    return "Give the path of a model file, or add one with `sam2adapt models add FILE`."
+        known = ", ".join(sorted(names.values()))
+        return ModelNotFoundError(message, f"Choose one of {known}, or give the path of a model file.")
+    return ModelNotFoundError(message, "Give the path of a model file, or add a model.", setting="add_model")
 
 
 def _quoted(text: str) -> str:

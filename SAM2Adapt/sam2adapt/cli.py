@@ -14,6 +14,7 @@ from .allocation import keep_freed_memory
 from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_rank import add_rank_parser
+from .cli_remedies import shell_remedy
 from .cli_segment import add_segment_parser
 from .cli_train import add_train_parser, cases_and_classes
 from .errors import SettingsError, UserError
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args.run(args)
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{error.remedy}", file=sys.stderr)
+        print(f"sam2adapt: {error.message}\n{shell_remedy(error, args.parser)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)
@@ -57,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add_info_parser(commands)
     add_benchmark_parser(commands)
     _add_serve_parser(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)  # for the flags that its remedies name
     return parser
 
 
@@ -84,7 +87,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.split:
         cases = select(cases, read_split(args.split), args.subset)
     if not cases:
-        raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose another --subset.")
+        raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose the other part.", setting="subset")
     find_model(args.model)
 
     from .device import choose_device  # torch: not before all that was asked for is known to be possible

@@ -177,6 +177,8 @@ def _info(args: argparse.Namespace) -> None:
         _print_json(found)
     else:
         print("\n".join(lines))
+        if found["kind"] == "official-base" and not found["path"]:
+            print(f"Download it with `sam2adapt models download {found['id']}`.")
 
 
 def describe_file(name: str) -> tuple[dict[str, Any], list[str]]:

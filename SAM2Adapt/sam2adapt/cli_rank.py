@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from .catalog import find_model
+from .cli_remedies import shell_remedy
 from .errors import InputFileError, UserError
 from .files import check_output, write_json
 from .shared import paths
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     def fail(path: Path, error: UserError) -> None:
         failed.append((path, error))
-        print(f"{path}: {error}", file=sys.stderr)
+        print(f"{path}: {error.message} {shell_remedy(error, args.parser)}", file=sys.stderr)
 
     files = []
     for path in _files(args.inputs):

@@ -195,7 +195,11 @@ def _check_batch(args: argparse.Namespace) -> None:
         raise OutputError(f"'{args.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
     for option in ("series", "uncertainty", "json"):
         if getattr(args, option):
-            raise SettingsError(f"--{option} is for a single volume.", "Leave it out; the manifest has all numbers.")
+            raise SettingsError(
+                f"A batch takes no '{option}': it is for a single volume.",
+                "Leave it out; the manifest holds the numbers of all volumes.",
+                setting=option,
+            )
 
 
 def _print_summary(summary) -> None:

@@ -107,7 +107,9 @@ def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
     if labels is None:
         if not paths.is_file(images / "dataset.json"):
             raise InputFileError(
-                f"--labels is missing, and '{images}' has no dataset.json.", "Give the folder of the label maps."
+                f"'{images}' has no dataset.json that names the labels.",
+                "Give the folder of the label maps.",
+                setting="labels",
             )
         images, labels, names = dataset_folders(images)
     names = parse_classes(classes) if classes else names
@@ -124,8 +126,9 @@ def parse_classes(text: str) -> dict[int, str]:
         value, _, name = (piece.strip() for piece in part.partition("="))
         if not value.isdigit() or not name:
             raise ClassesError(
-                f"'{part.strip()}' in --classes is not a label value with a name.",
+                f"'{part.strip()}' is not a label value with the name of a class.",
                 'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
+                setting="classes",
             )
         add_class(names, int(value), name)
     return names
@@ -150,7 +153,9 @@ def _settings(args: argparse.Namespace):
 
     axes = {"rows": 0, "columns": 1}
     if unknown := set(args.flips) - axes.keys():
-        raise SettingsError(f"'{unknown.pop()}' in --flips is no axis.", "Write rows, columns, or rows,columns.")
+        raise SettingsError(
+            f"Images cannot be mirrored along '{unknown.pop()}'.", "Choose rows, columns, or both.", setting="flips"
+        )
     flips = [axes[name] for name in args.flips]
     names = {field.name for field in dataclasses.fields(TrainSettings)} - {"flips"}
     given = {name: value for name, value in vars(args).items() if name in names}
@@ -181,9 +186,15 @@ def _network(args: argparse.Namespace) -> dict:
             "method_settings": (first.get("method_settings", {}) if same else {}) | args.set,
         }  # fmt: skip
     if args.preset not in PRESETS:
-        raise SettingsError(f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
+        raise SettingsError(
+            f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.", setting="preset"
+        )
     if args.method:
-        raise SettingsError("--preset and --method exclude each other.", "Leave one of them out.")
+        raise SettingsError(
+            f"The preset '{args.preset}' has a method of its own, so no method can be chosen beside it.",
+            "Leave the preset or the method out.",
+            setting=("preset", "method"),
+        )
     preset = PRESETS[args.preset]
     args.size = args.size or preset.size
     return {
@@ -210,9 +221,11 @@ def read_groups(path: Path) -> dict[str, str]:
     try:
         groups = json.loads(paths.read_text(path))
     except ValueError as error:
-        raise InputFileError(f"The groups '{path}' cannot be read: {error}.", "Check --groups.") from error
+        raise InputFileError(
+            f"The groups '{path}' cannot be read: {error}.", "Check the file.", setting="groups"
+        ) from error
     if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
-        raise InputFileError(f"The groups '{path}' are no JSON object of names.", 'Write {"case": "patient", ...}.')
+        raise InputFileError(f"The groups '{path}' are not a JSON object of names.", 'Write {"case": "patient", ...}.')
     return groups
 
 
@@ -235,7 +248,10 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
 
     if not structures:
         raise ClassesError(
-            "--classes is missing.", 'Name the label values: --classes "1=right ventricle,2=myocardium".'
+            "No class is named.",
+            "Give the label values and the names of the classes.",
+            setting="classes",
+            value="1=right ventricle,2=myocardium",
         )
     split = args.split
     if args.all_for_training:
@@ -327,7 +343,8 @@ def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
         raise ForgettingError(
             f"The new model forgets: on what '{args.init}' was validated on, Dice falls from {former['before']:.4f} to"
             f" {former['after']:.4f}. '{request.output}' was not written; the model lies at '{path}'.",
-            "Add former cases to the training, or take it all the same with --resume --allow-forgetting.",
+            "Add cases of the former training, or resume and take the new model all the same.",
+            setting=("resume", "allow_forgetting"),
         )
 
 

@@ -103,10 +103,11 @@ def read_series(
         chosen = found
     names = "; ".join(str(info) for info, _ in found)
     if not chosen:
-        raise SeriesError(f"{folder} holds no series '{series}'.", f"Choose one of: {names}.")
+        raise SeriesError(f"{folder} holds no series '{series}'.", f"Choose one of: {names}.", setting="series")
     if len(chosen) > 1:
         raise SeriesError(f"{folder} holds {len(chosen)} series: {'; '.join(str(info) for info, _ in chosen)}.",
-                          f'Choose one by its identifier, series="{chosen[0][0].uid}" for instance.')
+                          "Put each into a folder of its own, or choose one by its identifier.",
+                          setting="series", value=chosen[0][0].uid)
     info, headers = chosen[0]
     return _read(headers, info), info
 
@@ -284,7 +285,7 @@ def _execute(reader, set_files, name: str) -> sitk.Image:
     except RuntimeError as error:
         raise InputFileError(f"The voxels of the DICOM series {name} cannot be read: a file is damaged or compressed "
                              "in a way that GDCM does not know.",
-                             "Copy the files again, or decompress them with gdcmconv --raw.") from error
+                             "Copy the files again, or export them anew without compression.") from error
     if image.GetDimension() != 3:
         raise VolumeError(f"The DICOM series {name} has {image.GetDimension()} dimensions.",
                           "Load it in Slicer and save one time point as .nrrd.")

@@ -260,7 +260,9 @@ def _smaller(size: int, model: Model, error: Exception) -> int:
         return size // 2
     if model.device.type == "cpu":
         raise DeviceError(
-            "Memory ran out with a single slice.", "Close other programs, or segment a smaller region."
+            "Memory ran out with a single slice.",
+            "Close other programs, or choose a model with a smaller base network.",
+            setting="model",
         ) from error
     logger.warning("The GPU's memory does not hold a single slice; going on with the CPU.")
     release_memory()
@@ -325,6 +327,7 @@ def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, 
         raise SettingsError(
             f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
             "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
+            setting="roi",
         )
     return tuple(slice(low, high) for low, high, _ in reversed(ranges))
 

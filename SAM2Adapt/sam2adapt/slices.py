@@ -221,6 +221,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
             f"Choose a model for {looks}, or allow any modality to try it all the same.",
+            setting="any_modality",
         )
 
 

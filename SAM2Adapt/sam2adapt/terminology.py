@@ -75,7 +75,7 @@ def choose(structures: Sequence[Structure], names: Sequence[str] | None, model: 
         raise ClassesError(f"No structure of model '{model}' was chosen.", remedy)
     for name, spelled in zip(names, wanted, strict=True):
         if spelled not in known:
-            raise ClassesError(f"Model '{model}' does not segment '{name.strip()}'.", remedy)
+            raise ClassesError(f"Model '{model}' does not segment '{name.strip()}'.", remedy, setting="structures")
     return [structure for structure in structures if _spelled(structure.name) in wanted]
 
 

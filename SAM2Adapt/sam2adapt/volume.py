@@ -100,7 +100,7 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         return _from_dicom(image, info)
     if series is not None:
         raise SeriesError(f"{path} is a file, there is no series '{series}' to choose in it.",
-                          "Give the folder of the series, or leave the series out.")
+                          "Give the folder of the series, or choose no series.", setting="series")
     if is_dicom(path):
         image, info = read_file(path)
         return _from_dicom(image, info)

@@ -273,7 +273,7 @@ def test_missing_base_weights_say_which_file_from_where_and_its_size(tmp_path, c
     error = assert_refused(capsys, "sam2.1_hiera_tiny.pt")
     assert "156" in error
     assert "dl.fbaipublicfiles.com" in error
-    assert "--from" in error
+    assert "download it (sam2adapt models download tiny)." in error
 
 
 def training_folder(tmp_path: Path, values=(0, 1, 2), label_shape=(4, 20, 20)) -> list[str]:

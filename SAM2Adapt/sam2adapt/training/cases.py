@@ -37,7 +37,11 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
     """
     for folder in (images, labels):
         if not paths.is_dir(folder):
-            raise InputFileError(f"There is no folder '{folder}'.", "Check --images and --labels.")
+            raise InputFileError(
+                f"There is no folder '{folder}'.",
+                "Check the folders of the images and the labels.",
+                setting=("images", "labels"),
+            )
     label_files = images_by_name(labels)
     cases = []
     for name, path in images_by_name(images).items():
@@ -68,7 +72,8 @@ def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
         reason = error.message if isinstance(error, InputFileError) else f"{error}."
         raise TrainingDataError(
             f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {reason}",
-            "Give --images and --labels, or mend the file.",
+            "Correct the file, or give the folders of the images and the labels, and name the classes.",
+            setting=("images", "labels", "classes"),
         ) from error
     # nnU-Net's label "ignore" is no class; what it marks must be 255 here.
     names = {value: str(name) for value, name in pairs if value and str(name).lower() != "ignore"}
@@ -88,7 +93,8 @@ def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[
     if idle:
         raise TrainingDataError(
             f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
-            "Check that --split belongs to these folders.",
+            "Check that the split belongs to these images.",
+            setting="split",
         )
     entries = [entry for part in split.values() if isinstance(part, list) for entry in part]
     own = {case.id: _longest_match(case, split[subset]) for case in cases}
@@ -109,7 +115,7 @@ def read_split(path: Path) -> dict[str, list[str]]:
     try:
         split = json.loads(paths.read_text(path))
     except ValueError as error:
-        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
+        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Correct the file.") from error
     parts = split.items() if isinstance(split, dict) else ()
     lists = {n: part for n, part in parts if isinstance(part, list) and all(isinstance(entry, str) for entry in part)}
     if not lists.keys() >= {"train", "val"}:

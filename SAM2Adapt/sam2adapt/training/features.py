@@ -52,7 +52,9 @@ def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> N
     if not quick_fits(network, continued):
         raise SettingsError(
             f"Quick adapt trains head and decoder only, and method '{method}' has untrained parts in the encoder.",
-            "Start from a trained model with --init, or choose method head, or lora with --set placement=decoder.",
+            "Start from a trained model, choose the method head, or lora with placement=decoder, or train without quick"
+            " adapt.",
+            setting=("init", "method", "settings", "quick"),
         )
 
 

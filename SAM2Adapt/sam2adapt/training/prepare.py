@@ -53,8 +53,10 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     strange = sorted(set(np.unique(values).tolist()) - known)
     if strange:
         raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes.",
-            f"Name it with --classes (given: {', '.join(f'{s.id}={s.name}' for s in structures)}), or set it to 0.",
+            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
+            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
+            "Set it to 0 in the file, or add it to the classes.",
+            setting="classes",
         )
     return volume, values
 
@@ -97,7 +99,8 @@ def fingerprint(
     if len(modalities) > 1:
         raise ModalityError(
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
-            "Train one model for each, or say with --modality what they all are.",
+            "Train one model for each kind, or say which modality they all are.",
+            setting="modality",
         )
     _check_every_class_occurs(structures, voxels, unannotated, validation)
     modality = modalities.pop()
@@ -121,12 +124,14 @@ def _check_every_class_occurs(
             if (read_labels(case.label).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
-                    "Move a case with it to the training part, or take it out of the classes.",
+                    "Move a case with it to the training part, or leave the class out.",
+                    setting=("split", "classes"),
                 )
         mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
         raise ClassesError(
             f"No training label holds a voxel of '{missing[0].name}'.",
-            "Take it out of --classes, or correct the labels." + (mask if unannotated else ""),
+            "Correct the labels, or leave the class out." + (mask if unannotated else ""),
+            setting="classes",
         )
 
 
