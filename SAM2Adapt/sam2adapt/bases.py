@@ -172,7 +172,9 @@ def remove_base(base_id: str) -> list[Path]:
     file = bases_folder() / BASES[base_id].file
     found = [path for path in (file, file.with_name(file.name + ".part")) if paths.is_file(path)]
     if not found:
-        raise _missing(base_id)
+        raise WeightsMissingError(
+            f"The base weights '{base_id}' are not on this machine.", "There is nothing to delete."
+        )
     for path in found:
         try:
             path.unlink()

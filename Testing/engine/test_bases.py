@@ -78,7 +78,8 @@ def test_missing_official_weights_say_everything(home, base_id):
     info = BASES[base_id]
     assert info.file in caught.value.message
     assert f"{round(info.bytes / 1e6)} MB" in caught.value.message
-    for words in (f"models download {base_id}`", info.url, "--from FILE", str(home / "bases")):
+    assert (caught.value.setting, caught.value.value) == (("download_base",), base_id)
+    for words in (info.url, str(home / "bases"), "download it"):
         assert words in caught.value.remedy
     assert info.url == f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{info.file}"
 
