@@ -227,12 +227,7 @@ def _frame_groups(path: str, dataset: Dataset, frames: int) -> Iterator[tuple[Da
         raise InputFileError(f"{path} is damaged: it declares {frames} frames and describes {len(own)}.", COPY_AGAIN)
     common = tuple(shared or ())[:1]
     for number in range(frames):
-        if own or common:
-            yield (*((own[number],) if own else ()), *common)
-        elif frames == 1:
-            yield (dataset,)
-        else:
-            yield ()  # the position of a file with many frames is that of none of them
+        yield (*((own[number],) if own else ()), *common, dataset)
 
 
 def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str, str], count: int
@@ -247,7 +242,9 @@ def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str
         found: tuple[float, ...] = ()
         for place in places:
             if id(place) not in known:
-                known[id(place)] = _numbers(path, _macro(place, keys[0]), keys[1], count)
+                # the position of a file with many frames is that of none of them
+                skipped = len(groups) > 1 and "Rows" in place and keys[1] == "ImagePositionPatient"
+                known[id(place)] = () if skipped else _numbers(path, _macro(place, keys[0]), keys[1], count)
             if found := known[id(place)]:
                 break
         if not found:
