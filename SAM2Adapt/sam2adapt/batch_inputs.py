@@ -7,6 +7,7 @@ Outputs lie in folders as the inputs do, below the deepest folder that all input
 import contextlib
 import csv
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .dicom import SeriesInfo, is_dicom, list_series
+from .dicom import SeriesInfo, is_dicom, list_series, scan
 from .errors import InputFileError, SeriesError, SettingsError, UserError
 from .image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
 from .shared import paths as look
 
+logger = logging.getLogger(__name__)
 _DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
 _SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
 _COLUMN = "input"
@@ -195,22 +197,11 @@ def _base(info: SeriesInfo) -> str:
 
 
 def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserError]]]:
-    """The series of files, and the files that are damaged."""
-    damaged = []
-    try:
-        return list_series(list(dict.fromkeys(paths))), damaged
-    except InputFileError:
-        for path in paths:
-            try:
-                list_series([path])
-            except InputFileError as error:
-                damaged.append((path, error))
-            except UserError:  # a DICOM object without an image
-                continue
-        bad = {path for path, _ in damaged}
-        return _split([path for path in paths if path not in bad])[0], damaged
-    except UserError:
-        return [], damaged
+    """The series of files, and the files that are damaged; what shows no anatomy is named in the log."""
+    found = scan(list(dict.fromkeys(paths)))
+    if left_out := found.left_out():
+        logger.warning("%s", left_out)
+    return [info for info, _ in found.series], [(file.path, file.error) for file in found.unreadable]
 
 
 def _shared_folder(paths: list[Path]) -> Path:

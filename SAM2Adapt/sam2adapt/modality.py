@@ -32,3 +32,11 @@ def looks_like(array: np.ndarray, physical: bool = True) -> str:
     if lowest < _CT_REACHES:
         return "CT"
     return "MR" if physical and lowest > _CT_ALWAYS_REACHES else ""
+
+
+def is_hounsfield(array: np.ndarray) -> bool:
+    """False for voxels that cannot be CT in Hounsfield units: neither fat nor air, as in 0..4094 without intercept.
+
+    :param array: one-channel voxels of a whole CT. An empty array and one with NaN pass: other checks refuse them.
+    """
+    return not array.size or not array.min() > _CT_ALWAYS_REACHES

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import SeriesInfo, is_dicom, list_series, read_file, read_series
+from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
 from .errors import GeometryError, InputFileError, SeriesError, VolumeError
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .runs import count_labels
@@ -96,14 +96,12 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     """
     path = check_input(path)
     if paths.is_dir(path):
-        image, info = read_series(path, series)
-        return _from_dicom(image, info)
+        return _from_dicom(*read_series(path, series))
     if series is not None:
         raise SeriesError(f"{path} is a file, there is no series '{series}' to choose in it.",
                           "Give the folder of the series, or choose no series.", setting="series")
     if is_dicom(path):
-        image, info = read_file(path)
-        return _from_dicom(image, info)
+        return _from_dicom(*read_file(path))
     if suffix_of(path) in PICTURES:
         return _from_image(read_picture(path), stem_of(path), physical=False)
     return _from_image(read_image(path), stem_of(path))
@@ -114,8 +112,7 @@ def read_series_files(files: Sequence[str]) -> Volume:
 
     :raises InputFileError, SeriesError, VolumeError: as :func:`read_volume`.
     """
-    image, info = read_series(files)
-    return _from_dicom(image, info)
+    return _from_dicom(*read_series(files))
 
 
 def read_labels(path: str | os.PathLike) -> Volume:
@@ -221,14 +218,10 @@ def check_input(path: str | os.PathLike) -> Path:
     return path
 
 
-def _from_dicom(image: sitk.Image, info: SeriesInfo) -> Volume:
+def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
-    volume = _from_image(image, name, _MODALITIES.get(info.modality, ""))
-    limits = np.iinfo(np.int16)
-    # GDCM widens unsigned 16 bits and a negative intercept, the usual CT, to 32 bits
-    if volume.array.dtype == np.int32 and limits.min <= volume.array.min() and volume.array.max() <= limits.max:
-        volume.array = volume.array.astype(np.int16)
-    return volume
+    modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
+    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical)
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
