@@ -5,7 +5,7 @@ import os
 import qt
 import slicer
 import vtk
-from sam2adapt.batch_table import table
+from sam2adapt.shared.manifest_table import table
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import UserError, VolumeError
+from sam2adapt.shared.errors import UserError, VolumeError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, TrainingFolders, VolumeTransfer

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 class EngineError(Exception):
     """A failure with a sentence that says what is wrong and one that says what to do.
 
-    :param kind: class name of ``sam2adapt.errors``, or "EngineStopped", "EngineMissing" or "Defect".
+    :param kind: class name of ``sam2adapt.shared.errors``, or "EngineStopped", "EngineMissing" or "Defect".
     :param message: one sentence that says what is wrong.
     :param remedy: one sentence that says what to do about it.
     :param details: for a report to the developers: a traceback, or the engine's last words.
@@ -28,7 +28,7 @@ class EngineError(Exception):
 
 
 def fromUserError(error):
-    """The EngineError for a ``sam2adapt.errors.UserError`` that was raised in this process."""
+    """The EngineError for a ``sam2adapt.shared.errors.UserError`` that was raised in this process."""
     setting = [re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in error.setting]
     return EngineError(type(error).__name__, error.message, remedyInPanel(error.remedy, setting), setting=setting)
 

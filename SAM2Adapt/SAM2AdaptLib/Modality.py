@@ -1,7 +1,7 @@
 """Which kind of image a volume node holds, from its DICOM tag or else from its grey levels."""
 
 import slicer
-from sam2adapt.modality import modality_of
+from sam2adapt.shared.modality import modality_of
 
 _KNOWN = ("CT", "MR")
 _COLOUR_CHANNELS = (3, 4)

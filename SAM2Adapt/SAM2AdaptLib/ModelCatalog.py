@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sam2adapt.files import bundled_folder, home
+from sam2adapt.shared.files import bundled_folder, home
 from slicer.i18n import tr as _
 
 SUFFIX = ".safetensors"

@@ -9,7 +9,7 @@ import traceback
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import GeometryError, SettingsError, UserError
+from sam2adapt.shared.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, SegmentationBridge, SegmentationHistory, Sequences, VolumeTransfer
@@ -98,7 +98,7 @@ class SegmentJob:
     :ivar state: "waiting", "running", "done", "cancelled" or "failed".
     :ivar segmentationNode: the result, once it is there; None if nothing was found and none was given.
     :ivar uncertaintyNode: vtkMRMLScalarVolumeNode, if it was asked for.
-    :ivar result: the engine's answer for the last time point (see ``sam2adapt.serve_methods.segment``).
+    :ivar result: the engine's answer for the last time point (see ``sam2adapt.server.methods.segment``).
     :ivar message: one sentence on the result, "No structure was found." for instance.
     :ivar warnings: what the engine said on the way that the user must know.
     :ivar error: EngineError of a run that failed or was cancelled.

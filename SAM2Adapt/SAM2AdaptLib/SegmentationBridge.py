@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import ClassesError, GeometryError, VolumeError
-from sam2adapt.runs import count_labels
+from sam2adapt.shared.errors import ClassesError, GeometryError, VolumeError
+from sam2adapt.shared.label_runs import count_labels
 from vtk.util.numpy_support import vtk_to_numpy
 
 try:

@@ -5,7 +5,7 @@ all of them are read and written without moving the user's time slider.
 """
 
 import slicer
-from sam2adapt.errors import GeometryError
+from sam2adapt.shared.errors import GeometryError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import SegmentationBridge, SegmentationHistory, VolumeTransfer

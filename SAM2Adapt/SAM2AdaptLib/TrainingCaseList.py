@@ -4,7 +4,7 @@ from pathlib import Path
 
 import slicer
 import vtk
-from sam2adapt.errors import UserError
+from sam2adapt.shared.errors import UserError
 from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib import TrainingCases, TrainingClasses, TrainingFolders

@@ -3,7 +3,7 @@
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, SegmentationBridge, TrainingFiles, TrainingGrid, VolumeTransfer

@@ -2,7 +2,7 @@
 
 import enum
 
-from sam2adapt.errors import SettingsError
+from sam2adapt.shared.errors import SettingsError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import ModelCatalog

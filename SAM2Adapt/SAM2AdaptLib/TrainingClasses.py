@@ -1,6 +1,6 @@
 """What the segments of all cases mean together: one class for each structure, matched by code or name only."""
 
-from sam2adapt.errors import ClassesError, TrainingDataError
+from sam2adapt.shared.errors import ClassesError, TrainingDataError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.TrainingCases import IGNORE, TRAIN

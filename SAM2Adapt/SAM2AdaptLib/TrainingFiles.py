@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from sam2adapt.errors import OutputError
-from sam2adapt.files import make_folder
+from sam2adapt.shared.errors import OutputError
+from sam2adapt.shared.files import make_folder
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import VolumeTransfer

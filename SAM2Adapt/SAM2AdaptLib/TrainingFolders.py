@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from sam2adapt.errors import ClassesError, InputFileError, TrainingDataError
+from sam2adapt.shared.errors import ClassesError, InputFileError, TrainingDataError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import TrainingFiles

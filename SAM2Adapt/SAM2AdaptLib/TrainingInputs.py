@@ -6,7 +6,7 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from sam2adapt.errors import UserError
+from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Messages, TrainingCases

@@ -2,7 +2,7 @@
 
 import numpy as np
 import slicer
-from sam2adapt.errors import UserError
+from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import SegmentationBridge

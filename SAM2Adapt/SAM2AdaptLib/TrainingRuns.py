@@ -14,8 +14,8 @@ import shutil
 import time
 from pathlib import Path
 
-from sam2adapt.errors import InputFileError, OutputError, UserError
-from sam2adapt.files import atomic_write, home, make_folder, output_error
+from sam2adapt.shared.errors import InputFileError, OutputError, UserError
+from sam2adapt.shared.files import atomic_write, home, make_folder, output_error
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.TrainingFiles import IMAGES, LABELS

@@ -1,6 +1,6 @@
 """The section of the panel for trainings that were interrupted; it is there only while there is one."""
 
-from sam2adapt.errors import UserError
+from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Messages, TrainingRuns

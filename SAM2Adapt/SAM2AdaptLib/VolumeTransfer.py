@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.errors import GeometryError, OutputError, SettingsError, VolumeError
+from sam2adapt.shared.errors import GeometryError, OutputError, SettingsError, VolumeError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import SegmentationBridge

@@ -18,8 +18,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 from benchmark_sets import SETS
-from sam2adapt.bundle import read_bundle
-from sam2adapt.training.cases import read_split
+from sam2adapt.evaluation.cases import read_split
+from sam2adapt.modelfiles.bundle import read_bundle
 
 RESULT = Path(__file__).parent / "results" / "distributed.md"
 METHODS = "head,lora,dual-lw,dual-hp,balr"

@@ -29,7 +29,7 @@ from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from sam2adapt.volume import Volume
+from sam2adapt.imaging.volume import Volume
 
 FORMS = ("single", "enhanced", "compressed", "other classes")
 PROPERTIES = ("place", "unit", "scale", "type", "length", "orientation", "time", "identity")

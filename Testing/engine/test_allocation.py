@@ -9,7 +9,7 @@ import pytest
 PROBE = """
 import resource, sys
 import numpy
-from sam2adapt.allocation import keep_freed_memory
+from sam2adapt.machine.allocation import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 numpy.ones(2_000_000)

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 from example_models import write_base, write_model, write_raw
-from sam2adapt import bases, files
-from sam2adapt.bases import (
+from sam2adapt.modelfiles import bases
+from sam2adapt.modelfiles.bases import (
     BASES,
     BaseInfo,
     base_file,
@@ -19,7 +19,8 @@ from sam2adapt.bases import (
     official_info,
     remove_base,
 )
-from sam2adapt.errors import (
+from sam2adapt.shared import files
+from sam2adapt.shared.errors import (
     ChecksumError,
     InputFileError,
     ModelFileError,

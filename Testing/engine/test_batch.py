@@ -23,12 +23,12 @@ from batch_testing import (
     studies,
     times,
 )
-from sam2adapt import batch
-from sam2adapt.batch_manifest import hidden_folder
-from sam2adapt.cli import main
-from sam2adapt.errors import CancelledError, ClassesError
-from sam2adapt.predict import Options
-from sam2adapt.volume import read_labels, read_structures, read_volume
+from sam2adapt.batch import segment_folder
+from sam2adapt.batch.manifest import hidden_folder
+from sam2adapt.cli.app import main
+from sam2adapt.imaging.volume import read_labels, read_structures, read_volume
+from sam2adapt.segmenting.predict import Options
+from sam2adapt.shared.errors import CancelledError, ClassesError
 
 pytest_plugins = ["batch_testing"]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -153,14 +153,14 @@ def test_an_output_that_cannot_be_written_fails_alone(model, tmp_path):
 
 def test_a_defect_of_ours_in_one_study_stops_no_other(model, tmp_path, monkeypatch, caplog):
     source = studies(tmp_path / "in", 3)
-    real = batch.segment
+    real = segment_folder.segment
 
     def broken(volume, *arguments):
         if volume.name == "s01":
             raise RuntimeError("a bug")
         return real(volume, *arguments)
 
-    monkeypatch.setattr(batch, "segment", broken)
+    monkeypatch.setattr(segment_folder, "segment", broken)
     summary = run(source, tmp_path / "out", model)
     assert [row["status"] for row in summary.rows] == ["done", "failed", "done"]
     assert summary.rows[1]["message"] == "RuntimeError: a bug"
@@ -171,7 +171,7 @@ def test_the_next_is_read_and_the_last_written_during_the_network(model, tmp_pat
     source = studies(tmp_path / "in", 5)
     read, written = [threading.Event() for _ in range(6)], [threading.Event() for _ in range(6)]
     begun = []
-    real_read, real_segment, real_write = batch.read_volume, batch.segment, batch.write_labels
+    real_read, real_segment, real_write = segment_folder.read_volume, segment_folder.segment, segment_folder.write_labels
 
     def reading(path):
         begun.append(path)
@@ -192,7 +192,7 @@ def test_the_next_is_read_and_the_last_written_during_the_network(model, tmp_pat
         real_write(path, *arguments)
 
     for name, function in (("read_volume", reading), ("segment", segmenting), ("write_labels", writing)):
-        monkeypatch.setattr(batch, name, function)
+        monkeypatch.setattr(segment_folder, name, function)
     summary = run(source, tmp_path / "out", model)
     assert summary.count("done") == 5, [row["message"] for row in summary.rows]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from batch_testing import dicom, image, noise
-from sam2adapt import batch, batch_inputs
+from sam2adapt.batch import segment_folder, studies
 
 
 def test_what_a_batch_is_made_of(tmp_path):
     def found(*inputs: Path) -> dict[str, tuple]:
-        made = batch.find_studies(inputs, tmp_path / "data" / "out")
+        made = segment_folder.find_studies(inputs, tmp_path / "data" / "out")
         assert len({study.name.casefold() for study in made}) == len(made)
         return {study.name: study for study in made}
 
@@ -42,20 +42,20 @@ def test_dicom_series_are_split_and_put_together(tmp_path):
     dicom(scan / "3", "1.5.3")
     damaged = scan / "3" / "1.5.3-2.dcm"
     damaged.write_bytes(damaged.read_bytes()[:700])
-    made = {study.name: study for study in batch.find_studies([scan], tmp_path / "out")}
+    made = {study.name: study for study in segment_folder.find_studies([scan], tmp_path / "out")}
     assert {name: len(study.files) for name, study in made.items()} == {"1": 5, "2": 3, "3": 2, "3/1.5.3-2": 0}
     assert "damaged" in made["3/1.5.3-2"].problem.message
-    assert batch.read_series_files(made["1"].files).size == (16, 16, 5)
+    assert segment_folder.read_series_files(made["1"].files).size == (16, 16, 5)
 
 
 @pytest.mark.parametrize("output", ["out", "other"])
 def test_outputs_of_batches_are_no_inputs(output, tmp_path):
     data = image(tmp_path / "data" / "x.nii.gz", noise()).parent
     image(data / "out" / "x.nii.gz", noise())  # label maps, as --format .nii.gz writes them
-    batch_inputs.hidden_folder(data / "out").mkdir()
+    studies.hidden_folder(data / "out").mkdir()
     (tmp_path / "link").symlink_to(data)
     for folder in (data, tmp_path / "link"):
-        assert [study.source.parent for study in batch.find_studies([folder], data / output)] == [folder]
+        assert [study.source.parent for study in segment_folder.find_studies([folder], data / output)] == [folder]
 
 
 def test_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
@@ -69,6 +69,6 @@ def test_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    found = {study.name: study.problem for study in batch.find_studies([tmp_path / "in"], tmp_path / "out")}
+    found = {study.name: study.problem for study in segment_folder.find_studies([tmp_path / "in"], tmp_path / "out")}
     assert found.keys() == {"x", "secret"}
     assert "secret' cannot be read: Permission denied." in found["secret"].message

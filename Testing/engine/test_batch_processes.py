@@ -26,9 +26,9 @@ from batch_testing import (
     wait_for,
     without_times,
 )
-from sam2adapt import batch
-from sam2adapt.batch_manifest import Records, begin_run, hidden_folder
-from sam2adapt.volume import read_labels
+from sam2adapt.batch import segment_folder
+from sam2adapt.batch.manifest import Records, begin_run, hidden_folder
+from sam2adapt.imaging.volume import read_labels
 
 TEXT = {"encoding": "utf-8", "errors": "replace"}  # gloo's messages end in bytes that are no text
 
@@ -68,7 +68,7 @@ def test_killed_in_the_middle_and_continued(name, model, tmp_path):
 
 def test_study_in_which_a_process_died_comes_last(model, tmp_path):
     source, output, order = studies(tmp_path / "in", 3), tmp_path / "out", []
-    first = batch.find_studies([source], output)[0]
+    first = segment_folder.find_studies([source], output)[0]
     dead = Records(output, {}, begin_run(output, False), ".seg.nrrd")
     assert dead.claim(first)
     for lock in dead._held.values():
@@ -90,8 +90,8 @@ def test_claim_of_a_study_that_is_done_is_taken_away(model, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sam2adapt.batch_inputs import find_studies
-from sam2adapt.batch_manifest import Records, begin_run
+from sam2adapt.batch.studies import find_studies
+from sam2adapt.batch.manifest import Records, begin_run
 output = Path(sys.argv[2])
 records = Records(output, {}, begin_run(output, False), ".seg.nrrd")
 assert records.claim(find_studies([Path(sys.argv[1])], output)[1])

@@ -14,10 +14,10 @@ from example_models import card, tensors, write_base, write_model, write_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from sam2adapt import files
-from sam2adapt.bundle import read_bundle, read_card, validate_card, write_bundle
-from sam2adapt.card import read_base_card
-from sam2adapt.errors import InputFileError, ModelFileError, OutputError, UserError
+from sam2adapt.modelfiles.bundle import read_bundle, read_card, validate_card, write_bundle
+from sam2adapt.modelfiles.card import read_base_card
+from sam2adapt.shared import files
+from sam2adapt.shared.errors import InputFileError, ModelFileError, OutputError, UserError
 
 
 def resave(path, new_card: dict):
@@ -222,7 +222,7 @@ def test_not_finite_tensors(tmp_path):
 def test_not_finite_tensors_in_a_file(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr("sam2adapt.bundle._not_finite", lambda tensors: None)
+        patch.setattr("sam2adapt.modelfiles.bundle._not_finite", lambda tensors: None)
         write_bundle(path, card(), {"w": torch.tensor([1.0, float("nan")])})
     fails(path, "in tensor 'w'", read_bundle)
 

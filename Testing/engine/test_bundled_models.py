@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from benchmark_testing import write_pack
 from PIL import Image
-from sam2adapt.bundle import read_card
-from sam2adapt.card import read_verified_card
+from sam2adapt.modelfiles.bundle import read_card
+from sam2adapt.modelfiles.card import read_verified_card
 from sam2adapt.training.settings import TrainSettings
 from trained import short_epochs
 

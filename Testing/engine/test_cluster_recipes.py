@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sam2adapt.cli import _parser
+from sam2adapt.cli.app import _parser
 from torch.distributed.run import get_args_parser
 
 RECIPES = Path(__file__).resolve().parents[2] / "Resources" / "cluster"

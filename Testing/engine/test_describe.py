@@ -3,8 +3,8 @@
 import re
 
 from example_models import card, tensors, write_model
-from sam2adapt.card import read_card, read_header
-from sam2adapt.describe import describe_card, parameter_count
+from sam2adapt.modelfiles.card import read_card, read_header
+from sam2adapt.modelfiles.summary import describe_card, parameter_count
 
 
 def test_description_says_what_matters(tmp_path):

@@ -11,9 +11,9 @@ import threading
 import urllib.error
 
 import pytest
-from sam2adapt import download as module
-from sam2adapt.download import download
-from sam2adapt.errors import CancelledError, ChecksumError, DownloadError, OutputError
+from sam2adapt.modelfiles import download as module
+from sam2adapt.modelfiles.download import download
+from sam2adapt.shared.errors import CancelledError, ChecksumError, DownloadError, OutputError
 
 CONTENT = bytes(range(256)) * 8192 + b"the end"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

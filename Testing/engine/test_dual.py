@@ -12,7 +12,7 @@ from sam2adapt.adapters.dual import (
     LightweightAdapters,
     ResidualDeformableConvolution,
 )
-from sam2adapt.errors import SettingsError
+from sam2adapt.shared.errors import SettingsError
 from torch import nn
 from torch.nn import functional as F
 

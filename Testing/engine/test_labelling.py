@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sam2adapt import labelling
-from sam2adapt.labelling import label_maps
+from sam2adapt.segmenting import label_maps as labelling
+from sam2adapt.segmenting.label_maps import label_maps
 from torch.nn import functional as F
 
 

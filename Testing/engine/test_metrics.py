@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
-from sam2adapt.metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
-from sam2adapt.terminology import describe
+from sam2adapt.evaluation.metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+from sam2adapt.imaging.terminology import describe
 
 
 def cube(shape, start, stop, value=1):

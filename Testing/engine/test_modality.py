@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicerio
-from sam2adapt.modality import looks_like, modality_of
-from sam2adapt.volume import read_volume
+from sam2adapt.imaging.volume import read_volume
+from sam2adapt.shared.modality import looks_like, modality_of
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 
@@ -84,7 +84,7 @@ def test_real_images(pattern, data_path):
 
 def test_needs_numpy_only():
     code = (
-        "import sys, sam2adapt.modality\n"
+        "import sys, sam2adapt.shared.modality\n"
         "print(sorted({'torch', 'SimpleITK', 'jsonschema', 'safetensors', 'skimage', 'monai'} & sys.modules.keys()))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from sam2adapt import catalog, files, serve_methods
-from sam2adapt.errors import DownloadError, InputFileError, OutputError, SettingsError
-from sam2adapt.serve_task import Task
-from sam2adapt.shared import paths
-from sam2adapt.volume import read_labels, read_volume, write_volume
+from sam2adapt.imaging.volume import read_labels, read_volume, write_volume
+from sam2adapt.modelfiles import catalog
+from sam2adapt.server import methods
+from sam2adapt.server.task import Task
+from sam2adapt.shared import files, paths
+from sam2adapt.shared.errors import DownloadError, InputFileError, OutputError, SettingsError
 
 ENGINE = Path(paths.__file__).parents[1]
 BAD = os.fsdecode(b"a\xff.nrrd")
@@ -130,8 +131,8 @@ def test_the_engine_looks_at_files_only_through_the_helper():
     "read",
     [
         read_volume, read_labels, catalog.find_model, catalog.add_model,
-        lambda path: serve_methods.segment(
-            serve_methods.Engine(),
+        lambda path: methods.segment(
+            methods.Engine(),
             {"input": {"array": str(path), "origin": [0] * 3, "spacing": [1] * 3, "direction": np.eye(3).ravel()},
              "labels": f"{path.parent}/labels.npy", "model": "none"}, Task(1, "segment", {}, lambda *_: None)),
     ],
@@ -236,7 +237,7 @@ def test_a_batch_proves_its_manifests_before_the_work(manifest, image, bundle_fi
 
 
 def test_a_batch_proves_each_output_before_its_study(image, bundle_file, tmp_path, monkeypatch):
-    from sam2adapt import batch
+    from sam2adapt.batch import segment_folder as batch
 
     (tmp_path / "out" / "image.seg.nrrd").mkdir(parents=True)
     monkeypatch.setattr(batch, "segment", lambda *_: pytest.fail("the work began"))
@@ -249,7 +250,7 @@ def test_the_server_proves_outputs_before_it_reads(key, tmp_path):
     (tmp_path / "taken").mkdir()
     params = {"labels": str(tmp_path / "labels.npy"), "input": {}, "model": "none"} | {key: str(tmp_path / "taken")}
     with pytest.raises(OutputError, match="is a folder"):
-        serve_methods.segment(serve_methods.Engine(), params, Task(1, "segment", {}, lambda *_: None))
+        methods.segment(methods.Engine(), params, Task(1, "segment", {}, lambda *_: None))
 
 
 # ---- rights
@@ -290,11 +291,11 @@ _AS_NOBODY = f"""
 import json, os, sys
 from pathlib import Path
 from sam2adapt import catalog, files
-from sam2adapt.batch_inputs import find_studies
-from sam2adapt.dicom import list_series
-from sam2adapt.errors import UserError
+from sam2adapt.batch.studies import find_studies
+from sam2adapt.imaging.dicom import list_series
+from sam2adapt.shared.errors import UserError
 from sam2adapt.shared import paths
-from sam2adapt.volume import read_volume
+from sam2adapt.imaging.volume import read_volume
 if os.geteuid() == 0:
     try:
         os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from sam2adapt import postprocess, runs
-from sam2adapt.errors import SettingsError
+from sam2adapt.imaging import cleaning
+from sam2adapt.shared import label_runs
+from sam2adapt.shared.errors import SettingsError
 from scipy import ndimage
 
 
@@ -15,7 +16,7 @@ def clean(labels, largest=(), fill=(), minimum=0.0, voxel_ml=0.001, together=Non
     if together is not None:  # cards of older models lack it
         steps["largest_together"] = list(together)
     result = labels.copy(order="K")
-    postprocess.clean(result, steps, voxel_ml)
+    cleaning.clean(result, steps, voxel_ml)
     return result
 
 
@@ -182,12 +183,12 @@ def test_agrees_with_plain_steps_on_the_whole_volume(labels, together, largest, 
 
 def test_runs_are_found_in_portions(monkeypatch):
     labels = np.random.default_rng(2).integers(0, 3, (9, 5, 6)).astype(np.uint8)
-    whole = runs.find_runs(labels)
-    monkeypatch.setattr(runs, "_VOXELS_AT_ONCE", 60)
-    portions = runs.find_runs(labels)
+    whole = label_runs.find_runs(labels)
+    monkeypatch.setattr(label_runs, "_VOXELS_AT_ONCE", 60)
+    portions = label_runs.find_runs(labels)
     for part in ("row", "start", "stop", "label"):
         assert np.array_equal(getattr(portions, part), getattr(whole, part))
-    assert runs.count_labels(labels).tolist() == np.bincount(labels.ravel(), minlength=256).tolist()
+    assert label_runs.count_labels(labels).tolist() == np.bincount(labels.ravel(), minlength=256).tolist()
     painted = np.zeros_like(labels)
     for value in (1, 2):
         portions[portions.label == value].paint(painted, value)

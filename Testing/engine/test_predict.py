@@ -11,8 +11,15 @@ import torch
 from conftest import STRUCTURES, blobs, rotation, shake, stored, unstored, untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sam2adapt import predict
-from sam2adapt.errors import (
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.evaluation.evaluate import mean_dice
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.network.weights import load_base
+from sam2adapt.segmenting import predict
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.segmenting.predict import Options, segment
+from sam2adapt.segmenting.slices import SliceStack
+from sam2adapt.shared.errors import (
     CancelledError,
     ClassesError,
     DeviceError,
@@ -23,13 +30,6 @@ from sam2adapt.errors import (
     VolumeError,
     WeightsMissingError,
 )
-from sam2adapt.evaluate import mean_dice
-from sam2adapt.model import load_model
-from sam2adapt.network.weights import load_base
-from sam2adapt.predict import Options, segment
-from sam2adapt.slices import SliceStack
-from sam2adapt.training.cases import Case
-from sam2adapt.volume import Volume, write_labels, write_volume
 
 ORDERS = [
     ((0, 1, 2), (True, False, False)),

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from sam2adapt.prefetch import prefetch
+from sam2adapt.segmenting.prefetch import prefetch
 
 
 def test_results_in_order():

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 from conftest import blobs, stored
-from sam2adapt import cli, rank
-from sam2adapt.model import load_model
-from sam2adapt.rank import rank_volume
-from sam2adapt.volume import read_volume, write_volume
+from sam2adapt.cli import app
+from sam2adapt.imaging.volume import read_volume, write_volume
+from sam2adapt.segmenting import rank
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.segmenting.rank import rank_volume
 
 ORDERS = [((2, 1, 0), (False, False, False)), ((1, 2, 0), (True, True, False)), ((0, 1, 2), (True, False, True))]
 
@@ -82,7 +83,7 @@ def test_command_orders_files_and_goes_on_after_a_broken_one(bundle_file, small_
     (folder / "broken.nii.gz").write_bytes(b"not an image")
     report = tmp_path / "rank.json"
     options = ["--any-modality", "--top", "2", "--json", str(report)]
-    assert cli.main(["rank", str(folder), "--model", str(bundle_file), *options]) == 0
+    assert app.main(["rank", str(folder), "--model", str(bundle_file), *options]) == 0
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
     assert "broken.nii.gz" in printed.err
@@ -93,5 +94,5 @@ def test_command_orders_files_and_goes_on_after_a_broken_one(bundle_file, small_
 
 
 def test_command_without_any_usable_volume_says_so(bundle_file, small_base, tmp_path, capsys):
-    assert cli.main(["rank", str(tmp_path / "nowhere"), "--model", str(bundle_file)]) == 2
+    assert app.main(["rank", str(tmp_path / "nowhere"), "--model", str(bundle_file)]) == 2
     assert "None of the volumes could be ranked." in capsys.readouterr().err

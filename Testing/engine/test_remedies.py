@@ -8,17 +8,17 @@ from dataclasses import fields
 
 import pytest
 import remedy_texts
-from sam2adapt import cli
-from sam2adapt.cli_remedies import COMMANDS, shell_remedy
-from sam2adapt.errors import SettingsError
-from sam2adapt.serve_messages import error_of
-from sam2adapt.serve_methods import METHODS
+from sam2adapt.cli import app
+from sam2adapt.cli.remedies import COMMANDS, shell_remedy
+from sam2adapt.server.messages import error_of
+from sam2adapt.server.methods import METHODS
+from sam2adapt.shared.errors import SettingsError
 from sam2adapt.training.settings import TrainSettings
 
 
 def commands(parser: argparse.ArgumentParser | None = None) -> dict[str, argparse.ArgumentParser]:
     """Parsers of the commands below one, by name."""
-    actions = (parser or cli._parser())._actions
+    actions = (parser or app._parser())._actions
     return {k: v for a in actions if isinstance(a, argparse._SubParsersAction) for k, v in a.choices.items()}
 
 
@@ -88,7 +88,7 @@ def test_every_setting_has_a_flag_or_command_that_exists():
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_the_commands_of_actions_exist(words):
-    assert cli._parser().parse_args(words).command == words[0]
+    assert app._parser().parse_args(words).command == words[0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_command_that_fails_prints_the_flag(tmp_path, capsys):
     (tmp_path / "images" / "a.nii.gz").touch()
     (tmp_path / "labels" / "a.nii.gz").touch()
     folders = ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
-    assert cli.main(["train", *folders, "-o", str(tmp_path / "m.safetensors")]) == 2
+    assert app.main(["train", *folders, "-o", str(tmp_path / "m.safetensors")]) == 2
     assert capsys.readouterr().err == (
         "sam2adapt: No class is named.\n"
         'Give the label values and the names of the classes (--classes "1=right ventricle,2=myocardium").\n'

@@ -7,14 +7,15 @@ import pytest
 import torch
 from adapted import tiny_network
 from conftest import SMALL, random_base, write_base
-from sam2adapt import cli
-from sam2adapt.bundle import read_bundle, read_card
-from sam2adapt.catalog import remove_model
-from sam2adapt.errors import ModalityError
-from sam2adapt.files import replay_file
+from sam2adapt.cli import app
+from sam2adapt.evaluation.cases import find_cases
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.modelfiles.bundle import read_bundle, read_card
+from sam2adapt.modelfiles.catalog import remove_model
 from sam2adapt.network import base as base_module
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import find_cases
+from sam2adapt.shared.errors import ModalityError
+from sam2adapt.shared.files import replay_file
 from sam2adapt.training.losses import IGNORE
 from sam2adapt.training.replay import (
     MOST,
@@ -30,7 +31,6 @@ from sam2adapt.training.replay import (
 from sam2adapt.training.run import TrainRequest, train
 from sam2adapt.training.samples import epoch_slices
 from sam2adapt.training.settings import TrainSettings
-from sam2adapt.volume import Volume, write_labels, write_volume
 from trained import CPU, discs, short_epochs
 
 __all__ = ["short_epochs"]
@@ -221,11 +221,11 @@ def test_a_model_that_forgets_is_not_put_in_place(parent, tmp_path, capsys):
         "1=right ventricle,2=left ventricle", "--init", parent, "--base", request.base, "--size", 32, "--crop", 32,
         "--seed", 2, "--batch-size", 4, "--epochs", 8, "--learning-rate", 0.01, "--resume", "-o", request.output,
     ]  # fmt: skip
-    assert cli.main([str(part) for part in command]) == 2
+    assert app.main([str(part) for part in command]) == 2
     said = capsys.readouterr().err
     assert "forgets" in said and "(--resume, --allow-forgetting)" in said and str(path) in said
     assert not request.output.exists()
-    assert cli.main([*map(str, command), "--allow-forgetting"]) == 0
+    assert app.main([*map(str, command), "--allow-forgetting"]) == 0
     assert request.output.is_file()
 
 
@@ -236,7 +236,7 @@ def test_init_brings_its_own_method_and_quick_adapt_fits_it(parent, tmp_path, ca
         "train", "--images", data / "images", "--labels", data / "labels", "--classes",
         "1=right ventricle,2=left ventricle", "--init", parent, "--quick", "--crop", 32, "--epochs", 2, "-o", output,
     ]  # fmt: skip
-    assert cli.main([str(part) for part in command]) == 0, capsys.readouterr().err
+    assert app.main([str(part) for part in command]) == 0, capsys.readouterr().err
     card, first = read_card(output), read_card(parent)
     assert card["method"] == first["method"] and card["network"] == first["network"] and card["base"] == first["base"]
     assert card["training"]["settings"]["quick"] is True

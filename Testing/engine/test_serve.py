@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from sam2adapt.serve_messages import encode, error_of
-from sam2adapt.serve_methods import METHODS
-from sam2adapt.serve_task import Task
+from sam2adapt.server.messages import encode, error_of
+from sam2adapt.server.methods import METHODS
+from sam2adapt.server.task import Task
 from serve_client import PATIENCE, Client, patched
 
 # Methods without torch in the place of two that take no parameters: one that goes on until it is cancelled, and one

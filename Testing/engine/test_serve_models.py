@@ -8,16 +8,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from sam2adapt import catalog
-from sam2adapt.card import read_card
-from sam2adapt.cli_models import describe_file
+from sam2adapt.cli.models import describe_file
+from sam2adapt.modelfiles import catalog
+from sam2adapt.modelfiles.card import read_card
 from serve_client import Client, patched
 
 WEIGHTS = bytes(range(256)) * 4000
 TORSO = catalog.find_model("torso-ct")
 PATCH = f"""
 import dataclasses
-from sam2adapt.bases import BASES
+from sam2adapt.modelfiles.bases import BASES
 small = dict(bytes={len(WEIGHTS)}, sha256="{hashlib.sha256(WEIGHTS).hexdigest()}")
 BASES["tiny"] = dataclasses.replace(BASES["tiny"], **small)
 """

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import slicerio
 from conftest import blobs, rotation, stored
-from sam2adapt import catalog, predict
-from sam2adapt.errors import GeometryError, InputFileError, OutputError, VolumeError
-from sam2adapt.model import load_model
-from sam2adapt.serve_arrays import read_input, write_array
-from sam2adapt.serve_methods import Engine
-from sam2adapt.volume import Volume, read_volume
+from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.modelfiles import catalog
+from sam2adapt.segmenting import predict
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.server.arrays import read_input, write_array
+from sam2adapt.server.methods import Engine
+from sam2adapt.shared.errors import GeometryError, InputFileError, OutputError, VolumeError
 from serve_client import Client, described, patched
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
@@ -160,7 +161,7 @@ def test_warm_model_is_not_loaded_again_until_its_file_changes(server, chest, tm
 
 def test_two_models_stay_loaded(monkeypatch, tmp_path):
     loaded = []
-    monkeypatch.setattr("sam2adapt.model.load_model", lambda path, device: loaded.append(path.stem) or object())
+    monkeypatch.setattr("sam2adapt.segmenting.model.load_model", lambda path, device: loaded.append(path.stem) or object())
     engine = Engine()
     paths = {name: tmp_path / f"{name}.safetensors" for name in "abc"}
     for path in paths.values():

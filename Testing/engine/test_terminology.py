@@ -5,7 +5,7 @@ import re
 from importlib import resources
 
 import pytest
-from sam2adapt.terminology import Structure, describe
+from sam2adapt.imaging.terminology import Structure, describe
 
 GENERAL = "Segmentation category and type - 3D Slicer General Anatomy list"
 DICOM = "Segmentation category and type - DICOM master list"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from adapted import images, tiny_network
 from sam2adapt import adapters
-from sam2adapt.errors import DeviceError, OutputError, SettingsError
+from sam2adapt.shared.errors import DeviceError, OutputError, SettingsError
 from sam2adapt.training import checkpoint
 from sam2adapt.training.checkpoint import load_checkpoint
 from sam2adapt.training.losses import SegmentationLoss

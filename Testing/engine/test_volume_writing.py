@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from sam2adapt.errors import GeometryError, OutputError
-from sam2adapt.terminology import describe
-from sam2adapt.volume import Volume, read_labels, read_volume, same_geometry, write_labels, write_volume
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, read_labels, read_volume, same_geometry, write_labels, write_volume
+from sam2adapt.shared.errors import GeometryError, OutputError
 
 
 def volume_of(array, **changes):
@@ -103,8 +103,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 FULL_DISK = """
 import resource, sys
 import numpy as np
-from sam2adapt.errors import OutputError
-from sam2adapt.volume import Volume, write_volume
+from sam2adapt.shared.errors import OutputError
+from sam2adapt.imaging.volume import Volume, write_volume
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 shape = (1, 1, 300, 300) if sys.argv[1].endswith("png") else (1, 9, 100, 100)
 noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from example_engines import SOURCES
-from sam2adapt.volume import read_labels, read_volume
+from sam2adapt.imaging.volume import read_labels, read_volume
 
 slicerio = pytest.importorskip("slicerio")
 pytest.importorskip("torch")

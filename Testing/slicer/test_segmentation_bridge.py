@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import vtk
 from example_nodes import AXES_IJK_TO_RAS, LIVER, SHAPE, SPLEEN, inOrder, rotation, twoLabels
-from sam2adapt import errors
+from sam2adapt.shared import errors
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from sam2adapt.terminology import describe
-from sam2adapt.volume import Volume, read_labels, read_structures, write_labels
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, read_labels, read_structures, write_labels
 
 STRUCTURES = [describe(1, "right lung"), describe(2, "Größe 肝"), describe(7, "RV"), describe(9, "never there")]
 FRAMES = {

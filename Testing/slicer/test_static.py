@@ -15,9 +15,9 @@ LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 SLICER_PACKAGES = {"slicer", "vtk", "qt", "ctk"}
 SLICER_SIDE_PACKAGES = SLICER_PACKAGES | {"numpy", "SAM2AdaptLib"}
 # Parts of the engine that need only the standard library, so that Slicer's process may use them (checked below).
-ENGINE_PARTS_FOR_SLICER = {"sam2adapt.errors", "sam2adapt.files", "sam2adapt.batch_table"}
+ENGINE_PARTS_FOR_SLICER = {"sam2adapt.shared.errors", "sam2adapt.shared.files", "sam2adapt.shared.manifest_table"}
 # Those that need numpy as well.
-NUMPY_PARTS_FOR_SLICER = {"sam2adapt.modality", "sam2adapt.runs"}
+NUMPY_PARTS_FOR_SLICER = {"sam2adapt.shared.modality", "sam2adapt.shared.label_runs"}
 TEXT_PROPERTIES = {
     "text",
     "toolTip",

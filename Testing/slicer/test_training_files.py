@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from example_nodes import AXES_IJK_TO_RAS, LIVER, SPLEEN, inOrder
-from sam2adapt.volume import read_labels, read_volume, same_geometry
+from sam2adapt.imaging.volume import read_labels, read_volume, same_geometry
 from test_training_cases import SHAPE, drawnOn
 
 LABELS = drawnOn([2, 3, 6])

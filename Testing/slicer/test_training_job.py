@@ -104,7 +104,7 @@ def test_engine_is_asked_for_what_was_chosen(lib, addCase, home):
 
 def test_parameters_are_those_that_the_engine_knows(started):
     """The names are checked by the engine's own schema."""
-    from sam2adapt.serve_messages import Message
+    from sam2adapt.server.messages import Message
 
     params = {**started.request.params, "base": "nano", "method": "head"}
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "train", "params": params})

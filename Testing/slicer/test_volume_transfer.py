@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 from example_nodes import AXES_IJK_TO_RAS, OBLIQUE, SHAPE, rotation
-from sam2adapt import errors
-from sam2adapt.serve_arrays import read_input
-from sam2adapt.volume import read_volume, same_geometry
+from sam2adapt.imaging.volume import read_volume, same_geometry
+from sam2adapt.server.arrays import read_input
+from sam2adapt.shared import errors
 
 
 def asTheEngineReads(lib, volumeNode, tmp_path):
