@@ -10,9 +10,9 @@ pytest_plugins = ["auto_segment_testing"]
 
 
 def test_modality_question_is_answered_no_by_escape_and_return(panel):
-    from SAM2AdaptLib import Messages
+    from SAM2AdaptLib.Panels import Dialogs
 
-    box = Messages.question("Run?", "It may be wrong.", "Run anyway")
+    box = Dialogs.question("Run?", "It may be wrong.", "Run anyway")
     assert box.defaultButton() == box.escapeButton() == box.button(qt.QMessageBox.Cancel)
 
 

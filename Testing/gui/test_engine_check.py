@@ -5,9 +5,9 @@ from pathlib import Path
 
 import fake_packages
 import pytest
-from SAM2AdaptLib import EngineCheck
-from SAM2AdaptLib.PipMessages import pipError
-from SAM2AdaptLib.PythonEnvironment import OK, PythonEnvironment, torchRequirements
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Install.PipMessages import pipError
+from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, torchRequirements
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def python(tmp_path):
 
 def test_problems_are_told_apart(python, tmp_path):
     site = Path(PythonEnvironment(python).sitePackages)
-    assert "torchvision" in EngineCheck.findProblem(python).message
+    assert "torchvision" in Check.findProblem(python).message
     fake_packages.putPackage(site, "torch", "2.2.2")
-    problem = EngineCheck.findProblem(python)
+    problem = Check.findProblem(python)
     assert "2.2.2 is too old" in problem.message and "not replaced" in problem.remedy
     (site / "torch" / "__init__.py").unlink()
-    assert "half installed" in EngineCheck.findProblem(python).message
-    assert "does not exist" in EngineCheck.findProblem(str(tmp_path / "python")).message
-    assert EngineCheck.findProblem("/bin/sh") is None
+    assert "half installed" in Check.findProblem(python).message
+    assert "does not exist" in Check.findProblem(str(tmp_path / "python")).message
+    assert Check.findProblem("/bin/sh") is None
 
 
 def test_a_development_version_of_slicers_simpleitk_counts(python):
@@ -40,21 +40,21 @@ def test_windows_paths(python):
     assert torchRequirements("C:\\Slicer\\lib\\Python\\Lib\\site-packages", windows=True)[0] == "torch>=2.5.1"
     assert torchRequirements(default, windows=False)[0] == "torch>=2.5.1"
     environment = PythonEnvironment(python)
-    assert EngineCheck.findObstacle(environment, 1, windows=True) is None
+    assert Check.findObstacle(environment, 1, windows=True) is None
     environment.sitePackages += "x" * 120
-    assert "too long for Windows" in EngineCheck.findObstacle(environment, 1, windows=True).message
+    assert "too long for Windows" in Check.findObstacle(environment, 1, windows=True).message
 
 
 def test_disk_and_rights_are_looked_at_first(python, tmp_path):
     environment = PythonEnvironment(python)
-    assert "too little space" in EngineCheck.findObstacle(environment, 1e9).message
+    assert "too little space" in Check.findObstacle(environment, 1e9).message
     environment.sitePackages = str(tmp_path / "gone")
-    assert "cannot be installed in" in EngineCheck.findObstacle(environment, 1).message
+    assert "cannot be installed in" in Check.findObstacle(environment, 1).message
 
 
 def diagnose(slicerHost, python=None):
     found = []
-    EngineCheck.diagnose(found.append, python)
+    Check.diagnose(found.append, python)
     assert found == [] and slicerHost.processEvents(100, until=lambda: found)
     return found[0]
 
@@ -74,7 +74,7 @@ def test_diagnosis_of_a_crash_names_the_package(slicerHost, python):
 
 def test_diagnosis_can_be_stopped(slicerHost, python):
     found = []
-    process = EngineCheck.diagnose(found.append, python)
+    process = Check.diagnose(found.append, python)
     process.kill()
     slicerHost.processEvents(0.2)
     assert found == []
@@ -95,14 +95,14 @@ def test_failed_imports_are_explained(python, name, kind, text, expected):
     lines = [f'{{"importing": "{name}"}}', '{"gpu": "X"}', "something that a library prints", "[1]"]
     failure = {"failed": name, "kind": kind, "text": text, "missing": None}
     lines.append(json.dumps(failure))
-    diagnosis = EngineCheck.readSmokeTest(lines, 1, PythonEnvironment(python))
+    diagnosis = Check.readSmokeTest(lines, 1, PythonEnvironment(python))
     assert expected in diagnosis.problem.message and diagnosis.problem.remedy and text[:20] in diagnosis.problem.details
 
 
 def test_device_notes_differ():
     cases = [("12.8", "A100", True), ("12.8", None, True), ("12.8", None, False), (None, None, True)]
     cases.append((None, None, False))
-    notes = [EngineCheck.deviceNote(*case) for case in cases]
+    notes = [Check.deviceNote(*case) for case in cases]
     assert len(set(notes)) == len(cases) and notes[0] == "GPU: A100."
     assert "too old" in notes[1] and "no NVIDIA driver" in notes[2] and "without GPU support" in notes[3]
 

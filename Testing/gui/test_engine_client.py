@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_testing import Calls, engineClients, exists, settle, until, untilGone
-from SAM2AdaptLib import EngineClient as clientModule
-from SAM2AdaptLib import ProcessTree
-from SAM2AdaptLib.EngineClient import EngineClient, EngineError
-from SAM2AdaptLib.EngineProcess import missingPackage
+from SAM2AdaptLib.Engine import Client as clientModule
+from SAM2AdaptLib.Engine import ProcessTree
+from SAM2AdaptLib.Engine.Client import EngineClient, EngineError
+from SAM2AdaptLib.Engine.Process import missingPackage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process numbers and signals of POSIX")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from engine_testing import FAKE, PATIENCE, Calls, engineClients, exists, settle, startedPids, until, untilGone
-from SAM2AdaptLib import ProcessTree
+from SAM2AdaptLib.Engine import ProcessTree
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process numbers and signals of POSIX")
 

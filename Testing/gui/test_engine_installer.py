@@ -11,9 +11,10 @@ from pathlib import Path
 import fake_packages
 import pytest
 import qt
-from SAM2AdaptLib import EngineCheck, EngineInstaller, OfflineFolder, PackageInstaller, ProcessTree, PyTorchExtension
-from SAM2AdaptLib.EngineError import EngineError
-from SAM2AdaptLib.PythonEnvironment import OK, PythonEnvironment, requirements
+from SAM2AdaptLib.Engine import ProcessTree
+from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTorchExtension
+from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, requirements
 
 # Without the engine itself, which needs the real packages.
 SMOKE_TEST = """from SAM2AdaptLib import SmokeTest
@@ -25,7 +26,7 @@ SmokeTest.main()
 @pytest.fixture
 def python(tmp_path, monkeypatch):
     """Interpreter of an environment like that of a Slicer; pip in it uses no network and no settings of the user."""
-    monkeypatch.setattr(EngineCheck, "SMOKE_TEST", ["-c", SMOKE_TEST])
+    monkeypatch.setattr(Check, "SMOKE_TEST", ["-c", SMOKE_TEST])
     for variable in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -53,7 +54,7 @@ class Run:
 
     def __init__(self, slicerHost, seconds=200, cancelAt=None, **options):
         self.log, self.progress, self.error, self.finished = [], [], None, None
-        self.job = EngineInstaller.install(
+        self.job = Installer.install(
             onLog=self.log.append,
             onProgress=self.onProgress,
             onFinished=lambda job: setattr(self, "finished", job),
@@ -80,12 +81,12 @@ def versions(python):
 
 
 def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, python, folder):
-    assert [step.id for step in EngineInstaller.plan(folder, python)] == ["torch", "packages", "sam2"]
-    assert "monai, " in EngineInstaller.findProblem(python).message
+    assert [step.id for step in Installer.plan(folder, python)] == ["torch", "packages", "sam2"]
+    assert "monai, " in Installer.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.error is None, f"{run.error}\n{run.text}"
     assert run.job.state == "done" and run.job.diagnosis.torch == "2.9.1"
-    assert EngineInstaller.findProblem(python) is None and EngineInstaller.plan(folder, python) == []
+    assert Installer.findProblem(python) is None and Installer.plan(folder, python) == []
     assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
     fractions = [progress["fraction"] for progress in run.progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
@@ -96,10 +97,10 @@ def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, py
 def test_engine_of_a_former_version_is_outdated_and_one_installation_mends_it(slicerHost, python, folder):
     """Its list had neither filelock nor nibabel; pydicom and highdicom came with Slicer and stay as they are."""
     complete(python, "filelock", "nibabel")
-    assert "missing: filelock, nibabel." in EngineInstaller.findProblem(python).message
+    assert "missing: filelock, nibabel." in Installer.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
-    assert EngineInstaller.findProblem(python) is None
+    assert Installer.findProblem(python) is None
     assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
 
 
@@ -109,7 +110,7 @@ def test_engine_of_a_former_version_in_a_python_without_dicom_is_mended(slicerHo
     for name in ("pydicom", "highdicom"):
         shutil.rmtree(site / name)
         shutil.rmtree(site / f"{name}-{fake_packages.SLICERS[name]}.dist-info")
-    assert "missing: filelock, highdicom, nibabel, pydicom." in EngineInstaller.findProblem(python).message
+    assert "missing: filelock, highdicom, nibabel, pydicom." in Installer.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     environment = PythonEnvironment(python)
@@ -148,7 +149,7 @@ def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folde
     fake_packages.putMetadata(site, "torch", "2.9.1")
     (site / "torch" / "lib").mkdir(parents=True)
     (site / "monai-1.5.1.dist-info").mkdir()
-    assert "half installed" in EngineInstaller.findProblem(python).message
+    assert "half installed" in Installer.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     assert not (site / "torch" / "lib").exists()
@@ -200,7 +201,7 @@ def test_slicers_own_pip_installs_what_was_downloaded(slicerHost, python, folder
         qt.QTimer.singleShot(0, lambda: completedCallback(done.returncode))
 
     packaging = types.SimpleNamespace(pip_install=pip_install, isPipInstallInProgress=lambda: False)
-    for module in (PackageInstaller, EngineInstaller):
+    for module in (Packages, Installer):
         monkeypatch.setattr(module, "slicerPackaging", lambda environment: packaging)
     monkeypatch.setattr(slicerHost.application, "testingEnabled", lambda: False)
     run = Run(slicerHost, wheelFolder=folder, python=python)
@@ -284,7 +285,7 @@ def test_an_extension_that_fails_is_quoted(slicerHost, python, extension):
 
 def test_cancel_while_the_extension_works_stops_after_it(slicerHost, python, extension):
     def installTorch(self, torchVersionRequirement, torchvisionVersionRequirement):
-        EngineInstaller._running[0].cancel()  # the extension lets Slicer handle clicks
+        Installer._running[0].cancel()  # the extension lets Slicer handle clicks
         self.run(torchVersionRequirement, torchvisionVersionRequirement)
 
     extension(installTorch)
@@ -331,21 +332,21 @@ def test_without_the_extension_nothing_is_tried(
 
 def test_the_extension_is_installed_and_the_rest_waits_for_the_restart(tmp_path, extensionsManager):
     model = extensionsManager(False)
-    assert EngineInstaller.takePendingInstall() is None
-    EngineInstaller.installPyTorchExtension(tmp_path)
+    assert Installer.takePendingInstall() is None
+    Installer.installPyTorchExtension(tmp_path)
     assert model.calls == [("PyTorch", False, False, "yes")] and model.interactive is True
-    assert EngineInstaller.takePendingInstall() == {"wheelFolder": str(tmp_path)}
-    assert EngineInstaller.takePendingInstall() is None
+    assert Installer.takePendingInstall() == {"wheelFolder": str(tmp_path)}
+    assert Installer.takePendingInstall() is None
     extensionsManager(False, False)
     with pytest.raises(EngineError):
-        EngineInstaller.installPyTorchExtension()
-    assert EngineInstaller.takePendingInstall() is None
+        Installer.installPyTorchExtension()
+    assert Installer.takePendingInstall() is None
 
 
 def test_only_one_installation_runs(slicerHost, python, folder):
-    job = EngineInstaller.install(wheelFolder=folder, python=python)
+    job = Installer.install(wheelFolder=folder, python=python)
     with pytest.raises(EngineError, match="already"):
-        EngineInstaller.install(wheelFolder=folder, python=python)
+        Installer.install(wheelFolder=folder, python=python)
     job.cancel()
     assert slicerHost.processEvents(20, until=lambda: job.state == "cancelled")
 
@@ -364,7 +365,7 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
     folder = tmp_path / "folder"
     folder.mkdir()
     fake_packages.writeWheel(folder, "tqdm", "4.67.1")
-    models = Path(EngineCheck.__file__).parents[1] / "Resources" / "Models"
+    models = Path(Check.__file__).parents[1] / "Resources" / "Models"
     for name in ("torso-ct", "nano"):
         (folder / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")
     run = Run(slicerHost, wheelFolder=folder)
@@ -381,7 +382,7 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
 def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
     from sam2adapt.modelfiles.bases import BASES
 
-    text = EngineInstaller.shoppingList(python)
+    text = Installer.shoppingList(python)
     for requirement in ("torch>=2.5.1", "sam2==1.1.0", *requirements()):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():

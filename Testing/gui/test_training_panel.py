@@ -156,23 +156,23 @@ def test_folder_is_added_by_the_button(panel, folder, dialogs, answers):
 
 
 def test_preset_says_what_it_needs_and_settings_are_checked(panel):
-    from SAM2AdaptLib import TrainingChoices
+    from SAM2AdaptLib.Training import Options
 
     addCase("a")
     panel.addScene()
-    assert TrainingChoices.engineOptions(panel.parameters)["preset"] == "nano"
+    assert Options.engineOptions(panel.parameters)["preset"] == "nano"
     panel.ui.presetComboBox.setCurrentText("Fast")
     assert "156 MB" in panel.ui.startHintLabel.text
-    options = TrainingChoices.engineOptions(panel.parameters)
+    options = Options.engineOptions(panel.parameters)
     assert (options["preset"], options["license"], options["patience"]) == ("fast", "unspecified", 10)
     assert "learningRate" not in options, "the engine knows what suits the base"
     assert panel.ui.learningRateSpinBox.text == "automatic"
     panel.ui.learningRateSpinBox.value = 0.002
-    assert TrainingChoices.engineOptions(panel.parameters)["learningRate"] == 0.002
+    assert Options.engineOptions(panel.parameters)["learningRate"] == 0.002
     panel.ui.methodSettingsEdit.text = "rank"
     assert panel.status == "“rank” is not a setting with a value. Write it like rank=8."
     panel.ui.methodSettingsEdit.text = "rank=4, blocks=all"
-    assert TrainingChoices.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
+    assert Options.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
     panel.ui.nameEdit.text = " "
     assert panel.status == "Give the model a name."
     panel.ui.nameEdit.text = "a/b"
@@ -182,7 +182,7 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
 
 
 def test_continuing_a_model_offers_quick_adapt(panel):
-    from SAM2AdaptLib import TrainingChoices
+    from SAM2AdaptLib.Training import Options
 
     addCase("a")
     panel.addScene()
@@ -191,18 +191,18 @@ def test_continuing_a_model_offers_quick_adapt(panel):
     assert not panel.ui.quickCheckBox.isHidden()
     assert panel.ui.presetComboBox.isHidden()
     panel.ui.quickCheckBox.checked = True
-    options = TrainingChoices.engineOptions(panel.parameters)
+    options = Options.engineOptions(panel.parameters)
     assert (options["init"], options["quick"]) == ("torso-ct@1.0.0", True)
     assert "preset" not in options and "base" not in options
     panel.parameters.startModel = ""
     panel.processEvents()
     assert panel.ui.quickCheckBox.isHidden()
-    assert "quick" not in TrainingChoices.engineOptions(panel.parameters)
+    assert "quick" not in Options.engineOptions(panel.parameters)
     for method, settings, fits in (("head", "", True), ("lora", "placement = decoder", True), ("lora", "", False)):
         panel.parameters.method, panel.parameters.methodSettings = method, settings
         panel.processEvents()
         assert panel.ui.quickCheckBox.isHidden() != fits
-        assert TrainingChoices.engineOptions(panel.parameters)["quick"] == fits
+        assert Options.engineOptions(panel.parameters)["quick"] == fits
     panel.parameters.startModel = "gone@1.0.0"
     panel.processEvents()
     assert "“gone@1.0.0” is not on this computer" in panel.status

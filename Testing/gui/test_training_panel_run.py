@@ -26,7 +26,7 @@ def lungs(voxels):
 
 def addChest():
     """The chest CT with both lungs drawn by threshold on three of its slices."""
-    from SAM2AdaptLib import SegmentationBridge
+    from SAM2AdaptLib.Scene import SegmentationBridge
 
     volume = loadChest()
     truth = lungs(slicer.util.arrayFromVolume(volume))

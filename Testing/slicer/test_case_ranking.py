@@ -19,7 +19,7 @@ class Ranking:
     def __init__(self, lib, volumes, **options):
         self.engine, self.loop = ScriptedEngine(), EventLoop()
         self.finished, self.errors, self.progress = [], [], []
-        self.job = lib.CaseRanking.start(
+        self.job = lib.RankingJob.start(
             self.engine, volumes, "torso", later=self.loop, onProgress=self.progress.append,
             onFinished=self.finished.append, onError=lambda job, error: self.errors.append(error), **options,
         )  # fmt: skip
@@ -30,7 +30,7 @@ class Ranking:
         self.loop.run()
 
     def fail(self, kind):
-        from SAM2AdaptLib.EngineError import EngineError
+        from SAM2AdaptLib.Engine.Error import EngineError
 
         self.engine.last.sendError(EngineError(kind, "It did not work."))
         self.loop.run()
@@ -168,7 +168,7 @@ def test_unlabelled_volumes(lib, nodes):
     lib.SegmentationBridge.importLabels(labelled, np.ones(SHAPE, np.uint8), [LIVER])
     started = lib.SegmentationBridge.createSegmentationNode(plain)
     started.SetReferenceImageGeometryParameterFromVolumeNode(plain)
-    assert lib.CaseRanking.unlabelledVolumes() == [plain]
+    assert lib.RankingJob.unlabelledVolumes() == [plain]
 
 
 def test_real_engine(lib, nodes, servedEngine):
@@ -177,7 +177,7 @@ def test_real_engine(lib, nodes, servedEngine):
     noise = np.random.default_rng(0).integers(-1000, 90, (3, 40, 40), np.int16)
     volumeNode = nodes.addVolume(noise, name="noise")
     loop, finished, errors = EventLoop(), [], []
-    job = lib.CaseRanking.start(
+    job = lib.RankingJob.start(
         servedEngine, [slicerio.get_testdata_file("CTChest4.nrrd"), volumeNode], "torso-ct", "cpu", 2, later=loop,
         onFinished=finished.append, onError=lambda job, error: errors.append(error),
     )  # fmt: skip

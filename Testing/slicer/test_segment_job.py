@@ -245,7 +245,7 @@ def test_cancel_changes_nothing(lib, nodes, drawn, moment):
 
 
 def test_failure_of_the_engine_changes_nothing(lib, nodes, drawn):
-    from SAM2AdaptLib.EngineError import EngineError
+    from SAM2AdaptLib.Engine.Error import EngineError
 
     before = state(nodes)
     run = Run(lib, *drawn)
@@ -383,7 +383,7 @@ def test_warnings_and_times_are_kept(lib, nodes):
 
 
 def refusedStart(lib, *arguments, **options):
-    from SAM2AdaptLib.EngineError import EngineError
+    from SAM2AdaptLib.Engine.Error import EngineError
 
     with pytest.raises(EngineError) as caught:
         Run(lib, *arguments, **options)

@@ -13,7 +13,7 @@ from sam2adapt.shared import errors
 @pytest.fixture
 def bridge(nodes):
     """The bridge, and helpers that make nodes in the empty scene."""
-    library = importlib.import_module("SAM2AdaptLib.SegmentationBridge")  # needs the conftest's slicer
+    library = importlib.import_module("SAM2AdaptLib.Scene.SegmentationBridge")  # needs the conftest's slicer
     return SimpleNamespace(
         lib=library,
         slicer=nodes.slicer,

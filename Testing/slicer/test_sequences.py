@@ -215,7 +215,7 @@ def test_progress_counts_over_all_time_points(lib, nodes, beating):
 
 
 def test_segmentation_under_another_transform_is_refused(lib, nodes, beating):
-    from SAM2AdaptLib.EngineError import EngineError
+    from SAM2AdaptLib.Engine.Error import EngineError
 
     still = lib.SegmentationBridge.importLabels(beating, twoLabels(), STRUCTURES)
     still.SetAndObserveTransformNodeID(nodes.addTransform().GetID())

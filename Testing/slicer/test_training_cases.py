@@ -34,7 +34,7 @@ def annotate(lib, nodes):
 
 
 def onlyCase(lib):
-    (case,) = lib.TrainingCases.fromScene()
+    (case,) = lib.Cases.fromScene()
     return case
 
 
@@ -57,28 +57,28 @@ def test_annotated_slices(lib, annotate, slices, whole):
     assert case.annotatedSlices == (list(range(10)) if whole else slices)
     assert [(s.name, s.voxels) for s in case.segments()] == [("liver", 9 * len(slices)), ("spleen", 1)]
     for choice in (True, False):
-        lib.TrainingCases.setWhole(segmentationNode, choice)
+        lib.Cases.setWhole(segmentationNode, choice)
         case.examine()
         assert case.annotatedSlices == (list(range(10)) if choice else slices) and case.notes == []
-    lib.TrainingCases.setWhole(segmentationNode, None)
+    lib.Cases.setWhole(segmentationNode, None)
     case.examine()
     assert case.isWhole == whole
 
 
 def test_declared_empty_slices_are_annotated(lib, annotate):
     segmentationNode = annotate([3, 4, 5, 6])
-    lib.TrainingCases.declareEmpty(segmentationNode, [9, 0])
+    lib.Cases.declareEmpty(segmentationNode, [9, 0])
     case = onlyCase(lib)
     assert case.annotatedSlices == [0, 3, 4, 5, 6, 9] and not case.isWhole
-    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(lib.TrainingCases.EMPTY_SLICES_TAG, " 1, 9,")
+    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(lib.Cases.EMPTY_SLICES_TAG, " 1, 9,")
     assert onlyCase(lib).annotatedSlices == [0, 1, 3, 4, 5, 6, 9]
-    lib.TrainingCases.declareEmpty(segmentationNode, [])
-    assert onlyCase(lib).isWhole and lib.TrainingCases.emptySlices(segmentationNode) == []
+    lib.Cases.declareEmpty(segmentationNode, [])
+    assert onlyCase(lib).isWhole and lib.Cases.emptySlices(segmentationNode) == []
 
 
 @pytest.mark.parametrize(("text", "word"), [("3,10", "Slice 10"), ("3;4", "'3;4'"), ("-1", "'-1'")])
 def test_empty_slices_that_make_no_sense(lib, annotate, text, word):
-    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(lib.TrainingCases.EMPTY_SLICES_TAG, text)
+    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(lib.Cases.EMPTY_SLICES_TAG, text)
     (problem,) = onlyCase(lib).problems
     assert type(problem).__name__ == "TrainingDataError" and word in problem.message and problem.remedy
 
@@ -86,13 +86,13 @@ def test_empty_slices_that_make_no_sense(lib, annotate, text, word):
 def test_empty_slices_alone_are_a_case_and_survive_a_file(lib, nodes, annotate, tmp_path):
     segmentationNode = annotate([])
     assert "no voxel" in onlyCase(lib).problems[0].message
-    lib.TrainingCases.declareEmpty(segmentationNode, [2, 4])
+    lib.Cases.declareEmpty(segmentationNode, [2, 4])
     assert onlyCase(lib).annotatedSlices == [2, 4] and onlyCase(lib).problems == []
     storage = nodes.slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(tmp_path / "saved.seg.nrrd"))
     assert storage.WriteData(segmentationNode)
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    assert storage.ReadData(copy) and lib.TrainingCases.emptySlices(copy) == [2, 4]
+    assert storage.ReadData(copy) and lib.Cases.emptySlices(copy) == [2, 4]
 
 
 @pytest.mark.parametrize("axes", AXES_IJK_TO_RAS.values(), ids=AXES_IJK_TO_RAS.keys())
@@ -107,7 +107,7 @@ def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
     volume = Volume(voxels, origin, spacing, direction)
     settings = SliceSettings(Normalization("range", 0, 1), axis="acquisition" if _is_stack(volume) else "axial", size=1)
     stack = SliceStack(volume, settings)
-    axis = lib.TrainingGrid.slicingAxis(volumeNode)
+    axis = lib.VolumeGrid.slicingAxis(volumeNode)
     assert stack.oriented(voxels[0]).shape[0] == volume.size[axis] and len({*volume.size}) == 3
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_used_says_why(lib, nodes, annotate):
     matrix[0, 1] += 0.5
     nodes.slicer.util.getNode("sheared").SetIJKToRASMatrix(nodes.slicer.util.vtkMatrixFromArray(matrix))
     found = {
-        case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.TrainingCases.fromScene()
+        case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.Cases.fromScene()
     }
     assert found == {
         "orphan": [("TrainingDataError", "Segmentation 'orphan' does not say which volume it belongs to.")],
@@ -143,11 +143,11 @@ def test_hidden_segmentations_and_second_ones_of_a_volume(lib, nodes, annotate):
     volumeNode = nodes.slicer.util.getNode("CT")
     second = lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN])
     lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN]).SetHideFromEditors(True)
-    one, other = lib.TrainingCases.fromScene()
+    one, other = lib.Cases.fromScene()
     assert (one.segmentationNode, one.use) == (first, "train")
     assert (other.segmentationNode, other.use) == (second, "ignore") and "same volume" in other.notes[-1]
     other.use = "validate"
-    (error,) = lib.TrainingClasses.problems([one, other], lib.TrainingClasses.match([one, other]))
+    (error,) = lib.Classes.problems([one, other], lib.Classes.match([one, other]))
     assert error.message == "Volume 'CT' is used by two cases."
 
 
@@ -174,7 +174,7 @@ def test_segmentation_on_another_grid_is_resampled(lib, nodes):
     coarse = nodes.addVolume(
         np.zeros(SHAPE, np.int16), origin=(12.5 - 0.175, -40.0 - 0.225, 7.25 + 0.75), name="coarse"
     )
-    case = lib.TrainingCases.SceneCase(coarse, segmentationNode)
+    case = lib.Cases.SceneCase(coarse, segmentationNode)
     assert case.problems == [] and any("resampled" in note for note in case.notes)
     assert case.annotatedSlices == [2, 6] and case.segments()[0].voxels == 2 * 3 * 3
 
@@ -187,7 +187,7 @@ def test_segmentation_of_surfaces(lib, nodes, annotate):
     case = onlyCase(lib)
     assert case.problems == [] and case.segments()[0].voxels > 0
     elsewhere = nodes.addVolume(np.zeros(SHAPE, np.int16), origin=(500, 0, 0), name="elsewhere")
-    assert "100 %" in lib.TrainingCases.SceneCase(elsewhere, segmentationNode).problems[0].message
+    assert "100 %" in lib.Cases.SceneCase(elsewhere, segmentationNode).problems[0].message
 
 
 def test_removed_nodes_are_noticed(lib, nodes, annotate):
@@ -216,7 +216,7 @@ def test_folders(lib, scene, tmp_path, layout):
     if layout in entries:
         (tmp_path / "dataset.json").write_text(json.dumps({"labels": entries[layout]}))
         names = None
-    one, other = lib.TrainingFolders.fromFolder(tmp_path, names)
+    one, other = lib.FolderCases.fromFolder(tmp_path, names)
     assert (one.name, other.name, one.use) == ("a", "b", "train")
     assert [(s.id, s.name) for s in one.segments()] == [("1", "liver"), ("5", "spleen")]
     assert one.problems == [] and one.volumeNode is None and one.annotatedSlices is None
@@ -226,7 +226,7 @@ def test_folders(lib, scene, tmp_path, layout):
 def test_folder_without_names_of_its_values(lib, scene, tmp_path):
     save(tmp_path / "images" / "a.nrrd", np.zeros(SHAPE, np.int16))
     save(tmp_path / "labels" / "a.nrrd", drawnOn([2]))
-    (case,) = lib.TrainingFolders.fromFolder(tmp_path)
+    (case,) = lib.FolderCases.fromFolder(tmp_path)
     assert [type(problem).__name__ for problem in case.problems] == ["ClassesError"] and "a.nrrd" in str(
         case.problems[0]
     )
@@ -241,8 +241,8 @@ def test_folder_that_slicer_saved(lib, nodes, annotate, tmp_path):
     ):
         storage.SetFileName(str(tmp_path / name))
         assert storage.WriteData(node)
-    (case,) = lib.TrainingFolders.fromFolder(tmp_path)
-    expected = lib.TrainingCases.segmentsOf(segmentationNode)
+    (case,) = lib.FolderCases.fromFolder(tmp_path)
+    expected = lib.Cases.segmentsOf(segmentationNode)
     for segment, same in zip(case.segments(), expected, strict=True):
         assert (segment.id, segment.name, segment.terminology) == (same.id, same.name, same.terminology)
         assert segment.color == pytest.approx(same.color, abs=1e-5)
@@ -260,5 +260,5 @@ def test_folders_without_cases(lib, tmp_path, content, kind):
         for name, text in content.items():
             (folder / name).write_text(text)
     with pytest.raises(Exception) as caught:
-        lib.TrainingFolders.fromFolder(folder)
+        lib.FolderCases.fromFolder(folder)
     assert type(caught.value).__name__ == kind and str(folder) in caught.value.message and caught.value.remedy

@@ -19,15 +19,15 @@ PARTIAL = [0, 1, 4, 5, 7, 8, 9]
 def addCase(lib, nodes, name="CT", labels=LABELS, structures=(LIVER, SPLEEN), voxels=None, **geometry):
     voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) if voxels is None else voxels
     volumeNode = nodes.addVolume(voxels, name=name, **geometry)
-    return lib.TrainingCases.SceneCase(volumeNode, lib.SegmentationBridge.importLabels(volumeNode, labels, structures))
+    return lib.Cases.SceneCase(volumeNode, lib.SegmentationBridge.importLabels(volumeNode, labels, structures))
 
 
 def write(lib, cases, folder, leftOut=()):
     """Write, and read back with the engine's reader: {id: (image, labels)}."""
-    classes = lib.TrainingClasses.match(cases)
+    classes = lib.Classes.match(cases)
     for entry in classes:
         entry.use = entry.name not in leftOut
-    names = lib.TrainingFiles.write(cases, classes, folder)
+    names = lib.CaseFiles.write(cases, classes, folder)
     found = {}
     for name in names:
         (image,), (label,) = ((folder / part).glob(f"{name}.*") for part in ("images", "labels"))
@@ -71,7 +71,7 @@ def test_scene_and_nodes_stay_as_they_are(lib, nodes, tmp_path):
     everything = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
     before = [(node.GetID(), node.GetMTime()) for node in everything]
     segmentation = case.segmentationNode.GetSegmentation().GetMTime()
-    lib.TrainingCases.fromScene()
+    lib.Cases.fromScene()
     write(lib, [case], tmp_path)
     assert before == [(node.GetID(), node.GetMTime()) for node in everything]
     assert scene.GetNumberOfNodes() == len(everything)
@@ -94,13 +94,13 @@ def test_class_that_is_left_out_is_background(lib, nodes, tmp_path):
 
 def test_whole_segmentation_has_no_voxel_that_is_not_annotated(lib, nodes, tmp_path):
     case = addCase(lib, nodes)
-    lib.TrainingCases.setWhole(case.segmentationNode, True)
+    lib.Cases.setWhole(case.segmentationNode, True)
     assert np.array_equal(write(lib, [case], tmp_path)["CT"][1].array[0], inOrder(LABELS, [1, 5]))
 
 
 def test_what_was_drawn_since_the_case_was_examined_is_written(lib, nodes, tmp_path):
     case = addCase(lib, nodes)
-    lib.TrainingCases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, [9])
     labels = write(lib, [case], tmp_path)["CT"][1].array[0]
     assert not labels[9].any() and (labels[8] == 255).all()
 
@@ -165,7 +165,7 @@ def folderOf(path, labels, suffix=".nrrd", imageSuffix=".nrrd", **description):
 
 def test_folder_whose_values_fit_is_not_copied(lib, scene, tmp_path):
     source = folderOf(tmp_path / "data", inOrder(LABELS, [1, 5]), ".nii.gz", ".nii.gz", liver=1, spleen=2)
-    image, labels = write(lib, lib.TrainingFolders.fromFolder(source), tmp_path)["a"]
+    image, labels = write(lib, lib.FolderCases.fromFolder(source), tmp_path)["a"]
     assert np.array_equal(labels.array[0], inOrder(LABELS, [1, 5])) and (image.array == 7).all()
     assert (tmp_path / "labels" / "a.nii.gz").samefile(source / "labelsTr" / "a.nii.gz")
 
@@ -176,7 +176,7 @@ def test_values_of_folders_and_scene_become_one(lib, nodes, tmp_path, suffix):
     stored[9] = 3
     source = folderOf(tmp_path / "data", stored, suffix, suffix, spleen=1, Liver=2, ignore=3)
     case = addCase(lib, nodes)
-    found = write(lib, [case, *lib.TrainingFolders.fromFolder(source)], tmp_path)
+    found = write(lib, [case, *lib.FolderCases.fromFolder(source)], tmp_path)
     expected = inOrder(LABELS, [1, 5])
     expected[9] = 255
     image, labels = found["a"]
@@ -187,7 +187,7 @@ def test_values_of_folders_and_scene_become_one(lib, nodes, tmp_path, suffix):
 def test_folder_with_a_value_without_name(lib, scene, tmp_path):
     source = folderOf(tmp_path / "data", LABELS, spleen=1)
     with pytest.raises(Exception, match="label value 5") as caught:
-        lib.TrainingFolders.fromFolder(source)[0].write(tmp_path_with_folders(tmp_path), "a", {"1": 2})
+        lib.FolderCases.fromFolder(source)[0].write(tmp_path_with_folders(tmp_path), "a", {"1": 2})
     assert type(caught.value).__name__ == "ClassesError"
 
 
@@ -199,7 +199,7 @@ def tmp_path_with_folders(path):
 
 def test_files_that_slicer_saved_are_written_as_the_scene_would_be(lib, nodes, tmp_path):
     case = addCase(lib, nodes, axes=AXES_IJK_TO_RAS["oblique"])
-    lib.TrainingCases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, [9])
     saved = tmp_path / "saved"
     saved.mkdir()
     for storage, node, name in (
@@ -211,7 +211,7 @@ def test_files_that_slicer_saved_are_written_as_the_scene_would_be(lib, nodes, t
     (tmp_path / "scene").mkdir()
     fromScene = write(lib, [case], tmp_path / "scene")["CT"]
     count = nodes.scene.GetNumberOfNodes()
-    image, labels = write(lib, lib.TrainingFolders.fromFolder(saved), tmp_path)["CT"]
+    image, labels = write(lib, lib.FolderCases.fromFolder(saved), tmp_path)["CT"]
     assert nodes.scene.GetNumberOfNodes() == count
     assert np.array_equal(labels.array, fromScene[1].array) and same_geometry(image, labels, 1e-6)
     assert np.array_equal(image.array, fromScene[0].array)
@@ -219,7 +219,7 @@ def test_files_that_slicer_saved_are_written_as_the_scene_would_be(lib, nodes, t
 
 def test_files_that_are_gone_or_damaged(lib, scene, tmp_path):
     source = folderOf(tmp_path / "data", LABELS, spleen=1, liver=5)
-    (case,) = lib.TrainingFolders.fromFolder(source)
+    (case,) = lib.FolderCases.fromFolder(source)
     (source / "labelsTr" / "a.nrrd").write_bytes(b"NRRD0004\n")
     with pytest.raises(Exception, match="cannot be read") as caught:
         write(lib, [case], tmp_path)

@@ -33,8 +33,8 @@ class Run:
         if begin:
             self.job = begin(self.engine, **callbacks)
             return
-        cases = cases or lib.TrainingCases.fromScene()
-        classes = lib.TrainingClasses.match(cases)
+        cases = cases or lib.Cases.fromScene()
+        classes = lib.Classes.match(cases)
         self.job = lib.TrainingJob.start(
             self.engine, cases, classes, "my model", options, self.loop, onLog=self.log.append, **callbacks
         )
@@ -70,7 +70,7 @@ def started(lib, addCase):
 
 
 def engineError(kind="SettingsError", remedy="Do it."):
-    from SAM2AdaptLib.EngineError import EngineError
+    from SAM2AdaptLib.Engine.Error import EngineError
 
     return EngineError(kind, "It did not work.", remedy, "details")
 
@@ -78,7 +78,7 @@ def engineError(kind="SettingsError", remedy="Do it."):
 def test_engine_is_asked_for_what_was_chosen(lib, addCase, home):
     for name in ("a", "b", "c", "d"):
         addCase(name)
-    cases = lib.TrainingCases.fromScene()
+    cases = lib.Cases.fromScene()
     cases[1].use, cases[2].use, cases[3].use = "ignore", "validate", "validate"
     run = Run(lib, cases, preset="fast", epochs=7, license="CC0-1.0", preview=True)
     params, job = run.request.params, run.job
@@ -158,7 +158,7 @@ def test_end_of_a_run(lib, started, home):
     content = json.loads((job.folder / "run.json").read_text(encoding="utf-8"))
     assert content["state"] == "done" and content["result"]["dice"]["mean"] == 0.8125
     assert [case["annotatedSlices"] for case in content["cases"]] == [[2, 5]] * 3
-    assert lib.TrainingRuns.unfinishedRuns() == []
+    assert lib.RunFolders.unfinishedRuns() == []
     with pytest.raises(Exception, match="not one that can go on"):
         lib.TrainingJob.resume(ScriptedEngine(), job.folder)
 
@@ -225,7 +225,7 @@ def test_cancelled_after_an_epoch_can_go_on(lib, started):
     started.finishEpoch()
     started.job.cancel()
     assert started.job.canResume and "can be resumed" in started.errors[0].remedy
-    (entry,) = lib.TrainingRuns.unfinishedRuns()
+    (entry,) = lib.RunFolders.unfinishedRuns()
     assert (entry["folder"], entry["name"], entry["epochs"], entry["cases"]) == (started.job.folder, "my model", 1, 3)
 
 
@@ -249,7 +249,7 @@ def test_failure_of_the_engine(lib, started, home, kind, epoch, kept):
     assert job.state == "failed" and job.error is error and job.canResume == kept
     assert (error.kind, error.message, error.details) == (kind, "It did not work.", "details")
     assert error.remedy.startswith("Do it.") and ("The run can be" in error.remedy) == kept
-    assert [entry["folder"] for entry in lib.TrainingRuns.unfinishedRuns()] == ([job.folder] if kept else [])
+    assert [entry["folder"] for entry in lib.RunFolders.unfinishedRuns()] == ([job.folder] if kept else [])
     assert job.folder.exists() == kept
     if not kept:
         return
@@ -257,22 +257,22 @@ def test_failure_of_the_engine(lib, started, home, kind, epoch, kept):
     again = Run(lib, begin=lambda engine, **callbacks: lib.TrainingJob.resume(engine, job.folder, **callbacks))
     assert again.request.params == {**started.request.params, "resume": epoch}
     again.request.sendError(engineError("EngineMissing"))
-    assert again.job.canResume and len(lib.TrainingRuns.unfinishedRuns()) == 1
+    assert again.job.canResume and len(lib.RunFolders.unfinishedRuns()) == 1
     again = Run(lib, begin=lambda engine, **callbacks: lib.TrainingJob.resume(engine, job.folder, **callbacks))
     again.request.sendResult({"bundle": "/m.safetensors", "dice": {"mean": 0.5}})
-    assert again.finished == [again.job] and lib.TrainingRuns.unfinishedRuns() == []
+    assert again.finished == [again.job] and lib.RunFolders.unfinishedRuns() == []
 
 
 def test_run_in_use_is_not_offered_twice(lib, started):
     started.finishEpoch()
-    assert lib.TrainingRuns.unfinishedRuns() == []
+    assert lib.RunFolders.unfinishedRuns() == []
     with pytest.raises(Exception, match="used by another Slicer") as caught:
         lib.TrainingJob.resume(ScriptedEngine(), started.job.folder)
     assert type(caught.value).__name__ == "EngineError" and caught.value.kind == "InputFileError"
     started.job.cancel()
-    assert len(lib.TrainingRuns.unfinishedRuns()) == 1
-    lib.TrainingRuns.discard(started.job.folder)
-    assert lib.TrainingRuns.unfinishedRuns() == [] and not started.job.folder.exists()
+    assert len(lib.RunFolders.unfinishedRuns()) == 1
+    lib.RunFolders.discard(started.job.folder)
+    assert lib.RunFolders.unfinishedRuns() == [] and not started.job.folder.exists()
     with pytest.raises(Exception, match="no training run"):
         lib.TrainingJob.resume(ScriptedEngine(), started.job.folder)
 
@@ -287,16 +287,16 @@ def test_run_of_a_slicer_that_was_killed(lib, scene, home, state):
         f"run = TrainingRuns.create('killed'); run.update(state={state!r}, cases=[])\n"
         "print('ready', flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(lib.TrainingRuns.__file__))}
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(lib.RunFolders.__file__))}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     try:
         while process.stdout.readline().strip() != b"ready":
             assert process.poll() is None
-        assert lib.TrainingRuns.unfinishedRuns() == [] and len(list((home / "runs").iterdir())) == 1
+        assert lib.RunFolders.unfinishedRuns() == [] and len(list((home / "runs").iterdir())) == 1
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert len(lib.TrainingRuns.unfinishedRuns()) == (state == "training")
+    assert len(lib.RunFolders.unfinishedRuns()) == (state == "training")
     assert len(list((home / "runs").iterdir())) == (state == "training")
 
 
@@ -305,7 +305,7 @@ def test_folders_that_are_no_runs_are_left_alone(lib, scene, home):
         (home / "runs" / name).mkdir(parents=True)
         if text:
             (home / "runs" / name / "run.json").write_text(text)
-    assert lib.TrainingRuns.unfinishedRuns() == []
+    assert lib.RunFolders.unfinishedRuns() == []
     assert {path.name for path in (home / "runs").iterdir()} == {"notes", "damaged", "newer"}
 
 
@@ -332,7 +332,7 @@ def test_case_removed_before_it_was_written(lib, nodes, addCase, home):
 
 def test_defect_while_writing_is_reported_with_its_details(lib, addCase, monkeypatch, home):
     addCase("a")
-    monkeypatch.setattr(lib.TrainingFiles, "writeCase", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(lib.CaseFiles, "writeCase", lambda *arguments: 1 / 0)
     (error,) = Run(lib).errors
     assert error.kind == "Defect" and "division" in error.message and "ZeroDivisionError" in error.details
     assert list((home / "runs").iterdir()) == []
@@ -365,12 +365,12 @@ def test_modality_of_dicom(lib, nodes, addCase, tags, modality):
 
 def test_estimate_keeps_nothing(lib, addCase, home):
     addCase("a")
-    cases = lib.TrainingCases.fromScene()
+    cases = lib.Cases.fromScene()
     engine, loop, finished, errors = ScriptedEngine(), EventLoop(), [], []
 
     def begin():
         job = lib.TrainingJob.estimate(
-            engine, cases, lib.TrainingClasses.match(cases), {"base": "nano"}, loop,
+            engine, cases, lib.Classes.match(cases), {"base": "nano"}, loop,
             onFinished=finished.append, onError=lambda job, error: errors.append(error),
         )  # fmt: skip
         loop.run()

@@ -53,11 +53,11 @@ def lungs(voxels):
 
 def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, servedEngine, chest, drawnChest, home):
     truth = lungs(nodes.slicer.util.arrayFromVolume(chest))
-    cases = lib.TrainingCases.fromScene()
+    cases = lib.Cases.fromScene()
     assert [case.annotatedSlices for case in cases] == [DRAWN]
     loop, progress, errors = EventLoop(), [], []
     job = lib.TrainingJob.start(
-        servedEngine, cases, lib.TrainingClasses.match(cases), "two lungs", TINY, loop,
+        servedEngine, cases, lib.Classes.match(cases), "two lungs", TINY, loop,
         onProgress=progress.append, onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()
@@ -86,11 +86,11 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
 
 
 def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawnChest, home):
-    cases, loop, errors = lib.TrainingCases.fromScene(), EventLoop(), []
+    cases, loop, errors = lib.Cases.fromScene(), EventLoop(), []
     engine = ServedEngine()
     options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 1}
     job = lib.TrainingJob.start(
-        engine, cases, lib.TrainingClasses.match(cases), "killed", options, loop,
+        engine, cases, lib.Classes.match(cases), "killed", options, loop,
         onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()
@@ -101,7 +101,7 @@ def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawn
     job._onEngineError(failure)
     assert job.canResume and "can be resumed" in errors[0].remedy
     nodes.scene.Clear(0)  # as after a start of Slicer
-    (entry,) = lib.TrainingRuns.unfinishedRuns()
+    (entry,) = lib.RunFolders.unfinishedRuns()
     assert entry["epochs"] >= 1 and entry["name"] == "killed"
     description = entry["folder"] / "run.json"
     description.write_text(description.read_text().replace("100000", str(entry["epochs"] + 1)))
@@ -109,11 +109,11 @@ def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawn
     servedEngine.run(until=lambda: resumed.isOver)
     assert resumed.state == "done", resumed.error.details
     assert resumed.result["card"]["training"]["epochs"] == entry["epochs"] + 1
-    assert lib.TrainingRuns.unfinishedRuns() == []
+    assert lib.RunFolders.unfinishedRuns() == []
 
 
 def test_training_is_paused_and_ended_with_the_best_kept(lib, servedEngine, drawnChest):
-    cases, loop, errors, states = lib.TrainingCases.fromScene(), EventLoop(), [], []
+    cases, loop, errors, states = lib.Cases.fromScene(), EventLoop(), [], []
 
     def onProgress(progress):
         states.append(job.state)
@@ -123,7 +123,7 @@ def test_training_is_paused_and_ended_with_the_best_kept(lib, servedEngine, draw
             (job.stop if "paused" in states else job.pause)()
 
     job = lib.TrainingJob.start(
-        servedEngine, cases, lib.TrainingClasses.match(cases), "stopped",
+        servedEngine, cases, lib.Classes.match(cases), "stopped",
         {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32}, loop,
         onProgress=onProgress, onError=lambda job, error: errors.append(error),
     )  # fmt: skip

@@ -118,7 +118,7 @@ def folderOfAnotherProcess(temporaryFolder, ending):
     code = (
         f"import sys, types, os; sys.path.insert(0, {sources!r}); import slicer\n"
         "sys.modules['slicer.i18n'] = types.SimpleNamespace(tr=str)\n"
-        "from SAM2AdaptLib.VolumeTransfer import PrivateFolder; folder = PrivateFolder(); print(folder.path.name)\n"
+        "from SAM2AdaptLib.Scene.VolumeTransfer import PrivateFolder; folder = PrivateFolder(); print(folder.path.name)\n"
         f"sys.stdout.flush(); {ending}"
     )
     environment = {**os.environ, "TMPDIR": str(temporaryFolder)}
