@@ -171,7 +171,8 @@ def test_the_next_is_read_and_the_last_written_during_the_network(model, tmp_pat
     source = studies(tmp_path / "in", 5)
     read, written = [threading.Event() for _ in range(6)], [threading.Event() for _ in range(6)]
     begun = []
-    real_read, real_segment, real_write = segment_folder.read_volume, segment_folder.segment, segment_folder.write_labels
+    real_read, real_segment = segment_folder.read_volume, segment_folder.segment
+    real_write = segment_folder.write_labels
 
     def reading(path):
         begun.append(path)

@@ -161,7 +161,8 @@ def test_warm_model_is_not_loaded_again_until_its_file_changes(server, chest, tm
 
 def test_two_models_stay_loaded(monkeypatch, tmp_path):
     loaded = []
-    monkeypatch.setattr("sam2adapt.segmenting.model.load_model", lambda path, device: loaded.append(path.stem) or object())
+    load = "sam2adapt.segmenting.model.load_model"
+    monkeypatch.setattr(load, lambda path, device: loaded.append(path.stem) or object())
     engine = Engine()
     paths = {name: tmp_path / f"{name}.safetensors" for name in "abc"}
     for path in paths.values():

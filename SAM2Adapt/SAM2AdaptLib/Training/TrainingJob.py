@@ -37,7 +37,8 @@ def start(
       device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
     :param later: function that calls a function from the event loop soon; without it Qt's timer.
     :param onProgress: called with dicts: in the stage "writing" "done" and "total" cases, then the engine's progress
-      (see ``sam2adapt.server.train_methods``); all with "text", the same in words. "fraction" begins anew after "writing".
+      (see ``sam2adapt.server.train_methods``); all with "text", the same in words. "fraction" begins anew after
+      "writing".
       "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :param onFinished: called with the job.
     :param onError: called with the job and an EngineError, also of kind "CancelledError".
