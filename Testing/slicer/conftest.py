@@ -21,7 +21,6 @@ from example_nodes import Nodes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "SAM2Adapt"))
-sys.path.append(str(REPOSITORY / "Testing"))  # what several test folders share
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 Every cell is built from CTChest4 as DICOM that keeps to the standard but for the one thing that the cell is about. A
 cell that is honoured holds the very voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is
-refused holds the sentence. ``python Testing/engine/test_input_matrix_dicom.py`` prints the table with what happens now.
+refused holds the sentence. ``python Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
 """
 
 import tempfile

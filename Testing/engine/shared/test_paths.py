@@ -22,7 +22,7 @@ from sam2adapt.server.task import Task
 from sam2adapt.shared import files, paths
 from sam2adapt.shared.errors import DownloadError, InputFileError, OutputError, SettingsError
 
-ENGINE = Path(paths.__file__).parents[1]
+ENGINE = Path(paths.__file__).parents[2]
 BAD = os.fsdecode(b"a\xff.nrrd")
 POSIX = pytest.mark.skipif(os.name == "nt", reason="pipes, rights and names of POSIX")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 exist on Linux")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ENGINE = Path(__file__).resolve().parents[1] / "SAM2Adapt" / "sam2adapt"
+ENGINE = Path(__file__).resolve().parents[2] / "SAM2Adapt" / "sam2adapt"
 # Benchmarks are run from the command line alone.
 BENCHMARKS = ("speed/", "cli/benchmark", "benchmark_")
 # What only a reader at the command line can use: a flag, a command, or its name.

@@ -26,7 +26,7 @@ from sam2adapt.speed.server import Server
 from sam2adapt.speed.targets import targets
 
 QUICK = Context(quick=True, rounds=1)
-FIGURE = Path(__file__).resolve().parents[1] / "benchmarks" / "scaling.py"
+FIGURE = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
 
 
 @pytest.fixture(autouse=True)

@@ -187,5 +187,5 @@ def test_other_formats_have_no_segments(tmp_path):
 
 
 def test_table_file_is_part_of_the_package():
-    table = Path(__file__).parents[2] / "SAM2Adapt" / "sam2adapt" / "structures.json"
+    table = Path(__file__).parents[3] / "SAM2Adapt" / "sam2adapt" / "imaging" / "structures.json"
     assert len(json.loads(table.read_text("utf-8"))) >= 120

@@ -115,7 +115,7 @@ def test_folder_is_removed_when_the_block_fails(lib, temporaryFolder):
 
 def folderOfAnotherProcess(temporaryFolder, ending):
     """Name of the folder that a process made which then ended in this way."""
-    sources = str(Path(errors.__file__).parents[2])
+    sources = str(Path(errors.__file__).parents[3])
     code = (
         f"import sys, types, os; sys.path.insert(0, {sources!r}); import slicer\n"
         "sys.modules['slicer.i18n'] = types.SimpleNamespace(tr=str)\n"

@@ -8,7 +8,7 @@ import pytest
 from sam2adapt.cli.app import _parser
 from torch.distributed.run import get_args_parser
 
-RECIPES = Path(__file__).resolve().parents[2] / "Resources" / "cluster"
+RECIPES = Path(__file__).resolve().parents[3] / "Resources" / "cluster"
 SCRIPTS = sorted(path.name for path in RECIPES.iterdir() if path.suffix in (".sh", ".sbatch"))
 # In the place of a program: notes what it was given.
 RECORDER = '#!/bin/sh\nfor word in "$(basename "$0")" "$@"; do printf "%s\\0" "$word"; done > "$NOTE"\n'
