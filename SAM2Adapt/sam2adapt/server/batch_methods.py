@@ -40,7 +40,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
     :raises UserError: as ``batch.segment_folder``.
     """
     task.progress("searching", 0, 1, "study")
-    from ..batch import segment_folder
+    from ..batch.segment_folder import segment_folder
 
     output, finished, stopped = Path(params["output"]), deque(), False
 

@@ -229,7 +229,7 @@ def test_outputs_are_proved_before_the_work(option, image, tmp_path, home):
 
 @pytest.mark.parametrize("manifest", ["manifest.json", "manifest.csv"])
 def test_a_batch_proves_its_manifests_before_the_work(manifest, image, bundle_file, tmp_path):
-    from sam2adapt.batch import segment_folder
+    from sam2adapt.batch.segment_folder import segment_folder
 
     (tmp_path / "out" / manifest).mkdir(parents=True)
     with pytest.raises(OutputError, match="is a folder"):
