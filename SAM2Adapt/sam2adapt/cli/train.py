@@ -17,7 +17,7 @@ from ..shared.files import check_output
 
 if TYPE_CHECKING:
     from ..evaluation.cases import Case
-    from ..training.run import TrainRequest
+    from ..training.settings import TrainRequest
 
 
 def add_train_parser(commands) -> None:
@@ -243,8 +243,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
     :raises ClassesError, SettingsError: options that do not go together.
     """
     from ..evaluation.cases import read_split
-    from ..training.run import TrainRequest
-    from ..training.settings import usual_rate
+    from ..training.settings import TrainRequest, usual_rate
 
     if not structures:
         raise ClassesError(

@@ -12,13 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from ..evaluation.cases import Case
+from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, read_labels, read_volume, same_geometry
+from ..imaging.volume import Volume, read_labels
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..shared.errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
-from .losses import IGNORE
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -33,32 +34,6 @@ class Fingerprint:
     median_size: tuple[int, int]
     slices_per_case: float
     voxels: dict[int, int] = field(default_factory=dict)
-
-
-def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
-    """Read an image and its label values (K, J, I), and check that they belong together.
-
-    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
-    """
-    volume, labels = read_volume(case.image), read_labels(case.label)
-    check_voxels(volume)
-    if not same_geometry(volume, labels):
-        raise GeometryError(
-            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
-            f" {volume.size} voxels, or another origin, spacing or direction).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
-    values = labels.array[0]
-    known = {0, IGNORE, *(s.id for s in structures)}
-    strange = sorted(set(np.unique(values).tolist()) - known)
-    if strange:
-        raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
-            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
-            "Set it to 0 in the file, or add it to the classes.",
-            setting="classes",
-        )
-    return volume, values
 
 
 def fingerprint(

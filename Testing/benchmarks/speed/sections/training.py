@@ -11,8 +11,8 @@ from sam2adapt.evaluation.cases import Case
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.training.estimate import estimate
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 from .. import material, memory
 from ..context import Context
