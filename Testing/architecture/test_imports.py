@@ -31,11 +31,22 @@ def test_contracts_are_kept(capsys):
     assert not broken, said.partition("Broken contracts")[2] or said
 
 
-def test_wall_before_the_engine_has_no_gap():
-    """The contract must name every room but the one that both sides share, for a room it does not name is open."""
+def contract(name):
+    """Options of one contract, as text."""
     contracts = configparser.ConfigParser()
     contracts.read(CONTRACTS, encoding="utf-8")
-    closed = contracts["importlinter:contract:library-without-engine"]["forbidden_modules"].split()
+    return contracts[f"importlinter:contract:{name}"]
+
+
+@pytest.mark.parametrize("name", ["engine-layers", "library-layers"])
+def test_page_for_contributors_shows_the_arrows_that_hold(name):
+    layers = [layer for layer in contract(name)["layers"].splitlines() if layer not in ("", "__main__")]
+    assert " -> ".join(layers) in (REPOSITORY / "Testing" / "README.md").read_text(encoding="utf-8")
+
+
+def test_wall_before_the_engine_has_no_gap():
+    """The contract must name every room but the one that both sides share, for a room it does not name is open."""
+    closed = contract("library-without-engine")["forbidden_modules"].split()
     rooms = {path.parent.name for path in (SOURCES / "sam2adapt").glob("*/__init__.py")} - {"shared"}
     assert {name for name in closed if name.startswith("sam2adapt.")} == {
         f"sam2adapt.{name}" for name in (*rooms, "__main__")
