@@ -6,10 +6,10 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from .candidates import Candidates, Row, all_rows
-from .context import Context
-from .networks import FORMS
-from .targets import OUR_BEST
+from ..candidates import Candidates, Row, all_rows
+from ..context import Context
+from ..networks import FORMS
+from ..targets import OUR_BEST
 
 _SHOWN, _CALLS, _BATCH = 8, 5, 4
 

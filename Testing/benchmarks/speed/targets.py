@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..benchmark_methods import in_words
+from methods.claims import in_words
+
 from .rounds import Ratio, ratio
 
 ADAPTER_COST = {"dual-lw": 0.05, "lora": 0.05, "dual-hp": 0.15}  # at most, over the bare base

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.segmenting.slices import Normalization, SliceSettings, SliceStack
+from sam2adapt.shared.errors import InputFileError
 from torch import Tensor
-
-from ..imaging.volume import Volume, read_volume
-from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..shared.errors import InputFileError
 
 CT = Path("ct_sample/chaos_ct/image.nii.gz")  # 512 x 512 x 78
 MR = Path("acdc/images/patient043_frame01.nii.gz")  # 174 x 224 x 12

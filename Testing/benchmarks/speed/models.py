@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.modelfiles.bundle import validate_card
+from sam2adapt.segmenting.model import Model, load_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..imaging.terminology import describe
-from ..modelfiles.bundle import validate_card
-from ..segmenting.model import Model, load_model
 from .networks import build
 
 BUNDLED = "torso-ct"

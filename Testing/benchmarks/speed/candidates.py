@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 
 import torch
+from methods.multiplications import count
+from sam2adapt.machine.device import autocast, autocast_dtype
+from sam2adapt.network.base import CONFIGS
 from torch import nn
 
-from ..adapters.costs import count
-from ..machine.device import autocast, autocast_dtype
-from ..network.base import CONFIGS
 from . import peers
 from .context import Context
 from .material import ct_volume, grey_slices

@@ -1,12 +1,14 @@
 """Measurements in a process of their own, whose memory nothing else has touched.
 
-``python -m sam2adapt.speed.child JOB`` with the job as JSON prints its result as JSON.
+``python -m speed.child JOB``, in the folder of the benchmarks, with the job as JSON prints its result as JSON.
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,9 @@ def network_memory(row: Row, threads: int) -> dict[str, Any]:
     """Bytes that a process holds with the row's network at rest, and its peak beyond that while it segments a slice."""
     job = json.dumps(asdict(row))
     command = [sys.executable, "-m", f"{__package__}.child", job]
-    output = subprocess.run(command, check=True, env=environment(threads), capture_output=True, encoding="utf-8").stdout
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]  # where this process finds its modules
+    variables = environment(threads) | {"PYTHONPATH": os.pathsep.join(paths)}
+    output = subprocess.run(command, check=True, env=variables, capture_output=True, encoding="utf-8").stdout
     return json.loads(output.splitlines()[-1])
 
 

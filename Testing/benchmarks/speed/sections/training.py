@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sam2adapt import adapters
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.training.estimate import estimate
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
-from .. import adapters
-from ..evaluation.cases import Case
-from ..imaging.terminology import describe
-from ..imaging.volume import Volume, write_labels, write_volume
-from ..training.estimate import estimate
-from ..training.run import train
-from ..training.settings import TrainRequest, TrainSettings
-from . import material, memory
-from .context import Context
-from .models import METHOD
+from .. import material, memory
+from ..context import Context
+from ..models import METHOD
 
 BASE = "nano"
 QUICK = "quick adapt"

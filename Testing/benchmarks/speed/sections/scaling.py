@@ -8,12 +8,12 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from sam2adapt.segmenting import predict
 
-from ..segmenting import predict
-from . import material, memory
-from .context import Context
-from .models import random_model
-from .rounds import Candidate, interleaved
+from .. import material, memory
+from ..context import Context
+from ..models import random_model
+from ..rounds import Candidate, interleaved
 
 SIDES = (128, 192, 256, 384, 512, 768)
 CLASSES = (2, 4, 8, 16, 32, 64)

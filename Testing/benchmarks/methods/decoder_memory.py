@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+from sam2adapt.adapters.balr import BALR
+from sam2adapt.adapters.low_rank_attention import LowRankAttention, factorise
+from sam2adapt.network.attention import share_token_weight, use_key_bias
+from sam2adapt.network.base import CONFIGS
 from torch import Tensor, nn
-
-from .adapters.balr import BALR
-from .adapters.low_rank_attention import LowRankAttention, factorise
-from .network.attention import share_token_weight, use_key_bias
-from .network.base import CONFIGS
 
 _CLASSES, _OTHER_TOKENS = 4, 3  # tokens of the head, and SAM2's other masks
 _STRIDE = 16  # of the image embedding

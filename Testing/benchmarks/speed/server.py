@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from ..imaging.volume import Volume
-from ..server.arrays import write_array
+from sam2adapt.imaging.volume import Volume
+from sam2adapt.server.arrays import write_array
 
 
 class Server:

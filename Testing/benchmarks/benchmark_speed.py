@@ -1,47 +1,58 @@
-"""``sam2adapt benchmark speed``: what segmenting, starting and training cost on this machine, beside other networks."""
+"""What segmenting, starting and training cost on this machine, beside other networks.
+
+python Testing/benchmarks/benchmark_speed.py [--data DATA] [--sections network,segment] [--json FILE] [--markdown FILE]
+
+Takes about a quarter of an hour; also started by ``sam2adapt benchmark speed``.
+"""
 
 import argparse
 import re
 import sys
 from pathlib import Path
 
-from ..shared.errors import SettingsError
-from ..shared.files import atomic_write, check_output, write_json
-from ..speed import SECTIONS
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
+from sam2adapt.cli.app import exit_status
+from sam2adapt.cli.progress import Bar
+from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.files import atomic_write, check_output, write_json
+from speed import SECTIONS
 
 
-def add_speed_parser(commands) -> None:
-    """Add ``speed``."""
-    parser = commands.add_parser(
-        "speed",
-        help="seconds and memory of everything, beside other networks",
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        prog=prog,
         description="Measure networks, segmentation, engine, training and memory in one run in which everything that"
         " is compared takes turns, and say which targets are reached. All of it takes about a quarter of an hour.",
     )
-    parser.add_argument("--sections", default=",".join(SECTIONS), help="some of %(default)s (default: all)")
-    parser.add_argument(
+    options.add_argument("--sections", default=",".join(SECTIONS), help="some of %(default)s (default: all)")
+    options.add_argument(
         "--only", default="", metavar="REGEX",
         help="of the networks only rows whose words it is found in, for instance 'tiny (bare|lora) exported .* 256'",
     )  # fmt: skip
-    parser.add_argument("--data", type=Path, help="folder with the data sets acdc and ct_sample (default: made-up CT)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    parser.add_argument("--threads", type=int, help="of the processor (default: as in use)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one round of few slices, to see that everything works")
-    parser.add_argument("--json", type=Path, help="also write all numbers here")
-    parser.add_argument("--markdown", type=Path, help="also write the tables here")
-    parser.set_defaults(run=_speed)
+    options.add_argument("--data", type=Path, help="folder with the data sets acdc and ct_sample (default: made-up CT)")
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    options.add_argument("--threads", type=int, help="of the processor (default: as in use)")
+    options.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    options.add_argument("--quick", action="store_true", help="one round of few slices, to see that everything works")
+    options.add_argument("--json", type=Path, help="also write all numbers here")
+    options.add_argument("--markdown", type=Path, help="also write the tables here")
+    return options
 
 
-def _speed(args: argparse.Namespace) -> None:
+def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
+    """Measure and print.
+
+    :param arguments: options of the command line (default: those of this process); ``prog``: its name in ``--help``.
+    """
+    args = parser(prog).parse_args(arguments)
     sections = _sections(args.sections)
     _check(args)
-    import torch
-
-    from ..machine.device import choose_device
-    from ..speed.context import Context
-    from ..speed.report import markdown
-    from ..speed.run import measure
+    import torch  # not before --help is answered and all options are known to be possible
+    from sam2adapt.machine.device import choose_device
+    from speed.context import Context
+    from speed.report import markdown
+    from speed.run import measure
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -69,8 +80,6 @@ class _Steps:
 
     def say(self, text: str) -> None:
         """Begin a step."""
-        from .progress import Bar
-
         self.end()
         print(text, file=sys.stderr, flush=True)
         self._bar = Bar("Measuring", "call")
@@ -108,3 +117,7 @@ def _check(args: argparse.Namespace) -> None:
         ) from error
     if args.rounds < 1 or (args.threads is not None and args.threads < 1):
         raise SettingsError("Less than one round or thread cannot be measured.", "Give numbers from 1 upwards.")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, parser()))

@@ -6,14 +6,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from sam2adapt.network.base import CONFIGS
+from sam2adapt.shared.errors import SettingsError
 
-from ..network.base import CONFIGS
-from ..shared.errors import SettingsError
-from . import peers
-from .candidates import Candidates, Row, all_rows
-from .context import Context
-from .networks import BARE, CLASSES
-from .rounds import Candidate, interleaved
+from .. import peers
+from ..candidates import Candidates, Row, all_rows
+from ..context import Context
+from ..networks import BARE, CLASSES
+from ..rounds import Candidate, interleaved
 
 PRODUCT = 2048  # side of the square matrices whose product is measured
 _CHOOSING_ROUNDS = 2

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import material, memory, peers
-from .candidates import Row
-from .child import network_memory
-from .context import Context
-from .models import BUNDLED
-from .network_section import chosen_rows
-from .server import Server, request
+from .. import material, memory, peers
+from ..candidates import Row
+from ..child import network_memory
+from ..context import Context
+from ..models import BUNDLED
+from ..server import Server, request
+from .network import chosen_rows
 
 SLICES = (78, 200, 500, 1000)
 _SIDE, _WARM_UP = 512, 4

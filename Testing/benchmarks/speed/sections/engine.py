@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import material
-from .context import Context
-from .models import BUNDLED
-from .server import Server, environment, request
+from .. import material
+from ..context import Context
+from ..models import BUNDLED
+from ..server import Server, environment, request
 
 _STARTS, _WARM, _CLICKS = 3, 3, 3
-_CLICKER = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks" / "click_to_segmentation.py"
+_CLICKER = Path(__file__).resolve().parents[2] / "click_to_segmentation.py"
 
 
 def measure(context: Context) -> dict[str, Any]:

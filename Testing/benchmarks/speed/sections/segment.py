@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sam2adapt.imaging.volume import read_volume, write_labels, write_volume
+from sam2adapt.machine.device import autocast
+from sam2adapt.segmenting import predict
+from sam2adapt.segmenting.model import Model
 
-from ..imaging.volume import read_volume, write_labels, write_volume
-from ..machine.device import autocast
-from ..segmenting import predict
-from ..segmenting.model import Model
-from . import material
-from .context import Context
-from .models import bundled_model, for_mr, random_model
+from .. import material
+from ..context import Context
+from ..models import bundled_model, for_mr, random_model
 
 _SIDE = 256  # of the slices that the models with random weights see
 

@@ -1,13 +1,12 @@
 """Our networks as the benchmark measures them: every method on a base, as it is trained and as it segments."""
 
 import torch
-
-from .. import adapters
-from ..network.base import BaseConfig
-from ..network.network import SegmentationNetwork
-from ..network.predicting.network import InferenceNetwork
-from ..network.weights import random_base
-from ..segmenting.model import exported
+from sam2adapt import adapters
+from sam2adapt.network.base import BaseConfig
+from sam2adapt.network.network import SegmentationNetwork
+from sam2adapt.network.predicting.network import InferenceNetwork
+from sam2adapt.network.weights import random_base
+from sam2adapt.segmenting.model import exported
 
 CLASSES = 4
 BARE = "bare"  # base and class head, nothing else: what the cost of adapters is a share of

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import sam2adapt
 import torch
-
-from ..machine.device import autocast_dtype
+from sam2adapt.machine.device import autocast_dtype
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """The commit of the sources, with ``+`` if the engine was changed since; None where there is no git or no copy."""
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(sam2adapt.__file__).resolve().parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -28,4 +28,4 @@ def measure(context: Context, sections: Sequence[str] = SECTIONS) -> dict[str, A
 
 
 def _section(name: str) -> Callable[[Context], dict[str, Any]]:
-    return importlib.import_module(f".{name}_section", __package__).measure
+    return importlib.import_module(f".sections.{name}", __package__).measure

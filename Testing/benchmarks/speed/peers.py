@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sam2adapt.segmenting.slices import normalise
+from sam2adapt.shared.errors import SettingsError
 from torch import Tensor, nn
-
-from ..segmenting.slices import normalise
-from ..shared.errors import SettingsError
 
 _SAM2_CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 _NNUNET_FEATURES, _NNUNET_MOST, _NNUNET_SMALLEST = 32, 512, 4

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from . import adapters
-from .adapters.costs import Sizes, measure
-from .benchmark_memory import DecoderMemory, decoder_memory
+from sam2adapt import adapters
+
+from .decoder_memory import DecoderMemory, decoder_memory
+from .multiplications import MeasuredMethod, measure
 
 BASES = ("tiny", "small", "base_plus", "large")
 IMAGE_SIZES = (224, 256, 512)
@@ -82,7 +83,7 @@ def in_words(holds: bool) -> str:
 class Benchmark:
     """Everything that was computed: sizes by base and variant, memory by image size."""
 
-    sizes: dict[str, dict[str, Sizes]]
+    sizes: dict[str, dict[str, MeasuredMethod]]
     memory: dict[int, DecoderMemory]
 
     def image_parameters(self, base: str) -> int:
@@ -154,7 +155,7 @@ def run(bases: Sequence[str] = BASES, progress: Callable[[int, int], None] | Non
 
     :param progress: called with (networks measured, networks in all).
     """
-    sizes: dict[str, dict[str, Sizes]] = {base: {} for base in bases}
+    sizes: dict[str, dict[str, MeasuredMethod]] = {base: {} for base in bases}
     for number, (base, variant) in enumerate(product(bases, VARIANTS), start=1):
         sizes[base][variant] = measure(base, adapters.create(*VARIANTS[variant]), CLASSES, IMAGE_SIZES)
         if progress:
