@@ -51,13 +51,21 @@ def split_frames(header: ImageHeader) -> list[bytes]:
     return frames
 
 
-def decode(header: ImageHeader, frames: list[bytes], folder: Path) -> np.ndarray:
+def decoding(header: ImageHeader, frames: list[bytes]) -> tuple:
+    """Equal for files whose frames can be decoded together."""
+    pixels = header.pixels
+    own = _jpeg_2000_size(frames[0]) if pixels.syntax in dicom_classes.JPEG_2000 else None
+    return (pixels.syntax, header.rows, header.columns, pixels.samples, pixels.photometric, pixels.planar,
+            pixels.allocated, pixels.stored, pixels.signed, own)  # fmt: skip
+
+
+def decode(header: ImageHeader, frames: list[bytes], path: Path) -> np.ndarray:
     """(frames, rows, columns) or (frames, rows, columns, samples): voxels as they were stored before compression.
 
-    :param folder: for a temporary file.
+    :param header: of the file that the frames come from, or of one of several that :func:`decoding` says are alike.
+    :param path: for a temporary file, which is removed.
     :raises InputFileError: GDCM cannot decode them.
     """
-    path = folder / "frames.dcm"
     _write_plain(path, header, frames)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -66,7 +74,9 @@ def decode(header: ImageHeader, frames: list[bytes], folder: Path) -> np.ndarray
         array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise _damaged(header, "its voxels cannot be decoded") from error
-    shape = (header.frames, header.rows, header.columns)
+    finally:
+        path.unlink()
+    shape = (len(frames), header.rows, header.columns)
     shape += (header.pixels.samples,) if header.pixels.samples > 1 else ()
     if array.size != np.prod(shape) or array.itemsize * 8 != header.pixels.allocated:
         raise _damaged(header, f"decoded it has {array.shape} voxels of {8 * array.itemsize} bits, not {shape} of "
@@ -176,7 +186,7 @@ def _write_plain(path: Path, header: ImageHeader, frames: list[bytes]) -> None:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = pixels.syntax
-    dataset.Modality, dataset.NumberOfFrames = "OT", header.frames
+    dataset.Modality, dataset.NumberOfFrames = "OT", len(frames)
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = header.rows, header.columns, pixels.samples
     dataset.PhotometricInterpretation = pixels.photometric if pixels.samples > 1 else "MONOCHROME2"
     if pixels.samples > 1:

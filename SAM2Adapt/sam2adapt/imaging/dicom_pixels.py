@@ -6,7 +6,9 @@ sign and stored bits are those of each file and each frame; MONOCHROME1 says how
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_sp
 
 from ..errors import InputFileError, VolumeError
 from . import dicom_classes
-from .dicom_codestream import decode, split_frames
+from .dicom_codestream import decode, decoding, split_frames
 from .dicom_header import COPY_AGAIN, DAMAGE, ImageHeader
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_TOGETHER = 8  # frames of several files that are decoded at once
+_THREADS = min(4, os.cpu_count() or 1)
 _INT16 = np.iinfo(np.int16)
 
 
@@ -95,41 +99,84 @@ def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
 
 def _stack(headers: Sequence[ImageHeader]) -> np.ndarray:
     """(N, rows, columns) stored values; of the widest type where the files differ."""
-    kinds = [np.dtype(f"{'i' if header.pixels.signed else 'u'}{header.pixels.allocated // 8}") for header in headers]
-    stack = None
-    place = 0
+    stack, place = None, 0
+    kind = np.result_type(*(_kind(header) for header in headers))
     with tempfile.TemporaryDirectory() as folder:
-        for header in headers:
-            values = _stored_values(header, Path(folder))
+        for values in _stored_values(headers, Path(folder)):
             if stack is None:  # only now: the first file has proved to be decodable
-                count = sum(h.frames for h in headers)
-                stack = np.empty((count, header.rows, header.columns), np.result_type(*kinds))
-            stack[place : place + header.frames] = values
-            place += header.frames
+                stack = np.empty((sum(h.frames for h in headers), *values.shape[1:]), kind)
+            stack[place : place + len(values)] = values
+            place += len(values)
     return stack
 
 
-def _stored_values(header: ImageHeader, folder: Path) -> np.ndarray:
-    """(frames, rows, columns) of the type that the header declares, without bits that are no part of the value."""
-    pixels = header.pixels
-    kind = np.dtype(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
-    shape = header.frames, header.rows, header.columns
-    if pixels.syntax in dicom_classes.COMPRESSED:
-        values, shift = decode(header, split_frames(header), folder).astype(kind, copy=False), 0
-    else:
-        values = _raw(header, kind, int(np.prod(shape, dtype=np.int64))).reshape(shape)
-        shift = pixels.high_bit + 1 - pixels.stored
-    spare = pixels.allocated - pixels.stored - shift
-    if spare + shift and (shift or _has_more_bits(values, pixels.stored)):
+def _kind(header: ImageHeader) -> np.dtype:
+    return np.dtype(f"{'i' if header.pixels.signed else 'u'}{header.pixels.allocated // 8}")
+
+
+def _stored_values(headers: Sequence[ImageHeader], folder: Path) -> Iterator[np.ndarray]:
+    """(frames, rows, columns) of one file or some, of the declared type, without bits that are no part of the value."""
+    if not any(header.pixels.syntax in dicom_classes.COMPRESSED for header in headers):
+        yield from map(_uncompressed, headers)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:  # GDCM decodes without holding Python's lock
+        started: deque[Future] = deque()
+        for number, files in enumerate(_together(headers)):
+            if len(started) == 2 * _THREADS:
+                yield started.popleft().result()
+            path = folder / f"{number}.dcm"
+            started.append(pool.submit(_decoded, files, path) if files[0][1] else pool.submit(_uncompressed, files[0][0]))
+        while started:
+            yield started.popleft().result()
+
+
+def _together(headers: Sequence[ImageHeader]) -> Iterator[list[tuple[ImageHeader, list[bytes]]]]:
+    """Files with their compressed frames, in groups that are decoded at once; uncompressed ones alone, without."""
+    waiting: list[tuple[ImageHeader, list[bytes]]] = []
+    for header in headers:
+        frames = split_frames(header) if header.pixels.syntax in dicom_classes.COMPRESSED else []
+        full = sum(len(others) for _, others in waiting) >= _TOGETHER
+        if waiting and (full or not frames or decoding(*waiting[0]) != decoding(header, frames)):
+            yield waiting
+            waiting = []
+        if frames:
+            waiting.append((header, frames))
+        else:
+            yield [(header, frames)]
+    if waiting:
+        yield waiting
+
+
+def _uncompressed(header: ImageHeader) -> np.ndarray:
+    count = header.frames * header.rows * header.columns
+    values = _raw(header, _kind(header), count).reshape(header.frames, header.rows, header.columns)
+    return _trimmed(header, values, header.pixels.high_bit + 1 - header.pixels.stored)
+
+
+def _decoded(files: list[tuple[ImageHeader, list[bytes]]], path: Path) -> np.ndarray:
+    """:param path: for a temporary file."""
+    header = files[0][0]
+    try:
+        values = decode(header, [frame for _, frames in files for frame in frames], path)
+    except InputFileError:
+        if len(files) == 1:
+            raise
+        values = np.concatenate([decode(*file, path) for file in files])  # finds out which one is damaged
+    return _trimmed(header, values.astype(_kind(header), copy=False), 0)
+
+
+def _trimmed(header: ImageHeader, values: np.ndarray, shift: int) -> np.ndarray:
+    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's."""
+    spare = header.pixels.allocated - header.pixels.stored - shift
+    if spare + shift and (shift or _has_more_bits(values, header.pixels.stored)):
         values = (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
     return values
 
 
 def _has_more_bits(values: np.ndarray, stored: int) -> bool:
     """True if values lie outside the stored bits, as overlays in the upper bits and bare sign bits do."""
-    low, high = int(values.min()), int(values.max())
-    half = 1 << (stored - 1)
-    return (low < -half or high >= half) if values.dtype.kind == "i" else high >= 2 * half
+    high, half = int(values.max()), 1 << (stored - 1)
+    return high >= 2 * half if values.dtype.kind == "u" else high >= half or int(values.min()) < -half
 
 
 def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
@@ -197,13 +244,13 @@ def _colours(header: ImageHeader) -> np.ndarray:
     pixels = header.pixels
     if pixels.photometric == "PALETTE COLOR":
         with tempfile.TemporaryDirectory() as folder:
-            indices = _stored_values(header, Path(folder))
+            indices = np.concatenate(list(_stored_values([header], Path(folder))))
         colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3
     if pixels.syntax in dicom_classes.COMPRESSED:
         with tempfile.TemporaryDirectory() as folder:
-            return decode(header, split_frames(header), Path(folder))
+            return decode(header, split_frames(header), Path(folder) / "frames.dcm")
     if pixels.photometric == "YBR_FULL_422":
         return _whole(header).pixel_array.reshape(shape)
     values = _raw(header, np.dtype(f"u{pixels.allocated // 8}"), int(np.prod(shape, dtype=np.int64)))
