@@ -6,8 +6,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..errors import SettingsError
 from ..network.network import Prompts, SegmentationNetwork
+from ..shared.errors import SettingsError
 from .method import KeepOn, Method, always
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.network import DetailMaps, SegmentationNetwork
+from ..shared.errors import SettingsError
 from .method import Method
 
 _LATE = 0.8  # share of the run from which the boundary loss weighs less

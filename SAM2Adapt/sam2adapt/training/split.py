@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
-from ..errors import TrainingDataError
-from ..terminology import Structure
-from ..volume import read_labels
-from .cases import Case
+from ..evaluation.cases import Case
+from ..imaging.terminology import Structure
+from ..imaging.volume import read_labels
+from ..shared.errors import TrainingDataError
 from .losses import IGNORE
 from .prepare import PreparedCase, load_case
 
