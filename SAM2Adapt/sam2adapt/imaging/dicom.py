@@ -17,6 +17,7 @@ from .dicom_classes import class_name
 from .dicom_geometry import (
     REGULAR,
     SAME_ORIENTATION,
+    Placement,
     axes_of,
     check_plane,
     check_spacing,
@@ -71,6 +72,23 @@ class SeriesVoxels:
     direction: np.ndarray
     physical: bool = True
     rescale_type: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a series lie, without them: ``size`` along I, J, K, and the place as in SeriesVoxels."""
+
+    size: tuple[int, int, int]
+    origin: np.ndarray
+    spacing: np.ndarray
+    direction: np.ndarray
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) voxel index to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.direction * self.spacing, self.origin
+        return matrix
 
 
 @dataclass
@@ -175,6 +193,25 @@ def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
                              "Choose an image, or the folder of a series.")
     info = _info(found.series_uid, [found])
     return _read([found], info), info
+
+
+def series_grid(found: Scan, series_uid: str) -> Grid | None:
+    """The voxel grid of a series; of the largest where several share the identifier, None where there is none.
+
+    :raises SeriesError: it is no regular stack.
+    """
+    alike = [item for item in found.series if item[1][0].series_uid == series_uid]
+    if not alike:
+        return None
+    info, headers = max(alike, key=lambda item: item[0].size[2])
+    first = headers[0]
+    if len(headers) == 1 and first.frames == 1 and first.has_place and first.spacings is not None:
+        spacing = np.array([first.spacings[0, 1], first.spacings[0, 0], first.thickness or 1.0])
+        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]))
+    if not all(header.has_place and header.spacings is not None for header in headers):
+        raise SeriesError(f"The series {info} does not say where its slices lie.", "Use labels on another series.")
+    place = _place(headers, info, _name(headers, info))
+    return Grid(info.size, place.origin, place.spacing, place.direction)
 
 
 def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader | OtherObject | UnreadableFile]:
@@ -318,7 +355,7 @@ def _chosen(folder: str | os.PathLike | Sequence[str], found: Scan, series: str 
 
 
 def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
-    name = f"{info.description or info.uid} in {os.path.dirname(headers[0].path)}"
+    name = _name(headers, info)
     for header in headers:  # what is wrong is said before any memory is taken
         if header.orientations is not None:
             check_plane(header.path, header.orientations, header.spacings)
@@ -328,16 +365,24 @@ def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
         return _single(headers[0], info)
     if not all(header.has_place and header.spacings is not None for header in headers):
         return _pictures(headers, info, name)
-    item = "slice" if len(headers) > 1 else "frame"
-    place = place_stack(
-        name, item, np.concatenate([header.positions for header in headers]),
-        np.concatenate([header.orientations for header in headers]),
-        np.concatenate([header.spacings for header in headers]), info.size[:2], keep_order=item == "frame")
+    place = _place(headers, info, name)
     voxels = read_voxels(headers)
     if not np.array_equal(place.order, np.arange(len(voxels))):
         voxels = voxels[place.order]
     return SeriesVoxels(_channels_first(voxels), place.origin, place.spacing, place.direction,
                         rescale_type=headers[0].rescale_type)  # fmt: skip
+
+
+def _name(headers: Sequence[ImageHeader], info: SeriesInfo) -> str:
+    return f"{info.description or info.uid} in {os.path.dirname(headers[0].path)}"
+
+
+def _place(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> Placement:
+    item = "slice" if len(headers) > 1 else "frame"
+    positions, orientations, spacings = (
+        np.concatenate([getattr(header, which) for header in headers])
+        for which in ("positions", "orientations", "spacings"))
+    return place_stack(name, item, positions, orientations, spacings, info.size[:2], keep_order=item == "frame")
 
 
 def _single(header: ImageHeader, info: SeriesInfo) -> SeriesVoxels:

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
-from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
+from .dicom import Grid, SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series, scan, series_grid
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
@@ -115,21 +115,27 @@ def read_series_files(files: Sequence[str]) -> Volume:
     return _from_dicom(*read_series(files))
 
 
-def read_labels(path: str | os.PathLike) -> Volume:
-    """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but DICOM.
+def read_labels(path: str | os.PathLike, image: Volume | str | os.PathLike | None = None) -> Volume:
+    """Read a label image: one whole number a voxel, from any format of :func:`read_volume`.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
-    an indexed PNG gives its colour numbers.
+    an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom_labels``.
 
+    :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
+        where their series does not lie beside them; they are put on its grid.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
+    :raises GeometryError: DICOM labels that do not lie on the image.
     """
-    return _labels(path)[0]
+    return _labels(path, image)[0]
 
 
-def read_structures(path: str | os.PathLike) -> list[Structure]:
-    """The segments of a .seg.nrrd with the label values that :func:`read_labels` gives; none for other formats."""
-    return _labels(path)[1]
+def read_structures(path: str | os.PathLike, image: Volume | str | os.PathLike | None = None) -> list[Structure]:
+    """The segments of a .seg.nrrd or of DICOM labels with the label values that :func:`read_labels` gives.
+
+    :return: none for other formats, which do not say what their values mean.
+    """
+    return _labels(path, image)[1]
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = 1e-3) -> bool:
@@ -253,11 +259,10 @@ def _to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _labels(path: str | os.PathLike) -> tuple[Volume, list[Structure]]:
+def _labels(path: str | os.PathLike, image: Volume | str | os.PathLike | None) -> tuple[Volume, list[Structure]]:
     path = check_input(path)
     if paths.is_dir(path) or is_dicom(path):
-        raise InputFileError(f"{path} is DICOM, which is not read as labels.",
-                             "Import it in Slicer and save the segmentation as .seg.nrrd.")
+        return _dicom_labels(path, image)
     if suffix_of(path) in PICTURES:
         image, physical = read_picture(path, indices=True), False
     else:
@@ -277,6 +282,27 @@ def _labels(path: str | os.PathLike) -> tuple[Volume, list[Structure]]:
         return Volume(labels[np.newaxis], np.zeros(3), np.ones(3), np.eye(3), stem_of(path), physical=False), structures
     return Volume(labels[np.newaxis], image.GetOrigin(), image.GetSpacing(), image.GetDirection(),
                   stem_of(path)), structures
+
+
+def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None) -> tuple[Volume, list[Structure]]:
+    from .dicom_labels import label_files, read_dicom_labels, referenced_series
+
+    if paths.is_dir(path):
+        found = [file for file, _ in label_files(path)]
+        if len(found) != 1:
+            raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+                                 "Choose one file of labels.")
+        path = Path(found[0])
+    if isinstance(image, str | os.PathLike):
+        image = check_input(image)
+        if not paths.is_dir(image):
+            image = read_volume(image)
+    if isinstance(image, Volume):
+        grid = Grid(image.size, image.origin, image.spacing, image.direction)
+    else:
+        grid = None if image is None else series_grid(scan(image), referenced_series(path))
+    labels, grid, structures = read_dicom_labels(path, grid)
+    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem), structures
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

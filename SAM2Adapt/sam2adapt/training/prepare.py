@@ -40,7 +40,8 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
 
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
     """
-    volume, labels = read_volume(case.image), read_labels(case.label)
+    volume = read_volume(case.image, case.series or None)
+    labels = read_labels(case.label, volume)
     check_voxels(volume)
     if not same_geometry(volume, labels):
         raise GeometryError(
@@ -121,7 +122,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label).array == missing[0].id).any():
+            if (read_labels(case.label, case.image).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",
