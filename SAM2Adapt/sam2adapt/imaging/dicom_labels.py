@@ -51,7 +51,7 @@ def read_dicom_labels(path: str | os.PathLike, image: Grid | None = None) -> tup
     if dataset.SOPClassUID == dicom_classes.STRUCTURE_SET:
         return _structure_set(path, dataset, grid)
     labels, own, structures = _segmentation(path, dataset)
-    return (labels, own, structures) if grid is None else (_moved(path, labels, own, grid), grid, structures)
+    return (labels, own, structures) if grid is None else (place_on_grid(path, labels, own, grid), grid, structures)
 
 
 def referenced_series(path: str | os.PathLike) -> str:
@@ -166,8 +166,11 @@ def _smallest(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.min_scalar_type(int(labels.max(initial=0))), copy=False)
 
 
-def _moved(path: str, labels: np.ndarray, own: Grid, grid: Grid) -> np.ndarray:
-    """Labels on another grid whose voxels are the same: larger, cut out, turned or mirrored."""
+def place_on_grid(path: str, labels: np.ndarray, own: Grid, grid: Grid) -> np.ndarray:
+    """Labels (K, J, I) on another grid whose voxels are the same: larger, cut out, turned or mirrored.
+
+    :raises GeometryError: the grids' voxels are not the same, or labels lie outside.
+    """
     step = np.linalg.inv(grid.affine) @ own.affine
     corners = np.stack(np.meshgrid(*((0, size - 1) for size in own.size), [1], indexing="ij"), -1).reshape(-1, 4)
     ends = corners @ step.T

@@ -12,14 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..shared import paths
-from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
+from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
 from .dicom import Grid, SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series, scan, series_grid
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "list_series", "read_labels", "read_series_files",
+__all__ = ["DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "list_series", "read_labels", "read_series_files",
            "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
@@ -37,6 +37,7 @@ class Volume:
     :ivar name: the file's name without suffix, or the series description.
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
+    :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
     """
 
     array: np.ndarray
@@ -46,6 +47,7 @@ class Volume:
     name: str = ""
     modality: str = ""
     physical: bool = True
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.array.ndim != 4:
@@ -81,6 +83,20 @@ class Volume:
         if array.shape[1:] != self.array.shape[1:]:
             raise ValueError(f"An array {array.shape} is not on the grid of a volume {self.array.shape}.")
         return replace(self, array=array, modality=self.modality if len(array) == self.channels else "")
+
+
+@dataclass(frozen=True)
+class DicomOutput:
+    """What a DICOM segmentation says beside its voxels.
+
+    :ivar reference: folder of the series that it refers to; None for the series that the image was read from.
+    :ivar kind: "BINARY", which every viewer reads, or "LABELMAP", smaller and of the standard of 2024.
+    :ivar algorithm: name and version of the model.
+    """
+
+    reference: Path | None = None
+    kind: str = "BINARY"
+    algorithm: tuple[str, str] = ("SAM2Adapt", "1")
 
 
 def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
@@ -174,14 +190,16 @@ def check_voxels(volume: Volume) -> None:
 
 
 def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure],
-                 reference: Volume | None = None) -> None:
-    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd.
+                 reference: Volume | None = None, dicom: DicomOutput | None = None) -> None:  # fmt: skip
+    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd, as a DICOM SEG if in .dcm.
 
-    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha or .png (one slice); appears by atomic rename.
+    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha, .png (one slice) or .dcm; appears by atomic rename.
     :param labels: array (1, K, J, I) uint8.
     :param structures: what the label values mean; a structure without voxels becomes an empty segment.
     :param reference: the image that was segmented; its geometry is written.
-    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG.
+    :param dicom: for .dcm only, and needed only where the image was not read from a DICOM series.
+    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG, a .dcm
+        without a DICOM series.
     :raises GeometryError: the labels are not on the reference's grid.
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
@@ -195,10 +213,34 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
             raise GeometryError(f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
                                 "Use the labels made for this image.")
         labels = reference.with_array(labels.array)
+    if suffix_of(path) == ".dcm":
+        _write_dicom(path, labels, structures, dicom or DicomOutput())
+        return
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
         describe_segments(image, structures)
     write_image(path, image)
+
+
+def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:
+    """The series to which a DICOM segmentation of a volume refers.
+
+    :raises OutputError: neither was the volume read from one, nor is one given.
+    """
+    series = dicom.reference or volume.files
+    if not series:
+        raise OutputError(f"{path} must refer to the DICOM series of the image, and the image is no DICOM.",
+                          "Give the folder of its DICOM series as the reference, or write .seg.nrrd.",
+                          setting="reference")  # fmt: skip
+    return series
+
+
+def _write_dicom(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure], dicom: DicomOutput) -> None:
+    from .dicom_seg_writer import write_dicom_seg
+
+    series = dicom_reference(path, labels, dicom)
+    grid = Grid(labels.size, labels.origin, labels.spacing, labels.direction)
+    write_dicom_seg(path, labels.array[0], grid, structures, series, dicom.kind, dicom.algorithm)
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> None:
@@ -227,7 +269,8 @@ def check_input(path: str | os.PathLike) -> Path:
 def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
-    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical)
+    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
+                  info.files)
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
