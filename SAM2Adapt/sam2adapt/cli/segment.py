@@ -41,8 +41,9 @@ def add_segment_parser(commands) -> None:
     parser.add_argument("--roi", type=_roi, help="i0,i1,j0,j1,k0,k1: label only these voxels (ends excluded)")
     parser.add_argument("--series", help="SeriesInstanceUID, for a DICOM folder with several series")
     parser.add_argument(
-        "--reference", type=Path, help="folder of the DICOM series that a .dcm output refers to, if the input is no DICOM"
-    )
+        "--reference", type=Path,
+        help="folder of the DICOM series that a .dcm output refers to, if the input is no DICOM",
+    )  # fmt: skip
     parser.add_argument(
         "--dicom-seg", default="BINARY", type=str.upper, choices=("BINARY", "LABELMAP"), help="kind of a .dcm output"
     )

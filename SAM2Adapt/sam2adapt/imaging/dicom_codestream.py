@@ -79,8 +79,11 @@ def decode(header: ImageHeader, frames: list[bytes], path: Path) -> np.ndarray:
     shape = (len(frames), header.rows, header.columns)
     shape += (header.pixels.samples,) if header.pixels.samples > 1 else ()
     if array.size != np.prod(shape) or array.itemsize * 8 != header.pixels.allocated:
-        raise _damaged(header, f"decoded it has {array.shape} voxels of {8 * array.itemsize} bits, not {shape} of "
-                       f"{header.pixels.allocated}")
+        raise _damaged(
+            header,
+            f"decoded it has {array.shape} voxels of {8 * array.itemsize} bits, not {shape} of "
+            f"{header.pixels.allocated}",
+        )
     return array.reshape(shape)
 
 
@@ -98,8 +101,11 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
     pixels, which = header.pixels, f"frame {number + 1}" if header.frames > 1 else "its image"
     size = header.rows * header.columns * pixels.samples * pixels.allocated // 8
     if size > _SMALL_FRAME and size > _MAX_RATIO * len(frame):
-        raise _damaged(header, f"{which} declares {header.columns} x {header.rows} pixels, {size} bytes, and has "
-                       f"{len(frame)} compressed bytes")
+        raise _damaged(
+            header,
+            f"{which} declares {header.columns} x {header.rows} pixels, {size} bytes, and has "
+            f"{len(frame)} compressed bytes",
+        )
     if pixels.syntax == dicom_classes.RLE:
         _check_rle(header, frame, which, size)
         return
@@ -109,8 +115,11 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
     if found is None:
         raise _damaged(header, f"{which} is no {dicom_classes.syntax_name(pixels.syntax)} image")
     if found[:3] != declared:
-        raise _damaged(header, f"{which} is compressed as {found[0]} x {found[1]} x {found[2]} values and declared as "
-                       f"{declared[0]} x {declared[1]} x {declared[2]}")
+        raise _damaged(
+            header,
+            f"{which} is compressed as {found[0]} x {found[1]} x {found[2]} values and declared as "
+            f"{declared[0]} x {declared[1]} x {declared[2]}",
+        )
     if found[3] > pixels.allocated:
         raise _damaged(header, f"{which} has {found[3]} bits a value, BitsAllocated is {pixels.allocated}")
     if not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
@@ -179,9 +188,12 @@ def _write_plain(path: Path, header: ImageHeader, frames: list[bytes]) -> None:
     pixels = header.pixels
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.SOPClassUID = (
-        MultiFrameTrueColorSecondaryCaptureImageStorage if pixels.samples > 1
-        else MultiFrameGrayscaleByteSecondaryCaptureImageStorage if pixels.allocated == 8
-        else MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
+        MultiFrameTrueColorSecondaryCaptureImageStorage
+        if pixels.samples > 1
+        else MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+        if pixels.allocated == 8
+        else MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    )
     dataset.SOPInstanceUID = generate_uid()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -55,8 +55,15 @@ def regions(path: str, dataset: Dataset) -> list[Region]:
         number, name = int(item.ROINumber), str(item.get("ROIName") or f"ROI {item.ROINumber}")
         contour = drawn.get(number, Dataset())
         color = contour.get("ROIDisplayColor")
-        result.append(Region(number, name, _contours(path, name, contour),
-                             None if not color else tuple(int(part) / 255 for part in color), codes.get(number)))
+        result.append(
+            Region(
+                number,
+                name,
+                _contours(path, name, contour),
+                None if not color else tuple(int(part) / 255 for part in color),
+                codes.get(number),
+            )
+        )
     return result
 
 
@@ -68,13 +75,21 @@ def _contours(path: str, name: str, drawn: Dataset) -> list[np.ndarray]:
             others.append(str(item.get("ContourGeometricType")))
             continue
         if data.size % 3 or data.size != 3 * int(item.get("NumberOfContourPoints", data.size // 3)):
-            raise InputFileError(f"{path} is damaged: a contour of '{name}' declares {item.NumberOfContourPoints} "
-                                 f"points and has {data.size / 3:g}.", "Export it again.")
+            raise InputFileError(
+                f"{path} is damaged: a contour of '{name}' declares {item.NumberOfContourPoints} "
+                f"points and has {data.size / 3:g}.",
+                "Export it again.",
+            )
         if data.size >= 9:
             contours.append(data.reshape(-1, 3))
     if others:
-        logger.warning("'%s' in %s: %d contours enclose no area and are left out (%s).", name, path, len(others),
-                       ", ".join(sorted(set(others))))
+        logger.warning(
+            "'%s' in %s: %d contours enclose no area and are left out (%s).",
+            name,
+            path,
+            len(others),
+            ", ".join(sorted(set(others))),
+        )
     return contours
 
 
@@ -94,14 +109,20 @@ def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
             raise GeometryError(
                 f"A contour of '{region.name}' in {path} lies {depth.min() + 1:.2f} to {depth.max() + 1:.2f} slices up "
                 f"in a series of {grid.size[2]}, not in one of its slices.",
-                "Choose the series on which the structures were drawn.")
+                "Choose the series on which the structures were drawn.",
+            )
         slices.setdefault(number, []).append(points[:, :2])
     for number, contours in slices.items():
         _fill_slice(mask[number], contours)
     empty = sorted(set(range(min(slices, default=0), max(slices, default=-1) + 1)) - set(slices))
     if empty:
-        logger.warning("'%s' in %s has no contour in %d of the %d slices between its first and its last one.",
-                       region.name, path, len(empty), max(slices) - min(slices) + 1)
+        logger.warning(
+            "'%s' in %s has no contour in %d of the %d slices between its first and its last one.",
+            region.name,
+            path,
+            len(empty),
+            max(slices) - min(slices) + 1,
+        )
     return mask
 
 

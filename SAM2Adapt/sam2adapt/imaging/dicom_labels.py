@@ -45,8 +45,10 @@ def read_dicom_labels(path: str | os.PathLike, image: Grid | None = None) -> tup
     path = str(path)
     dataset = _read(path)
     if dataset.SOPClassUID not in LABEL_CLASSES:
-        raise InputFileError(f"{path} is DICOM and holds no labels: {dicom_classes.class_name(dataset.SOPClassUID)}.",
-                             "Choose a segmentation (SEG), a structure set (RTSTRUCT) or a label file.")
+        raise InputFileError(
+            f"{path} is DICOM and holds no labels: {dicom_classes.class_name(dataset.SOPClassUID)}.",
+            "Choose a segmentation (SEG), a structure set (RTSTRUCT) or a label file.",
+        )
     grid = image or _grid_beside(Path(path), dataset)
     if dataset.SOPClassUID == dicom_classes.STRUCTURE_SET:
         return _structure_set(path, dataset, grid)
@@ -81,7 +83,9 @@ def _referenced(dataset: Dataset) -> str:
 def _grid_beside(path: Path, dataset: Dataset) -> Grid | None:
     """The grid of the referenced series, or of the only one of its frame of reference, near the file."""
     series = _referenced(dataset)
-    frames = {str(item.get("ReferencedFrameOfReferenceUID", "")) for item in dataset.get("StructureSetROISequence") or ()}
+    frames = {
+        str(item.get("ReferencedFrameOfReferenceUID", "")) for item in dataset.get("StructureSetROISequence") or ()
+    }
     frames |= {str(dataset.get("FrameOfReferenceUID", ""))}
     for files in _near(path.resolve().parent):
         found = scan(files)
@@ -109,9 +113,11 @@ def _of_frame(found: Scan, frames: set[str]) -> list[str]:
 
 def _structure_set(path: str, dataset: Dataset, grid: Grid | None) -> tuple[np.ndarray, Grid, list[Structure]]:
     if grid is None:
+        series = _referenced(dataset) or "unknown"
         raise GeometryError(
-            f"The images of the structure set {path} are not beside it: the series {_referenced(dataset) or 'unknown'}.",
-            "Put the structure set into the folder of its DICOM series, or name that folder as the images.")
+            f"The images of the structure set {path} are not beside it: the series {series}.",
+            "Put the structure set into the folder of its DICOM series, or name that folder as the images.",
+        )
     structures, masks = [], []
     for label, region in enumerate(regions(path, dataset), 1):
         known = describe(label, region.name)
@@ -137,8 +143,10 @@ def _segmentation(path: str, dataset: Dataset) -> tuple[np.ndarray, Grid, list[S
                 masks.append((number, np.asarray(volume.array)[..., 0] >= 0.5))
             labels = _flattened(path, masks, structures, masks[0][1].shape)
     except (*DAMAGE, RuntimeError) as error:
-        raise InputFileError(f"{path} cannot be read as a segmentation: {str(error).rstrip('.')}.",
-                             "Import it in Slicer and save it as .seg.nrrd.") from error
+        raise InputFileError(
+            f"{path} cannot be read as a segmentation: {str(error).rstrip('.')}.",
+            "Import it in Slicer and save it as .seg.nrrd.",
+        ) from error
     return _smallest(labels), _grid_of(volume), structures
 
 
@@ -153,8 +161,13 @@ def _flattened(path: str, masks: list[tuple[int, np.ndarray]], structures: list[
     labels = np.zeros(shape, np.min_scalar_type(max((label for label, _ in masks), default=0)))
     for (label, mask), structure in zip(masks, structures, strict=True):
         if lost := int(np.count_nonzero(labels[mask])):
-            logger.warning("'%s' in %s overlaps others in %d of its %d voxels, which become its own.", structure.name,
-                           path, lost, np.count_nonzero(mask))
+            logger.warning(
+                "'%s' in %s overlaps others in %d of its %d voxels, which become its own.",
+                structure.name,
+                path,
+                lost,
+                np.count_nonzero(mask),
+            )
         labels[mask] = label
     for (label, mask), structure in zip(masks, structures, strict=True):
         if mask.any() and not (labels == label).any():
@@ -183,26 +196,40 @@ def place_on_grid(path: str, labels: np.ndarray, own: Grid, grid: Grid) -> np.nd
             f"The segmentation {path} ({own.size[0]} x {own.size[1]} x {own.size[2]} voxels of "
             f"{' x '.join(f'{v:.4g}' for v in own.spacing)} mm) does not lie on the voxels of the image "
             f"({' x '.join(map(str, grid.size))}, {' x '.join(f'{v:.4g}' for v in grid.spacing)} mm): {off:.2f} voxels "
-            "off.", "Choose the series on which it was drawn, or resample it in Slicer.")
+            "off.",
+            "Choose the series on which it was drawn, or resample it in Slicer.",
+        )
     place = np.argwhere(labels)  # K, J, I
     target = np.rint(place[:, ::-1] @ turned.T + np.rint(ends[0, :3])).astype(int)
     outside = ((target < 0) | (target >= grid.size)).any(axis=1)
     if outside.any():
-        raise GeometryError(f"{outside.sum()} of {len(target)} voxels of the segmentation {path} lie outside the image.",
-                            "Choose the series on which it was drawn.")
+        raise GeometryError(
+            f"{outside.sum()} of {len(target)} voxels of the segmentation {path} lie outside the image.",
+            "Choose the series on which it was drawn.",
+        )
     result = np.zeros(grid.size[::-1], labels.dtype)
     result[tuple(target[:, ::-1].T)] = labels[tuple(place.T)]
     return result
 
 
 def _structure(described: Dataset) -> Structure:
-    number, name = int(described.SegmentNumber), str(described.get("SegmentLabel") or f"Segment {described.SegmentNumber}")
+    number, name = (
+        int(described.SegmentNumber),
+        str(described.get("SegmentLabel") or f"Segment {described.SegmentNumber}"),
+    )
     known = describe(number, name)
     lab = described.get("RecommendedDisplayCIELabValue")
     color = known.color if not lab else tuple(part / 255 for part in _rgb(lab))
     codes = [_code(described, f"SegmentedProperty{which}CodeSequence") for which in ("Category", "Type")]
-    modifier = next(iter((described.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0].get(
-        "SegmentedPropertyTypeModifierCodeSequence") or ()), None)
+    modifier = next(
+        iter(
+            (described.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0].get(
+                "SegmentedPropertyTypeModifierCodeSequence"
+            )
+            or ()
+        ),
+        None,
+    )
     region = _code(described, "AnatomicRegionSequence")
     if codes[1] is None:
         return Structure(number, name, known.terminology, color)
@@ -225,8 +252,12 @@ def _triple(item: Dataset | None) -> tuple[str, str, str] | None:
     return str(item.get("CodingSchemeDesignator", "")), str(value), str(item.get("CodeMeaning", ""))
 
 
-def _terminology(category: tuple[str, str, str] | None, kind: tuple[str, str, str],
-                 modifier: tuple[str, str, str] | None = None, region: tuple[str, str, str] | None = None) -> str:
+def _terminology(
+    category: tuple[str, str, str] | None,
+    kind: tuple[str, str, str],
+    modifier: tuple[str, str, str] | None = None,
+    region: tuple[str, str, str] | None = None,
+) -> str:
     """Slicer's serialized terminology entry."""
     category = category or ("SCT", "123037004", "Anatomical Structure")
     parts = ["^".join(code) if code else "^^" for code in (category, kind, modifier)]

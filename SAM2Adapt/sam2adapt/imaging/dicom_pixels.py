@@ -34,24 +34,32 @@ def check_readable(header: ImageHeader) -> None:
     """
     pixels, path = header.pixels, header.path
     if pixels.element != "PixelData":
-        raise InputFileError(f"{path} stores its values as {pixels.element}, which is not read.",
-                             "Open it in Slicer and save it as .nrrd.")
+        raise InputFileError(
+            f"{path} stores its values as {pixels.element}, which is not read.",
+            "Open it in Slicer and save it as .nrrd.",
+        )
     if not dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax not in dicom_classes.COMPRESSED:
         names = ", ".join(sorted({name.partition(" Lossless")[0] for name in dicom_classes.COMPRESSED.values()}))
         raise InputFileError(
             f"{path} is compressed as {dicom_classes.syntax_name(pixels.syntax)}, which is not supported.",
-            f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.")
+            f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.",
+        )
     if pixels.allocated not in (8, 16, 32) or (pixels.samples > 1 and pixels.allocated == 32):
-        raise InputFileError(f"{path} has {pixels.allocated} bits a value, which is not read.",
-                             "Export it with 8 or 16 bits a value.")
+        raise InputFileError(
+            f"{path} has {pixels.allocated} bits a value, which is not read.", "Export it with 8 or 16 bits a value."
+        )
     colour = pixels.samples == 3 and pixels.photometric in _DECODED_TO_RGB
     if not colour and (pixels.samples != 1 or pixels.photometric not in (*_GREY, "PALETTE COLOR")):
-        raise InputFileError(f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is "
-                             "not read.", "Export it in grey levels or RGB.")
+        raise InputFileError(
+            f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is not read.",
+            "Export it in grey levels or RGB.",
+        )
     plain_rgb = pixels.photometric == "RGB" and dicom_classes.is_uncompressed(pixels.syntax)
     if colour and pixels.allocated != 8 and not plain_rgb:  # GDCM mixes up the bytes of RLE colours of 16 bits
-        raise InputFileError(f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
-                             "Export it as uncompressed RGB with 8 bits a colour.")
+        raise InputFileError(
+            f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
+            "Export it as uncompressed RGB with 8 bits a colour.",
+        )
     if dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax != dicom_classes.DEFLATED:
         stored = max(os.path.getsize(path) - pixels.start, 0)
         _check_length(header, stored if pixels.length is None else min(pixels.length, stored))
@@ -68,8 +76,10 @@ def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
         check_readable(header)
     first = headers[0]
     if any(header.pixels.samples != first.pixels.samples for header in headers):
-        raise VolumeError(f"{first.path} and {headers[-1].path} have different numbers of values a pixel.",
-                          "Keep images in colour apart from those in grey levels.")
+        raise VolumeError(
+            f"{first.path} and {headers[-1].path} have different numbers of values a pixel.",
+            "Keep images in colour apart from those in grey levels.",
+        )
     if first.pixels.samples > 1 or first.pixels.photometric == "PALETTE COLOR":
         return np.concatenate([_colours(header) for header in headers])
     return _rescaled(headers, _stack(headers))
@@ -81,11 +91,14 @@ def _check_length(header: ImageHeader, stored: int) -> None:
     wanted = header.rows * header.columns * pixel * header.frames
     declared = f"{header.columns} x {header.rows} pixels x {header.frames} frames x {pixel} bytes"
     if stored < wanted:
-        raise InputFileError(f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
-                             COPY_AGAIN)
+        raise InputFileError(
+            f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.", COPY_AGAIN
+        )
     if stored - wanted >= max(2, wanted // header.frames) or not _is_padding(header, wanted, stored):
-        raise InputFileError(f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds "
-                             f"{stored}.", "Export it again.")
+        raise InputFileError(
+            f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
+            "Export it again.",
+        )
 
 
 def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
@@ -125,7 +138,9 @@ def _stored_values(headers: Sequence[ImageHeader], folder: Path) -> Iterator[np.
             if len(started) == 2 * _THREADS:
                 yield started.popleft().result()
             path = folder / f"{number}.dcm"
-            started.append(pool.submit(_decoded, files, path) if files[0][1] else pool.submit(_uncompressed, files[0][0]))
+            started.append(
+                pool.submit(_decoded, files, path) if files[0][1] else pool.submit(_uncompressed, files[0][0])
+            )
         while started:
             yield started.popleft().result()
 

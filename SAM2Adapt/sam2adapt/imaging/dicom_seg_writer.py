@@ -25,7 +25,7 @@ from .terminology import Structure
 
 KINDS = ("BINARY", "LABELMAP")
 _ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
-_INTELLIGENCE = Code("113110", "DCM", "Artificial Intelligence")
+_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _MAKER = "SAM2Adapt"
 _LONGEST_NAME = 64  # characters of a DICOM long string (LO)
 
@@ -50,8 +50,11 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
     on_series = place_on_grid(str(path), labels, grid, target)
     frames = on_series[_slices_of_frames(headers, target)]
     if not on_series.any():
-        raise OutputError(f"{path}: nothing was found, and a DICOM segmentation without a segmented voxel means nothing "
-                          "to an archive.", "Write .seg.nrrd, which can be empty.")
+        raise OutputError(
+            f"{path}: nothing was found, and a DICOM segmentation without a segmented voxel means nothing "
+            "to an archive.",
+            "Write .seg.nrrd, which can be empty.",
+        )
     numbered = list(enumerate(structures, 1)) if kind == "BINARY" else [(s.id, s) for s in structures]
     table = np.zeros(256, np.uint8)
     for number, structure in numbered:
@@ -72,8 +75,10 @@ def _headers(path: str | os.PathLike, found: Scan, reference: object, series: st
     if len(uids) != 1:
         names = "; ".join(str(info) for info, _ in found.series)
         held = f"holds {len(uids)} series: {names}" if found.series else "holds no DICOM images"
-        raise OutputError(f"{path} must refer to one DICOM series, and {reference} {held}.",
-                          "Give the folder of the series on which the result lies.")
+        raise OutputError(
+            f"{path} must refer to one DICOM series, and {reference} {held}.",
+            "Give the folder of the series on which the result lies.",
+        )
     return max(fitting, key=lambda headers: sum(header.frames for header in headers))
 
 
@@ -90,18 +95,31 @@ def _dataset(headers: Sequence[ImageHeader], frames: np.ndarray, numbered: list[
              algorithm: tuple[str, str]) -> Dataset:  # fmt: skip
     sources = [_source(header) for header in headers]
     name, version = algorithm
-    made = highdicom.AlgorithmIdentificationSequence(name[:_LONGEST_NAME], _INTELLIGENCE, version[:_LONGEST_NAME], _MAKER)
+    made = highdicom.AlgorithmIdentificationSequence(
+        name[:_LONGEST_NAME], _INTELLIGENCE, version[:_LONGEST_NAME], _MAKER
+    )
     described = [_description(number, structure, made) for number, structure in numbered]
     dataset = highdicom.seg.Segmentation(
-        sources, frames, kind, described, series_instance_uid=generate_uid(), series_number=1000,
-        sop_instance_uid=generate_uid(), instance_number=1, manufacturer=_MAKER,
-        manufacturer_model_name=name[:_LONGEST_NAME], software_versions=version[:_LONGEST_NAME],
-        device_serial_number="1", content_label="SEGMENTATION",
-        series_description=f"{_MAKER}: {name}"[:_LONGEST_NAME])
-    for item, (_, structure) in zip(dataset.SegmentSequence[-len(numbered):], numbered, strict=True):
+        sources,
+        frames,
+        kind,
+        described,
+        series_instance_uid=generate_uid(),
+        series_number=1000,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=_MAKER,
+        manufacturer_model_name=name[:_LONGEST_NAME],
+        software_versions=version[:_LONGEST_NAME],
+        device_serial_number="1",
+        content_label="SEGMENTATION",
+        series_description=f"{_MAKER}: {name}"[:_LONGEST_NAME],
+    )
+    for item, (_, structure) in zip(dataset.SegmentSequence[-len(numbered) :], numbered, strict=True):
         if modifier := _codes(structure)[2]:
             item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-                highdicom.sr.CodedConcept.from_code(modifier)]
+                highdicom.sr.CodedConcept.from_code(modifier)
+            ]
     return dataset
 
 
@@ -110,8 +128,17 @@ def _source(header: ImageHeader) -> Dataset:
         dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=True)
     except OSError as error:
         raise InputFileError(f"{header.path} cannot be opened: {error.strerror}.", "Check who may read it.") from error
-    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-                    "AccessionNumber", "ReferringPhysicianName"):
+    for keyword in (
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyID",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+    ):
         if keyword not in dataset:  # required but possibly empty; removed by some anonymisers
             setattr(dataset, keyword, "")
     return dataset
@@ -122,8 +149,15 @@ def _description(number: int, structure: Structure, made: highdicom.AlgorithmIde
     category, kind, _, region = _codes(structure)
     red, green, blue = (round(255 * part) for part in structure.color)
     return highdicom.seg.SegmentDescription(
-        number, structure.name[:_LONGEST_NAME], category or _ANATOMICAL, kind or _ANATOMICAL, "AUTOMATIC", made,
-        anatomic_regions=[region] if region else None, display_color=CIELabColor.from_rgb(red, green, blue))
+        number,
+        structure.name[:_LONGEST_NAME],
+        category or _ANATOMICAL,
+        kind or _ANATOMICAL,
+        "AUTOMATIC",
+        made,
+        anatomic_regions=[region] if region else None,
+        display_color=CIELabColor.from_rgb(red, green, blue),
+    )
 
 
 def _codes(structure: Structure) -> list[Code | None]:

@@ -14,13 +14,26 @@ import SimpleITK as sitk
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
-from .dicom import Grid, SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series, scan, series_grid
+from .dicom import (
+    Grid,
+    SeriesInfo,
+    SeriesVoxels,
+    is_dicom,
+    list_series,
+    read_file,
+    read_series,
+    scan,
+    series_grid,
+)
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
 
-__all__ = ["DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "list_series", "read_labels", "read_series_files",
-           "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
+__all__ = [
+    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "list_series",
+    "read_labels", "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels",
+    "write_volume",
+]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"

@@ -68,8 +68,9 @@ def test_a_segmentation_beside_its_series_needs_no_image(images, tmp_path):
     files = sorted((pydicom.dcmread(p) for p in folder.iterdir()), key=lambda d: float(d.ImagePositionPatient[2]))
     path = save(segmentation_dataset(files, LABELS, "BINARY"), tmp_path / "ct" / "seg.dcm")
     np.testing.assert_array_equal(read_labels(path).array[0], LABELS)
-    np.testing.assert_array_equal(read_labels(save(pydicom.dcmread(path), tmp_path / "labels" / "seg.dcm")).array[0],
-                                  LABELS)
+    np.testing.assert_array_equal(
+        read_labels(save(pydicom.dcmread(path), tmp_path / "labels" / "seg.dcm")).array[0], LABELS
+    )
 
 
 def test_segments_that_overlap_are_counted(images, tmp_path, caplog):
@@ -103,7 +104,9 @@ def circle(radius: float, points: int = 100, middle=CENTRE) -> np.ndarray:
 
 
 def star(radius: float) -> np.ndarray:
-    return CENTRE + (circle(1, 200) - CENTRE) * (radius * (0.75 + 0.25 * np.cos(np.linspace(0, 22 * np.pi, 200))))[:, None]
+    return (
+        CENTRE + (circle(1, 200) - CENTRE) * (radius * (0.75 + 0.25 * np.cos(np.linspace(0, 22 * np.pi, 200))))[:, None]
+    )
 
 
 KEYHOLE = np.concatenate([circle(60), circle(60)[:1], circle(25)[:1], circle(25)[::-1], circle(60)[:1]])
@@ -121,9 +124,12 @@ ROIS = {
 def structure_set(rois=ROIS, slices=SLICES, lift: float = 0) -> pydicom.Dataset:
     dataset = structure_set_dataset()
     series = group(SeriesInstanceUID="1.2.826.0.1.3680043.8.498.1")
-    dataset.ReferencedFrameOfReferenceSequence = [group(
-        FrameOfReferenceUID=dataset.FrameOfReferenceUID,
-        RTReferencedStudySequence=group(RTReferencedSeriesSequence=series))]
+    dataset.ReferencedFrameOfReferenceSequence = [
+        group(
+            FrameOfReferenceUID=dataset.FrameOfReferenceUID,
+            RTReferencedStudySequence=group(RTReferencedSeriesSequence=series),
+        )
+    ]
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
     for number, (name, (kind, contours)) in enumerate(rois.items(), 11):
         dataset.StructureSetROISequence.append(group(ROINumber=number, ROIName=name))
@@ -132,14 +138,21 @@ def structure_set(rois=ROIS, slices=SLICES, lift: float = 0) -> pydicom.Dataset:
             height = float(position(index)[2]) + lift
             for contour in contours:
                 points = np.column_stack([contour, np.full(len(contour), height)])
-                drawn.append(group(ContourGeometricType=kind, NumberOfContourPoints=len(points),
-                                   ContourData=[f"{value:.10g}" for value in points.ravel()]))
+                drawn.append(
+                    group(
+                        ContourGeometricType=kind,
+                        NumberOfContourPoints=len(points),
+                        ContourData=[f"{value:.10g}" for value in points.ravel()],
+                    )
+                )
         dataset.ROIContourSequence.append(
-            group(ReferencedROINumber=number, ROIDisplayColor=[255, number, 0], ContourSequence=drawn))
+            group(ReferencedROINumber=number, ROIDisplayColor=[255, number, 0], ContourSequence=drawn)
+        )
         observed = group(ObservationNumber=number, ReferencedROINumber=number)
         if name == "disk":
             observed.RTROIIdentificationCodeSequence = [
-                group(CodeValue="39607008", CodingSchemeDesignator="SCT", CodeMeaning="Lung")]
+                group(CodeValue="39607008", CodingSchemeDesignator="SCT", CodeMeaning="Lung")
+            ]
         dataset.RTROIObservationsSequence.append(observed)
     return dataset
 
@@ -184,7 +197,9 @@ def test_a_structure_set_is_placed_by_the_series_beside_it(tmp_path):
     path = save(structure_set({"disk": ROIS["disk"]}), folder / "rt.dcm")
     assert same_geometry(read_labels(path), read_volume(folder))
     alone = save(structure_set(), tmp_path / "far" / "away" / "off" / "rt.dcm")
-    with pytest.raises(GeometryError, match=r"not beside it: the series 1\.2\.826\.0\.1\.3680043\.8\.498\.1\.") as caught:
+    with pytest.raises(
+        GeometryError, match=r"not beside it: the series 1\.2\.826\.0\.1\.3680043\.8\.498\.1\."
+    ) as caught:
         read_labels(alone)
     assert "folder of its DICOM series" in caught.value.remedy
 
@@ -208,6 +223,7 @@ def test_an_image_is_no_label(series):
 
 # training
 
+
 @pytest.mark.parametrize("form", ["BINARY", "LABELMAP", "RTSTRUCT"])
 def test_cases_of_dicom(images, tmp_path, form):
     """A series and its labels in two folders, another series without labels: one case, and a sentence."""
@@ -217,7 +233,9 @@ def test_cases_of_dicom(images, tmp_path, form):
         dataset = pydicom.dcmread(path)
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
         save(dataset, path)
-    dataset = structure_set({"disk": ROIS["disk"]}) if form == "RTSTRUCT" else segmentation_dataset(images, LABELS, form)
+    dataset = (
+        structure_set({"disk": ROIS["disk"]}) if form == "RTSTRUCT" else segmentation_dataset(images, LABELS, form)
+    )
     save(dataset, tmp_path / "labels" / "patient.dcm")
     (case,) = find_cases(tmp_path / "images", tmp_path / "labels")
     assert case.id == "patient" and case.series == "1.2.826.0.1.3680043.8.498.1"

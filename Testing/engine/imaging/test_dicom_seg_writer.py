@@ -44,7 +44,9 @@ def test_what_a_segmentation_says(series, tmp_path, kind):
     assert [item.SegmentLabel for item in (right, left, nothing)] == ["right lung", "left lung", "nothing here"]
     assert [item.SegmentNumber for item in (right, left, nothing)] == ([1, 2, 3] if kind == "BINARY" else [3, 5, 7])
     assert right.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Lung"
-    assert right.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
+    assert (
+        right.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
+    )
     assert right.SegmentAlgorithmType == "AUTOMATIC"
     algorithm = right.SegmentationAlgorithmIdentificationSequence[0]
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("torso-ct", "0123")
@@ -60,8 +62,8 @@ def test_what_a_segmentation_says(series, tmp_path, kind):
 def test_dcmqi_reads_the_same_voxels_in_the_same_place(series, tmp_path):
     volume = read_volume(series)
     write_labels(tmp_path / "result.dcm", result(volume), STRUCTURES, volume, DicomOutput(None, "BINARY", ("m", "1")))
-    subprocess.run([DCMQI, "--inputDICOM", tmp_path / "result.dcm", "--outputDirectory", tmp_path, "--outputType", "nrrd",
-                    "-p", "q"], check=True, capture_output=True)  # fmt: skip
+    options = ["--outputDirectory", tmp_path, "--outputType", "nrrd", "-p", "q"]
+    subprocess.run([DCMQI, "--inputDICOM", tmp_path / "result.dcm", *options], check=True, capture_output=True)
     _, origin, spacing, direction = chest()
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = direction * spacing, origin
