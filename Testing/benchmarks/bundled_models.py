@@ -23,8 +23,8 @@ from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.bundle import read_bundle, read_card, write_bundle
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.shared.files import bundled_folder
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings, usual_rate
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings, usual_rate
 
 RATE = usual_rate("nano")
 

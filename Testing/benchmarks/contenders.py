@@ -24,7 +24,8 @@ from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting.model import Model, load_model
 from sam2adapt.training.loop import Progress, Trainer
 from sam2adapt.training.prepare import fingerprint, prepare
-from sam2adapt.training.run import TrainRequest, crop_size, train
+from sam2adapt.training.run import crop_size, train
+from sam2adapt.training.settings import TrainRequest
 from torch import Tensor, nn
 
 Build = Callable[[int, tuple[int, int]], nn.Module]

@@ -102,7 +102,8 @@ def main() -> None:
         " all trained tensors of the best epoch, over their norm. Bytes: given by each process to be added up.\n\n"
         "We take what differs for rounding, which Adam enlarges: it takes full steps along gradients that are nothing"
         " else (of kernels before a batch norm, for instance). The evidence is the test in float64, where two processes"
-        " reach what one does to 1e-8 of what the training changes (`Testing/engine/training/test_distributed_training.py`)."
+        " reach what one does to 1e-8 of what the training changes"
+        " (`Testing/engine/training/test_distributed_training.py`)."
         " One process with two threads in the place of one (two threads) differs too, but not by as much everywhere."
     )
     lines = [about, "", HEADER, *(row(args, method) for method in args.methods.split(","))]

@@ -20,8 +20,7 @@ from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.shared.files import atomic_write
-from sam2adapt.training.run import TrainRequest
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SET = "acdc"

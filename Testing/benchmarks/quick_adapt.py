@@ -20,8 +20,8 @@ from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.bundle import read_card
 from sam2adapt.segmenting.model import load_model
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 
 def adapt(cases: list[Case], args: argparse.Namespace, epochs: int, quick: bool) -> dict:

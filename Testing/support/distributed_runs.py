@@ -21,9 +21,9 @@ from sam2adapt.adapters.low_rank_attention import LowRankAttention
 from sam2adapt.machine import device, exchange
 from sam2adapt.machine.team import Team
 from sam2adapt.segmenting.slices import normalise
+from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import CancelledError, OutputError, UserError
 from sam2adapt.training import features, loop, samples
-from sam2adapt.training.losses import IGNORE
 from trained import discs, small_trainer
 
 STEPS = 9  # of an epoch, in batches of 4

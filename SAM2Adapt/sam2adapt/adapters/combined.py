@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..network.network import Prompts, SegmentationNetwork
 from ..shared.errors import SettingsError
-from .method import KeepOn, Method, always
+from .method import KeepOn, Method, always, create
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class Combined(Method):
 
     @cached_property
     def _methods(self) -> tuple[Method, ...]:
-        from . import create
-
         methods = []
         for part in self.parts:
             entry = {"name": part} if isinstance(part, str) else part

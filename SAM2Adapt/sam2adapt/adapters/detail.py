@@ -122,6 +122,6 @@ class DetailNetwork(Method):
         """Boundary loss, weighted less towards the end of the run; none where the encoder's side does not run."""
         if "edge" not in extras:
             return 0.0
-        from ..training.losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it
+        from .auxiliary_losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it
 
         return self.edge * (1 if fraction < _LATE else _LATE_FACTOR) * edge_loss(extras["edge"], targets)

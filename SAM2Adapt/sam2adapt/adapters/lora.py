@@ -135,7 +135,7 @@ class SAM2LoRA(Method):
         """Weighted distance between the expected and the reached IoU."""
         if not self.quality:
             return 0.0
-        from ..training.losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
+        from .auxiliary_losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
 
         return self.quality * quality_loss(extras["quality"], extras["logits"], targets)
 

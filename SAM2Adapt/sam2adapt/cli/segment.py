@@ -152,7 +152,8 @@ def _is_batch(args: argparse.Namespace) -> bool:
 
 def _segment_batch(args: argparse.Namespace) -> None:
     _check_batch(args)
-    from ..batch import Team, segment_folder
+    from ..batch.segment_folder import segment_folder
+    from ..machine.team import Team
     from ..segmenting.predict import Options
 
     leader = Team.from_environment().rank == 0

@@ -97,6 +97,17 @@ def _dicom_cases(images: Path, labels: Path) -> list[Case]:
     return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
 
 
+def named_by_dicom(cases: list[Case]) -> dict[int, str]:
+    """Label values 1, 2, 3 … and names of all structures that DICOM labels hold, one for each name in whatever case."""
+    from ..imaging.volume import read_structures
+
+    names: dict[str, str] = {}
+    for case in cases:
+        for structure in read_structures(case.label) if case.series else ():
+            names.setdefault(structure.name.strip().casefold(), structure.name.strip())
+    return dict(enumerate(names.values(), 1))
+
+
 def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
     """Read an MSD or nnU-Net folder: its image and label folders and its classes.
 

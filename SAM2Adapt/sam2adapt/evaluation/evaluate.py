@@ -10,9 +10,9 @@ from ..machine.exchange import spread
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack
-from ..training.losses import IGNORE
-from ..training.prepare import load_case
+from ..shared.annotation import IGNORE
 from .cases import Case
+from .load_case import load_case
 from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
 
 Slices = dict[str, list[int]]

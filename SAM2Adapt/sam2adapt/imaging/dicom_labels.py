@@ -5,7 +5,8 @@ A segmentation is placed by its own frames, which may be those of a part of the 
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -15,7 +16,7 @@ from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ..shared.errors import GeometryError, InputFileError
+from ..shared.errors import ClassesError, GeometryError, InputFileError
 from . import dicom_classes
 from .dicom import Grid, Scan, scan, series_grid
 from .dicom_contours import fill, regions
@@ -30,7 +31,9 @@ _REGIONS = "Anatomic codes - DICOM master list"
 _OFF_GRID = 0.1  # voxels
 
 
-def read_dicom_labels(path: str | os.PathLike, image: Grid | None = None) -> tuple[np.ndarray, Grid, list[Structure]]:
+def read_dicom_labels(
+    path: str | os.PathLike, image: Grid | None = None, classes: Sequence[Structure] = ()
+) -> tuple[np.ndarray, Grid, list[Structure]]:
     """Labels and what they mean.
 
     Label values are the segment numbers of a segmentation, and 1, 2, 3 … for the structures of a structure set. Where
@@ -38,22 +41,73 @@ def read_dicom_labels(path: str | os.PathLike, image: Grid | None = None) -> tup
 
     :param image: grid to put them on; without it that of the series that they refer to, if it lies beside them (in
         their folder, the one above, or a folder in these), and for a segmentation otherwise that of its own frames.
+    :param classes: take these only, by name in whatever case, and give them their label values: the numbers of a
+        structure differ from patient to patient, and the outline of the body must not cover what lies in it.
     :return: (K, J, I) of the smallest unsigned type, its grid, and the structures.
     :raises InputFileError: damaged, or no segmentation and no structure set.
     :raises GeometryError: they are not on the grid, or a structure set's series is not there.
+    :raises ClassesError: there is none of the classes in it.
     """
     path = str(path)
+    dataset = _labelled(path)
+    structures = _taken(path, _structures(path, dataset), classes)
+    grid = image or _grid_beside(Path(path), dataset)
+    if dataset.SOPClassUID == dicom_classes.STRUCTURE_SET:
+        labels, grid = _structure_set(path, dataset, grid, structures)
+        return labels, grid, list(structures.values())
+    labels, own = _segmentation(path, dataset, structures)
+    labels = labels if grid is None else place_on_grid(path, labels, own, grid)
+    return labels, grid or own, list(structures.values())
+
+
+def read_dicom_structures(path: str | os.PathLike) -> list[Structure]:
+    """What the label values of :func:`read_dicom_labels` mean; no voxel is read.
+
+    :raises InputFileError: damaged, or no segmentation and no structure set.
+    """
+    return list(_structures(str(path), _labelled(str(path))).values())
+
+
+def _labelled(path: str) -> Dataset:
     dataset = _read(path)
     if dataset.SOPClassUID not in LABEL_CLASSES:
         raise InputFileError(
             f"{path} is DICOM and holds no labels: {dicom_classes.class_name(dataset.SOPClassUID)}.",
             "Choose a segmentation (SEG), a structure set (RTSTRUCT) or a label file.",
         )
-    grid = image or _grid_beside(Path(path), dataset)
-    if dataset.SOPClassUID == dicom_classes.STRUCTURE_SET:
-        return _structure_set(path, dataset, grid)
-    labels, own, structures = _segmentation(path, dataset)
-    return (labels, own, structures) if grid is None else (place_on_grid(path, labels, own, grid), grid, structures)
+    return dataset
+
+
+def _structures(path: str, dataset: Dataset) -> dict[int, Structure]:
+    """By the number that the file gives each."""
+    if dataset.SOPClassUID != dicom_classes.STRUCTURE_SET:
+        try:
+            items = [item for item in dataset.get("SegmentSequence") or () if item.SegmentNumber]  # 0 is background
+            return {int(item.SegmentNumber): _structure(item) for item in items}
+        except DAMAGE as error:
+            raise InputFileError(f"{path} is damaged: its segments cannot be read.", COPY_AGAIN) from error
+    result = {}
+    for label, region in enumerate(regions(path, dataset), 1):
+        known = describe(label, region.name)
+        terminology = known.terminology if region.code is None else _terminology(None, region.code)
+        result[region.number] = Structure(label, region.name, terminology, region.color or known.color)
+    return result
+
+
+def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
+    if not classes:
+        return found
+    wanted = {structure.name.strip().casefold(): structure.id for structure in classes}
+    names = {number: structure.name.strip().casefold() for number, structure in found.items()}
+    taken = {number: replace(found[number], id=wanted[name]) for number, name in names.items() if name in wanted}
+    if not taken:
+        raise ClassesError(
+            f"{path} holds none of the classes {', '.join(s.name for s in classes)}, but "
+            f"{', '.join(s.name for s in found.values())}.",
+            "Name the classes as the file names its structures.",
+            setting="classes",
+        )
+    return taken
 
 
 def referenced_series(path: str | os.PathLike) -> str:
@@ -111,43 +165,39 @@ def _of_frame(found: Scan, frames: set[str]) -> list[str]:
     return [headers[0].series_uid for _, headers in found.series if headers[0].frame_of_reference in frames]
 
 
-def _structure_set(path: str, dataset: Dataset, grid: Grid | None) -> tuple[np.ndarray, Grid, list[Structure]]:
+def _structure_set(
+    path: str, dataset: Dataset, grid: Grid | None, taken: dict[int, Structure]
+) -> tuple[np.ndarray, Grid]:
     if grid is None:
         series = _referenced(dataset) or "unknown"
         raise GeometryError(
             f"The images of the structure set {path} are not beside it: the series {series}.",
             "Put the structure set into the folder of its DICOM series, or name that folder as the images.",
         )
-    structures, masks = [], []
-    for label, region in enumerate(regions(path, dataset), 1):
-        known = describe(label, region.name)
-        terminology = known.terminology if region.code is None else _terminology(None, region.code)
-        structures.append(Structure(label, region.name, terminology, region.color or known.color))
-        masks.append((label, fill(path, region, grid)))
-    return _flattened(path, masks, structures, grid.size[::-1]), grid, structures
+    masks = [(region.number, fill(path, region, grid)) for region in regions(path, dataset) if region.number in taken]
+    return _flattened(path, masks, taken, grid.size[::-1]), grid
 
 
-def _segmentation(path: str, dataset: Dataset) -> tuple[np.ndarray, Grid, list[Structure]]:
+def _segmentation(path: str, dataset: Dataset, taken: dict[int, Structure]) -> tuple[np.ndarray, Grid]:
     """(K, J, I) labels on the grid of the file's own frames."""
     try:
         content = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-        numbers = [int(number) for number in content.segment_numbers if number]
-        structures = [_structure(content.get_segment_description(number)) for number in numbers]
         if dataset.SOPClassUID == dicom_classes.LABEL_MAP_SEGMENTATION:
             volume = content.get_volume(combine_segments=True)
-            labels = np.asarray(volume.array)
-        else:
-            masks = []
-            for number in numbers:
-                volume = content.get_volume(segment_numbers=[number])  # a fraction from 0 to 1 in a FRACTIONAL one
-                masks.append((number, np.asarray(volume.array)[..., 0] >= 0.5))
-            labels = _flattened(path, masks, structures, masks[0][1].shape)
+            table = np.zeros(max(int(volume.array.max()), *taken) + 1, np.uint16)
+            for number, structure in taken.items():
+                table[number] = structure.id
+            return _smallest(table[np.asarray(volume.array).astype(np.int64)]), _grid_of(volume)
+        masks = []
+        for number in taken:
+            volume = content.get_volume(segment_numbers=[number])  # a fraction from 0 to 1 in a FRACTIONAL one
+            masks.append((number, np.asarray(volume.array)[..., 0] >= 0.5))
     except (*DAMAGE, RuntimeError) as error:
         raise InputFileError(
             f"{path} cannot be read as a segmentation: {str(error).rstrip('.')}.",
             "Import it in Slicer and save it as .seg.nrrd.",
         ) from error
-    return _smallest(labels), _grid_of(volume), structures
+    return _flattened(path, masks, taken, masks[0][1].shape), _grid_of(volume)
 
 
 def _grid_of(volume: highdicom.Volume) -> Grid:
@@ -157,21 +207,18 @@ def _grid_of(volume: highdicom.Volume) -> Grid:
     return Grid(volume.spatial_shape[::-1], affine[:3, 3], spacing, affine[:3, :3] / spacing)
 
 
-def _flattened(path: str, masks: list[tuple[int, np.ndarray]], structures: list[Structure], shape: tuple) -> np.ndarray:
-    labels = np.zeros(shape, np.min_scalar_type(max((label for label, _ in masks), default=0)))
-    for (label, mask), structure in zip(masks, structures, strict=True):
+def _flattened(path: str, masks: list[tuple[int, np.ndarray]], taken: dict[int, Structure], shape: tuple) -> np.ndarray:
+    labels = np.zeros(shape, np.min_scalar_type(max((structure.id for structure in taken.values()), default=0)))
+    for number, mask in masks:
         if lost := int(np.count_nonzero(labels[mask])):
             logger.warning(
                 "'%s' in %s overlaps others in %d of its %d voxels, which become its own.",
-                structure.name,
-                path,
-                lost,
-                np.count_nonzero(mask),
-            )
-        labels[mask] = label
-    for (label, mask), structure in zip(masks, structures, strict=True):
-        if mask.any() and not (labels == label).any():
-            logger.warning("'%s' in %s lies under other structures altogether and is lost.", structure.name, path)
+                taken[number].name, path, lost, np.count_nonzero(mask),
+            )  # fmt: skip
+        labels[mask] = taken[number].id
+    for number, mask in masks:
+        if mask.any() and not (labels == taken[number].id).any():
+            logger.warning("'%s' in %s lies under other structures altogether and is lost.", taken[number].name, path)
     return labels
 
 

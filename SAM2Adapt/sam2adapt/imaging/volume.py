@@ -144,7 +144,9 @@ def read_series_files(files: Sequence[str]) -> Volume:
     return _from_dicom(*read_series(files))
 
 
-def read_labels(path: str | os.PathLike, image: Volume | str | os.PathLike | None = None) -> Volume:
+def read_labels(
+    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = ()
+) -> Volume:
     """Read a label image: one whole number a voxel, from any format of :func:`read_volume`.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
@@ -152,19 +154,27 @@ def read_labels(path: str | os.PathLike, image: Volume | str | os.PathLike | Non
 
     :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
         where their series does not lie beside them; they are put on its grid.
+    :param classes: of DICOM labels, take these only, by name, and give them their label values.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
     :raises GeometryError: DICOM labels that do not lie on the image.
+    :raises ClassesError: DICOM labels that hold none of the classes.
     """
-    return _labels(path, image)[0]
+    path = check_input(path)
+    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path)[0]
 
 
-def read_structures(path: str | os.PathLike, image: Volume | str | os.PathLike | None = None) -> list[Structure]:
+def read_structures(path: str | os.PathLike) -> list[Structure]:
     """The segments of a .seg.nrrd or of DICOM labels with the label values that :func:`read_labels` gives.
 
     :return: none for other formats, which do not say what their values mean.
     """
-    return _labels(path, image)[1]
+    path = check_input(path)
+    if not _is_dicom_input(path):
+        return _labels(path)[1]
+    from .dicom_labels import read_dicom_structures
+
+    return read_dicom_structures(_dicom_label_file(path))
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = 1e-3) -> bool:
@@ -315,10 +325,7 @@ def _to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _labels(path: str | os.PathLike, image: Volume | str | os.PathLike | None) -> tuple[Volume, list[Structure]]:
-    path = check_input(path)
-    if paths.is_dir(path) or is_dicom(path):
-        return _dicom_labels(path, image)
+def _labels(path: Path) -> tuple[Volume, list[Structure]]:
     if suffix_of(path) in PICTURES:
         image, physical = read_picture(path, indices=True), False
     else:
@@ -340,15 +347,27 @@ def _labels(path: str | os.PathLike, image: Volume | str | os.PathLike | None) -
                   stem_of(path)), structures
 
 
-def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None) -> tuple[Volume, list[Structure]]:
-    from .dicom_labels import label_files, read_dicom_labels, referenced_series
+def _is_dicom_input(path: Path) -> bool:
+    return paths.is_dir(path) or is_dicom(path)
 
-    if paths.is_dir(path):
-        found = [file for file, _ in label_files(path)]
-        if len(found) != 1:
-            raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
-                                 "Choose one file of labels.")
-        path = Path(found[0])
+
+def _dicom_label_file(path: Path) -> Path:
+    """The file itself, or the only one with labels in a folder."""
+    from .dicom_labels import label_files
+
+    if not paths.is_dir(path):
+        return path
+    found = [file for file, _ in label_files(path)]
+    if len(found) != 1:
+        raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+                             "Choose one file of labels.")
+    return Path(found[0])
+
+
+def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None, classes: Sequence[Structure]) -> Volume:
+    from .dicom_labels import read_dicom_labels, referenced_series
+
+    path = _dicom_label_file(path)
     if isinstance(image, str | os.PathLike):
         image = check_input(image)
         if not paths.is_dir(image):
@@ -357,8 +376,8 @@ def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None) -> tuple
         grid = Grid(image.size, image.origin, image.spacing, image.direction)
     else:
         grid = None if image is None else series_grid(scan(image), referenced_series(path))
-    labels, grid, structures = read_dicom_labels(path, grid)
-    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem), structures
+    labels, grid, _ = read_dicom_labels(path, grid, classes)
+    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem)
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

@@ -12,8 +12,8 @@ from ..evaluation.cases import Case
 from ..imaging.terminology import describe
 from ..imaging.volume import Volume, write_labels, write_volume
 from ..training.estimate import estimate
-from ..training.run import TrainRequest, train
-from ..training.settings import TrainSettings
+from ..training.run import train
+from ..training.settings import TrainRequest, TrainSettings
 from . import material, memory
 from .context import Context
 from .models import METHOD

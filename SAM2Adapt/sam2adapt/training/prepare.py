@@ -12,13 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from ..evaluation.cases import Case
+from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, read_labels, read_volume, same_geometry
+from ..imaging.volume import Volume, read_labels
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..shared.errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
-from .losses import IGNORE
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -33,33 +34,6 @@ class Fingerprint:
     median_size: tuple[int, int]
     slices_per_case: float
     voxels: dict[int, int] = field(default_factory=dict)
-
-
-def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
-    """Read an image and its label values (K, J, I), and check that they belong together.
-
-    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
-    """
-    volume = read_volume(case.image, case.series or None)
-    labels = read_labels(case.label, volume)
-    check_voxels(volume)
-    if not same_geometry(volume, labels):
-        raise GeometryError(
-            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
-            f" {volume.size} voxels, or another origin, spacing or direction).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
-    values = labels.array[0]
-    known = {0, IGNORE, *(s.id for s in structures)}
-    strange = sorted(set(np.unique(values).tolist()) - known)
-    if strange:
-        raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
-            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
-            "Set it to 0 in the file, or add it to the classes.",
-            setting="classes",
-        )
-    return volume, values
 
 
 def fingerprint(
@@ -122,7 +96,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label, case.image).array == missing[0].id).any():
+            if (read_labels(case.label, case.image, structures).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",

@@ -12,8 +12,8 @@ import torch
 from ..machine.device import autocast
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
+from ..shared.annotation import IGNORE
 from ..shared.files import atomic_write, make_folder, replay_file
-from .losses import IGNORE
 from .prepare import PreparedCase
 
 MOST = 200  # slices of training that are kept

@@ -7,11 +7,12 @@ from collections import Counter
 import numpy as np
 
 from ..evaluation.cases import Case
+from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
 from ..imaging.volume import read_labels
+from ..shared.annotation import IGNORE
 from ..shared.errors import TrainingDataError
-from .losses import IGNORE
-from .prepare import PreparedCase, load_case
+from .prepare import PreparedCase
 
 _SHARE = 5  # every fifth volume or annotated slice is held out
 _FEWEST_SLICES = 5  # that must be annotated before one of them is held out
@@ -62,7 +63,7 @@ def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], 
 
 def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[int]]:
     known = {structure.id for structure in structures}
-    return {case.id: known & set(np.unique(read_labels(case.label, case.image).array).tolist()) for case in cases}
+    return {case.id: known & set(np.unique(read_labels(case.label, case.image, structures).array).tolist()) for case in cases}
 
 
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:

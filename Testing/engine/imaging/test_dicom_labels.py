@@ -7,10 +7,11 @@ import pydicom
 import pytest
 from dicom_samples import chest, group, position, save, segmentation_dataset, structure_set_dataset, write_series
 from matplotlib.path import Path as Polygon
-from sam2adapt.evaluation.cases import find_cases
+from sam2adapt.evaluation.cases import Case, find_cases, named_by_dicom
+from sam2adapt.evaluation.load_case import load_case
+from sam2adapt.imaging.terminology import Structure
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume, same_geometry
-from sam2adapt.shared.errors import GeometryError, InputFileError
-from sam2adapt.training.prepare import load_case
+from sam2adapt.shared.errors import ClassesError, GeometryError, InputFileError
 
 LABELS = np.zeros((34, 128, 128), np.uint8)
 LABELS[8:20, 30:60, 40:70] = 1
@@ -43,7 +44,7 @@ def test_a_segmentation_lies_on_its_series(series, images, tmp_path, kind):
         labels = read_labels(path, image)
         np.testing.assert_array_equal(labels.array[0], LABELS)
         assert same_geometry(labels, volume)
-    lung, spleen = read_structures(path, series)
+    lung, spleen = read_structures(path)
     assert (lung.id, lung.name, spleen.id, spleen.name) == (1, "Lung", 2, "Spleen")
     assert lung.terminology.split("~")[1:3] == ["SCT^91772007^Organ", "SCT^39607008^Lung"]
     assert spleen.color != lung.color and spleen.color == pytest.approx((0.545, 0.424, 0.757), abs=0.02)
@@ -186,7 +187,7 @@ def test_contours_become_the_voxels_that_an_independent_rasteriser_finds(series,
 
 def test_structures_of_a_structure_set(series, tmp_path):
     path = save(structure_set(), tmp_path / "rt.dcm")
-    structures = read_structures(path, series)
+    structures = read_structures(path)
     assert [(s.id, s.name) for s in structures] == list(enumerate(ROIS, 1))
     assert structures[0].terminology.split("~")[2] == "SCT^39607008^Lung"
     assert structures[1].color == pytest.approx((1, 12 / 255, 0))
@@ -239,6 +240,34 @@ def test_cases_of_dicom(images, tmp_path, form):
     save(dataset, tmp_path / "labels" / "patient.dcm")
     (case,) = find_cases(tmp_path / "images", tmp_path / "labels")
     assert case.id == "patient" and case.series == "1.2.826.0.1.3680043.8.498.1"
-    volume, labels = load_case(case, read_structures(case.label, case.image))
+    volume, labels = load_case(case, read_structures(case.label))
     np.testing.assert_array_equal(volume.array[0], chest()[0])
     assert labels.shape == (34, 128, 128) and labels.any()
+
+
+def test_classes_are_found_by_name(series, images, tmp_path):
+    """Another patient's file numbers them otherwise; what was not asked for does not cover what was."""
+    path = save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "seg.dcm")
+    classes = [Structure(4, "SPLEEN"), Structure(9, "lung")]
+    expected = np.choose(LABELS, [0, 9, 4])
+    for kind in ("BINARY", "LABELMAP"):
+        path = save(segmentation_dataset(images, LABELS, kind), tmp_path / f"{kind}.dcm")
+        np.testing.assert_array_equal(read_labels(path, series, classes).array[0], expected)
+        np.testing.assert_array_equal(read_labels(path, series, classes[:1]).array[0], (LABELS == 2) * 4)
+    body = structure_set({"disk": ROIS["disk"], "BODY": ("CLOSED_PLANAR", [circle(150)])})
+    path = save(body, tmp_path / "rt.dcm")
+    assert not (read_labels(path, series).array == 1).any()  # under the outline of the body
+    disk = read_labels(path, series, [Structure(1, "Disk")]).array[0]
+    assert disk.sum() == pytest.approx(len(SLICES) * independent([circle(60)]).sum(), rel=0.01)
+    with pytest.raises(ClassesError, match=r"rt\.dcm holds none of the classes Heart, but disk, BODY\."):
+        read_labels(path, series, [Structure(1, "Heart")])
+
+
+def test_names_of_all_cases(images, tmp_path):
+    cases = [
+        Case("a", tmp_path, save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "a.dcm"), "1.2"),
+        Case(
+            "b", tmp_path, save(structure_set({"LUNG": ROIS["disk"], "heart": ROIS["disk"]}), tmp_path / "b.dcm"), "1.3"
+        ),
+    ]
+    assert named_by_dicom(cases) == {1: "Lung", 2: "Spleen", 3: "heart"}

@@ -50,7 +50,7 @@ def test_what_a_segmentation_says(series, tmp_path, kind):
     assert right.SegmentAlgorithmType == "AUTOMATIC"
     algorithm = right.SegmentationAlgorithmIdentificationSequence[0]
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("torso-ct", "0123")
-    read = read_structures(path, series)
+    read = read_structures(path)
     assert [s.name for s in read] == [s.name for s in STRUCTURES]
     assert read[0].terminology.split("~")[1:4] == STRUCTURES[0].terminology.split("~")[1:4]
     assert read[0].color == pytest.approx(STRUCTURES[0].color, abs=0.02)

@@ -14,7 +14,7 @@ from sam2adapt.modelfiles import catalog
 from sam2adapt.segmenting import predict
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.server.arrays import read_input, write_array
-from sam2adapt.server.methods import Engine
+from sam2adapt.server.warm_models import WarmModels
 from sam2adapt.shared.errors import GeometryError, InputFileError, OutputError, VolumeError
 from serve_client import Client, described, patched
 
@@ -22,10 +22,10 @@ CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 # Tells of every load of a model; for volumes of certain names memory runs out once, or a GPU proved too small.
 PATCH = """
 import logging, torch
-from sam2adapt import model, predict
+from sam2adapt.segmenting import model, predict
 load, compute, failed, names = model.load_model, predict._logits, [], []
 def load_model(*arguments):
-    logging.getLogger("sam2adapt.model").warning("a model is loaded")
+    logging.getLogger("sam2adapt.segmenting.model").warning("a model is loaded")
     return load(*arguments)
 def logits(*arguments):
     if names[-1] == "huge" and not failed:
@@ -163,7 +163,7 @@ def test_two_models_stay_loaded(monkeypatch, tmp_path):
     loaded = []
     load = "sam2adapt.segmenting.model.load_model"
     monkeypatch.setattr(load, lambda path, device: loaded.append(path.stem) or object())
-    engine = Engine()
+    engine = WarmModels()
     paths = {name: tmp_path / f"{name}.safetensors" for name in "abc"}
     for path in paths.values():
         path.touch()
@@ -178,7 +178,7 @@ def test_memory_of_a_gpu_is_left_to_others_between_requests(used, monkeypatch):
     calls = []
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: calls.append(1))
-    Engine().rest()
+    WarmModels().rest()
     assert len(calls) == used
 
 

@@ -22,8 +22,8 @@ from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError,
 from sam2adapt.training import checkpoint, loop
 from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
 from sam2adapt.training.loop import schedule
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 STRUCTURES = [describe(1, "right ventricle"), describe(2, "left ventricle")]
 
