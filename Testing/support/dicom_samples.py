@@ -104,30 +104,49 @@ def group(**elements) -> Dataset:
     return dataset
 
 
-def enhanced_dataset(slope: Callable[[int], float] = lambda _: 1.0, intercept: Callable[[int], float] = lambda _: -1024,
-                     sop_class: str = uid.EnhancedCTImageStorage, order: list[int] | None = None) -> Dataset:  # fmt: skip
+def enhanced_dataset(
+    slope: Callable[[int], float] = lambda _: 1.0,
+    intercept: Callable[[int], float] = lambda _: -1024,
+    sop_class: str = uid.EnhancedCTImageStorage,
+    order: list[int] | None = None,
+) -> Dataset:
     """CTChest4 as one multi-frame file with functional groups; slope and intercept of each frame as given."""
     voxels, _, spacing, direction = chest()
     order = list(range(len(voxels))) if order is None else order
     dataset = base_dataset(sop_class)
     dataset.Modality = "MR" if "MR" in uid.UID(sop_class).name else "CT"
     dataset.NumberOfFrames, dataset.ImageType = len(order), ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    dataset.SharedFunctionalGroupsSequence = [group(
-        PixelMeasuresSequence=group(PixelSpacing=[f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"], SliceThickness="10"),
-        PlaneOrientationSequence=group(ImageOrientationPatient=direction[:, :2].T.ravel().tolist()))]
-    dataset.PerFrameFunctionalGroupsSequence = [group(
-        FrameContentSequence=group(StackID="1", InStackPositionNumber=frame + 1),
-        PlanePositionSequence=group(ImagePositionPatient=position(index)),
-        PixelValueTransformationSequence=group(
-            RescaleSlope=str(slope(frame)), RescaleIntercept=str(intercept(frame)), RescaleType="HU"),
-    ) for frame, index in enumerate(order)]
-    grey_pixels(dataset, np.stack([
-        np.rint((voxels[index] - intercept(frame)) / slope(frame)).astype(np.uint16)
-        for frame, index in enumerate(order)]))
+    dataset.SharedFunctionalGroupsSequence = [
+        group(
+            PixelMeasuresSequence=group(PixelSpacing=[f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"], SliceThickness="10"),
+            PlaneOrientationSequence=group(ImageOrientationPatient=direction[:, :2].T.ravel().tolist()),
+        )
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        group(
+            FrameContentSequence=group(StackID="1", InStackPositionNumber=frame + 1),
+            PlanePositionSequence=group(ImagePositionPatient=position(index)),
+            PixelValueTransformationSequence=group(
+                RescaleSlope=str(slope(frame)), RescaleIntercept=str(intercept(frame)), RescaleType="HU"
+            ),
+        )
+        for frame, index in enumerate(order)
+    ]
+    grey_pixels(
+        dataset,
+        np.stack(
+            [
+                np.rint((voxels[index] - intercept(frame)) / slope(frame)).astype(np.uint16)
+                for frame, index in enumerate(order)
+            ]
+        ),
+    )
     return dataset
 
 
-def picture_dataset(array: np.ndarray, sop_class: str = uid.SecondaryCaptureImageStorage, modality: str = "OT") -> Dataset:
+def picture_dataset(
+    array: np.ndarray, sop_class: str = uid.SecondaryCaptureImageStorage, modality: str = "OT"
+) -> Dataset:
     """A secondary capture, photograph or ultrasound image: grey (rows, columns) or colour (rows, columns, 3) uint8."""
     dataset = base_dataset(sop_class, "1.2.826.0.1.3680043.8.498.9")
     dataset.Modality, dataset.ConversionType, dataset.SeriesDescription = modality, "WSD", "Picture"
@@ -157,10 +176,19 @@ def structure_set_dataset() -> Dataset:
     """An RT structure set with one contour."""
     dataset = base_dataset("1.2.840.10008.5.1.4.1.1.481.3", "1.2.826.0.1.3680043.8.498.6")
     dataset.Modality, dataset.StructureSetLabel, dataset.SeriesDescription = "RTSTRUCT", "ROIs", "ROIs"
-    dataset.StructureSetROISequence = [group(ROINumber=1, ReferencedFrameOfReferenceUID=dataset.FrameOfReferenceUID,
-                                             ROIName="Lung", ROIGenerationAlgorithm="MANUAL")]
-    contour = group(ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=3,
-                    ContourData=[*position(3), *position(3), *position(3)])
+    dataset.StructureSetROISequence = [
+        group(
+            ROINumber=1,
+            ReferencedFrameOfReferenceUID=dataset.FrameOfReferenceUID,
+            ROIName="Lung",
+            ROIGenerationAlgorithm="MANUAL",
+        )
+    ]
+    contour = group(
+        ContourGeometricType="CLOSED_PLANAR",
+        NumberOfContourPoints=3,
+        ContourData=[*position(3), *position(3), *position(3)],
+    )
     dataset.ROIContourSequence = [group(ReferencedROINumber=1, ROIDisplayColor=[255, 0, 0], ContourSequence=contour)]
     dataset.RTROIObservationsSequence = [group(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="")]
     return dataset
@@ -169,25 +197,56 @@ def structure_set_dataset() -> Dataset:
 def key_object_dataset(images: list[Dataset]) -> Dataset:
     content = highdicom.ko.KeyObjectSelection(codes.DCM.Manifest, images[:2])
     return highdicom.ko.KeyObjectSelectionDocument(
-        images[:2], content, uid.generate_uid(), 7, uid.generate_uid(), 1, manufacturer="Sample")
+        images[:2], content, uid.generate_uid(), 7, uid.generate_uid(), 1, manufacturer="Sample"
+    )
 
 
 def presentation_state_dataset(images: list[Dataset]) -> Dataset:
     return highdicom.pr.GrayscaleSoftcopyPresentationState(
-        images, uid.generate_uid(), 8, uid.generate_uid(), 1, "Sample", "Sample", "1", "1", "WINDOW",
-        voi_lut_transformations=[highdicom.pr.SoftcopyVOILUTTransformation(window_center=40, window_width=400)])
+        images,
+        uid.generate_uid(),
+        8,
+        uid.generate_uid(),
+        1,
+        "Sample",
+        "Sample",
+        "1",
+        "1",
+        "WINDOW",
+        voi_lut_transformations=[highdicom.pr.SoftcopyVOILUTTransformation(window_center=40, window_width=400)],
+    )
 
 
 def segmentation_dataset(images: list[Dataset], labels: np.ndarray, kind: str = "LABELMAP", names=("Lung", "Spleen"),
                          **options) -> Dataset:  # fmt: skip
     """A DICOM SEG by highdicom on the slices of ``images``; ``labels`` (K, J, I), or (K, J, I, segments) fractions."""
     types = (codes.SCT.Lung, codes.SCT.Spleen, codes.SCT.Liver)
-    described = [highdicom.seg.SegmentDescription(
-        number, name, codes.SCT.Organ, types[number - 1], "MANUAL",
-        display_color=highdicom.color.CIELabColor(50 + number, 30.0, -20.0 * number))
-        for number, name in enumerate(names, 1)]
+    described = [
+        highdicom.seg.SegmentDescription(
+            number,
+            name,
+            codes.SCT.Organ,
+            types[number - 1],
+            "MANUAL",
+            display_color=highdicom.color.CIELabColor(50 + number, 30.0, -20.0 * number),
+        )
+        for number, name in enumerate(names, 1)
+    ]
     dataset = highdicom.seg.Segmentation(
-        images, labels, kind, described, uid.generate_uid(), 9, uid.generate_uid(), 1, "Sample", "Sample", "1", "1",
-        series_description="Segmentation", **options)
+        images,
+        labels,
+        kind,
+        described,
+        uid.generate_uid(),
+        9,
+        uid.generate_uid(),
+        1,
+        "Sample",
+        "Sample",
+        "1",
+        "1",
+        series_description="Segmentation",
+        **options,
+    )
     assert kind != "LABELMAP" or dataset.SOPClassUID == LABEL_MAP_SEGMENTATION
     return dataset
