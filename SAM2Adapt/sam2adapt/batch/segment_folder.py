@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..imaging.image_files import OUTPUT_SUFFIXES
 from ..imaging.terminology import Structure, choose
-from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
+from ..imaging.volume import DicomOutput, Volume, read_series_files, read_volume, write_labels
 from ..machine.team import Team
 from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
@@ -243,8 +243,9 @@ class _Work:
         started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
+            dicom = DicomOutput(algorithm=(self._model.name, self._model.card["digest"][:16]))
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None
