@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths
 from ..shared.errors import InputFileError, TrainingDataError
+from ..shared.formats import LABEL_SUFFIXES
 
 VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files
 

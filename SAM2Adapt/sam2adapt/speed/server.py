@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..imaging.volume import Volume
-from ..server.arrays import write_array
+from ..requests.arrays import write_array
 
 
 class Server:
