@@ -111,9 +111,10 @@ def test_list_as_json(run, order):
 
 def test_add_and_remove(run, home, tmp_path):
     source = write_model(tmp_path / "x.safetensors", name="heart")
-    assert run("models", "add", source, "--json") == {
-        "name": "heart", "version": "1.0.0", "path": str(home / "models" / "heart-1.0.0.safetensors"),
-    }  # fmt: skip
+    row = run("models", "add", source, "--json")
+    assert (row["name"], row["version"]) == ("heart", "1.0.0")
+    assert row["path"] == str(home / "models" / "heart-1.0.0.safetensors")
+    assert row in run("models", "--json")["models"]
     assert "'heart' 1.0.0 is now one of your models" in run("models", "add", source)
     assert "Deleted" in run("models", "remove", "heart")
     with pytest.raises(ModelNotFoundError):
