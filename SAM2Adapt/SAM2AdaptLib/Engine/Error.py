@@ -1,8 +1,16 @@
 """The one failure that all of the Slicer side reports, whether the engine said it or it happened here."""
 
 import re
+import traceback
 
+from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
+
+#: Kinds of errors about the model, the engine or the settings: whatever volume comes next would meet them, too.
+HOPELESS = frozenset(
+    ["ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError",
+     "WeightsMissingError"]
+)  # fmt: skip
 
 
 class EngineError(Exception):
@@ -31,6 +39,20 @@ def fromUserError(error):
     """The EngineError for a ``sam2adapt.shared.errors.UserError`` that was raised in this process."""
     setting = [re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in error.setting]
     return EngineError(type(error).__name__, error.message, remedyInPanel(error.remedy, setting), setting=setting)
+
+
+def fromException(exception, message):
+    """Any exception as an EngineError: what is not a failure that a user can mend is a defect of ours.
+
+    :param exception: the exception.
+    :param message: of the defect: a sentence with "{error}", for what the exception says.
+    """
+    if isinstance(exception, EngineError):
+        return exception
+    if isinstance(exception, UserError):
+        return fromUserError(exception)
+    details = "".join(traceback.format_exception(exception))
+    return EngineError("Defect", message.format(error=exception), _("Please report this with the details."), details)
 
 
 def remedyInPanel(remedy, setting):
