@@ -116,7 +116,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._results = ResultsSection(self.ui, self.update)
         self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
         self._batch = BatchSection(
-            self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self._installSection.show
+            self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
         )
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)

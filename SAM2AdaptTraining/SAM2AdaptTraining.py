@@ -131,7 +131,9 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             self.logic, self.showProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
         self._results = ResultsSection(self.ui, lambda: self._run.addedModel, self._onExport)
-        self._ranking = RankingSection(self.ui, self.logic, self._start.rankingModel, self._installSection.show)
+        self._ranking = RankingSection(
+            self.ui, self.logic, self._start.rankingModel, self.whyNoEngine, self.offerInstallation
+        )
         self.ui.startButton.connect("clicked()", self.onStartButton)
         self.ui.estimateButton.connect("clicked()", self.onEstimateButton)
         self.ui.pauseButton.connect("clicked()", self._run.pauseOrProceed)
@@ -284,7 +286,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             button.enabled = self._run.canBeStopped()
         self.ui.pauseButton.text = _("Resume") if self._run.isPaused() else _("Pause")
         self._unfinished.setEnabled(not running and not self._installSection.problem)
-        self._ranking.update(self.whyNoEngine())
+        self._ranking.update()
 
     def whyNot(self) -> str:
         """Why the training cannot start now; "" when it can."""

@@ -261,7 +261,8 @@ def answeredError(error):
     kind, details = data.get("kind", ""), data.get("traceback", "")
     if error["code"] == USER_ERROR:
         setting = data.get("setting", ())
-        return EngineError(kind, error["message"], remedyInPanel(data.get("remedy", ""), setting), details, setting)
+        remedy = remedyInPanel(data.get("remedy", ""), setting)
+        return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))
     return missingPackage(f"{kind}: {error['message']}") or EngineError(
         "Defect",
         _("The engine failed: {reason}").format(reason=error["message"]),

@@ -115,7 +115,12 @@ class ModulePanel:
         """Say why there is no result; an engine that does not start is offered for installation."""
         self._statusLine.show(str(error))
         if error.kind == "EngineMissing":
-            self._installSection.show(error)
+            self.offerInstallation(error)
+
+    def offerInstallation(self, error) -> None:
+        """Show the section that installs the engine, and why it is needed."""
+        self._installSection.show(error)
+        self.update()
 
     def whyNoEngine(self) -> str:
         """Why the engine cannot run; "" if nothing is known against it."""

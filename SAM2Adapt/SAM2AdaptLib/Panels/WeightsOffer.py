@@ -35,23 +35,22 @@ class WeightsOffer:
         """Call nothing from now on: the panel is about to go. A download goes on."""
         self._isLeft = True
 
-    def showError(self, error, base=None, again=None, anyway=None):
+    def showError(self, error, again=None, anyway=None):
         """Show why an action failed, or offer what lets it succeed.
 
         :param error: ``EngineError``; what the panel itself shows already brings no dialog.
-        :param base: function that gives the id of the base network whose weights the action needs.
-        :param again: function that starts the action again, once they are here.
+        :param again: function that starts the action again, once the weights that it lacks are here.
         :param anyway: function that starts the action whatever the modality of the volume is.
         """
-        if error.kind == "WeightsMissingError" and again:
-            self._offerDownload(error, base, again)
+        if "downloadBase" in error.setting and error.value and again:
+            self._offerDownload(error, again)
         elif error.kind == "ModalityError" and anyway:
             if confirmOtherModality(error.message):
                 anyway()
         elif error.kind not in ("CancelledError", "EngineMissing"):
             Dialogs.showError(error)
 
-    def _offerDownload(self, error, base, again):
+    def _offerDownload(self, error, again):
         explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")
         if not Dialogs.confirm(error.message, explanation, _("Download")):
             return
@@ -67,7 +66,7 @@ class WeightsOffer:
             self._onProgress(progress["fraction"], ProgressTexts.download(progress))
 
         callbacks = self._ended(onResult), self._ended(onError), self._unlessLeft(onProgress)
-        self._pending = self._downloadBase(base(), *callbacks)
+        self._pending = self._downloadBase(error.value, *callbacks)
         self._onProgress(0, _("Starting…"))
 
     def _ended(self, function):

@@ -237,14 +237,13 @@ class TrainingJob(Job):
         self.canResume = self._run.content["state"] == RunFolders.TRAINING and isWorthIt
         if not self.canResume:
             self._run.discard()
-            remedy = error.remedy or _("Nothing was kept.")
-            return EngineError(error.kind, error.message, remedy, error.details, error.setting)
+            return error.withRemedy(error.remedy or _("Nothing was kept."))
         remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
         if not self._run.epochs:
             remedy = _("The run can be started again without writing the cases anew.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
-        return EngineError(error.kind, error.message, f"{error.remedy} {remedy}".strip(), error.details, error.setting)
+        return error.withRemedy(f"{error.remedy} {remedy}".strip())
 
     def _report(self, progress):
         progress = {"fraction": progress.get("done", 0) / max(1, progress.get("total", 1)), **progress}

@@ -171,7 +171,7 @@ class BatchSection(VTKObservationMixin):
     def _onError(self, job, error, parameterNode, model):
         self._results.show(job.rows)
         self._showError(error, "\n".join([str(error), *([BatchResults.summary(job.rows)] if job.rows else [])]))
-        self._offer.showError(error, base=lambda: model.base, again=lambda: self._start(parameterNode, model))
+        self._offer.showError(error, again=lambda: self._start(parameterNode, model))
         self.update()
 
     def _missing(self):

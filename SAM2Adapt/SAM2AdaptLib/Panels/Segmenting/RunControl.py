@@ -57,7 +57,6 @@ class RunControl:
             self._onStopped(error)
             self._offer.showError(
                 error,
-                base=lambda: model.base,
                 again=lambda: self._segment(node, model, anyModality),
                 anyway=lambda: self._segment(node, model, anyModality=True),
             )

@@ -14,16 +14,18 @@ from SAM2AdaptLib.Training import RankingJob
 class RankingSection:
     """Ranks volumes by a model's doubts and takes the slice views to them; nothing in the scene is changed."""
 
-    def __init__(self, ui, logic, chosenModel, onEngineMissing):
+    def __init__(self, ui, logic, chosenModel, whyNoEngine, onEngineMissing):
         """
         :param ui: widgets of the panel by name.
         :param logic: ``SAM2AdaptTrainingLogic``.
         :param chosenModel: function that gives the ``Catalog.Model`` to rank with, None without one.
+        :param whyNoEngine: function that says why the engine cannot run; "" if it can.
         :param onEngineMissing: called with the ``EngineError`` that says why the engine does not start.
         """
         self._ui = ui
         self._logic = logic
         self._chosenModel = chosenModel
+        self._whyNoEngine = whyNoEngine
         self._onEngineMissing = onEngineMissing
         self._offer = WeightsOffer(logic.downloadBase, self._showProgress, self._showError)
         self._job = None
@@ -57,13 +59,10 @@ class RankingSection:
         self._ui.rankingTree.clear()
         self._ui.rankingLabel.text = ""
 
-    def update(self, problem):
-        """Show what is possible now.
-
-        :param problem: sentence that says why the engine cannot run; "" if it can.
-        """
+    def update(self):
+        """Show what is possible now."""
         running = self.isRunning()
-        reason = problem or ("" if self._chosenModel() else _("Choose a model."))
+        reason = self._whyNoEngine() or ("" if self._chosenModel() else _("Choose a model."))
         self._ui.rankSceneButton.text = _("Cancel") if running else _("Rank volumes of the scene")
         self._ui.rankSceneButton.enabled = running or not reason
         self._ui.rankFolderButton.enabled = not running and not reason
@@ -90,11 +89,10 @@ class RankingSection:
             self._showError(error)
             self._offer.showError(
                 error,
-                base=lambda: model.base,
                 again=lambda: self._rank(volumes, model, anyModality),
                 anyway=lambda: self._rank(volumes, model, anyModality=True),
             )
-            self.update("")
+            self.update()
 
         self.clear()
         try:
@@ -108,7 +106,7 @@ class RankingSection:
             )
         except EngineError as error:
             self._ui.rankingLabel.text = str(error)
-        self.update("")
+        self.update()
 
     def _showProgress(self, fraction, text):
         self._ui.rankingProgressBar.value = round(1000 * fraction)
@@ -118,7 +116,7 @@ class RankingSection:
         self._ui.rankingLabel.text = str(error)
         if error.kind == "EngineMissing":
             self._onEngineMissing(error)
-        self.update("")
+        self.update()
 
     def _onFinished(self, job):
         for volume in job.ranked:
@@ -130,7 +128,7 @@ class RankingSection:
             self._ui.rankingTree.topLevelItem(0).setExpanded(True)
         failed = [_("{name}: {error}").format(name=name, error=error) for name, error in job.failed]
         self._ui.rankingLabel.text = "\n".join(failed) or _("Correct the first, then train again.")
-        self.update("")
+        self.update()
 
     def _add(self, parent, volume, position, *texts):
         item = qt.QTreeWidgetItem(parent)

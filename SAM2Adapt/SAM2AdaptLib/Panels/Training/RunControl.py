@@ -9,7 +9,7 @@ from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Training.Plots import Plots
 from SAM2AdaptLib.Panels.Training.Preview import Preview
 from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
-from SAM2AdaptLib.Training import Options, TrainingJob
+from SAM2AdaptLib.Training import TrainingJob
 from SAM2AdaptLib.Training.TrainingJob import PAUSED, WRITING
 
 
@@ -63,10 +63,7 @@ class RunControl:
         def start(callbacks):
             return self._logic.startTraining(cases, classes, name, **callbacks, **options)
 
-        def again():
-            self.start(cases, classes, name, options, showPlots)
-
-        self._begin(start, name, options, again)
+        self._begin(start, name)
 
     def resume(self, run, showPlots):
         """Go on with an unfinished run, one of ``RunFolders.unfinishedRuns``."""
@@ -81,7 +78,7 @@ class RunControl:
             callbacks["onFinished"] = lambda job: self._onEstimated(estimateInWords(job.result))
             return self._logic.startEstimate(cases, classes, **callbacks, **options)
 
-        self._begin(start, "", options, lambda: self.estimate(cases, classes, options), isTrial=True)
+        self._begin(start, isTrial=True)
 
     def pauseOrProceed(self):
         """Hold the training, or go on with it."""
@@ -119,18 +116,17 @@ class RunControl:
         """The nodes of preview and plots are gone; the training goes on with its copies."""
         self._plots.hide()
 
-    def _begin(self, start, name, options=None, again=None, isTrial=False):
+    def _begin(self, start, name="", isTrial=False):
         """Start a job.
 
-        :param start: function of the callbacks that starts it.
-        :param options: those of the engine's ``train``.
-        :param again: function that starts the same once more; None if the base network of the run is not known.
+        :param start: function that starts it with a dict of callbacks.
+        :param name: of the model, unless it is a trial.
         """
 
         def onError(job, error):
             self._preview.remove()
             self._onStopped(error)
-            self._offer.showError(error, base=lambda: Options.baseOf(options), again=again)
+            self._offer.showError(error, again=lambda: self._begin(start, name, isTrial))
 
         callbacks = {
             "onProgress": self._onJobProgress,
