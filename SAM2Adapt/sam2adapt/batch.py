@@ -229,7 +229,9 @@ class _Work:
             else:
                 task.labels = result.labels
                 task.seconds |= result.seconds
-                task.result = {"slices": result.slices, "structures": self._sizes(result.labels)}
+                # What had to be decided on reading must not be lost among a thousand studies.
+                said = " ".join(task.volume.notes)
+                task.result = {"slices": result.slices, "structures": self._sizes(result.labels), "message": said}
             if self._model.device != self._device:  # memory ran out on this one, the next may fit again
                 self._model.device = self._device
                 self._model.network.to(self._device)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from .dicom import SeriesInfo, is_dicom, list_series
 from .errors import InputFileError, SeriesError, SettingsError, UserError
-from .image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from .image_files import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 
-_DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
+_DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")  # headers whose voxels lie in a file beside them
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY, ".hdr.gz"} - {".seg.nrrd"}  # what is segmented already is no input
 _COLUMN = "input"
 
 

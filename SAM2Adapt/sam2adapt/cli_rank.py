@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> None:
     ranked, failed = [], []
     for number, path in enumerate(files):
         try:
-            ranked.append((path, rank_volume(read_volume(path), model, args.slices, args.any_modality)))
+            volume = read_volume(path)
+            for note in volume.notes:
+                print(note, file=sys.stderr)
+            ranked.append((path, rank_volume(volume, model, args.slices, args.any_modality)))
         except UserError as error:
             failed.append((path, error))
             print(f"{path}: {error}", file=sys.stderr)

@@ -75,6 +75,8 @@ def _segment(args: argparse.Namespace) -> None:
     seconds, started = {}, time.perf_counter()
     volume = read_volume(args.inputs[0], args.series)
     seconds["read"] = time.perf_counter() - started
+    for note in volume.notes:
+        print(note, file=sys.stderr)
     device, reason = choose_device(args.device)
     model = load_model(args.model, device)
     seconds["model"] = time.perf_counter() - started - seconds["read"]
@@ -90,7 +92,7 @@ def _segment(args: argparse.Namespace) -> None:
         write_volume(args.uncertainty, result.uncertainty)
     seconds["write"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
-    report = _report(args, model, result, seconds, str(model.device))
+    report = _report(args, model, result, seconds, str(model.device)) | {"notes": list(volume.notes)}
     _print_structures(report)
     if args.json:
         write_json(args.json, report)
@@ -195,6 +197,11 @@ def _check_batch(args: argparse.Namespace) -> None:
 def _print_summary(summary) -> None:
     for row in summary.failures[:_FAILURES_SHOWN]:
         print(f"failed: {row['input']}{' ' + row['series'] if row['series'] else ''}: {row['message']}")
+    noted = [row for row in summary.rows if row["status"] == "done" and row["message"]]
+    for row in noted[:_FAILURES_SHOWN]:
+        print(f"note: {row['message']}")
+    if len(noted) > _FAILURES_SHOWN:
+        print(f"and {len(noted) - _FAILURES_SHOWN} more with notes, see the manifest")
     more = len(summary.failures) - _FAILURES_SHOWN
     if more > 0:
         print(f"and {more} more that failed")

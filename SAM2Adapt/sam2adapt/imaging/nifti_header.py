@@ -162,7 +162,7 @@ class NiftiHeader:
         if not (stated > 0).all() or np.allclose(stated, spacing, rtol=ROUNDING):
             return ""
         shown = [" x ".join(f"{n:g}" for n in sizes) for sizes in (stated, spacing)]
-        return f"{self.path} gives voxels of {shown[0]} mm in pixdim and {shown[1]} mm in its sform; the sform was used."
+        return f"{self.path} has voxels of {shown[0]} mm by pixdim and {shown[1]} mm by its sform; the sform was used."
 
     def _without_forms(self, note: str) -> Place:
         spacing = self._voxel_size(1.0 if self.version == 0 else self._millimetres())
