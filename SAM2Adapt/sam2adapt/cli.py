@@ -5,6 +5,7 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_rank import add_rank_parser
 from .cli_segment import add_segment_parser
-from .cli_train import add_train_parser, cases_and_classes
+from .cli_train import add_label_options, add_train_parser, cases_and_classes
 from .errors import SettingsError, UserError
 from .files import atomic_write, write_json
 
@@ -56,6 +57,7 @@ def _add_evaluate_parser(commands) -> None:
     parser.add_argument("--model", required=True, help="name of a model or a model file")
     parser.add_argument("--images", type=Path, required=True, help="folder of images, or an MSD / nnU-Net folder")
     parser.add_argument("--labels", type=Path, help="folder of labels of the same names")
+    add_label_options(parser)
     parser.add_argument("--split", type=Path, help='JSON {"train": [...], "val": [...]}')
     parser.add_argument("--subset", default="val", choices=("train", "val"), help="part of the split (default: val)")
     parser.add_argument("--device", default="auto")
@@ -69,9 +71,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate
     from .model import load_model
     from .progress import Bar
-    from .training.cases import read_split, select
+    from .training.cases import as_classes_of, read_split, select
 
-    cases, _ = cases_and_classes(args.images, args.labels, None)
+    say = functools.partial(print, file=sys.stderr)
+    cases, named = cases_and_classes(args.images, args.labels, None, args.channel, args.overlap, say)
     if args.split:
         cases = select(cases, read_split(args.split), args.subset)
     if not cases:
@@ -79,7 +82,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     device, _ = choose_device(args.device)
     model = load_model(args.model, device)
     bar = Bar("Evaluating", "case")
-    result = evaluate(model, cases, bar.update)
+    cases = as_classes_of(model.structures, cases, named)
+    result = evaluate(model, cases, bar.update, say=say)
     bar.close()
     unit = result["distance_unit"]
     for name in result["dice"]:
@@ -88,6 +92,8 @@ def _evaluate(args: argparse.Namespace) -> None:
             m: "-" if v is None else f"{v:.4f}" if m in ("dice", "iou", "auc") else f"{v:.2f} {unit}"
             for m, v in values.items()
         }
+        if left := result["left_out"].get(name):
+            shown["assd"] += f" (HD95 and ASSD without {left} case{'s' * (left > 1)} in which only one of both has it)"
         print(f"{name}: " + ", ".join(f"{measure} {value}" for measure, value in shown.items()))
     print(f"{len(cases)} cases, mIoU with background {result['miou_with_background']:.4f}")
     if args.json:

@@ -2,15 +2,17 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .card import read_card
 from .errors import ClassesError, ForgettingError, InputFileError, SettingsError, UserError
-from .terminology import Structure, describe
+from .terminology import Structure
 
 if TYPE_CHECKING:
     from .training.cases import Case
@@ -33,7 +35,11 @@ def add_train_parser(commands) -> None:
     data.add_argument(
         "--all-for-training", action="store_true", help="hold nothing out: no validation, last epoch kept"
     )
-    data.add_argument("--classes", help='label values and names, as in "1=right ventricle,2=myocardium"')
+    data.add_argument(
+        "--classes",
+        help='label values and names, as in "1=right ventricle,2=myocardium" (default: as a file beside them says)',
+    )
+    add_label_options(data)
     data.add_argument("--modality", choices=("CT", "MR", "RGB", "OTHER"), help="without it: read from the data")
     data.add_argument("--axis", choices=("axial", "coronal", "sagittal", "acquisition"), help="slicing axis")
     data.add_argument("--size", type=int, help="pixels of the longest side of a typical slice for the network")
@@ -96,19 +102,23 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
-    """Cases and structures of two folders, or of an MSD / nnU-Net folder with its ``dataset.json``."""
-    from .training.cases import dataset_folders, find_cases
+def cases_and_classes(
+    images: Path, labels: Path | None, classes: str | None, channel: int = 0, overlap: str = "last",
+    say: Callable[[str], None] = lambda text: None,
+):  # fmt: skip
+    """Cases and structures of two folders, or of a folder with its ``dataset.json``; see ``cases.named_cases``."""
+    from .training.cases import named_cases
 
-    names = {}
-    if labels is None:
-        if not (images / "dataset.json").is_file():
-            raise InputFileError(
-                f"--labels is missing, and '{images}' has no dataset.json.", "Give the folder of the label maps."
-            )
-        images, labels, names = dataset_folders(images)
-    names = parse_classes(classes) if classes else names
-    return find_cases(images, labels), [describe(value, name) for value, name in sorted(names.items())]
+    return named_cases(images, labels, parse_classes(classes) if classes else None, channel, say, overlap)
+
+
+def add_label_options(group) -> None:
+    """Add the options that say how label files are read."""
+    group.add_argument(
+        "--overlap", default="last", choices=("first", "last", "refuse"),
+        help="segment that a voxel of several gets, in the file's order (default: last)",
+    )  # fmt: skip
+    group.add_argument("--channel", type=int, default=0, help="of nnU-Net's images: 1 for _0001 (default: 0)")
 
 
 def parse_classes(text: str) -> dict[int, str]:
@@ -271,7 +281,12 @@ def run(args: argparse.Namespace) -> None:
     args.set = _method_settings(args.set)
     try:
         with joined(team):
-            request = agreed(lambda: train_request(args, *cases_and_classes(args.images, args.labels, args.classes)))
+            say = functools.partial(print, file=sys.stderr, flush=True) if team.rank == 0 else lambda text: None
+            request = agreed(
+                lambda: train_request(
+                    args, *cases_and_classes(args.images, args.labels, args.classes, args.channel, args.overlap, say)
+                )
+            )
             _train(args, request)
     except UserError:
         if team.size > 1:  # torchrun ends all when it sees that one has failed, and each shall end by itself

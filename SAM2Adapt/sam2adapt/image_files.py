@@ -24,29 +24,16 @@ from .imaging.metaimage_header import check_metaimage
 from .imaging.nifti import is_nifti, read_nifti, write_nifti
 from .imaging.nrrd_header import check_nrrd
 from .imaging.stored_image import StoredImage, affine_of, checked_place
+from .shared.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 from .shared.tolerance import ROUNDING, displacement
 
-PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
-#: Formats that are read and not written; the first three keep their voxels in a file of their own.
-READ_ONLY = (".nhdr", ".mhd", ".hdr", ".mgz", ".mgh")
-_SUFFIXES = (*LABEL_SUFFIXES, *PICTURES, *READ_ONLY, ".hdr.gz", ".img.gz")
+__all__ = ["LABEL_SUFFIXES", "PICTURES", "READ_ONLY", "read_image", "read_picture", "replacing", "stem_of", "suffix_of",
+           "write_image"]
+
 _PICTURE_RATIO = 5000  # to which the compressions of pictures shrink an empty one, and more
 _AGAIN = "Copy or download the file again."
 Image.MAX_IMAGE_PIXELS = None  # what a file declares is compared with its size here instead
 _INDEXED = ("P", "1")  # Pillow's modes whose pixels are numbers of colours
-
-
-def suffix_of(path: str | os.PathLike) -> str:
-    """The format's suffix in lower case, ".seg.nrrd" and ".nii.gz" in one piece; the last suffix if unknown."""
-    name = Path(path).name.lower()
-    return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), Path(name).suffix)
-
-
-def stem_of(path: str | os.PathLike) -> str:
-    """The file's name without the format's suffix."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix_of(path))]
 
 
 def read_image(path: str | os.PathLike) -> StoredImage:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_train import add_class, add_train_parser, cases_and_classes, train_request
+from .cli_train import add_class, add_train_parser, train_request
 from .serve_task import Task
 from .terminology import Structure, describe
 
@@ -67,9 +67,14 @@ def estimate(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, 
 
 def _request(params: dict[str, Any], task: Task) -> "TrainRequest":
     task.progress("reading", 0, 1, "case")
+    from .training.cases import named_cases
+
     options = _options(params)
-    cases, structures = cases_and_classes(options.images, options.labels, None)
-    request = train_request(options, cases, _structures(params.get("classes")) or structures)
+    given = _structures(params.get("classes"))
+    say = _sayer(task)
+    names = {structure.id: structure.name for structure in given}
+    cases, found = named_cases(options.images, options.labels, names, options.channel, say, options.overlap)
+    request = train_request(options, cases, given or found)  # colours and codes that were given are kept
     request.preview = Path(params["preview"]) if params.get("preview") else None
     request.groups = params.get("groups")
     return request

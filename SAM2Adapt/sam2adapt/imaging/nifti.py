@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputFileError
 from ..shared.tolerance import displacement
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
-from .nifti_header import KINDS, LENGTHS, NiftiHeader, extensions, parse_header
+from .nifti_header import KINDS, LENGTHS, NiftiHeader, parse_header
 from .stored_image import StoredImage, affine_of
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -44,29 +44,6 @@ def read_nifti(path: Path) -> StoredImage:
         array = _scaled(_read_voxels(voxels, header), scale)
     notes = (place.note,) if place.note else ()
     return StoredImage(array, place.origin, place.spacing, place.direction, notes=notes, forms=header.forms)
-
-
-def read_nifti_header(path: Path) -> NiftiHeader:
-    """The header of a file, or of the pair to which it belongs.
-
-    :raises InputFileError, VolumeError: as ``read_nifti``.
-    """
-    return _open(path)[0]
-
-
-def header_extensions(path: Path) -> list[tuple[int, bytes]]:
-    """Code and content of each extension of the header.
-
-    :raises InputFileError, VolumeError: as ``read_nifti``.
-    """
-    header_file, _ = _pair(path)
-    with open(header_file, "rb") as file:
-        stream = _stream(file, header_file)
-        header = parse_header(stream.read(_LONGEST_HEADER), header_file)
-    with open(header_file, "rb") as file:
-        # Of a pair, extensions fill the rest of the header's file.
-        data = _stream(file, header_file).read(min(header.start, 1 << 24) if not header.paired else 1 << 24)
-    return list(extensions(data, header))
 
 
 def _open(path: Path) -> tuple[NiftiHeader, Path]:

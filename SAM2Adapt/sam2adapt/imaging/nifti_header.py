@@ -3,7 +3,6 @@
 The fields are those of ``nifti1.h``, ``nifti2.h`` (https://nifti.nimh.nih.gov) and of the Mayo Clinic's ``dbh.h``.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -290,21 +289,3 @@ def _start(fields: np.ndarray, version: int, paired: bool, path: Path) -> int:
             _EXPORT,
         )
     return int(offset)
-
-
-def extensions(data: bytes, header: NiftiHeader) -> Iterator[tuple[int, bytes]]:
-    """Code and content of each header extension.
-
-    :param data: the file from its beginning to ``header.start``, unpacked.
-    """
-    place = LENGTHS[header.version]
-    if header.version == 0 or len(data) < place + 4 or data[place] == 0:
-        return
-    place += 4
-    order = "little" if header.order == "<" else "big"
-    while place + 8 <= min(len(data), header.start):
-        length, code = (int.from_bytes(data[place + n : place + n + 4], order) for n in (0, 4))
-        if length < 8 or place + length > len(data):
-            return
-        yield code, data[place + 8 : place + length]
-        place += length

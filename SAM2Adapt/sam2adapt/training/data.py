@@ -44,7 +44,7 @@ def read_data(request: "TrainRequest", slices: SliceSettings | None, say: Callab
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices)
+    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, say)
     check_validation(parts["val"], structures)
     prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
     for case in prepared:

@@ -4,7 +4,7 @@ Prepared slices lie in memory-mapped files of the run folder, so that memory doe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataErr
 from ..files import output_error
 from ..slices import Normalization, SliceSettings, SliceStack
 from ..terminology import Structure
-from ..volume import Volume, check_voxels, read_labels, read_volume, same_geometry
-from .cases import Case
+from ..volume import Volume, check_voxels, geometry_difference, read_volume
+from .cases import Case, case_labels
 from .losses import IGNORE
 from .settings import TrainSettings
 
@@ -40,12 +40,11 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
 
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
     """
-    volume, labels = read_volume(case.image), read_labels(case.label)
+    volume, labels = read_volume(case.image), case_labels(case)
     check_voxels(volume)
-    if not same_geometry(volume, labels):
+    if difference := geometry_difference(volume, labels):
         raise GeometryError(
-            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
-            f" {volume.size} voxels, or another origin, spacing or direction).",
+            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (labels after image).",
             "Resample the labels onto the image, or export them again with the image as reference.",
         )
     values = labels.array[0]
@@ -56,7 +55,7 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
             f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes.",
             f"Name it with --classes (given: {', '.join(f'{s.id}={s.name}' for s in structures)}), or set it to 0.",
         )
-    return volume, values
+    return replace(volume, notes=(*volume.notes, *labels.notes)), values
 
 
 def fingerprint(
@@ -65,11 +64,13 @@ def fingerprint(
     settings: TrainSettings,
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
     :param validation: cases to name if a class is in none of the training cases, but in one of these.
     :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :param say: is told what had to be decided on reading.
     :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
     """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
@@ -77,6 +78,8 @@ def fingerprint(
     axis, unannotated = slices.axis if slices else settings.axis, False
     for case in cases:
         volume, values = load_case(case, structures)
+        for note in volume.notes:
+            say(note)
         modalities.add(settings.modality or _modality(volume))
         axis = axis or ("acquisition" if _is_stack(volume) else "axial")
         # Only the native slices are looked at here: the grid is decided after all cases.
@@ -114,7 +117,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label).array == missing[0].id).any():
+            if (case_labels(case).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or take it out of the classes.",

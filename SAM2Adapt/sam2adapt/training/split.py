@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import TrainingDataError
 from ..terminology import Structure
-from ..volume import read_labels
-from .cases import Case
+from .cases import Case, case_labels
 from .losses import IGNORE
 from .prepare import PreparedCase, load_case
 
@@ -62,7 +61,7 @@ def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], 
 
 def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[int]]:
     known = {structure.id for structure in structures}
-    return {case.id: known & set(np.unique(read_labels(case.label).array).tolist()) for case in cases}
+    return {case.id: known & set(np.unique(case_labels(case).array).tolist()) for case in cases}
 
 
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
