@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import ClassesError, InputFileError
+from .shared.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from .terminology import Structure, describe
 
 _LABELMAP = "Binary labelmap"
@@ -57,7 +58,7 @@ def describe_segments(image: sitk.Image, structures: Sequence[Structure]) -> Non
 
 
 def merge_layers(
-    array: np.ndarray, keys: Mapping[str, str], name: str, overlap: str = "last"
+    array: np.ndarray, keys: Mapping[str, str], name: str, overlap: str = LAST
 ) -> tuple[np.ndarray, list[Structure], tuple[str, ...]]:
     """One label image from the layers of a segmentation file.
 
@@ -85,26 +86,14 @@ def merge_layers(
         if len(array) > 1:
             for other in structures:
                 if count := np.count_nonzero(labels[inside] == other.id):
-                    loser, winner = (other.name, title) if overlap != "first" else (title, other.name)
+                    loser, winner = (other.name, title) if overlap != FIRST else (title, other.name)
                     lost.setdefault(loser, {})[winner] = count
-        labels[inside & (labels == 0) if overlap == "first" else inside] = label
+        labels[inside & (labels == 0) if overlap == FIRST else inside] = label
         structures.append(_structure(label, title, segment))
     notes = overlap_notes(name, lost)
-    if notes and overlap == "refuse":
+    if notes and overlap == REFUSE:
         raise ClassesError(" ".join(notes), "Say with overlap 'first' or 'last' which one these voxels shall have.")
     return labels, structures, notes
-
-
-def overlap_notes(name: str, lost: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
-    """Sentences about voxels that a segment has lost to others.
-
-    :param name: the file or segmentation. :param lost: voxels by loser and winner.
-    """
-    return tuple(
-        f"In {name} segments overlap: {sum(counts.values())} voxels of '{loser}' count as "
-        + ", ".join(f"'{winner}' ({count})" for winner, count in counts.items()) + "."
-        for loser, counts in lost.items()
-    )  # fmt: skip
 
 
 def _segments(keys: Mapping[str, str], name: str, layers: int) -> list[tuple[int, int, str, dict[str, str]]]:

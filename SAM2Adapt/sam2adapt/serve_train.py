@@ -67,14 +67,18 @@ def estimate(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, 
 
 def _request(params: dict[str, Any], task: Task) -> "TrainRequest":
     task.progress("reading", 0, 1, "case")
-    from .training.cases import named_cases
+    from .training.cases import named_cases, occurring
 
     options = _options(params)
     given = _structures(params.get("classes"))
     say = _sayer(task)
     names = {structure.id: structure.name for structure in given}
     cases, found = named_cases(options.images, options.labels, names, options.channel, say, options.overlap)
-    request = train_request(options, cases, given or found)  # colours and codes that were given are kept
+    structures = given or found  # colours and codes that were given are kept
+    optional = {entry["id"] for entry in params.get("classes") or () if entry.get("optional")}
+    if optional:
+        structures = occurring(structures, optional, cases, say)
+    request = train_request(options, cases, structures)
     request.preview = Path(params["preview"]) if params.get("preview") else None
     request.groups = params.get("groups")
     return request

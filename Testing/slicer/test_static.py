@@ -16,8 +16,10 @@ SLICER_PACKAGES = {"slicer", "vtk", "qt", "ctk"}
 SLICER_SIDE_PACKAGES = SLICER_PACKAGES | {"numpy", "SAM2AdaptLib"}
 # Parts of the engine that need only the standard library, so that Slicer's process may use them (checked below).
 ENGINE_PARTS_FOR_SLICER = {"sam2adapt.errors", "sam2adapt.files", "sam2adapt.batch_table"}
+ENGINE_PARTS_FOR_SLICER |= {f"sam2adapt.shared.{name}" for name in ("image_names", "label_names", "overlaps")}
+ENGINE_PARTS_FOR_SLICER |= {"sam2adapt.shared.training_pairs"}
 # Those that need numpy as well.
-NUMPY_PARTS_FOR_SLICER = {"sam2adapt.modality", "sam2adapt.runs"}
+NUMPY_PARTS_FOR_SLICER = {"sam2adapt.modality", "sam2adapt.runs", "sam2adapt.shared.tolerance"}
 TEXT_PROPERTIES = {
     "text",
     "toolTip",

@@ -32,11 +32,13 @@ class LabelEntry:
     """What one label value means.
 
     :ivar color: red, green, blue from 0 to 1, or None. :ivar terminology: Slicer's serialized entry, or "".
+    :ivar segment: the ID of a segment, or "".
     """
 
     name: str
     color: tuple[float, float, float] | None = None
     terminology: str = ""
+    segment: str = ""
 
 
 @dataclass
@@ -160,7 +162,7 @@ def segments_in_header(path: Path) -> LabelTable | None:
         terminology = re.search(r"(?:^|\|)TerminologyEntry:([^|]*)", segment.get("Tags", ""))
         color = _color(segment.get("Color", "").split(), 1.0)
         name = segment.get("Name", segment.get("ID", f"Segment_{value}"))
-        table.entries[value] = LabelEntry(name, color, terminology[1] if terminology else "")
+        table.entries[value] = LabelEntry(name, color, terminology[1] if terminology else "", segment.get("ID", ""))
     return table
 
 

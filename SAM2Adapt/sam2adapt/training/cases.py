@@ -152,6 +152,17 @@ def named_cases(
     return cases, [describe(value, name) for value, name in sorted(names.items())]
 
 
+def occurring(
+    structures: list[Structure], optional: set[int], cases: list[Case], say: Callable[[str], None]
+) -> list[Structure]:
+    """Structures without those that need not occur and that no case shows, of tables with hundreds for instance."""
+    seen = set().union(*(_present(case_labels(case).array) for case in cases))
+    absent = [structure for structure in structures if structure.id in optional and structure.id not in seen]
+    if absent:
+        say(f"{len(absent)} structures that no label shows are left out, '{absent[0].name}' for instance.")
+    return [structure for structure in structures if structure not in absent]
+
+
 def as_classes_of(structures: list[Structure], cases: list[Case], named: list[Structure]) -> list[Case]:
     """Cases with the label values of a model's classes, where a file names each class of the labels as the model does.
 
