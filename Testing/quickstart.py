@@ -41,7 +41,7 @@ class Demonstration:
         self.problem = render.renderingProblem()
         self.app = render.openApp(output / "vtk.log")
         slicer.mrmlScene = self.app.scene
-        self.volumeNode = self.app.volumes_logic.AddArchetypeVolume(str(sample.volumePath()), "CTChest4", 0)
+        self.volumeNode = self.app.volumesLogic.AddArchetypeVolume(str(sample.volumePath()), "CTChest4", 0)
         self.reference = sample.reference()
         render.showVolume(self.volumeNode)
         self.views = None if self.problem else render.SceneViews(self.app, self.volumeNode)

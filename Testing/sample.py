@@ -106,3 +106,23 @@ def writeTrainingFolders(folder: Path, annotation: Segments) -> tuple[Path, Path
     write_volume(images / "chest.nii.gz", read_volume(volumePath()))
     write_labels(labels / "chest.nii.gz", annotation.labels, [*annotation.structures, rest])
     return images, labels
+
+
+#: What the model torso-ct finds in the CT: voxels of each structure. Which arithmetic a processor has moves them a bit.
+TORSO_SIZES = {"right lung": 30850, "left lung": 30008}
+_TOLERANCE = 0.01
+#: How it refuses a structure that it does not know, and the CT without its negative values.
+TORSO_REFUSALS = {
+    "unknown structure": "Model 'torso-ct' does not segment 'Spleen'. It segments: right lung, left lung.",
+    "MR": "'magnitude' has the grey levels of MR and model 'torso-ct' was trained on CT. Choose a model for MR, or"
+    " allow any modality to try it all the same.",
+}
+
+
+def assertTorsoSizes(sizes: list[tuple[str, int, float]]) -> None:
+    """Check name, voxels and millilitres of each structure that was found in the CT."""
+    voxelMl = float(np.prod(read_volume(volumePath()).spacing)) / 1000
+    assert [name for name, _, _ in sizes] == list(TORSO_SIZES), sizes
+    for name, voxels, ml in sizes:
+        assert abs(voxels - TORSO_SIZES[name]) <= _TOLERANCE * TORSO_SIZES[name], (name, voxels)
+        assert ml == round(voxels * voxelMl, 3), (name, voxels, ml)

@@ -13,7 +13,7 @@ from sam2adapt.errors import UserError, VolumeError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, TrainingFolders, VolumeTransfer
-from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.EngineError import EngineError, fromUserError
 from SAM2AdaptLib.TrainingProgress import timeLeft
 
 RUNNING, DONE, CANCELLED, FAILED = "running", "done", "cancelled", "failed"
@@ -253,7 +253,7 @@ def _fromEventLoop(function):
 
 def _engineError(exception):
     if isinstance(exception, UserError):
-        return EngineError(type(exception).__name__, exception.message, exception.remedy)
+        return fromUserError(exception)
     return EngineError(
         "Defect",
         _("The volume could not be ranked: {error}.").format(error=exception),

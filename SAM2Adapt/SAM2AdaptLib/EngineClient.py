@@ -14,7 +14,7 @@ import sys
 import qt
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.EngineError import EngineError, remedyInPanel
 from SAM2AdaptLib.EngineProcess import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
 
 USER_ERROR = 1  # JSON-RPC code of the failures that a user can mend; all other codes are defects of ours
@@ -266,7 +266,8 @@ def answeredError(error):
     data = error.get("data") or {}
     kind, details = data.get("kind", ""), data.get("traceback", "")
     if error["code"] == USER_ERROR:
-        return EngineError(kind, error["message"], data.get("remedy", ""), details)
+        setting = data.get("setting", ())
+        return EngineError(kind, error["message"], remedyInPanel(data.get("remedy", ""), setting), details, setting)
     return missingPackage(f"{kind}: {error['message']}") or EngineError(
         "Defect",
         _("The engine failed: {reason}").format(reason=error["message"]),

@@ -1,7 +1,7 @@
 """Which kind of image a volume node holds, from its DICOM tag or else from its grey levels."""
 
 import slicer
-from sam2adapt.modality import looks_like
+from sam2adapt.modality import modality_of
 
 _KNOWN = ("CT", "MR")
 _COLOUR_CHANNELS = (3, 4)
@@ -16,13 +16,12 @@ def volumeModality(volumeNode):
     image = volumeNode.GetImageData()
     if image is None:
         return ""
-    if image.GetNumberOfScalarComponents() in _COLOUR_CHANNELS:
-        return "RGB"
-    tag = _dicomTag(volumeNode)
-    if tag:
-        return tag if tag in _KNOWN else ""
+    tag, colour = _dicomTag(volumeNode), image.GetNumberOfScalarComponents() in _COLOUR_CHANNELS
+    if tag not in ("", *_KNOWN) and not colour:
+        return ""
     voxels = slicer.util.arrayFromVolume(volumeNode)
-    return looks_like(voxels[tuple(slice(None, None, 1 + size // _SAMPLES_PER_AXIS) for size in voxels.shape[:3])])
+    sample = voxels[tuple(slice(None, None, 1 + size // _SAMPLES_PER_AXIS) for size in voxels.shape[:3])]
+    return modality_of(sample, tag, colour)
 
 
 def dicomModality(volumeNode):

@@ -17,7 +17,7 @@ TORCH = ("torch>=2.5.1", "torchvision>=0.20.1")
 BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the package wheel
 SAM2 = ("sam2==1.1.0",)
 # Slicer and its extensions have loaded these or are built against them: whatever pip thinks, they stay as they are.
-PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "torch", "torchvision", "torchaudio")
+PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "highdicom", "torch", "torchvision", "torchaudio")
 IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage"}
 
 OK, MISSING, BROKEN, OTHER_VERSION = "ok", "missing", "broken", "other version"

@@ -13,7 +13,7 @@ from sam2adapt.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Modality, SegmentationBridge, SegmentationHistory, Sequences, VolumeTransfer
-from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.EngineError import EngineError, fromUserError
 
 CURRENT, ALL = "current", "all"
 REPLACE, ADD, NEW = SegmentationBridge.REPLACE, SegmentationBridge.ADD, "new"
@@ -368,7 +368,7 @@ def _engineError(exception):
     if isinstance(exception, EngineError):
         return exception
     if isinstance(exception, UserError):
-        return EngineError(type(exception).__name__, exception.message, exception.remedy)
+        return fromUserError(exception)
     return EngineError(
         "Defect",
         _("The result could not be put into the scene: {error}.").format(error=exception),

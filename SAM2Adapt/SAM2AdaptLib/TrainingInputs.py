@@ -10,7 +10,7 @@ from sam2adapt.errors import UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import Messages, TrainingCases
-from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.EngineError import EngineError, fromUserError
 from SAM2AdaptLib.TrainingCaseList import TrainingCaseList
 from SAM2AdaptLib.TrainingTables import CaseTable, ClassTable
 
@@ -153,8 +153,9 @@ class TrainingInputs:
         try:
             self._list.addFolder(self._parameterNode, folder)
         except UserError as error:
-            self._ui.statusLabel.text = str(error)
-            Messages.showError(EngineError(type(error).__name__, error.message, error.remedy))
+            failure = fromUserError(error)
+            self._ui.statusLabel.text = str(failure)
+            Messages.showError(failure)
         self._onChanged()
 
     def removeCase(self):

@@ -13,7 +13,7 @@ from sam2adapt.errors import InputFileError, ModalityError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib import TrainingClasses, TrainingFiles, TrainingRuns
-from SAM2AdaptLib.EngineError import EngineError
+from SAM2AdaptLib.EngineError import EngineError, fromUserError
 from SAM2AdaptLib.TrainingCases import IGNORE, TRAIN, VALIDATE
 from SAM2AdaptLib.TrainingProgress import progressText
 
@@ -271,13 +271,14 @@ class TrainingJob:
         self.canResume = self._run.content["state"] == TrainingRuns.TRAINING and isWorthIt
         if not self.canResume:
             self._run.discard()
-            return EngineError(error.kind, error.message, error.remedy or _("Nothing was kept."), error.details)
-        remedy = _("The run can be resumed from its last whole epoch.")
+            remedy = error.remedy or _("Nothing was kept.")
+            return EngineError(error.kind, error.message, remedy, error.details, error.setting)
+        remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
         if not self._run.epochs:
             remedy = _("The run can be started again without writing the cases anew.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
-        return EngineError(error.kind, error.message, f"{error.remedy} {remedy}".strip(), error.details)
+        return EngineError(error.kind, error.message, f"{error.remedy} {remedy}".strip(), error.details, error.setting)
 
     def _report(self, progress):
         if self._onProgress:
@@ -340,7 +341,7 @@ def _modality(cases):
 def _engineError(exception):
     """Any exception as an EngineError."""
     if isinstance(exception, UserError):
-        return EngineError(type(exception).__name__, exception.message, exception.remedy)
+        return fromUserError(exception)
     return EngineError(
         "Defect",
         _("A case could not be written: {error}.").format(error=exception),

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import files
-from .card import read_base_card, unreadable
+from .card import read_base_card
 from .download import download
 from .errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from .files import hash_file, megabytes
+from .shared import paths
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 NANO = "nano"
@@ -73,7 +74,7 @@ def base_file(base: str | Path, sha256: str | None = None) -> Path:
     :raises ModelFileError: not base weights, or not those with ``sha256``.
     """
     if _looks_like_path(base):
-        path = Path(base).expanduser()
+        path = paths.expand(base)
         found = [(path, check_base(path))]
     else:
         found = [(path, check_base(path)) for path in _candidates(str(base))]
@@ -113,25 +114,28 @@ def check_base(path: Path) -> str:
         return digest
     intended = next((info for info in BASES.values() if info.file == path.name), None)
     if intended is not None:
+        size = paths.check_file(path).st_size
         raise ChecksumError(
-            f"'{path}' is not the official file of that name: it has {path.stat().st_size} of {intended.bytes} bytes"
+            f"'{path}' is not the official file of that name: it has {size} of {intended.bytes} bytes"
             f" and SHA-256 {digest} instead of {intended.sha256}.",
-            f"Delete it and run `sam2adapt models download {intended.id}`.",
+            "Delete it, then download it again.",
+            setting="download_base",
+            value=intended.id,
         )
     raise ChecksumError(
         f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read because"
         " they can run code of their maker.",
-        "Use an official file (`sam2adapt models download tiny`), or a .safetensors base file of SAM2Adapt.",
+        "Use a .safetensors base file of SAM2Adapt, or download an official file.",
+        setting="download_base",
+        value="tiny",
     )
 
 
 def official_info(path: Path) -> BaseInfo | None:
     """The published base that a file is, by size and SHA-256; None for none of them. Nothing is unpickled."""
-    with contextlib.suppress(OSError):
-        sizes = {info.bytes for info in BASES.values()}
-        if path.stat().st_size in sizes:
-            digest = file_sha256(path)
-            return next((info for info in BASES.values() if info.sha256 == digest), None)
+    if paths.is_file(path) and paths.check_file(path).st_size in {info.bytes for info in BASES.values()}:
+        digest = file_sha256(path)
+        return next((info for info in BASES.values() if info.sha256 == digest), None)
     return None
 
 
@@ -166,9 +170,11 @@ def remove_base(base_id: str) -> list[Path]:
     if base_id not in BASES:
         raise SettingsError(f"'{base_id}' is no base that is downloaded.", f"Choose one of {', '.join(BASES)}.")
     file = bases_folder() / BASES[base_id].file
-    found = [path for path in (file, file.with_name(file.name + ".part")) if path.is_file()]
+    found = [path for path in (file, file.with_name(file.name + ".part")) if paths.is_file(path)]
     if not found:
-        raise _missing(base_id)
+        raise WeightsMissingError(
+            f"The base weights '{base_id}' are not on this machine.", "There is nothing to delete."
+        )
     for path in found:
         try:
             path.unlink()
@@ -183,28 +189,27 @@ def file_sha256(path: Path) -> str:
     :raises InputFileError: the file is missing or unreadable.
     """
     path = Path(path)
-    try:
-        before = path.stat()
-        if before.st_size < _REMEMBER_ABOVE:
-            return hash_file(path)
-        known = _read_cache().get(str(path.resolve()))
-        if isinstance(known, dict) and (known.get("size"), known.get("mtime_ns")) == _state(before):
-            return str(known.get("sha256"))
-        digest = hash_file(path)
-        if _state(path.stat()) == _state(before):
-            _remember(path, digest)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    before = paths.check_file(path)
+    if before.st_size < _REMEMBER_ABOVE:
+        return hash_file(path)
+    known = _read_cache().get(str(path.resolve()))
+    if isinstance(known, dict) and (known.get("size"), known.get("mtime_ns")) == _state(before):
+        return str(known.get("sha256"))
+    digest = hash_file(path)
+    if _state(paths.check_file(path)) == _state(before):
+        _remember(path, digest)
     return digest
 
 
 def _candidates(base_id: str) -> list[Path]:
     """Files that may be a base, the official or bundled one first."""
     found = []
-    if base_id in BASES and (official := bases_folder() / BASES[base_id].file).is_file():
+    if base_id in BASES and paths.is_file(official := bases_folder() / BASES[base_id].file):
         found.append(official)
     for folder in (files.bundled_folder(), bases_folder()):
-        for path in sorted(folder.glob(f"*{_OWN_SUFFIX}")):
+        for path in paths.listing(folder):
+            if path.suffix != _OWN_SUFFIX:
+                continue
             # Models and broken files lie in the same folders and are no candidates.
             with contextlib.suppress(ModelFileError, InputFileError):
                 if read_base_card(path)["id"] == base_id:
@@ -217,8 +222,9 @@ def _missing(base_id: str) -> WeightsMissingError:
     if info is not None:
         return WeightsMissingError(
             f"The base weights '{base_id}' ({info.file}, {megabytes(info.bytes)}) are not on this machine.",
-            f"Run `sam2adapt models download {base_id}` to get them from {info.url}. Without network: copy that file"
-            f" here and run `sam2adapt models download {base_id} --from FILE`, or put it into '{bases_folder()}'.",
+            f"Put the file from {info.url} into '{bases_folder()}', or let SAM2Adapt download it.",
+            setting="download_base",
+            value=base_id,
         )
     if base_id == NANO:
         return WeightsMissingError(
@@ -243,11 +249,8 @@ def _looks_like_path(base: str | Path) -> bool:
 
 
 def _is_pickle(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with paths.open_file(path) as file:
+        start = file.read(4)
     return path.suffix.lower() in _PICKLES or start.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
@@ -257,15 +260,15 @@ def _state(stat: os.stat_result) -> tuple[int, int]:
 
 def _read_cache() -> dict:
     try:
-        cache = json.loads((files.home() / _CACHE).read_text("utf-8"))
-    except (OSError, ValueError):
+        cache = json.loads(paths.read_text(files.home() / _CACHE))
+    except (UserError, ValueError):
         return {}
     return cache if isinstance(cache, dict) else {}
 
 
 def _remember(path: Path, sha256: str) -> None:
     """Keep a large file's SHA-256. A home that cannot be written costs only the time to hash again."""
-    stat = path.stat()
+    stat = paths.check_file(path)
     if stat.st_size < _REMEMBER_ABOVE:
         return
     entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .batch_inputs import Study, find_studies
@@ -21,8 +21,9 @@ from .catalog import find_model
 from .errors import CancelledError, ClassesError, OutputError, UserError
 from .image_files import LABEL_SUFFIXES
 from .model import Model, load_model
-from .predict import Options, segment, structure_sizes
+from .predict import Options, Segmentation, segment
 from .team import Team
+from .terminology import Structure, choose
 from .volume import Volume, read_series_files, read_volume, write_labels
 
 logger = logging.getLogger(__name__)
@@ -84,14 +85,17 @@ def segment_folder(
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     if suffix not in LABEL_SUFFIXES:
-        raise OutputError(f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.")
+        raise OutputError(
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.", setting="format"
+        )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
-    settings = {
-        "structures": options.structures, "roi": options.roi and list(options.roi), "tta": options.tta,
-        "any_modality": options.any_modality, "post_process": options.post_process,
-    }  # fmt: skip
-    job = {"model": card["name"], "digest": card["digest"], "settings": settings}
+    if options.structures is not None:
+        structures = [Structure.from_json(entry) for entry in card["classes"]]
+        # As the model spells and orders them, so that another spelling is no other batch.
+        names = [structure.name for structure in choose(structures, options.structures, card["name"])]
+        options = replace(options, structures=names)
+    job = {"model": card["name"], "digest": card["digest"], "settings": options.to_json()}
 
     def begin() -> list:
         studies = find_studies(paths, output, known_names(output))
@@ -120,7 +124,7 @@ class _Task:
     study: Study
     volume: Volume | None = None
     result: dict | Exception | None = None
-    labels: Volume | None = None
+    segmentation: Segmentation | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -137,7 +141,7 @@ class _Work:
     ):
         self.records, self.studies, self.options, self.stop = records, studies, options, stop
         self.finished_here = 0
-        self._load, self._model, self._device = load, None, None
+        self._load, self._model = load, None
         self._ended = threading.Event()
 
     def listen(self, progress, finished, cancelled) -> None:
@@ -203,6 +207,7 @@ class _Work:
         try:
             if task.study.problem:
                 raise task.study.problem
+            prepare_output(self.records.file_of(task.study))
             files = task.study.files
             task.volume = read_series_files(files) if files else read_volume(task.study.source)
         except Exception as error:
@@ -216,9 +221,8 @@ class _Work:
         if task.result is None:
             if self._model is None:
                 self._model = self._load()
-                self._device = self._model.device
             try:
-                result = segment(
+                task.segmentation = segment(
                     task.volume, self._model, self.options,
                     lambda done, total: self._report(task, done / total), self._cancelled,
                 )  # fmt: skip
@@ -227,37 +231,27 @@ class _Work:
             except Exception as error:
                 task.result = error
             else:
-                task.labels = result.labels
-                task.seconds |= result.seconds
+                task.seconds |= task.segmentation.seconds
                 # What had to be decided on reading must not be lost among a thousand studies.
                 said = " ".join(task.volume.notes)
-                task.result = {"slices": result.slices, "structures": self._sizes(result.labels), "message": said}
-            if self._model.device != self._device:  # memory ran out on this one, the next may fit again
-                self._model.device = self._device
-                self._model.network.to(self._device)
+                task.result = {
+                    "slices": task.segmentation.slices, "structures": task.segmentation.sizes, "message": said
+                }  # fmt: skip
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
         almost = min(fraction, 0.99)  # it is done when it is written
         self._progress(task.place + almost, len(self.studies), task.study.name)
 
-    def _sizes(self, labels: Volume) -> list[dict]:
-        wanted = self.options.structures and {name.strip().lower() for name in self.options.structures}
-        return [
-            size for size in structure_sizes(labels, self._model.structures)
-            if not wanted or size["name"].lower() in wanted
-        ]  # fmt: skip
-
     def _write(self, task: _Task) -> None:
         started = time.perf_counter()
-        if task.labels is not None:
+        if task.segmentation is not None:
             file = self.records.file_of(task.study)
             try:
-                prepare_output(file)
-                write_labels(file, task.labels, self._model.structures)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures)
             except UserError as error:
                 task.result = error
-            task.labels = None
+            task.segmentation = None
             task.seconds["write"] = time.perf_counter() - started
         if isinstance(task.result, Exception) and not isinstance(task.result, UserError):
             logger.error("A defect stopped the study '%s'.", task.study.source, exc_info=task.result)

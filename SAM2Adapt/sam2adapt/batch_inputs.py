@@ -4,8 +4,10 @@ DICOM files are split into series, also where a series lies in several folders o
 Outputs lie in folders as the inputs do, below the deepest folder that all inputs share.
 """
 
+import contextlib
 import csv
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -13,12 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .dicom import SeriesInfo, is_dicom, list_series
+from .dicom import SeriesInfo, is_dicom, list_series, scan
 from .errors import InputFileError, SeriesError, SettingsError, UserError
 from .image_files import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from .shared import paths as look
+from .shared.image_names import DETACHED
 
-_DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")  # headers whose voxels lie in a file beside them
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY, ".hdr.gz"} - {".seg.nrrd"}  # what is segmented already is no input
+logger = logging.getLogger(__name__)
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # what is segmented already is no input
 _COLUMN = "input"
 
 
@@ -71,23 +75,26 @@ def find_studies(
     plain: dict[Study, None] = {}
     dicom: dict[str, list[str]] = {}
     for path in paths:
-        unreadable: list[OSError] = []
-        found = _images(path, output, unreadable.append) if path.is_dir() else [path]
+        unreadable: list[Study] = []
+
+        def note(place: Path, problem: UserError, found: list[Study] = unreadable) -> None:
+            found.append(Study(place, problem=problem))
+
         empty = True
-        for image in found:
+        for image in _images(path, output, note):
             empty = False
-            if problem := _problem_of_name(image):
+            try:
+                look.utf8_name(image)
+                if _is_dicom(image):
+                    dicom.setdefault(str(image.parent), []).append(str(image))
+                else:
+                    plain[Study(image)] = None
+            except UserError as problem:
                 plain[Study(image, problem=problem)] = None
-            elif _is_dicom(image):
-                dicom.setdefault(str(image.parent), []).append(str(image))
-            else:
-                plain[Study(image)] = None
-        for error in unreadable:
-            reason = f"The folder '{error.filename}' cannot be read: {error.strerror}."
-            problem = InputFileError(reason, "Ask its owner for the right to read it.")
-            plain[Study(Path(error.filename), problem=problem)] = None
+        plain |= dict.fromkeys(unreadable)
         if empty and not unreadable:
-            plain[Study(path, problem=InputFileError(f"There is no image in the folder '{path}'.", "Check it."))] = None
+            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+            plain[Study(path, problem=problem)] = None
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
@@ -99,7 +106,7 @@ def series_files(folder: Path, series: str) -> tuple[str, ...]:
 
     :raises SeriesError: the folder holds no such series.
     """
-    found, _ = _split([str(path) for path in sorted(folder.glob("*")) if _is_dicom(path)])
+    found, _ = _split([str(path) for path in look.listing(folder) if _is_dicom(path)])
     for info in found:
         if info.uid == series:
             return info.files
@@ -112,8 +119,8 @@ def _listed(path: Path) -> Iterator[Path]:
         yield path
         return
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = look.read_text(path, "utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise InputFileError(f"The list '{path}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
     # Spreadsheets of countries with a decimal comma separate columns by semicolons.
     separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
@@ -126,37 +133,39 @@ def _listed(path: Path) -> Iterator[Path]:
     yield from (path.parent / row[columns[_COLUMN]].strip() for row in rows if (row[columns[_COLUMN]] or "").strip())
 
 
-def _images(folder: Path, output: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
-    """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out."""
+def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], None]) -> Iterator[Path]:
+    """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out.
+
+    A file that cannot be examined may be one: it is given, too. What is no folder is given itself.
+    """
 
     def is_searched(path: Path) -> bool:
-        return not path.name.startswith(".") and path != output and not hidden_folder(path).exists()
+        if path.name.startswith(".") or path == output:
+            return False
+        return not _or(look.exists, hidden_folder(path), otherwise=False)
 
-    for root, folders, names in os.walk(folder, onerror=on_error):
-        place = Path(root)
-        folders[:] = sorted(name for name in folders if is_searched(place / name))
-        for name in sorted(names):
+    if not _or(look.is_dir, folder, otherwise=False):
+        yield folder
+        return
+    for place, folders, names in look.walk(folder, on_error):
+        folders[:] = [name for name in folders if is_searched(place / name)]
+        for name in names:
             known = suffix_of(name) in _SUFFIXES
-            if not name.startswith(".") and (known or (suffix_of(name) != ".seg.nrrd" and _is_dicom(place / name))):
+            is_image = known or (suffix_of(name) != ".seg.nrrd" and _or(_is_dicom, place / name, otherwise=True))
+            if is_image and not name.startswith("."):
                 yield place / name
 
 
-def _problem_of_name(path: Path) -> InputFileError | None:
+def _or(question: Callable[[Path], bool], path: Path, otherwise: bool) -> bool:
+    """The answer to a question about a path; ``otherwise`` where it cannot be examined, which reading it will say."""
     try:
-        str(path).encode()
-    except UnicodeEncodeError:  # with which SimpleITK ends the whole process
-        shown = str(path).encode(errors="surrogateescape").decode(errors="replace")
-        return InputFileError(f"The name of '{shown}' is not valid UTF-8.", "Rename the file or its folder.")
-    return None
+        return question(path)
+    except UserError:
+        return otherwise
 
 
 def _is_dicom(path: Path) -> bool:
-    if suffix_of(path) in _SUFFIXES:
-        return False
-    try:
-        return path.is_file() and is_dicom(path)
-    except OSError:
-        return False
+    return suffix_of(path) not in _SUFFIXES and look.is_file(path) and is_dicom(path)
 
 
 def _series(files: dict[str, list[str]]) -> Iterator[Study]:
@@ -188,27 +197,17 @@ def _base(info: SeriesInfo) -> str:
 
 
 def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserError]]]:
-    """The series of files, and the files that are damaged."""
-    damaged = []
-    try:
-        return list_series(list(dict.fromkeys(paths))), damaged
-    except InputFileError:
-        for path in paths:
-            try:
-                list_series([path])
-            except InputFileError as error:
-                damaged.append((path, error))
-            except UserError:  # a DICOM object without an image
-                continue
-        bad = {path for path, _ in damaged}
-        return _split([path for path in paths if path not in bad])[0], damaged
-    except UserError:
-        return [], damaged
+    """The series of files, and the files that are damaged; what shows no anatomy is named in the log."""
+    found = scan(list(dict.fromkeys(paths)))
+    if left_out := found.left_out():
+        logger.warning("%s", left_out)
+    return [info for info, _ in found.series], [(file.path, file.error) for file in found.unreadable]
 
 
 def _shared_folder(paths: list[Path]) -> Path:
     try:
-        return Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
+        folders = [path if _or(look.is_dir, path, otherwise=False) else path.parent for path in paths]
+        return Path(os.path.commonpath(folders))
     except ValueError as error:
         raise SettingsError("The inputs lie on several drives.", "Make one batch of each drive.") from error
 
@@ -248,15 +247,17 @@ def _file_name(text: str) -> str:
 
 def _measured(study: Study) -> Study:
     beside = [study.source]
-    if suffix_of(study.source) in _DETACHED:
+    if suffix_of(study.source) in DETACHED:
         stem = stem_of(study.source)
-        beside = sorted(path for path in study.source.parent.iterdir() if path.name.startswith(f"{stem}."))
+        with contextlib.suppress(UserError):  # without the right to list the folder the header counts alone
+            beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]
     size, digest = 0, hashlib.sha256(study.series.encode())
     for path in study.files or beside:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue  # reading it will say so
+        status = None
+        with contextlib.suppress(UserError):  # reading it will say so
+            status = look.status(path)
+        if status is None:
+            continue
         size += status.st_size
         digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return replace(study, size=size, fingerprint=digest.hexdigest())

@@ -6,7 +6,6 @@ operating system on a file there; it ends with the process that holds it, so a s
 """
 
 import json
-import os
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -17,8 +16,9 @@ from filelock import FileLock, Timeout  # torch requires it
 
 from .batch_inputs import Study, hidden_folder
 from .batch_table import table
-from .errors import UserError
-from .files import atomic_write, output_error, write_json
+from .errors import OutputError, UserError
+from .files import atomic_write, check_output, output_error, write_json
+from .shared import paths
 from .volume import read_labels
 
 DONE, FAILED, OPEN = "done", "failed", "open"
@@ -44,8 +44,8 @@ class Records:
     def read(self, study: Study) -> dict | None:
         """The study's record; None if there is none of this input, model and settings."""
         try:
-            record = json.loads(self._path(study, ".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads(paths.read_text(self._path(study, ".json")))
+        except (UserError, ValueError):
             return None
         expected = {"fingerprint": study.fingerprint, **self.job}
         return record if isinstance(record, dict) and expected.items() <= record.items() else None
@@ -76,7 +76,7 @@ class Records:
 
     def was_interrupted(self, study: Study) -> bool:
         """Whether a process died while it worked on the study (or works on it now)."""
-        return self._path(study, ".lock").exists()
+        return paths.exists(self._path(study, ".lock"))
 
     def settle(self, study: Study, result: dict | UserError | Exception, seconds: dict[str, float]) -> dict:
         """Write the record of a study that is done (``result``: slices and structures) or failed, and end the claim."""
@@ -91,7 +91,7 @@ class Records:
             record |= {"status": FAILED, "message": f"{kind}{result}"}
         else:
             file = self.file_of(study)
-            record |= {**result, "output": f"{study.name}{self.suffix}", "bytes": file.stat().st_size}
+            record |= {**result, "output": f"{study.name}{self.suffix}", "bytes": paths.check_file(file).st_size}
         write_json(self._path(study, ".json"), record)
         self.release(study)
         return record
@@ -131,10 +131,12 @@ class Records:
 def known_names(output: Path) -> dict[tuple[str, str], str]:
     """The names, by input and series, of studies that have been tried and are still there, whatever the model was."""
     names = {}
-    for path in hidden_folder(output).glob("*.json"):
-        with suppress(OSError, ValueError, LookupError, TypeError):  # damaged ones are written anew
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if os.path.exists(record["input"]):
+    for path in paths.listing(hidden_folder(output)):
+        if path.suffix != ".json":
+            continue
+        with suppress(UserError, ValueError, LookupError, TypeError):  # damaged ones are written anew
+            record = json.loads(paths.read_text(path))
+            if paths.exists(record["input"]):
                 names[record["input"], record["series"]] = record["name"]
     return names
 
@@ -142,15 +144,18 @@ def known_names(output: Path) -> dict[tuple[str, str], str]:
 def begin_run(output: Path, restarted: bool) -> str:
     """Make the output folder and give the run's identifier; that of the run before if this one was ``restarted``.
 
-    :raises OutputError: the folder cannot be made or written to.
+    :raises OutputError: the folder cannot be made or written to, or what is to be written into it.
     """
     file = hidden_folder(output) / "run"
+    paths.utf8_name(output, OutputError)  # which ITK needs for each output
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        if restarted and file.exists():
-            return file.read_text()
     except OSError as error:
         raise output_error(output, error) from error
+    for name in ("manifest.json", "manifest.csv"):
+        check_output(output / name)
+    if restarted and paths.exists(file):
+        return paths.read_text(file)
     run = uuid.uuid4().hex
     with atomic_write(file) as stream:
         stream.write(run.encode())
@@ -158,25 +163,26 @@ def begin_run(output: Path, restarted: bool) -> str:
 
 
 def prepare_output(path: Path) -> None:
-    """Make the folder of an output and take away what a killed process left half-written beside it.
+    """Make the folder of an output, take away what a killed process left half-written beside it, prove it writable.
 
-    :raises OutputError: the folder cannot be made.
+    :raises OutputError: the folder cannot be made, or the output not be written into it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for name in os.listdir(path.parent):
-            if name.startswith(".") and name[9:] == path.name:  # as image_files.replacing names them
-                (path.parent / name).unlink(missing_ok=True)
+        for other in paths.listing(path.parent):
+            if other.name.startswith(".") and other.name[9:] == path.name:  # as image_files.replacing names them
+                other.unlink(missing_ok=True)
     except OSError as error:
         raise output_error(path, error) from error
+    check_output(path, libraries=True)
 
 
 def _is_whole(path: Path, size: int) -> bool:
     """Whether an output is all there. One of another size is read: corrections that a user saved must not be lost."""
     try:
-        if path.stat().st_size == size:
+        if paths.check_file(path).st_size == size:
             return True
         read_labels(path)
-    except (OSError, UserError):
+    except UserError:
         return False
     return True

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,8 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from . import __version__
-from .errors import InputFileError, ModelFileError
+from .errors import ModelFileError
+from .shared import paths
 
 METADATA_KEY = "sam2adapt"
 FORMAT = "sam2adapt-bundle"
@@ -148,19 +150,7 @@ def read_bytes(path: Path) -> bytes:
 
     :raises InputFileError: it cannot be read.
     """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: OSError) -> InputFileError:
-    """Say why a file could not be read."""
-    if isinstance(error, FileNotFoundError):
-        return InputFileError(f"'{path}' does not exist.", "Check the path.")
-    if isinstance(error, IsADirectoryError) or Path(path).is_dir():
-        return InputFileError(f"'{path}' is a folder.", "Give the file itself.")
-    return InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Check that you may read this file.")
+    return paths.read_bytes(path)
 
 
 def parse_card(text: str, path: Path) -> Any:
@@ -199,12 +189,9 @@ def _is_base_id(value: Any) -> bool:
 
 def _check_form(path: Path) -> None:
     """Refuse what is plainly no whole safetensors file, in words that say what it is instead."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-        size = path.stat().st_size
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with paths.open_file(path) as file:
+        start = file.read(9)
+        size = os.fstat(file.fileno()).st_size
     if start.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise ModelFileError(
             f"'{path}' is a PyTorch pickle, which can run code of its maker and is never read as a model.", _NOT_OURS
@@ -225,7 +212,7 @@ def _damaged(path: Path, error: Exception) -> ModelFileError:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
         expected = 8 + length + max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
-        if (size := path.stat().st_size) < expected:
+        if (size := paths.check_file(path).st_size) < expected:
             return ModelFileError(f"'{path}' is cut off: it has {size} of {expected} bytes.", _AGAIN)
     return ModelFileError(f"'{path}' is damaged ({str(error)[:200]}).", _AGAIN)
 

@@ -17,6 +17,7 @@ from .bases import BASES, BaseInfo, base_file, base_present, download_base, file
 from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
 from .errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from .files import bundled_folder, home
+from .shared import paths
 
 __all__ = [
     "BASES", "BaseInfo", "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
@@ -69,7 +70,8 @@ def list_models() -> list[ModelEntry]:
     """List every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     entries = []
     for folder, where in ((models_folder(), OWN), (files.bundled_folder(), BUNDLED)):
-        found = [entry for path in sorted(folder.glob(f"*{SUFFIX}")) if (entry := _entry(path, where))]
+        candidates = [path for path in paths.listing(folder) if path.suffix == SUFFIX]
+        found = [entry for path in candidates if (entry := _entry(path, where))]
         entries += sorted(found, key=_created, reverse=True)
     return entries
 
@@ -88,14 +90,16 @@ def find_model(name_or_path: str | Path) -> Path:
     # A name in the catalog goes before a file of that name in the folder where one happens to stand.
     if usable and not isinstance(name_or_path, Path):
         return usable[0].path
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
+    path = paths.expand(name_or_path)
+    if paths.is_file(path):
         return path
     if matches and matches[0].error:
         raise matches[0].error
     if isinstance(name_or_path, Path) or path.suffix in _FILE_SUFFIXES or {"/", os.sep} & set(text):
+        if paths.exists(path):
+            paths.check_file(path)  # which says what else is there
         raise InputFileError(f"The model file '{path}' does not exist.", "Check the path.")
-    raise ModelNotFoundError(f"No model '{text}' is known on this machine.", _suggestion(entries, text))
+    raise _not_found(entries, text)
 
 
 def add_model(path: Path) -> Path:
@@ -108,14 +112,16 @@ def add_model(path: Path) -> Path:
     :raises SettingsError: a different model of that name and version is there already.
     :raises OutputError: the folder cannot be written.
     """
-    path = Path(path).expanduser()
+    path = paths.expand(path)
     card = read_verified_card(path)
     for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
         if entry.card["digest"] == card["digest"]:
             return entry.path
         raise SettingsError(
             f"Another model '{card['name']}' of version {card['version']} is there already: '{entry.path}'.",
-            f"Remove it first (`sam2adapt models remove {_quoted(_exact(card))}`), or give this one another version.",
+            "Give this one another version, or remove the other one first.",
+            setting="remove_model",
+            value=_exact(card),
         )
     target = _free_name(files.make_folder(models_folder()), card)
     with files.atomic_write(target) as file:
@@ -131,9 +137,10 @@ def export_model(name: str, target: Path) -> Path:
     :raises ModelNotFoundError: no such model; ``ModelFileError``: it is damaged.
     :raises OutputError: the file cannot be written, or is not named as a model file.
     """
-    target = Path(target).expanduser()
+    target = paths.expand(target)
     if target.suffix != SUFFIX:
         raise OutputError(f"'{target}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    files.check_output(target)
     source = find_model(name)
     read_verified_card(source)
     with files.atomic_write(target) as file:
@@ -155,7 +162,7 @@ def remove_model(name: str) -> Path:
     matches = _matches(entries, name)
     own = [entry for entry in matches if entry.where == OWN]
     if not matches:
-        raise ModelNotFoundError(f"No model '{name}' is known on this machine.", _suggestion(entries, name))
+        raise _not_found(entries, name)
     if not own:
         raise SettingsError(
             f"The model '{name}' comes with SAM2Adapt and cannot be removed.", "Remove only models that you added."
@@ -200,14 +207,16 @@ def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
     ]
 
 
-def _suggestion(entries: list[ModelEntry], text: str) -> str:
+def _not_found(entries: list[ModelEntry], text: str) -> ModelNotFoundError:
+    message = f"No model '{text}' is known on this machine."
     names = {entry.name.casefold(): entry.name for entry in entries if entry.card}
     close = difflib.get_close_matches(text.casefold(), names, n=3, cutoff=0.5)
     if close:
-        return f"Did you mean {' or '.join(repr(names[name]) for name in close)}?"
+        return ModelNotFoundError(message, f"Did you mean {' or '.join(repr(names[name]) for name in close)}?")
     if names:
-        return f"Choose one of {', '.join(sorted(names.values()))}, or give the path of a model file."
-    return "Give the path of a model file, or add one with `sam2adapt models add FILE`."
+        known = ", ".join(sorted(names.values()))
+        return ModelNotFoundError(message, f"Choose one of {known}, or give the path of a model file.")
+    return ModelNotFoundError(message, "Give the path of a model file, or add a model.", setting="add_model")
 
 
 def _quoted(text: str) -> str:
@@ -218,6 +227,6 @@ def _free_name(folder: Path, card: dict[str, Any]) -> Path:
     """A file name that every file system takes, made from name and version, and not in use."""
     stem = re.sub(r"[^a-z0-9.]+", "-", _exact(card).casefold()).strip("-.") or "model"
     path, number = folder / f"{stem}{SUFFIX}", 2
-    while path.exists():
+    while paths.exists(path):
         path, number = folder / f"{stem}-{number}{SUFFIX}", number + 1
     return path

@@ -6,6 +6,7 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 
 import argparse
 import functools
+import io
 import sys
 from pathlib import Path
 
@@ -14,25 +15,34 @@ from .allocation import keep_freed_memory
 from .cli_benchmark import add_benchmark_parser
 from .cli_models import add_info_parser, add_models_parser
 from .cli_rank import add_rank_parser
+from .cli_remedies import shell_remedy
 from .cli_segment import add_segment_parser
 from .cli_train import add_label_options, add_train_parser, cases_and_classes
 from .errors import SettingsError, UserError
-from .files import atomic_write, write_json
+from .files import atomic_write, check_output, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit status."""
+    _print_anything()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
     try:
         args.run(args)
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{error.remedy}", file=sys.stderr)
+        print(f"sam2adapt: {error.message}\n{shell_remedy(error, args.parser)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)
         return 130
     return 0
+
+
+def _print_anything() -> None:
+    """Print characters that the terminal's encoding lacks as escapes, where Python would end with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     add_info_parser(commands)
     add_benchmark_parser(commands)
     _add_serve_parser(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)  # for the flags that its remedies name
     return parser
 
 
@@ -67,18 +79,24 @@ def _add_evaluate_parser(commands) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from .device import choose_device
-    from .evaluate import evaluate
-    from .model import load_model
+    from .catalog import find_model
     from .progress import Bar
     from .training.cases import as_classes_of, read_split, select
 
+    for path in filter(None, (args.json, args.csv)):
+        check_output(path)
     say = functools.partial(print, file=sys.stderr)
     cases, named = cases_and_classes(args.images, args.labels, None, args.channel, args.overlap, say)
     if args.split:
         cases = select(cases, read_split(args.split), args.subset)
     if not cases:
-        raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose another --subset.")
+        raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose the other part.", setting="subset")
+    find_model(args.model)
+
+    from .device import choose_device  # torch: not before all that was asked for is known to be possible
+    from .evaluate import evaluate
+    from .model import load_model
+
     device, _ = choose_device(args.device)
     model = load_model(args.model, device)
     bar = Bar("Evaluating", "case")

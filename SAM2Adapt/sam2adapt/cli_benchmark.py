@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .cli_speed import add_speed_parser
 from .errors import SettingsError
-from .files import atomic_write, check_folder, megabytes
+from .files import atomic_write, check_output, megabytes
 
 _SHORT = {"T": "tiny", "S": "small", "B+": "base_plus", "L": "large"}
 
@@ -30,7 +30,7 @@ def add_benchmark_parser(commands) -> None:
 def _methods(args: argparse.Namespace) -> None:
     bases = _bases(args.bases)
     if args.json:
-        check_folder(args.json.parent)
+        check_output(args.json)
     from .benchmark_methods import run
     from .progress import Bar
 

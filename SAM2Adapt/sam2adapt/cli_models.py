@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from .card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, read_header, 
 from .describe import describe_base, describe_card, describe_official, parameter_count
 from .files import megabytes
 from .progress import Bar
+from .shared import paths
 
 _JSON_HELP = "print JSON instead of text"
 
@@ -175,6 +177,8 @@ def _info(args: argparse.Namespace) -> None:
         _print_json(found)
     else:
         print("\n".join(lines))
+        if found["kind"] == "official-base" and not found["path"]:
+            print(f"Download it with `sam2adapt models download {found['id']}`.")
 
 
 def describe_file(name: str) -> tuple[dict[str, Any], list[str]]:
@@ -190,7 +194,7 @@ def describe_file(name: str) -> tuple[dict[str, Any], list[str]]:
     if path.suffix.lower() != catalog.SUFFIX:
         check_base(path)
     metadata, tensors = read_header(path)
-    about = {"path": str(path), "bytes": path.stat().st_size, "parameters": parameter_count(tensors)}
+    about = {"path": str(path), "bytes": paths.check_file(path).st_size, "parameters": parameter_count(tensors)}
     if BASE_METADATA_KEY in metadata and METADATA_KEY not in metadata:
         card, digest = read_base_card(path), file_sha256(path)
         found = {"kind": "base", **about, "sha256": digest, "card": card}
@@ -209,4 +213,9 @@ def _official(base_id: str, path: Path | None) -> tuple[dict[str, Any], list[str
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeError:  # the stream's own escapes would not be JSON
+        text = json.dumps(value, indent=2)
+    print(text)

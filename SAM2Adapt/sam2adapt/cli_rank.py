@@ -1,12 +1,14 @@
 """``sam2adapt rank``: which volumes, and which slices of them, are most worth correcting next."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from .catalog import find_model
+from .cli_remedies import shell_remedy
 from .errors import InputFileError, UserError
-from .files import atomic_write
+from .files import check_output, write_json
+from .shared import paths
 
 
 def add_rank_parser(commands) -> None:
@@ -28,16 +30,33 @@ def add_rank_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Rank and print; a volume that cannot be ranked is named and does not stop the others."""
+    from .progress import Bar
+    from .volume import check_input, read_volume
+
+    if args.json:
+        check_output(args.json)
+    ranked, failed = [], []
+
+    def fail(path: Path, error: UserError) -> None:
+        failed.append((path, error))
+        print(f"{path}: {error.message} {shell_remedy(error, args.parser)}", file=sys.stderr)
+
+    files = []
+    for path in _files(args.inputs):
+        try:
+            files.append(check_input(path))
+        except UserError as error:
+            fail(path, error)
+    if not files:
+        raise InputFileError("None of the volumes could be ranked.", "See the reasons above.")
+    find_model(args.model)
+
     from .device import choose_device
     from .model import load_model
-    from .progress import Bar
     from .rank import rank_volume, to_json
-    from .volume import read_volume
 
-    files = _files(args.inputs)
     model = load_model(args.model, choose_device(args.device)[0])
     bar = Bar("Ranking", "volume")
-    ranked, failed = [], []
     for number, path in enumerate(files):
         try:
             volume = read_volume(path)
@@ -45,8 +64,7 @@ def run(args: argparse.Namespace) -> None:
                 print(note, file=sys.stderr)
             ranked.append((path, rank_volume(volume, model, args.slices, args.any_modality)))
         except UserError as error:
-            failed.append((path, error))
-            print(f"{path}: {error}", file=sys.stderr)
+            fail(path, error)
         bar.update(number + 1, len(files))
     bar.close()
     ranked.sort(key=lambda pair: -pair[1].score)
@@ -58,8 +76,7 @@ def run(args: argparse.Namespace) -> None:
             "ranked": [{"input": str(path), **to_json(result)} for path, result in ranked],
             "failed": [{"input": str(path), "message": str(error)} for path, error in failed],
         }
-        with atomic_write(args.json) as file:
-            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+        write_json(args.json, content)
     if not ranked:
         raise InputFileError("None of the volumes could be ranked.", "See the reasons above.")
 
@@ -69,7 +86,7 @@ def _files(inputs: list[Path]) -> list[Path]:
 
     files = []
     for path in inputs:
-        found = list(images_by_name(path).values()) if path.is_dir() else []
+        found = list(images_by_name(path).values()) if paths.is_dir(path) else []
         files += found or [path]  # a folder without image files may be a DICOM series
     return files
 

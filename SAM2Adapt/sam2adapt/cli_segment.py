@@ -7,9 +7,11 @@ import threading
 import time
 from pathlib import Path
 
+from .catalog import find_model
 from .errors import BatchError, OutputError, SettingsError
-from .files import check_folder, write_json
+from .files import check_output, write_json
 from .image_files import LABEL_SUFFIXES, suffix_of
+from .shared import paths
 
 _FAILURES_SHOWN = 20
 
@@ -63,20 +65,25 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _segment(args: argparse.Namespace) -> None:
-    from .device import choose_device
-    from .model import load_model
-    from .predict import Options, segment
     from .progress import Bar
     from .volume import read_volume, write_labels, write_volume
 
     _check_output(args.output)
     if args.uncertainty:
         _check_output(args.uncertainty)
+    if args.json:
+        check_output(args.json)
     seconds, started = {}, time.perf_counter()
     volume = read_volume(args.inputs[0], args.series)
     seconds["read"] = time.perf_counter() - started
     for note in volume.notes:
         print(note, file=sys.stderr)
+    find_model(args.model)
+
+    from .device import choose_device  # torch: not before all that was asked for is known to be possible
+    from .model import load_model
+    from .predict import Options, segment
+
     device, reason = choose_device(args.device)
     model = load_model(args.model, device)
     seconds["model"] = time.perf_counter() - started - seconds["read"]
@@ -87,12 +94,12 @@ def _segment(args: argparse.Namespace) -> None:
     bar.close()
     seconds |= result.seconds
     before = time.perf_counter()
-    write_labels(args.output, result.labels, model.structures, volume)
+    write_labels(args.output, result.labels, result.structures, volume)
     if args.uncertainty:
         write_volume(args.uncertainty, result.uncertainty)
     seconds["write"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
-    report = _report(args, model, result, seconds, str(model.device)) | {"notes": list(volume.notes)}
+    report = _report(args, model, options, result, seconds) | {"notes": list(volume.notes)}
     _print_structures(report)
     if args.json:
         write_json(args.json, report)
@@ -104,15 +111,14 @@ def _check_output(path: Path) -> None:
         raise OutputError(
             f"'{path.name}' has no suffix of a format that can be written.", f"Use one of {', '.join(LABEL_SUFFIXES)}."
         )
-    check_folder(path.parent)
+    check_output(path, libraries=True)
 
 
-def _report(args: argparse.Namespace, model, result, seconds: dict[str, float], device: str) -> dict:
-    from .predict import structure_sizes
-
+def _report(args: argparse.Namespace, model, options, result, seconds: dict[str, float]) -> dict:
     return {
         "input": str(args.inputs[0]), "output": str(args.output), "model": model.name, "digest": model.card["digest"],
-        "device": device, "slices": result.slices, "structures": structure_sizes(result.labels, model.structures),
+        "settings": options.to_json(), "device": str(result.device), "slices": result.slices,
+        "structures": result.sizes,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }  # fmt: skip
 
@@ -129,9 +135,9 @@ def _print_structures(report: dict) -> None:
 
 def _is_batch(args: argparse.Namespace) -> bool:
     first = args.inputs[0]
-    if len(args.inputs) > 1 or first.suffix.lower() == ".csv" or args.output.is_dir():
+    if len(args.inputs) > 1 or first.suffix.lower() == ".csv" or paths.is_dir(args.output, OutputError):
         return True
-    return first.is_dir() and suffix_of(args.output) not in LABEL_SUFFIXES
+    return paths.is_dir(first) and suffix_of(args.output) not in LABEL_SUFFIXES
 
 
 def _segment_batch(args: argparse.Namespace) -> None:
@@ -187,11 +193,15 @@ class _BatchBar:
 
 
 def _check_batch(args: argparse.Namespace) -> None:
-    if suffix_of(args.output) in LABEL_SUFFIXES and not args.output.is_dir():
+    if suffix_of(args.output) in LABEL_SUFFIXES and not paths.is_dir(args.output, OutputError):
         raise OutputError(f"'{args.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
     for option in ("series", "uncertainty", "json"):
         if getattr(args, option):
-            raise SettingsError(f"--{option} is for a single volume.", "Leave it out; the manifest has all numbers.")
+            raise SettingsError(
+                f"A batch takes no '{option}': it is for a single volume.",
+                "Leave it out; the manifest holds the numbers of all volumes.",
+                setting=option,
+            )
 
 
 def _print_summary(summary) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from .errors import SettingsError
-from .files import atomic_write, check_folder, write_json
+from .files import atomic_write, check_output, write_json
 from .speed import SECTIONS
 
 
@@ -99,7 +99,7 @@ def _sections(text: str) -> list[str]:
 def _check(args: argparse.Namespace) -> None:
     """Refuse before the work what would spoil it."""
     for path in filter(None, (args.json, args.markdown)):
-        check_folder(path.parent)
+        check_output(path)
     try:
         re.compile(args.only)
     except re.error as error:

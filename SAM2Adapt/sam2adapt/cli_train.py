@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .card import read_card
-from .errors import ClassesError, ForgettingError, InputFileError, SettingsError, UserError
+from .errors import ClassesError, ForgettingError, InputFileError, OutputError, SettingsError, UserError
+from .files import check_output
+from .shared import paths
 from .terminology import Structure
 
 if TYPE_CHECKING:
@@ -131,8 +134,9 @@ def parse_classes(text: str) -> dict[int, str]:
         value, _, name = (piece.strip() for piece in part.partition("="))
         if not value.isdigit() or not name:
             raise ClassesError(
-                f"'{part.strip()}' in --classes is not a label value with a name.",
+                f"'{part.strip()}' is not a label value with the name of a class.",
                 'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
+                setting="classes",
             )
         add_class(names, int(value), name)
     return names
@@ -157,7 +161,9 @@ def _settings(args: argparse.Namespace):
 
     axes = {"rows": 0, "columns": 1}
     if unknown := set(args.flips) - axes.keys():
-        raise SettingsError(f"'{unknown.pop()}' in --flips is no axis.", "Write rows, columns, or rows,columns.")
+        raise SettingsError(
+            f"Images cannot be mirrored along '{unknown.pop()}'.", "Choose rows, columns, or both.", setting="flips"
+        )
     flips = [axes[name] for name in args.flips]
     names = {field.name for field in dataclasses.fields(TrainSettings)} - {"flips"}
     given = {name: value for name, value in vars(args).items() if name in names}
@@ -188,9 +194,15 @@ def _network(args: argparse.Namespace) -> dict:
             "method_settings": (first.get("method_settings", {}) if same else {}) | args.set,
         }  # fmt: skip
     if args.preset not in PRESETS:
-        raise SettingsError(f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
+        raise SettingsError(
+            f"There is no preset '{args.preset}'.", f"Choose one of: {', '.join(PRESETS)}.", setting="preset"
+        )
     if args.method:
-        raise SettingsError("--preset and --method exclude each other.", "Leave one of them out.")
+        raise SettingsError(
+            f"The preset '{args.preset}' has a method of its own, so no method can be chosen beside it.",
+            "Leave the preset or the method out.",
+            setting=("preset", "method"),
+        )
     preset = PRESETS[args.preset]
     args.size = args.size or preset.size
     return {
@@ -215,11 +227,13 @@ def read_groups(path: Path) -> dict[str, str]:
     :raises InputFileError: the file cannot be read, or holds something else.
     """
     try:
-        groups = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"The groups '{path}' cannot be read: {error}.", "Check --groups.") from error
+        groups = json.loads(paths.read_text(path))
+    except ValueError as error:
+        raise InputFileError(
+            f"The groups '{path}' cannot be read: {error}.", "Check the file.", setting="groups"
+        ) from error
     if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
-        raise InputFileError(f"The groups '{path}' are no JSON object of names.", 'Write {"case": "patient", ...}.')
+        raise InputFileError(f"The groups '{path}' are not a JSON object of names.", 'Write {"case": "patient", ...}.')
     return groups
 
 
@@ -242,7 +256,10 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
 
     if not structures:
         raise ClassesError(
-            "--classes is missing.", 'Name the label values: --classes "1=right ventricle,2=myocardium".'
+            "No class is named.",
+            "Give the label values and the names of the classes.",
+            setting="classes",
+            value="1=right ventricle,2=myocardium",
         )
     split = args.split
     if args.all_for_training:
@@ -274,6 +291,9 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
 
 def run(args: argparse.Namespace) -> None:
     """Train as the command line says, and print what was reached."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
+        _check_files(args)
+
     from .team import Team
     from .training.distributed import agreed, joined
 
@@ -294,6 +314,19 @@ def run(args: argparse.Namespace) -> None:
         if team.rank == 0:
             raise
         sys.exit(2)  # the first one says why
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse at once what the file system makes impossible."""
+    from .training.cases import read_split
+
+    if paths.exists(args.output.parent, OutputError):
+        check_output(args.output)
+    cases_and_classes(args.images, args.labels, None)
+    if args.split:
+        read_split(args.split)
+    if args.groups:
+        read_groups(args.groups)
 
 
 def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
@@ -323,7 +356,8 @@ def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
         raise ForgettingError(
             f"The new model forgets: on what '{args.init}' was validated on, Dice falls from {former['before']:.4f} to"
             f" {former['after']:.4f}. '{request.output}' was not written; the model lies at '{path}'.",
-            "Add former cases to the training, or take it all the same with --resume --allow-forgetting.",
+            "Add cases of the former training, or resume and take the new model all the same.",
+            setting=("resume", "allow_forgetting"),
         )
 
 

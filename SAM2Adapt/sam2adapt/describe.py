@@ -64,7 +64,7 @@ def describe_official(info: BaseInfo, path: Path | None) -> list[str]:
     return [
         f"Base weights '{info.id}': official SAM 2.1 checkpoint {info.file}, not a model, what models are trained on",
         "",
-        f"Here:    {path if path else f'no; `sam2adapt models download {info.id}` brings it'}",
+        f"Here:    {path or 'no, not downloaded yet'}",
         f"SHA-256: {info.sha256}{' (matches)' if path else ''}",
         f"Size:    {megabytes(info.bytes)} ({info.bytes} bytes)",
         f"Licence: {info.license}",

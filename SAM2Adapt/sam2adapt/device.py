@@ -30,7 +30,9 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"There is no device '{name}'.", "Choose auto, cpu, cuda, cuda:N or mps.") from error
+        raise DeviceError(
+            f"There is no device '{name}'.", "Choose auto, cpu, cuda, cuda:N or mps.", setting="device"
+        ) from error
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
@@ -38,7 +40,7 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     }
     if not there.get(device.type, False):
         found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
-        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Choose auto or cpu.")
+        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Choose auto or cpu.", setting="device")
     return device, f"{name}, as asked for"
 
 

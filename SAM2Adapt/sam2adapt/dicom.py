@@ -1,31 +1,36 @@
 """DICOM folders and files: which series are there, and the voxels of one of them in the order of their positions.
 
-Headers and voxels are read with GDCM through SimpleITK, so compressed transfer syntaxes (JPEG, JPEG 2000, RLE) work.
-Slices are sorted by the projection of ImagePositionPatient (0020,0032) on the normal of ImageOrientationPatient
-(0020,0037), DICOM PS3.3 C.7.6.2; file names and InstanceNumber are never trusted.
+Headers are read with pydicom (:mod:`.imaging.dicom_header`); file names and InstanceNumber are never trusted. Slices
+are sorted by the projection of ImagePositionPatient on the normal of ImageOrientationPatient (PS3.3 C.7.6.2).
 """
 
+import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import SimpleITK as sitk
 
-from .errors import InputFileError, SeriesError, VolumeError
+from .errors import InputFileError, SeriesError
+from .imaging.dicom_classes import class_name
+from .imaging.dicom_geometry import (
+    REGULAR,
+    SAME_ORIENTATION,
+    axes_of,
+    check_plane,
+    check_spacing,
+    place_stack,
+    ranges,
+    sort_along_normal,
+)
+from .imaging.dicom_header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from .imaging.dicom_pixels import check_readable, read_voxels
 
-# Storage classes that always hold an image (PS3.4 B.5): a file of these that cannot be read is damaged, not foreign.
-_IMAGE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:1|2|3|4|6|7|12|20|30|77|128)\b")
-# Files from before part 10 have no preamble: they start with an element of group 2 or 8, tag and value representation
-_OLD_START = re.compile(rb"[\x02\x08]\x00.\x00[A-Z]{2}", re.DOTALL)
-_POSITION = re.compile(rb"\x20\x00\x32\x00(?:DS(..)|(..)\x00\x00)", re.DOTALL)  # (0020,0032), explicit or implicit VR
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"
-_SAME_ORIENTATION = 1e-3  # cosines; scanners write them with as few as four digits
-_SAME_POSITION_MM = 1e-3
-_UNEVEN = 0.2  # slices; rounded positions stay below, one missing slice moves the middle of the others by half a slice
-_REGULAR = "Load the series in Slicer's DICOM module, which makes the geometry regular, and save it as .nrrd."
+logger = logging.getLogger(__name__)
+_MODALITY_OF_CLASS = {"CT Image": "CT", "MR Image": "MR", "MR Color Image": "MR"}  # ends of the classes' names
+_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, a list of the other files
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -50,28 +55,77 @@ class SeriesInfo:
         return f"{self.uid} ({self.modality} '{self.description}', {columns} x {rows} x {slices})"
 
 
-@dataclass(frozen=True)
-class _Header:
-    path: str
-    uid: str
-    instance: str
-    number: str
-    description: str
-    modality: str
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]
-    pixel: tuple[float, ...]
-    columns: int
-    rows: int
-    frames: int
-    rescale: tuple[float, ...]
+@dataclass(frozen=True, eq=False)
+class SeriesVoxels:
+    """Voxels of a series and their place.
+
+    :ivar array: (C, K, J, I), C = 3 in colour.
+    :ivar origin: (3,) LPS mm, ``spacing`` (3,) mm, ``direction`` (3, 3) unit vectors of I, J, K as columns.
+    :ivar physical: False for pictures, which have no size in mm.
+    :ivar rescale_type: unit of the values as RescaleType names it ("HU"), "" where it does not.
+    """
+
+    array: np.ndarray
+    origin: np.ndarray
+    spacing: np.ndarray
+    direction: np.ndarray
+    physical: bool = True
+    rescale_type: str = ""
+
+
+@dataclass
+class Scan:
+    """All that DICOM files hold.
+
+    :ivar series: image series, sorted by identifier, with the headers of their files in the order of ``info.files``.
+    :ivar others: objects that show no anatomy (reports, structure sets, doses, segmentations).
+    :ivar unreadable: damaged files.
+    :ivar copies: files that repeat another one.
+    """
+
+    series: list[tuple[SeriesInfo, list[ImageHeader]]] = field(default_factory=list)
+    others: list[OtherObject] = field(default_factory=list)
+    unreadable: list[UnreadableFile] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+
+    def left_out(self) -> str:
+        """A sentence about what is no part of a series, "" if there is nothing."""
+        parts = []
+        if self.others:
+            shown = "; ".join(str(other) for other in self.others[:5])
+            more = f" and {len(self.others) - 5} more" if len(self.others) > 5 else ""
+            parts.append(f"{len(self.others)} DICOM files show no anatomy and are left out: {shown}{more}.")
+        if self.copies:
+            parts.append(f"{len(self.copies)} files repeat others and are left out, {self.copies[0]} for instance.")
+        return " ".join(parts)
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
     """True if the file starts as a DICOM file does; its name is not looked at."""
     with open(path, "rb") as file:
-        start = file.read(132)
-    return start[128:] == b"DICM" or _OLD_START.match(start) is not None
+        return is_dicom_start(file.read(132))
+
+
+def scan(source: str | os.PathLike | Sequence[str]) -> Scan:
+    """Look at the headers of a folder with all below it, or of files. Damage is listed, not raised."""
+    result = Scan()
+    headers: list[ImageHeader] = []
+    known: dict[str, list[ImageHeader]] = {}  # by SOPInstanceUID
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that are checked here
+        for found in _objects(source):
+            if isinstance(found, UnreadableFile):
+                result.unreadable.append(found)
+            elif isinstance(found, OtherObject):
+                if found.sop_class != _DIRECTORY:
+                    result.others.append(found)
+            elif any(_is_copy(found, other) for other in known.get(found.instance, ()) if found.instance):
+                result.copies.append(found.path)
+            else:
+                known.setdefault(found.instance, []).append(found)
+                headers.append(found)
+    result.series = _series(headers)
+    return result
 
 
 def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
@@ -80,77 +134,60 @@ def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
     :raises SeriesError: there is no DICOM image in the folder.
     :raises InputFileError: an image file is damaged.
     """
-    return [info for info, _ in _series(folder)]
+    found = scan(folder)
+    if found.unreadable:
+        raise found.unreadable[0].error
+    if not found.series:
+        raise _no_image(folder, found)
+    return [info for info, _ in found.series]
 
 
-def read_series(
-    folder: str | os.PathLike | Sequence[str], series: str | None = None
-) -> tuple[sitk.Image, SeriesInfo]:
+def read_series(folder: str | os.PathLike | Sequence[str], series: str | None = None
+                ) -> tuple[SeriesVoxels, SeriesInfo]:  # fmt: skip
     """The voxels of one series.
 
     :param folder: the folder, or the DICOM files themselves.
     :param series: its identifier (``SeriesInfo.uid``) or description; needed only where the folder holds several.
     :raises SeriesError: no series, several and none chosen, none of that name, missing or unevenly spaced slices.
+    :raises InputFileError: a file of the series is damaged, or one that may belong to it.
     """
-    found = _series(folder)
-    if series is not None:
-        chosen = [item for item in found if series == item[0].uid] or [
-            item for item in found if series == item[0].description]
-    else:
-        chosen = found
-    names = "; ".join(str(info) for info, _ in found)
-    if not chosen:
-        raise SeriesError(f"{folder} holds no series '{series}'.", f"Choose one of: {names}.")
-    if len(chosen) > 1:
-        raise SeriesError(f"{folder} holds {len(chosen)} series: {'; '.join(str(info) for info, _ in chosen)}.",
-                          f'Choose one by its identifier, series="{chosen[0][0].uid}" for instance.')
-    info, headers = chosen[0]
+    found = scan(folder)
+    info, headers = _chosen(folder, found, series)
+    for file in found.unreadable:
+        if file.series_uid in ("", headers[0].series_uid):
+            raise file.error
+        logger.warning("%s It belongs to another series and is left out.", file.error.message)
+    if left_out := found.left_out():
+        logger.warning("%s", left_out)
     return _read(headers, info), info
 
 
-def read_file(path: str | os.PathLike) -> tuple[sitk.Image, SeriesInfo]:
-    """The voxels of one file: one slice, or all frames of a multi-frame file."""
-    header = _header(str(path))
-    if header is None:
-        raise InputFileError(f"{path} is a DICOM file without an image.", "Choose an image, or the folder of a series.")
-    info = _info(header.uid, [header])
-    return _read([header], info), info
+def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
+    """The voxels of one file: one slice, or all frames of a multi-frame file.
+
+    :raises InputFileError: damaged, or no image of anatomy.
+    """
+    found = read_object(str(path))
+    if isinstance(found, UnreadableFile):
+        raise found.error
+    if isinstance(found, OtherObject):
+        raise InputFileError(f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
+                             "Choose an image, or the folder of a series.")
+    info = _info(found.series_uid, [found])
+    return _read([found], info), info
 
 
-def _series(folder: str | os.PathLike | Sequence[str]) -> list[tuple[SeriesInfo, list[_Header]]]:
-    headers = list(_headers(folder))
-    if not headers:
-        place = f"the folder {folder}" if isinstance(folder, str | os.PathLike) else "the files"
-        raise SeriesError(f"There is no DICOM image in {place}.",
-                          "Choose the folder that holds the DICOM files of the scan.")
-    groups: list[list[_Header]] = []
-    for header in headers:
-        for group in groups:
-            if _belongs(header, group[0]):
-                group.append(header)
-                break
-        else:
-            groups.append([header])
-    groups.sort(key=lambda group: (group[0].uid, -len(group), group[0].path))
-    used: dict[str, int] = {}
-    series = []
-    for group in groups:
-        base = group[0].uid or "unnamed"
-        used[base] = used.get(base, 0) + 1
-        uid = base if used[base] == 1 else f"{base}#{used[base]}"
-        ordered = _sorted(group)
-        series.append((_info(uid, ordered), ordered))
-    return series
-
-
-def _headers(folder: str | os.PathLike | Sequence[str]) -> Iterator[_Header]:
-    seen = set()
-    for path in _files(folder) if isinstance(folder, str | os.PathLike) else folder:
-        header = _header(path) if os.path.isfile(path) and is_dicom(path) else None
-        if header is None or header.modality == "SEG" or (header.instance and header.instance in seen):
-            continue  # the same image may lie in a folder twice, under two names
-        seen.add(header.instance)
-        yield header
+def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader | OtherObject | UnreadableFile]:
+    for path in _files(source) if isinstance(source, str | os.PathLike) else map(str, source):
+        try:
+            found = os.path.isfile(path) and is_dicom(path)
+        except OSError as error:
+            yield UnreadableFile(path, "", InputFileError(
+                f"{path} cannot be opened: {error.strerror or error}.",
+                "Check who may read it, or move it out of the folder."))
+            continue
+        if found:
+            yield read_object(path)
 
 
 def _files(folder: str | os.PathLike) -> Iterator[str]:
@@ -159,160 +196,180 @@ def _files(folder: str | os.PathLike) -> Iterator[str]:
         yield from (os.path.join(root, name) for name in sorted(names))
 
 
-def _header(path: str) -> _Header | None:
-    """The header of an image, None for a DICOM object that is none (report, plan, directory)."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        with open(path, "rb") as file:
-            if _IMAGE_CLASS.search(file.read(2048)):
-                raise InputFileError(f"{path} is damaged: its DICOM header cannot be read.",
-                                     "Copy the file again from where it came.") from error
-        return None
-    keys = set(reader.GetMetaDataKeys())
+def _is_copy(a: ImageHeader, b: ImageHeader) -> bool:
+    """True if both files hold one image: identity, place and values agree, and so do the stored bytes."""
+    def key(header: ImageHeader) -> tuple:
+        pixels = header.pixels
+        return (header.sop_class, header.series_uid, header.rows, header.columns, header.frames, header.rescales,
+                pixels.syntax, pixels.length, pixels.photometric, pixels.stored, pixels.signed)  # fmt: skip
 
-    def text(tag: str) -> str:
-        value = reader.GetMetaData(tag) if tag in keys else ""
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip(" \0")
-
-    def numbers(tag: str) -> tuple[float, ...]:
-        try:
-            return tuple(float(part) for part in text(tag).split("\\") if part.strip())
-        except ValueError:
-            return ()
-
-    size = reader.GetSize()
-    return _Header(
-        path=path, uid=text("0020|000e"), instance=text("0008|0018"), number=text("0020|0011"),
-        description=text("0008|103e"), modality=text("0008|0060"), position=numbers("0020|0032"),
-        orientation=numbers("0020|0037"), pixel=numbers("0028|0030"), columns=size[0], rows=size[1],
-        frames=size[2] if len(size) > 2 else 1, rescale=numbers("0028|1053") + numbers("0028|1052"))
+    same_place = all(
+        np.array_equal(x, y) if x is not None and y is not None else x is y
+        for x, y in ((a.positions, b.positions), (a.orientations, b.orientations), (a.spacings, b.spacings)))
+    return key(a) == key(b) and same_place and _same_bytes(a, b)
 
 
-def _belongs(a: _Header, b: _Header) -> bool:
-    if a.frames > 1 or b.frames > 1 or (a.uid, a.columns, a.rows) != (b.uid, b.columns, b.rows):
+def _same_bytes(a: ImageHeader, b: ImageHeader) -> bool:
+    with open(a.path, "rb") as first, open(b.path, "rb") as second:
+        first.seek(a.pixels.start)
+        second.seek(b.pixels.start)
+        left = a.pixels.length
+        while left is None or left > 0:
+            count = _BLOCK if left is None else min(left, _BLOCK)
+            block = first.read(count)
+            if block != second.read(count):
+                return False
+            if not block:
+                break
+            left = None if left is None else left - len(block)
+    return True
+
+
+def _series(headers: Iterable[ImageHeader]) -> list[tuple[SeriesInfo, list[ImageHeader]]]:
+    alike: dict[tuple, list[list[ImageHeader]]] = {}
+    for header in headers:
+        groups = alike.setdefault(_key(header), [])
+        for group in groups:
+            if _belongs(header, group[0]):
+                group.append(header)
+                break
+        else:
+            groups.append([header])
+    ordered = sorted((group for groups in alike.values() for group in groups),
+                     key=lambda group: (group[0].series_uid, -len(group), group[0].path))
+    used: dict[str, int] = {}
+    series = []
+    for group in ordered:
+        base = group[0].series_uid or "unnamed"
+        used[base] = used.get(base, 0) + 1
+        uid = base if used[base] == 1 else f"{base}#{used[base]}"
+        files = _sorted(group)
+        series.append((_info(uid, files), files))
+    return series
+
+
+def _key(header: ImageHeader) -> tuple:
+    """Equal for images that may be slices of one stack."""
+    if header.frames > 1:
+        return (header.path,)
+    # anonymisers empty the UID: the other elements are all that is left
+    identity = header.series_uid or (header.series_number, header.description, header.modality)
+    return (identity, header.sop_class, header.columns, header.rows, header.pixels.samples, header.frame_of_reference,
+            header.orientations is None, header.spacings is None)  # fmt: skip
+
+
+def _belongs(a: ImageHeader, b: ImageHeader) -> bool:
+    if a.orientations is not None and not np.allclose(a.orientations, b.orientations, rtol=0, atol=SAME_ORIENTATION):
         return False
-    if not a.uid and (a.number, a.description, a.modality) != (b.number, b.description, b.modality):
-        return False  # anonymisers empty the UID: the other tags are all that is left
-    if len(a.orientation) != len(b.orientation) or len(a.pixel) != len(b.pixel):
-        return False
-    return (np.allclose(a.orientation, b.orientation, rtol=0, atol=_SAME_ORIENTATION)
-            and np.allclose(a.pixel, b.pixel, rtol=1e-3, atol=0))
+    return a.spacings is None or np.allclose(a.spacings, b.spacings, rtol=1e-3, atol=0)
 
 
-def _info(uid: str, headers: Sequence[_Header]) -> SeriesInfo:
+def _info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
     first = headers[0]
     slices = first.frames if len(headers) == 1 else len(headers)
-    return SeriesInfo(uid or "unnamed", first.description, first.modality, (first.columns, first.rows, slices),
+    return SeriesInfo(uid or "unnamed", first.description, _modality(first), (first.columns, first.rows, slices),
                       tuple(header.path for header in headers))
 
 
-def _axes(header: _Header) -> np.ndarray:
-    """(3, 3): unit vectors along a row, along a column, and their normal, as columns (LPS)."""
-    row, column = np.reshape(header.orientation, (2, 3))
-    row = row / np.linalg.norm(row)
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
-    return np.column_stack([row, np.cross(normal, row), normal])
+def _modality(header: ImageHeader) -> str:
+    if header.modality:
+        return header.modality
+    name = class_name(header.sop_class)
+    return next((modality for end, modality in _MODALITY_OF_CLASS.items() if name.endswith(end)), "")
 
 
-def _has_geometry(header: _Header) -> bool:
-    return len(header.position) == 3 and len(header.orientation) == 6
-
-
-def _sorted(headers: list[_Header]) -> list[_Header]:
-    if not all(_has_geometry(header) for header in headers):
+def _sorted(headers: list[ImageHeader]) -> list[ImageHeader]:
+    if len(headers) == 1 or not all(header.has_place for header in headers):
         return headers
-    normal = _axes(headers[0])[:, 2]
-    return sorted(headers, key=lambda header: float(np.dot(header.position, normal)))
-
-
-def _read(headers: Sequence[_Header], info: SeriesInfo) -> sitk.Image:
-    name = info.description or info.uid
-    if len(headers) == 1:
-        if headers[0].frames > 1:
-            _check_frames(headers[0], name)
-        return _execute(sitk.ImageFileReader(), lambda reader: reader.SetFileName(headers[0].path), name)
-    if not all(_has_geometry(header) for header in headers):
-        raise SeriesError(f"The series {name} does not say where its slices lie.",
-                          "Use a series whose files have ImagePositionPatient and ImageOrientationPatient.")
-    step = _step(headers, name)
-    reader = sitk.ImageSeriesReader()
-    reader.SetSpacingWarningRelThreshold(1)  # _step has judged the spacing
-    if len({header.rescale for header in headers}) > 1:
-        reader.SetOutputPixelType(sitk.sitkFloat32)  # the type of the first slice may not hold the others
-    image = _execute(reader, lambda reader: reader.SetFileNames([header.path for header in headers]), name)
-    image.SetOrigin(headers[0].position)
-    image.SetSpacing((*image.GetSpacing()[:2], step))
-    image.SetDirection(_axes(headers[0]).ravel())
-    return image
-
-
-def _check_frames(header: _Header, name: str) -> None:
-    """Refuse a multi-frame file whose frames are no regular stack: GDCM reads it with a spacing of 1 x 1 x 1 mm.
-
-    SimpleITK shows no element of a sequence, so the positions of the frames are looked up in the bytes of the header.
-    """
-    data = Path(header.path).read_bytes()
-    data = data[: max(data.rfind(_PIXEL_DATA), 0)]
-    texts = (data[match.end() : match.end() + int.from_bytes(match[1] or match[2], "little")]
-             for match in _POSITION.finditer(data))
+    positions = np.concatenate([header.positions for header in headers])
     try:
-        positions = np.array([[float(part) for part in text.split(b"\\")] for text in texts])
-    except ValueError:
-        return
-    if positions.shape != (header.frames, 3):
-        return  # frames without place (ultrasound, endoscopy)
-    steps = np.diff(positions, axis=0)
-    mean = steps.mean(axis=0)
-    if np.abs(steps - mean).max() > _UNEVEN * max(float(np.linalg.norm(mean)), _SAME_POSITION_MM):
-        raise SeriesError(f"The frames of {name} are not stored as a regular stack.", _REGULAR)
+        return [headers[index] for index in sort_along_normal(positions, headers[0].orientations[0])]
+    except FloatingPointError:  # axes of no length, which reading refuses
+        return headers
 
 
-def _execute(reader, set_files, name: str) -> sitk.Image:
-    reader.SetImageIO("GDCMImageIO")
-    set_files(reader)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputFileError(f"The voxels of the DICOM series {name} cannot be read: a file is damaged or compressed "
-                             "in a way that GDCM does not know.",
-                             "Copy the files again, or decompress them with gdcmconv --raw.") from error
-    if image.GetDimension() != 3:
-        raise VolumeError(f"The DICOM series {name} has {image.GetDimension()} dimensions.",
-                          "Load it in Slicer and save one time point as .nrrd.")
-    return image
+def _no_image(folder: str | os.PathLike | Sequence[str], found: Scan) -> SeriesError:
+    place = f"the folder {folder}" if isinstance(folder, str | os.PathLike) else "the files"
+    kinds = sorted({class_name(other.sop_class) for other in found.others})
+    only = f", only {', '.join(kinds)}" if kinds else ""
+    return SeriesError(f"There is no DICOM image in {place}{only}.",
+                       "Choose the folder that holds the DICOM files of the scan.")
 
 
-def _step(headers: Sequence[_Header], name: str) -> float:
-    """Distance of the slices in mm, after checking that they are a regular stack."""
-    axes = _axes(headers[0])
-    positions = np.array([header.position for header in headers])
-    along = positions @ axes[:, 2]
-    gaps = np.diff(along)
-    if gaps.min() < _SAME_POSITION_MM:
-        places = 1 + int((gaps >= _SAME_POSITION_MM).sum())
-        raise SeriesError(f"The series {name} has {len(headers)} images at {places} positions: it holds several time "
-                          "points, phases or echoes.",
-                          "Load it in Slicer's DICOM module, which separates them, and save one of them as .nrrd.")
-    step = float((along[-1] - along[0]) / (len(headers) - 1))
-    if np.abs(along - along[0] - step * np.arange(len(headers))).max() > _UNEVEN * step:
-        raise SeriesError(_gap_message(gaps, along, name), f"Copy the whole series. {_REGULAR}")
-    shift = (positions[-1] - positions[0]) @ axes[:, :2]
-    if np.abs(shift).max() > 0.5 * min(headers[0].pixel or (1.0,)):
-        angle = np.degrees(np.arctan2(np.linalg.norm(shift), along[-1] - along[0]))
-        raise SeriesError(f"The slices of the series {name} are not stacked along their normal (a tilt of "
-                          f"{angle:.1f} degrees).", _REGULAR)
-    return step
+def _chosen(folder: str | os.PathLike | Sequence[str], found: Scan, series: str | None
+            ) -> tuple[SeriesInfo, list[ImageHeader]]:  # fmt: skip
+    if not found.series:
+        raise found.unreadable[0].error if found.unreadable else _no_image(folder, found)
+    chosen = found.series
+    if series is not None:
+        chosen = [item for item in found.series if series == item[0].uid] or [
+            item for item in found.series if series == item[0].description]
+    if not chosen:
+        other = next((other for other in found.others if series in (other.series_uid, other.description)), None)
+        what = f"is {class_name(other.sop_class)} and shows no anatomy" if other else f"is not in {folder}"
+        raise SeriesError(f"The series '{series}' {what}." if other else f"{folder} holds no series '{series}'.",
+                          f"Choose one of: {'; '.join(str(info) for info, _ in found.series)}.", setting="series")
+    if len(chosen) > 1:
+        uid = chosen[0][0].uid
+        raise SeriesError(f"{folder} holds {len(chosen)} series: {'; '.join(str(info) for info, _ in chosen)}.",
+                          "Put each into a folder of its own, or choose one by its identifier.",
+                          setting="series", value=uid)
+    return chosen[0]
 
 
-def _gap_message(gaps: np.ndarray, along: np.ndarray, name: str) -> str:
-    usual = float(np.median(gaps))
-    missing = np.rint(gaps / usual).astype(int) - 1
-    if missing.sum() > 0 and np.abs(gaps - usual * (missing + 1)).max() <= _UNEVEN * usual:
-        return (f"The series {name} misses {missing.sum()} of {len(along) + missing.sum()} slices, the first after "
-                f"position {along[np.flatnonzero(missing)[0]]:.1f} mm.")
-    return f"The slices of the series {name} are unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm."
+def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
+    name = f"{info.description or info.uid} in {os.path.dirname(headers[0].path)}"
+    for header in headers:  # what is wrong is said before any memory is taken
+        if header.orientations is not None:
+            check_plane(header.path, header.orientations, header.spacings)
+        check_spacing(header.path, header.spacings)
+        check_readable(header)
+    if len(headers) == 1 and headers[0].frames == 1:
+        return _single(headers[0], info)
+    if not all(header.has_place and header.spacings is not None for header in headers):
+        return _pictures(headers, info, name)
+    item = "slice" if len(headers) > 1 else "frame"
+    place = place_stack(
+        name, item, np.concatenate([header.positions for header in headers]),
+        np.concatenate([header.orientations for header in headers]),
+        np.concatenate([header.spacings for header in headers]), info.size[:2], keep_order=item == "frame")
+    voxels = read_voxels(headers)
+    if not np.array_equal(place.order, np.arange(len(voxels))):
+        voxels = voxels[place.order]
+    return SeriesVoxels(_channels_first(voxels), place.origin, place.spacing, place.direction,
+                        rescale_type=headers[0].rescale_type)  # fmt: skip
+
+
+def _single(header: ImageHeader, info: SeriesInfo) -> SeriesVoxels:
+    if header.spacings is None and info.modality in ("CT", "MR"):
+        raise InputFileError(f"{header.path} is {info.modality} and does not say how large its pixels are.",
+                             "Use a file that has PixelSpacing.")
+    array = _channels_first(read_voxels([header]))
+    if header.spacings is None:
+        return SeriesVoxels(array, np.zeros(3), np.ones(3), np.eye(3), False)
+    spacing = np.array([header.spacings[0, 1], header.spacings[0, 0], header.thickness or 1.0])
+    origin = np.zeros(3) if header.positions is None else header.positions[0]
+    direction = np.eye(3) if header.orientations is None else axes_of(header.orientations[0])
+    return SeriesVoxels(array, origin, spacing, direction, rescale_type=header.rescale_type)
+
+
+def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> SeriesVoxels:
+    """Frames in time or pages (ultrasound, endoscopy), which need no place; slices of a body do."""
+    if len(headers) > 1:
+        without = [index for index, header in enumerate(headers) if not header.has_place]
+        which = f" (files {ranges(without)} of {len(headers)}, {headers[without[0]].path} for one)" if without else ""
+        raise SeriesError(f"The series {name} does not say where its slices lie{which}, or how large their pixels are.",
+                          "Use a series whose files have ImagePositionPatient, ImageOrientationPatient and "
+                          "PixelSpacing.")  # fmt: skip
+    header = headers[0]
+    if info.modality in ("CT", "MR") or header.has_place:
+        missing = [what for what, value in (("position", header.positions), ("orientation", header.orientations),
+                                            ("pixel size", header.spacings)) if value is None]
+        raise SeriesError(f"{header.path} holds {header.frames} frames of {info.modality or 'a body'} and does not say "
+                          f"the {' and '.join(missing)} of each of them.",
+                          f"Export the scan as single slices or as enhanced multi-frame DICOM. {REGULAR}")
+    return SeriesVoxels(_channels_first(read_voxels(headers)), np.zeros(3), np.ones(3), np.eye(3), False)
+
+
+def _channels_first(voxels: np.ndarray) -> np.ndarray:
+    return voxels[np.newaxis] if voxels.ndim == 3 else np.ascontiguousarray(np.moveaxis(voxels, -1, 0))

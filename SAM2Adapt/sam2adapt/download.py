@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import __version__
-from .errors import CancelledError, ChecksumError, DownloadError
+from .errors import CancelledError, ChecksumError, DownloadError, InputFileError
 from .files import hash_file, make_folder, megabytes, output_error
+from .shared import paths
 
 # Seconds to wait before each new attempt that follows one which brought nothing; afterwards the download has failed.
 PAUSES = (1.0, 3.0, 10.0)
@@ -25,7 +26,8 @@ TIMEOUT = 30.0
 _CHUNK = 1 << 18
 # Free space beyond the file itself, so that a download never fills the disk to the last byte.
 _SPARE = 50_000_000
-_OFFLINE = "Check the network and proxy (HTTPS_PROXY), or get the file on another computer and use --from FILE."
+_COPY = "download the file on another computer and take that copy."
+_OFFLINE = f"Check the network and the proxy (HTTPS_PROXY), or {_COPY}"
 
 
 class _BrokenError(Exception):
@@ -62,7 +64,7 @@ def download(
     :raises OutputError: the file cannot be written.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size == size and hash_file(path, cancel) == sha256:
+    if _size(path) == size and hash_file(path, cancel) == sha256:
         return path
     make_folder(path.parent)
     transfer = _Transfer(str(url), path.with_name(path.name + ".part"), size, progress, cancel)
@@ -113,7 +115,9 @@ class _Transfer:
                 failures = 1 if now > have else failures + 1
                 # Without a network nothing ever arrives, and whoever waits should hear it soon.
                 if failures > (len(PAUSES) if now != begun else 1):
-                    raise DownloadError(f"'{self.url}' could not be downloaded: {error}.", _OFFLINE) from error
+                    raise DownloadError(
+                        f"'{self.url}' could not be downloaded: {error}.", _OFFLINE, setting="source"
+                    ) from error
                 self._pause(PAUSES[failures - 1])
         if begun >= self.size:
             self._report(begun)
@@ -121,16 +125,18 @@ class _Transfer:
     def copy(self, source: Path) -> None:
         """Fill the part from a local file."""
         try:
-            with source.open("rb") as file:
+            with paths.open_file(source) as file:
                 found = os.fstat(file.fileno()).st_size
                 if found != self.size:
                     raise ChecksumError(
                         f"'{source}' is not the file expected: it has {found} bytes instead of {self.size}.",
                         "Get it again.",
                     )
-                if self.part.exists() and source.samefile(self.part):
+                if paths.exists(self.part) and source.samefile(self.part):
                     return
                 self._copy_open(file)
+        except InputFileError as error:
+            raise DownloadError(error.message, "Check the path of the local copy.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename == str(self.part):
                 raise
@@ -185,7 +191,8 @@ class _Transfer:
             kind = response.headers.get("Content-Type", "unknown type")
             raise DownloadError(
                 f"'{self.url}' is not the file expected: {length} bytes of {kind} instead of {self.size} bytes.",
-                "Check that the network asks for no log-in, or get the file on another computer and use --from FILE.",
+                f"Check whether the network asks you to log in, or {_COPY}",
+                setting="source",
             )
         return start
 
@@ -225,7 +232,7 @@ def _local_source(url: str) -> Path | None:
         return Path(urllib.request.url2pathname(host + parts.path))
     if "://" in url:
         raise DownloadError(f"'{url}' is no address to download from.", "Use https://, file:// or a path.")
-    return Path(url).expanduser()
+    return paths.expand(url)
 
 
 @contextlib.contextmanager
@@ -239,7 +246,9 @@ def _translated(url: str, have: int) -> Iterator[None]:
             raise _StaleError from error
         if error.code in (408, 429) or error.code >= 500:
             raise _BrokenError(f"the server answered {error.code} {error.reason}") from error
-        raise DownloadError(f"The server refused '{url}': {error.code} {error.reason}.", _OFFLINE) from error
+        raise DownloadError(
+            f"The server refused '{url}': {error.code} {error.reason}.", _OFFLINE, setting="source"
+        ) from error
     except http.client.InvalidURL as error:
         raise DownloadError(f"'{url}' is not a valid address: {error}.", "Correct the address.") from error
     except (OSError, http.client.HTTPException) as error:
@@ -247,8 +256,8 @@ def _translated(url: str, have: int) -> Iterator[None]:
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DownloadError(
                 f"The certificate of '{url}' is not trusted here ({reason.verify_message}).",
-                "Set SSL_CERT_FILE to the certificate of your institution's network, or get the file on another"
-                " computer and use --from FILE.",
+                f"Set SSL_CERT_FILE to the certificate of your institution's network, or {_COPY}",
+                setting="source",
             ) from error
         raise _BrokenError(str(reason) or type(reason).__name__) from error
 
@@ -259,9 +268,9 @@ def _check_space(part: Path, size: int) -> None:
     if missing > 0 and free < missing + _SPARE:
         raise DownloadError(
             f"The disk of '{part.parent}' has {megabytes(free)} left, and {megabytes(missing + _SPARE)} are needed.",
-            "Free some space, or set SAM2ADAPT_HOME to a folder on another disk.",
+            "Free some space, or set the environment variable SAM2ADAPT_HOME to a folder on another disk.",
         )
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return paths.check_file(path).st_size if paths.is_file(path) else 0

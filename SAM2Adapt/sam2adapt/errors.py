@@ -8,14 +8,23 @@ exception is a defect of ours and keeps its traceback.
 class UserError(Exception):
     """A failure that a user can cause and mend.
 
+    Both sentences are for every reader: they name no flag, no command and no button. ``setting`` says what the remedy
+    is about, and whoever shows the error adds the word for it: the command line a flag (``cli_remedies.py``), Slicer
+    the label of a control (``EngineError.py``).
+
     :param message: one sentence that says what is wrong, naming the file or value.
     :param remedy: one sentence that says what to do about it.
+    :param setting: fields of the request that the remedy changes ("batch_size"), or actions that it takes, named as
+        the engine server's methods in snake case ("download_base"). One name, or several.
+    :param value: what to give to the first of them, if a certain value helps.
     """
 
-    def __init__(self, message: str, remedy: str):
+    def __init__(self, message: str, remedy: str, *, setting: str | tuple[str, ...] = (), value: str | None = None):
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
+        self.setting = (setting,) if isinstance(setting, str) else setting
+        self.value = value
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"

@@ -24,6 +24,7 @@ from .imaging.metaimage_header import check_metaimage
 from .imaging.nifti import is_nifti, read_nifti, write_nifti
 from .imaging.nrrd_header import check_nrrd
 from .imaging.stored_image import StoredImage, affine_of, checked_place
+from .shared import paths
 from .shared.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 from .shared.tolerance import ROUNDING, displacement
 
@@ -114,7 +115,7 @@ def _check_picture(path: Path, picture: Image.Image) -> None:
 def _read_with_itk(path: Path) -> sitk.Image:
     """A 3-D image; see ``read_image``."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(paths.utf8_name(path))
     try:
         reader.ReadImageInformation()
         _check_dimensions(reader, path)
@@ -168,7 +169,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(4)}{path.name}")
     try:
-        if path.is_dir():
+        if paths.is_dir(path, OutputError):
             raise IsADirectoryError(21, "is a folder")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -208,7 +209,7 @@ def write_image(path: str | os.PathLike, image: sitk.Image, forms: dict | None =
             nifti = StoredImage(view, np.array(image.GetOrigin()), np.array(image.GetSpacing()), direction, forms=forms)
             write_nifti(temporary, nifti, packed=suffix != ".nii")
         else:
-            sitk.WriteImage(stored, str(temporary), True)
+            sitk.WriteImage(stored, paths.utf8_name(temporary, OutputError), True)
         try:
             written = read_image(temporary)
         except InputFileError as error:

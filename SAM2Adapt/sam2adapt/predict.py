@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import postprocess
-from .device import autocast, is_out_of_memory
-from .errors import CancelledError, ClassesError, DeviceError, SettingsError
+from .device import autocast, is_out_of_memory, release_memory
+from .errors import CancelledError, DeviceError, SettingsError
 from .labelling import label_maps
 from .model import Model
 from .prefetch import prefetch
 from .runs import count_labels
 from .slices import SliceStack, check_modality
-from .terminology import Structure
+from .terminology import Structure, choose
 from .volume import Volume, check_voxels
 
 logger = logging.getLogger(__name__)
@@ -58,19 +58,40 @@ class Options:
         """Whether anything but labels is asked for; these come from logits, at a fraction of time and memory."""
         return self.tta or self.uncertainty or self.observe is not None
 
+    def to_json(self) -> dict:
+        """What the labels depend on beside volume and model, for reports."""
+        return {
+            "structures": self.structures, "roi": self.roi and list(self.roi), "tta": self.tta,
+            "any_modality": self.any_modality, "post_process": self.post_process,
+        }  # fmt: skip
+
 
 @dataclass
 class Segmentation:
     """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
 
+    :ivar structures: those that were asked for, in the model's order; ``labels`` holds no others.
+    :ivar device: where the last slices were computed: the CPU, although the model is on a GPU, if that was too small.
     :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, what it waits for them), "network" (the
         forward pass alone) and "post-process" (labels on the native grid, cleaning).
     """
 
     labels: Volume
+    structures: list[Structure]
+    device: torch.device
     uncertainty: Volume | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     slices: int = 0
+
+    @property
+    def sizes(self) -> list[dict]:
+        """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each structure asked for."""
+        counts = count_labels(self.labels.array[0])
+        voxel_ml = float(np.prod(self.labels.spacing)) / 1000 if self.labels.physical else None
+        return [
+            {"id": s.id, "name": s.name, "voxels": n, "ml": None if voxel_ml is None else round(n * voxel_ml, 3)}
+            for s, n in ((s, int(counts[s.id])) for s in self.structures)
+        ]
 
 
 def segment(
@@ -84,6 +105,8 @@ def segment(
 
     :param progress: called with (slices done, slices in all), at first with 0 done.
     :param cancelled: asked between batches; true stops with ``CancelledError``.
+    The model is left as it was, its network where it was, however this ends.
+
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
     """
     options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
@@ -91,7 +114,7 @@ def segment(
         check_voxels(volume)
         if not options.any_modality:
             check_modality(volume, model.card["modality"], model.name)
-        wanted = _wanted_labels(model, options.structures)
+        structures = choose(model.structures, options.structures, model.name)
         stack = SliceStack(volume, model.slices)
         region = _region(volume, options.roi)
         labels = np.zeros(volume.array.shape[1:], np.uint8)
@@ -100,7 +123,7 @@ def segment(
     if progress:
         progress(0, last - first)
     # Of a volume only one-byte labels are ever kept.
-    with _evaluating(model.network):
+    with _borrowed(model):
         for start, found, probabilities in _batches(stack, model, options, first, last, seconds):
             stop = start + len(found)
             with _timed(seconds, "post-process"):
@@ -114,6 +137,7 @@ def segment(
                 progress(stop - first, last - first)
             if cancelled and cancelled():
                 raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+        device = model.device
     with _timed(seconds, "post-process"):
         for array in (labels, entropy):
             if array is not None and options.roi:
@@ -122,27 +146,16 @@ def segment(
             # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
             voxel_ml = float(np.prod(volume.spacing)) / 1000
             postprocess.clean(stack.oriented(labels), model.card["postprocessing"], voxel_ml)
-        if options.structures is not None:
-            _keep(labels, wanted)
+        if len(structures) < len(model.structures):
+            _keep(labels, [structure.id for structure in structures])
     return Segmentation(
         labels=volume.with_array(labels),
+        structures=structures,
+        device=device,
         uncertainty=None if entropy is None else volume.with_array(entropy),
         seconds=seconds,
         slices=last - first,
     )
-
-
-def structure_sizes(labels: Volume, structures: list[Structure]) -> list[dict]:
-    """``id``, ``name``, ``voxels`` and ``ml`` (None for pictures, whose voxels have no size) of each structure."""
-    counts = count_labels(labels.array[0])
-    millilitres = float(np.prod(labels.spacing)) / 1000 if labels.physical else None
-    return [
-        {
-            "id": s.id, "name": s.name, "voxels": int(counts[s.id]),
-            "ml": round(int(counts[s.id]) * millilitres, 3) if millilitres else None,
-        }
-        for s in structures
-    ]  # fmt: skip
 
 
 @contextmanager
@@ -155,13 +168,33 @@ def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(network: torch.nn.Module) -> Iterator[None]:
-    training = network.training
-    network.eval()
+def _borrowed(model: Model) -> Iterator[None]:
+    """Set the network to evaluate; at the end, also one by an error, it is as it was and back on its device."""
+    training, device = model.network.training, model.device
+    model.network.eval()
     try:
         yield
     finally:
-        network.train(training)
+        model.network.train(training)
+        if model.device != device:
+            _return(model, device)
+
+
+def _return(model: Model, device: torch.device) -> None:
+    """Move a network back to the GPU from the CPU.
+
+    :raises DeviceError: another program has taken the memory meanwhile; the network is then whole on the CPU.
+    """
+    try:
+        model.network.to(device)
+    except (RuntimeError, MemoryError) as error:
+        model.network.to(model.device)
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            "The GPU's memory no longer holds the model.", "Close other programs that use the GPU, or choose the CPU."
+        ) from error
+    model.device = device
 
 
 def _batches(
@@ -183,7 +216,7 @@ def _batches(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                size = _smaller(size, model, error)
+                size = _smaller(len(part), model, error)
                 continue
             yield start, labels, probabilities
             del probabilities  # before the next batch is computed
@@ -227,10 +260,12 @@ def _smaller(size: int, model: Model, error: Exception) -> int:
         return size // 2
     if model.device.type == "cpu":
         raise DeviceError(
-            "Memory ran out with a single slice.", "Close other programs, or segment a smaller region."
+            "Memory ran out with a single slice.",
+            "Close other programs, or choose a model with a smaller base network.",
+            setting="model",
         ) from error
     logger.warning("The GPU's memory does not hold a single slice; going on with the CPU.")
-    torch.cuda.empty_cache()
+    release_memory()
     model.device = torch.device("cpu")
     model.network.to(model.device)
     return 1
@@ -274,18 +309,6 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)
 
 
-def _wanted_labels(model: Model, names: list[str] | None) -> list[int]:
-    known = {structure.name.lower(): structure.id for structure in model.structures}
-    if names is None:
-        return list(known.values())
-    unknown = [name for name in names if name.strip().lower() not in known]
-    if unknown:
-        raise ClassesError(
-            f"Model '{model.name}' does not segment '{unknown[0]}'.", f"It segments: {', '.join(known)}."
-        )
-    return [known[name.strip().lower()] for name in names]
-
-
 def _keep(labels: np.ndarray, wanted: list[int]) -> None:
     """Set all other labels to 0, in place."""
     kept = np.zeros(256, np.uint8)
@@ -304,6 +327,7 @@ def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, 
         raise SettingsError(
             f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
             "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
+            setting="roi",
         )
     return tuple(slice(low, high) for low, high, _ in reversed(ranges))
 

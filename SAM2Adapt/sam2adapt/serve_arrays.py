@@ -7,6 +7,7 @@ import numpy as np
 
 from .errors import GeometryError, InputFileError, VolumeError
 from .files import output_error
+from .shared import paths
 from .shared.tolerance import VOXEL_SHARE, right_angled, shear
 from .volume import Volume
 
@@ -53,6 +54,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def _read_array(path: Path) -> np.ndarray:
+    paths.check_file(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:

@@ -7,9 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CancelledError
 from .serve_task import Task
+from .shared import paths
 
 if TYPE_CHECKING:
+    from .predict import Options
     from .serve_methods import Engine
+
+
+def options(params: dict[str, Any]) -> "Options":
+    """The options of segmenting that a request names, for one volume or many."""
+    from .predict import Options
+
+    roi = params.get("roi")
+    return Options(
+        structures=params.get("structures"),
+        roi=tuple(roi) if roi else None,
+        tta=params.get("tta", False),
+        uncertainty=bool(params.get("uncertainty")),
+        any_modality=params.get("anyModality", False),
+        post_process=params.get("postProcess", True),
+    )
 
 
 def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any]:
@@ -24,7 +41,6 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
     """
     task.progress("searching", 0, 1, "study")
     from .batch import segment_folder
-    from .predict import Options
 
     output, finished, stopped = Path(params["output"]), deque(), False
 
@@ -37,11 +53,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
 
     try:
         segment_folder(
-            params["inputs"], output, params["model"],
-            Options(
-                params.get("structures"), tta=params.get("tta", False), any_modality=params.get("anyModality", False),
-                post_process=params.get("postProcess", True),
-            ),
+            params["inputs"], output, params["model"], options(params),
             device=params.get("device", "auto"), suffix=params.get("format", ".seg.nrrd"), progress=progress,
             finished=finished.append, cancelled=lambda: task.cancelled() or task.action == "stop",
         )  # fmt: skip
@@ -49,7 +61,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
         if task.cancelled():
             raise
         stopped = True
-    return {**json.loads((output / "manifest.json").read_text("utf-8")), "stopped": stopped}
+    return {**json.loads(paths.read_text(output / "manifest.json")), "stopped": stopped}
 
 
 def series_files(engine: "Engine", params: dict[str, Any], task: Task) -> list[str]:

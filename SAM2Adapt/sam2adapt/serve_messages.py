@@ -1,12 +1,14 @@
 """Messages of the engine server: reading and checking what comes, writing what goes.
 
-Error codes: 1 for what a user can mend (``data``: ``kind``, a class of ``errors.py`` or ``EngineMissing``, and
-``remedy``), -32000 for a defect of ours (``data``: ``kind``, ``traceback``), JSON-RPC's own for other messages.
+Error codes: 1 for what a user can mend, -32000 for a defect of ours (``data``: ``kind``, ``traceback``), JSON-RPC's own
+for other messages. The data of code 1: ``kind``, a class of ``errors.py`` or ``EngineMissing``; ``remedy``; where the
+error has them, ``setting``, the parameters to change or methods to call, and ``value``, what to give to the first.
 """
 
 import functools
 import json
 import math
+import re
 import sys
 import traceback
 from collections.abc import Container
@@ -86,16 +88,28 @@ def error_of(error: Exception) -> dict[str, Any]:
         )
     elif isinstance(error, RuntimeError) and str(error).startswith("CUDA error"):
         error = DeviceError(
-            f"The GPU failed ({str(error).splitlines()[0]}).", "Choose the device cpu, or update the GPU's driver."
+            f"The GPU failed ({str(error).splitlines()[0]}).",
+            "Update the GPU's driver, or compute on the CPU.",
+            setting="device",
+            value="cpu",
         )
     if isinstance(error, UserError):
-        data = {"kind": type(error).__name__, "remedy": error.remedy}
+        data: dict[str, Any] = {"kind": type(error).__name__, "remedy": error.remedy}
+        if error.setting:
+            data["setting"] = [_camel_case(name) for name in error.setting]
+        if error.value is not None:
+            data["value"] = error.value
         return {"code": USER_ERROR, "message": error.message, "data": data}
     if isinstance(error, ImportError):
         data = {"kind": "EngineMissing", "remedy": "Install the engine again.", "traceback": trace}
         return {"code": USER_ERROR, "message": f"A library of the engine cannot be loaded: {error}.", "data": data}
     name = type(error).__name__
     return {"code": DEFECT, "message": str(error) or name, "data": {"kind": name, "traceback": trace}}
+
+
+def _camel_case(name: str) -> str:
+    """A name of the engine as the protocol writes it: ``batch_size`` is ``batchSize``."""
+    return re.sub("_([a-z])", lambda letter: letter[1].upper(), name)
 
 
 def _ran_out_of_memory(error: Exception) -> bool:

@@ -11,19 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import catalog, serve_batch, serve_models, serve_rank, serve_train
-from .files import check_folder
-from .runs import count_labels
+from .files import check_output
 from .serve_task import Task
+from .shared import paths
 
 if TYPE_CHECKING:
     import torch
 
     from .model import Model
-    from .predict import Segmentation
-    from .volume import Volume
 
 _MODELS_KEPT = 2
 
@@ -42,7 +38,7 @@ class Engine:
         from .model import load_model
 
         path = catalog.find_model(name)
-        status = path.stat()
+        status = paths.check_file(path)
         key = (path.resolve(), status.st_mtime_ns, status.st_size, str(device))
         if key not in self._models:
             # Before loading: two models and a third may be more than a GPU holds.
@@ -57,10 +53,6 @@ class Engine:
         if device := sys.modules.get(f"{__package__}.device"):
             device.release_memory()
 
-    def forget(self, model: "Model") -> None:
-        """Load a model anew next time."""
-        self._models = OrderedDict((key, kept) for key, kept in self._models.items() if kept is not model)
-
 
 def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Segment one volume and write its labels (and uncertainty) as ``.npy``.
@@ -70,7 +62,7 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
     started = time.perf_counter()
     outputs = {key: Path(params[key]) for key in ("labels", "uncertainty") if params.get(key)}
     for path in outputs.values():
-        check_folder(path.parent)
+        check_output(path)
     task.progress("loading", 0, 1, "model")
     from . import predict
     from .device import choose_device
@@ -81,40 +73,27 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
     model = engine.model(params["model"], device)
     loaded = time.perf_counter()
     task.check()
-    result = predict.segment(volume, model, _options(params), _progress(task), task.cancelled)
+    result = predict.segment(volume, model, serve_batch.options(params), _progress(task), task.cancelled)
     task.check()
     segmented = time.perf_counter()
     write_array(outputs["labels"], result.labels.array[0])
     if result.uncertainty is not None:
         write_array(outputs["uncertainty"], result.uncertainty.array[0])
-    if model.device != device:
+    if result.device != device:
         reason = "CPU: the GPU's memory is too small for this volume"
-        engine.forget(model)
     done = time.perf_counter()
     seconds = {"load": loaded - started, **result.seconds, "write": done - segmented, "total": done - started}
     return {
         "model": {"name": model.name, "version": model.card["version"], "digest": model.card["digest"]},
-        "device": str(model.device),
+        "device": str(result.device),
         "deviceReason": reason,
         "slices": result.slices,
         "seconds": seconds,
-        "structures": _structures(model, result, volume, params.get("structures")),
+        "structures": [
+            {**structure.to_json(), **size} for structure, size in zip(result.structures, result.sizes, strict=True)
+        ],
         "warnings": task.warnings,
     }
-
-
-def _options(params: dict[str, Any]):
-    from .predict import Options
-
-    roi = params.get("roi")
-    return Options(
-        structures=params.get("structures"),
-        roi=tuple(roi) if roi else None,
-        tta=params.get("tta", False),
-        uncertainty=bool(params.get("uncertainty")),
-        any_modality=params.get("anyModality", False),
-        post_process=params.get("postProcess", True),
-    )
 
 
 def _progress(task: Task) -> Callable[[int, int], None]:
@@ -124,20 +103,6 @@ def _progress(task: Task) -> Callable[[int, int], None]:
             task.progress("finishing", done, total, "slice")
 
     return progress
-
-
-def _structures(
-    model: "Model", result: "Segmentation", volume: "Volume", names: list[str] | None
-) -> list[dict[str, Any]]:
-    """Every structure that was asked for, with its size."""
-    wanted = None if names is None else {name.strip().lower() for name in names}
-    counts = count_labels(result.labels.array[0]).tolist()
-    millilitres = float(np.prod(volume.spacing)) / 1000
-    return [
-        {**structure.to_json(), "voxels": counts[structure.id], "ml": counts[structure.id] * millilitres}
-        for structure in model.structures
-        if wanted is None or structure.name.lower() in wanted
-    ]
 
 
 def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:

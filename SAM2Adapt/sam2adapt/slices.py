@@ -14,13 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import ModalityError, VolumeError
-from .modality import looks_like
+from .modality import is_hounsfield, modality_of
 from .volume import Volume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_TO_HOUNSFIELD = (
+    "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
+    "1024 subtracted."
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
 
     The modality is that of the DICOM tag, and without one it is told from the grey levels.
 
-    :raises ModalityError: the volume's kind is known and is not the model's.
+    :raises ModalityError: the volume's kind is known and is not the model's, or CT is not in Hounsfield units.
     """
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
@@ -215,12 +219,21 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
             f" on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
-    looks = volume.modality or looks_like(volume.array, volume.physical)
+    looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
+        hint = f" {_TO_HOUNSFIELD}" if modality == "CT" and not volume.modality else ""
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {looks}, or allow any modality to try it all the same.",
+            f"Choose a model for {looks}, or allow any modality to try it all the same.{hint}",
+            setting="any_modality",
+        )
+    if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
+        raise ModalityError(
+            f"'{volume.name}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
+            f"(HU), on which model '{model}' was trained, reach -1000 in air.",
+            f"{_TO_HOUNSFIELD} Or allow any modality to try it all the same.",
+            setting="any_modality",
         )
 
 

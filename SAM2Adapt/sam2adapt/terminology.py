@@ -10,8 +10,11 @@ import colorsys
 import functools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+
+from .errors import ClassesError
 
 _CONTEXTS = {
     "general": "Segmentation category and type - 3D Slicer General Anatomy list",
@@ -52,6 +55,32 @@ class Structure:
         red, green, blue = entry["color"]
         return cls(int(entry["id"]), entry["name"], entry.get("terminology", ""),
                    (float(red), float(green), float(blue)))
+
+
+def choose(structures: Sequence[Structure], names: Sequence[str] | None, model: str) -> list[Structure]:
+    """The structures of a model that a user names, once each and in the model's order.
+
+    Upper and lower case do not matter, nor how many spaces stand between and around the words.
+
+    :param structures: all of the model.
+    :param names: None: all.
+    :param model: its name, for messages.
+    :raises ClassesError: a name that the model does not know, or no name at all.
+    """
+    if names is None:
+        return list(structures)
+    known, wanted = {_spelled(structure.name) for structure in structures}, [_spelled(name) for name in names]
+    remedy = f"It segments: {', '.join(structure.name for structure in structures)}."
+    if not wanted:
+        raise ClassesError(f"No structure of model '{model}' was chosen.", remedy)
+    for name, spelled in zip(names, wanted, strict=True):
+        if spelled not in known:
+            raise ClassesError(f"Model '{model}' does not segment '{name.strip()}'.", remedy, setting="structures")
+    return [structure for structure in structures if _spelled(structure.name) in wanted]
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def describe(id: int, name: str) -> Structure:  # noqa: A002  the label value is called id everywhere

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import SeriesInfo, is_dicom, list_series, read_file, read_series
+from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
 from .errors import GeometryError, InputFileError, SeriesError, VolumeError
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .imaging.stored_image import StoredImage, affine_of
 from .runs import count_labels
 from .segmentation_file import describe_segments, is_segmentation, merge_layers
+from .shared import paths
 from .shared.tolerance import VOXEL_SHARE, displacement
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_voxels", "geometry_difference", "list_series", "read_labels",
+__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "geometry_difference", "list_series", "read_labels",
            "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
@@ -97,16 +98,14 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     :raises SeriesError: no series in the folder, several and none chosen, or slices missing.
     :raises VolumeError: 4-D, sheared, or more values a voxel than an image has.
     """
-    path = _existing(path)
-    if path.is_dir():
-        image, info = read_series(path, series)
-        return _from_dicom(image, info)
+    path = check_input(path)
+    if paths.is_dir(path):
+        return _from_dicom(*read_series(path, series))
     if series is not None:
         raise SeriesError(f"{path} is a file, there is no series '{series}' to choose in it.",
-                          "Give the folder of the series, or leave the series out.")
+                          "Give the folder of the series, or choose no series.", setting="series")
     if is_dicom(path):
-        image, info = read_file(path)
-        return _from_dicom(image, info)
+        return _from_dicom(*read_file(path))
     if suffix_of(path) in PICTURES:
         return _from_stored(read_picture(path), stem_of(path), physical=False)
     return _from_stored(read_image(path), stem_of(path))
@@ -117,8 +116,7 @@ def read_series_files(files: Sequence[str]) -> Volume:
 
     :raises InputFileError, SeriesError, VolumeError: as :func:`read_volume`.
     """
-    image, info = read_series(files)
-    return _from_dicom(image, info)
+    return _from_dicom(*read_series(files))
 
 
 def read_labels(path: str | os.PathLike, overlap: str = "last") -> Volume:
@@ -231,28 +229,24 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> None:
     write_image(path, _to_image(volume), volume.forms)
 
 
-def _existing(path: str | os.PathLike) -> Path:
+def check_input(path: str | os.PathLike) -> Path:
+    """Refuse what cannot be read for reasons that its name, kind and rights tell; nothing is decoded.
+
+    :raises InputFileError: missing, empty, no right to read it, no regular file or folder, or a name that is not UTF-8.
+    """
     path = Path(path)
-    try:
-        if not path.is_dir():
-            with open(path, "rb") as file:
-                if not file.read(1):
-                    raise InputFileError(f"{path} is empty.", "Copy or download the file again.")
-    except FileNotFoundError as error:
-        raise InputFileError(f"{path} does not exist.", "Check the spelling of its name and folder.") from error
-    except OSError as error:
-        raise InputFileError(f"{path} cannot be opened: {error.strerror}.", "Check who may read it.") from error
+    paths.utf8_name(path)  # one rule for all formats, also for those that ITK does not read
+    if not paths.is_dir(path):
+        with paths.open_file(path) as file:
+            if not file.read(1):
+                raise InputFileError(f"'{path}' is empty.", "Copy or download the file again.")
     return path
 
 
-def _from_dicom(image: sitk.Image, info: SeriesInfo) -> Volume:
+def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
-    volume = _from_image(image, name, _MODALITIES.get(info.modality, ""))
-    limits = np.iinfo(np.int16)
-    # GDCM widens unsigned 16 bits and a negative intercept, the usual CT, to 32 bits
-    if volume.array.dtype == np.int32 and limits.min <= volume.array.min() and volume.array.max() <= limits.max:
-        volume.array = volume.array.astype(np.int16)
-    return volume
+    modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
+    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical)
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
@@ -292,8 +286,8 @@ def _to_image(volume: Volume) -> sitk.Image:
 
 
 def _labels(path: str | os.PathLike, overlap: str = "last") -> tuple[Volume, list[Structure]]:
-    path = _existing(path)
-    if path.is_dir() or is_dicom(path):
+    path = check_input(path)
+    if paths.is_dir(path) or is_dicom(path):
         raise InputFileError(f"{path} is DICOM, which is not read as labels.",
                              "Import it in Slicer and save the segmentation as .seg.nrrd.")
     physical = suffix_of(path) not in PICTURES

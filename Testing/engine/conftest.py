@@ -9,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # what several test folders share
 
 from sam2adapt.bundle import write_bundle
 from sam2adapt.model import Model, build_network

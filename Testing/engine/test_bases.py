@@ -78,7 +78,8 @@ def test_missing_official_weights_say_everything(home, base_id):
     info = BASES[base_id]
     assert info.file in caught.value.message
     assert f"{round(info.bytes / 1e6)} MB" in caught.value.message
-    for words in (f"models download {base_id}`", info.url, "--from FILE", str(home / "bases")):
+    assert (caught.value.setting, caught.value.value) == (("download_base",), base_id)
+    for words in (info.url, str(home / "bases"), "download it"):
         assert words in caught.value.remedy
     assert info.url == f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{info.file}"
 
@@ -138,7 +139,7 @@ def test_other_pickles_are_refused_unread(home, tmp_path, name):
         archive.writestr("data.pkl", b"cos\nsystem\n")
     with pytest.raises(ChecksumError, match="not an official") as caught:
         base_file(path)
-    assert "models download tiny" in caught.value.remedy
+    assert (caught.value.setting, caught.value.value) == (("download_base",), "tiny")
     assert official_info(path) is None
 
 
@@ -146,7 +147,7 @@ def test_damaged_official_checkpoint_says_so(tiny):
     tiny.write_bytes(tiny.read_bytes()[:-10])
     with pytest.raises(ChecksumError, match=f"{tiny.stat().st_size} of {BASES['tiny'].bytes} bytes") as caught:
         check_base(tiny)
-    assert "models download tiny" in caught.value.remedy
+    assert (caught.value.setting, caught.value.value) == (("download_base",), "tiny")
 
 
 def test_damaged_file_in_the_folder_is_never_used(tiny, home):

@@ -28,7 +28,7 @@ from sam2adapt.batch_manifest import hidden_folder
 from sam2adapt.cli import main
 from sam2adapt.errors import CancelledError, ClassesError
 from sam2adapt.predict import Options
-from sam2adapt.volume import read_labels, read_volume
+from sam2adapt.volume import read_labels, read_structures, read_volume
 
 pytest_plugins = ["batch_testing"]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -112,11 +112,11 @@ def test_nothing_is_done_twice_and_what_changed_is_done_again(model, home_of_mod
         (["in"], "in", [], "lies in the output folder"),
         (["in"], ".", [], "lies in the output folder"),
         (["in", "in/s00.nii.gz"], "out.nii.gz", [], "the name of one file"),
-        (["in"], "out", ["--json", "x.json"], "--json is for a single volume"),
+        (["in"], "out", ["--json", "x.json"], "takes no 'json': it is for a single volume"),
         (["in"], "file/out", [], "cannot be"),
         (["in"], "file/out", ["--model", "nothing"], "No model 'nothing'"),
         (["list.csv"], "out", [], "no column 'input'"),
-        (["nothing.csv"], "out", [], "cannot be read"),
+        (["nothing.csv"], "out", [], "does not exist"),
         (["in"], "out", ["--structures", "spleen"], "does not segment 'spleen'"),
     ],
 )
@@ -215,9 +215,19 @@ def test_cancel_keeps_what_is_done(model, tmp_path):
 
 
 def test_structure_that_the_model_lacks(model, tmp_path):
-    with pytest.raises(ClassesError):
-        run(studies(tmp_path / "in", 3), tmp_path / "out", model, options=Options(structures=["spleen"]))
-    assert manifest(tmp_path / "out")["counts"]["failed"] == 0
+    """Before the search for studies, so that no long search is for nothing."""
+    for names in (["spleen"], []):
+        with pytest.raises(ClassesError):
+            run(studies(tmp_path / "in", 3), tmp_path / "out", model, options=Options(structures=names))
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_hold_the_structures_that_were_asked_for(model, tmp_path):
+    source, output = studies(tmp_path / "in", 1), tmp_path / "out"
+    run(source, output, model, options=Options(structures=["HEART "]))
+    assert [structure.name for structure in read_structures(output / "s00.seg.nrrd")] == ["heart"]
+    assert manifest(output)["settings"]["structures"] == ["heart"]
+    assert run(source, output, model, options=Options(structures=["heart", "Heart"])).now == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 exist on Linux")

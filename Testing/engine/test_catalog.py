@@ -112,7 +112,7 @@ def test_unknown_name_suggests_close_ones(home, bundled):
 def test_unknown_name_without_any_model(home):
     with pytest.raises(ModelNotFoundError) as caught:
         find_model("torso")
-    assert "models add FILE" in caught.value.remedy
+    assert caught.value.setting == ("add_model",)
 
 
 @pytest.mark.parametrize("name", ["no.safetensors", "no.pt", "./no", "folder/no"])
@@ -145,7 +145,7 @@ def test_add_does_not_replace_another_model_of_that_name_and_version(home, tmp_p
     before = added.read_bytes()
     with pytest.raises(SettingsError, match="is there already") as caught:
         add_model(write_model(tmp_path / "y.safetensors", description="other"))
-    assert 'models remove "torso CT@1.0.0"' in caught.value.remedy
+    assert (caught.value.setting, caught.value.value) == (("remove_model",), "torso CT@1.0.0")
     assert added.read_bytes() == before
     second = add_model(write_model(tmp_path / "z.safetensors", version="1.1"))
     assert second.name == "torso-ct-1.1.safetensors"

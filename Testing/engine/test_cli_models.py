@@ -122,7 +122,9 @@ def test_add_and_remove(run, home, tmp_path):
 
 def test_download_from_a_copy_info_and_removal(run, home, tiny):
     path = home / "bases" / "sam2.1_hiera_tiny.pt"
-    assert "Here:    no; `sam2adapt models download tiny`" in run("info", "tiny")
+    missing = run("info", "tiny")
+    assert "Here:    no, not downloaded yet" in missing
+    assert missing.endswith("Download it with `sam2adapt models download tiny`.\n")
     assert str(path) in run("models", "download", "tiny", "--from", tiny)
     assert run("models", "download", "tiny", "--from", tiny, "--json") == {"base": "tiny", "path": str(path)}
     assert f"Here:    {path}" in run("info", "tiny")

@@ -35,7 +35,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (half, half))
     said = process.communicate()[1]
     assert process.returncode == 2, said
-    assert f"The checkpoint '{state}' cannot be written: " in said and "go on with --resume" in said
+    assert f"The checkpoint '{state}' cannot be written: " in said and "then resume (--resume)." in said
     reached = epochs_of(state)
     assert reached >= 1 and not output.exists()
     assert not [path.name for path in state.parent.iterdir() if path.name.endswith(".part")]

@@ -201,7 +201,7 @@ def test_no_network(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DownloadError, match="could not be downloaded") as caught:
         download("http://127.0.0.1:9/weights.pt", target, SHA256, SIZE)
-    assert "--from FILE" in caught.value.remedy
+    assert "take that copy" in caught.value.remedy and caught.value.setting == ("source",)
 
 
 def test_untrusted_certificate(target, monkeypatch):
@@ -301,8 +301,8 @@ def test_local_copy_that_is_the_part(target):
 
 
 def test_local_copy_that_is_missing_or_a_folder(tmp_path, target):
-    for source in (tmp_path / "no.pt", tmp_path):
-        with pytest.raises(DownloadError, match="cannot be read"):
+    for source, word in ((tmp_path / "no.pt", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(DownloadError, match=word):
             download(str(source), target, SHA256, SIZE)
 
 

@@ -3,6 +3,7 @@
 import threading
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ from sam2adapt.errors import (
     VolumeError,
     WeightsMissingError,
 )
+from sam2adapt.evaluate import mean_dice
 from sam2adapt.model import load_model
 from sam2adapt.network.weights import load_base
 from sam2adapt.predict import Options, segment
 from sam2adapt.slices import SliceStack
-from sam2adapt.volume import Volume
+from sam2adapt.training.cases import Case
+from sam2adapt.volume import Volume, write_labels, write_volume
 
 ORDERS = [
     ((0, 1, 2), (True, False, False)),
@@ -119,10 +122,38 @@ def test_structures_filter_keeps_the_others_voxels_away(model):
     np.testing.assert_array_equal(some, np.where(whole == 7, 7, 0))
 
 
-def test_unknown_structure_is_refused(model):
-    with pytest.raises(ClassesError, match="spleen") as caught:
-        segment(blobs(), model, Options(structures=["heart", "spleen"]))
-    assert "left lung" in caught.value.remedy
+def test_result_lists_what_was_asked_for(model):
+    """Once each, in the order and with the names of the model."""
+    assert segment(blobs(), model).structures == STRUCTURES
+    asked = Options(structures=[" HEART", "left \t Lung", "Left lung "])
+    result = segment(blobs(), model, asked)
+    assert [structure.name for structure in result.structures] == ["left lung", "heart"]
+    assert set(np.unique(result.labels.array)) <= {0, 3, 7}
+    voxels = {value: int((result.labels.array == value).sum()) for value in (7, 3)}
+    assert result.sizes == [
+        {"id": 7, "name": "left lung", "voxels": voxels[7], "ml": round(voxels[7] * 0.006, 3)},
+        {"id": 3, "name": "heart", "voxels": voxels[3], "ml": round(voxels[3] * 0.006, 3)},
+    ]
+
+
+def test_pictures_have_no_millilitres(model):
+    sizes = segment(replace(blobs((20, 18, 1)), physical=False), model, Options(structures=["heart"])).sizes
+    assert [(size["name"], size["ml"]) for size in sizes] == [("heart", None)]
+
+
+@pytest.mark.parametrize("names", [["heart", "spleen"], ["spleen", "kidney"], ["leftlung"], [" "], ["heart", ""]])
+def test_unknown_structure_is_refused(model, names):
+    unknown = next(name for name in names if name != "heart")
+    with pytest.raises(ClassesError) as caught:
+        segment(blobs(), model, Options(structures=names))
+    assert caught.value.message == f"Model 'test' does not segment '{unknown.strip()}'."
+    assert caught.value.remedy == "It segments: right lung, left lung, heart."
+
+
+def test_an_empty_choice_is_refused(model):
+    with pytest.raises(ClassesError, match="No structure of model 'test' was chosen") as caught:
+        segment(blobs(), model, Options(structures=[]))
+    assert "right lung, left lung, heart" in caught.value.remedy
 
 
 @pytest.mark.parametrize("way", [((0, 1, 2), (False,) * 3), *ORDERS])
@@ -305,6 +336,71 @@ def test_network_is_left_as_it_was(model):
     with pytest.raises(DeviceError):
         segment(blobs(), model)
     assert model.network.training
+
+
+def on_a_full_gpu(model, monkeypatch) -> list[str]:
+    """Give the model a GPU whose memory holds no slice; the list tells where its network is moved."""
+    moves, real = [], predict._segment_slices
+
+    def segmenting(model, *arguments):
+        if model.device.type != "cpu":
+            raise torch.OutOfMemoryError("full")
+        return real(model, *arguments)
+
+    monkeypatch.setattr(predict, "_segment_slices", segmenting)
+    monkeypatch.setattr(model.network, "to", lambda device: moves.append(str(device)))
+    model.device = torch.device("mps")
+    return moves
+
+
+def test_network_that_went_on_with_the_cpu_returns_to_the_gpu(model, monkeypatch, float32, caplog):
+    volume = blobs()
+    expected = labels_of(volume, model)
+    moves = on_a_full_gpu(model, monkeypatch)
+    result = segment(volume, model)
+    np.testing.assert_array_equal(result.labels.array[0], expected)
+    assert (result.device.type, model.device.type) == ("cpu", "mps")
+    assert moves == ["cpu", "mps"]
+    assert "ran out with 7 slices at once; going on with 3" in caplog.messages[0], "the volume has 7"
+
+
+def test_network_returns_to_the_gpu_after_an_error_too(model, monkeypatch):
+    moves = on_a_full_gpu(model, monkeypatch)
+    with pytest.raises(CancelledError):
+        segment(blobs(), model, cancelled=lambda: True)
+    limited(model.network, 0)
+    with pytest.raises(DeviceError, match="single slice"):
+        segment(blobs(), model)
+    model.network.forward = lambda images: torch.zeros(0)  # a defect
+    with pytest.raises((IndexError, RuntimeError)):
+        segment(blobs(), model)
+    assert moves == ["cpu", "mps"] * 3 and model.device.type == "mps"
+
+
+def test_validation_leaves_the_network_in_training_where_it_is(model, monkeypatch, tmp_path, float32):
+    volume = blobs()
+    case = Case("a", tmp_path / "image.nrrd", tmp_path / "label.nrrd")
+    write_volume(case.image, volume)
+    write_labels(case.label, segment(volume, model).labels, STRUCTURES)
+    moves = on_a_full_gpu(model, monkeypatch)
+    model.network.train()
+    assert mean_dice(model, [case])["mean"] == pytest.approx(1.0)
+    assert moves == ["cpu", "mps"] and model.device.type == "mps" and model.network.training
+
+
+def test_network_that_finds_no_place_on_the_gpu_any_more(model, monkeypatch):
+    """It is then whole on the CPU, and that is said."""
+    moves = on_a_full_gpu(model, monkeypatch)
+
+    def to(device):
+        moves.append(str(device))
+        if device.type == "mps":
+            raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(model.network, "to", to)
+    with pytest.raises(DeviceError, match="no longer holds the model"):
+        segment(blobs(), model)
+    assert moves == ["cpu", "mps", "cpu"] and model.device.type == "cpu"
 
 
 def test_progress_counts_the_slices(model):

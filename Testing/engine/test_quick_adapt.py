@@ -127,7 +127,7 @@ def test_where_quick_adapt_fits():
         assert not fits(name) and fits(name, continued=True)
     with pytest.raises(SettingsError, match="'dual-lw'") as caught:
         check_quick(tiny_network(adapters.create("dual-lw")), False, "dual-lw")
-    assert "--init" in caught.value.remedy
+    assert caught.value.setting == ("init", "method", "settings", "quick")
 
 
 def test_splitting_the_forward_pass_changes_nothing():

@@ -118,14 +118,45 @@ def test_no_annotated_voxel_at_all(tmp_path):
         fingerprint_of([case])
 
 
+def case_with_lowest(root, name: str, lowest: int) -> Case:
+    """A case whose lowest grey level is given."""
+    volume = blobs((24, 20, 6))
+    volume.array[...] += lowest - volume.array.min()
+    return add_case(root, name, volume)
+
+
 def test_modalities_do_not_mix(tmp_path):
-    ct = blobs((24, 20, 6))
-    ct.array[...] -= 1000
-    cases = [add_case(tmp_path, "a"), add_case(tmp_path, "b", ct)]
+    cases = [case_with_lowest(tmp_path, "a", -10), case_with_lowest(tmp_path, "b", -1000)]
     assert (fingerprint_of(cases[:1]).modality, fingerprint_of(cases[1:]).modality) == ("MR", "CT")
     with pytest.raises(ModalityError, match="CT, MR"):
         fingerprint_of(cases)
     assert fingerprint_of(cases, modality="MR").modality == "MR"
+
+
+def test_images_whose_grey_levels_do_not_say_follow_the_others(tmp_path):
+    """-250 may be CT without air or MR with negative values: it is of the kind of the others, else of none known."""
+    cases = [case_with_lowest(tmp_path, str(lowest), lowest) for lowest in (0, -250, -1000)]
+    assert fingerprint_of(cases[1:]).modality == "CT"
+    assert fingerprint_of(cases[:2]).modality == "MR"
+    assert fingerprint_of(cases[1:2]).modality == "OTHER"
+    with pytest.raises(ModalityError, match="CT, MR"):
+        fingerprint_of(cases)
+
+
+@pytest.mark.parametrize(
+    ("former", "lowest", "expected"),
+    [("CT", -250, "CT"), ("MR", -250, "MR"), ("MR", -1000, "CT"), ("RGB", -250, "OTHER"), (None, -250, "OTHER")],
+)
+def test_images_whose_grey_levels_do_not_say_follow_the_model_that_is_continued(tmp_path, former, lowest, expected):
+    case = case_with_lowest(tmp_path, "a", lowest)
+    assert fingerprint([case], STRUCTURES, TrainSettings(), former=former).modality == expected
+
+
+def test_grey_pictures_are_of_no_known_kind(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (1, 1, 20, 24), np.uint8)
+    volume = Volume(picture, np.zeros(3), np.ones(3), np.eye(3), physical=False)
+    labels = volume.with_array(np.where(picture > 99, 1, 4).astype(np.uint8))
+    assert fingerprint_of([add_case(tmp_path, "a", volume, labels, suffix=".png")]).modality == "OTHER"
 
 
 def test_grey_levels_of_ct_are_fixed_and_of_mr_are_not(tmp_path):

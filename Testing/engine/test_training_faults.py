@@ -65,8 +65,19 @@ def test_after_three_setbacks_it_ends_with_a_remedy(tmp_path):
     broken_loss(trainer, set(range(STEPS + 1, 10**4)))
     with pytest.raises(SettingsError, match="no longer a number in epoch 2") as caught:
         trainer.run()
-    assert len(said) == 3 and "--resume" in caught.value.remedy
+    assert len(said) == 3 and "resume" in caught.value.setting
     assert load_checkpoint(trainer.checkpoint)["history"]["epoch"] == 1
+
+
+def test_a_full_disk_before_the_first_checkpoint_leaves_nothing_to_resume(tmp_path, monkeypatch):
+    def full(state, file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    trainer = small_trainer(tmp_path)
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(OutputError, match="No space left") as caught:
+        trainer.run()
+    assert "start the training again" in caught.value.remedy and caught.value.setting == ()
 
 
 def test_a_full_disk_keeps_the_former_checkpoint_and_the_run_goes_on_from_it(tmp_path, monkeypatch):
@@ -83,7 +94,7 @@ def test_a_full_disk_keeps_the_former_checkpoint_and_the_run_goes_on_from_it(tmp
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left") as caught:
         patch.setattr(checkpoint.torch, "save", full)
         trainer.run()
-    assert "--resume" in caught.value.remedy
+    assert "previous checkpoint is kept" in caught.value.remedy and caught.value.setting == ("resume",)
     assert sorted(path.name for path in trainer.folder.iterdir()) == ["checkpoint.pt", "log.csv"]
     assert load_checkpoint(trainer.checkpoint)["history"]["epoch"] == 1
     assert_equal(small_trainer(tmp_path / "b").run(resume=True), expected)

@@ -230,7 +230,7 @@ def test_missing_empty_and_foreign_files(tmp_path):
         with pytest.raises(InputFileError, match=f"{name} cannot be read") as caught:
             read_volume(tmp_path / name)
         assert caught.value.remedy
-    with pytest.raises(InputFileError, match=r"none\.nii does not exist"):
+    with pytest.raises(InputFileError, match=r"none\.nii' does not exist"):
         read_volume(tmp_path / "none.nii")
     with pytest.raises(InputFileError, match="is empty"):
         read_volume(tmp_path / "empty.nii.gz")

@@ -332,3 +332,12 @@ def test_real_engine_segments_and_is_cancelled(realEngine, calls, tmp_path):
     untilGone(pids)
     print(f"cancel returned after {seconds:.3f} s, the last process was gone after {time.monotonic() - start:.3f} s")
     until(lambda: calls[-1] == ("bError", request.error))
+
+
+def test_an_answer_names_the_control_that_its_remedy_is_about():
+    data = {"kind": "SettingsError", "remedy": "Mend it.", "setting": ["roi", "ofALaterVersion"]}
+    error = clientModule.answeredError({"code": 1, "message": "Wrong.", "data": data})
+    assert (error.kind, str(error)) == ("SettingsError", "Wrong. Mend it (“Region”).")
+    assert error.setting == ("roi", "ofALaterVersion")
+    del data["setting"]  # as an older engine answers
+    assert str(clientModule.answeredError({"code": 1, "message": "Wrong.", "data": data})) == "Wrong. Mend it."

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -42,7 +43,7 @@ def complete(python, *without):
     site = Path(PythonEnvironment(python).sitePackages)
     packages = {name: version for name, (version, _requires) in fake_packages.PACKAGES.items()} | {"sam2": "1.1.0"}
     for name, version in packages.items():
-        if name not in ("numpy", "scipy", "SimpleITK", *without):
+        if name not in (*fake_packages.SLICERS, *without):
             fake_packages.putPackage(site, name, version)
     return site
 
@@ -75,7 +76,7 @@ class Run:
 
 def versions(python):
     environment = PythonEnvironment(python)
-    return {name: environment.version(name) for name in ("numpy", "scipy", "SimpleITK", "torch", "monai", "sam2")}
+    return {name: environment.version(name) for name in (*fake_packages.SLICERS, "torch", "monai", "sam2")}
 
 
 def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, python, folder):
@@ -85,12 +86,34 @@ def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, py
     assert run.error is None, f"{run.error}\n{run.text}"
     assert run.job.state == "done" and run.job.diagnosis.torch == "2.9.1"
     assert EngineInstaller.findProblem(python) is None and EngineInstaller.plan(folder, python) == []
-    expected = {"numpy": "2.1.0", "scipy": "1.14.1", "SimpleITK": None}
-    assert versions(python) == expected | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
+    assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
     fractions = [progress["fraction"] for progress in run.progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
     again = Run(slicerHost, wheelFolder=folder, python=python)
     assert again.job.state == "done" and again.log == []
+
+
+def test_engine_of_a_former_version_is_outdated_and_one_installation_mends_it(slicerHost, python, folder):
+    """Its list had neither filelock nor nibabel; pydicom and highdicom came with Slicer and stay as they are."""
+    complete(python, "filelock", "nibabel")
+    assert "missing: filelock, nibabel." in EngineInstaller.findProblem(python).message
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert EngineInstaller.findProblem(python) is None
+    assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
+
+
+def test_engine_of_a_former_version_in_a_python_without_dicom_is_mended(slicerHost, python, folder):
+    """As in an environment of the user's own: there the DICOM packages are installed too."""
+    site = complete(python, "filelock", "nibabel")
+    for name in ("pydicom", "highdicom"):
+        shutil.rmtree(site / name)
+        shutil.rmtree(site / f"{name}-{fake_packages.SLICERS[name]}.dist-info")
+    assert "missing: filelock, highdicom, nibabel, pydicom." in EngineInstaller.findProblem(python).message
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    environment = PythonEnvironment(python)
+    assert [environment.version(name) for name in ("pydicom", "highdicom", "pyjpegls")] == ["9.9.9", "9.9.9", "1.5.1"]
 
 
 def test_cancel_kills_pip_and_the_next_installation_goes_on(slicerHost, python, folder):
@@ -131,14 +154,15 @@ def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folde
     assert not (site / "torch" / "lib").exists()
 
 
-def test_packages_that_do_not_go_together_with_slicer_change_nothing(slicerHost, python, folder):
+@pytest.mark.parametrize("name", ["numpy", "pydicom", "highdicom"])
+def test_packages_that_do_not_go_together_with_slicer_change_nothing(slicerHost, python, folder, name):
     complete(python, "monai")
-    fake_packages.writeWheel(folder, "monai", "1.5.2", ["numpy>=9", "torch"])
+    fake_packages.writeWheel(folder, "monai", "1.5.2", [f"{name}>=9", "torch"])
     (folder / "monai-1.5.1-py3-none-any.whl").unlink()
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "failed" and run.error.kind == "InstallError"
-    assert "monai 1.5.2 depends on numpy>=9" in run.error.message
-    assert versions(python)["numpy"] == "2.1.0" and not versions(python)["monai"]
+    assert f"monai 1.5.2 depends on {name}>=9" in run.error.message
+    assert versions(python)[name] == fake_packages.SLICERS[name] and not versions(python)["monai"]
 
 
 def test_a_package_that_wants_another_simpleitk_is_refused(slicerHost, python, folder):
@@ -359,7 +383,7 @@ def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
 
     text = EngineInstaller.shoppingList(python)
     for requirement in ("torch>=2.5.1", "sam2==1.1.0", *requirements()):
-        assert (requirement in text) == (not requirement.startswith(("numpy", "scipy", "SimpleITK"))), requirement
+        assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
     assert list(BASES) == list(OfflineFolder.BASES)

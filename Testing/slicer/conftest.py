@@ -21,6 +21,7 @@ from example_nodes import Nodes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "SAM2Adapt"))
+sys.path.append(str(REPOSITORY / "Testing"))  # what several test folders share
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +75,7 @@ def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
     names = ["Modality", "ResultTable", "SegmentationBridge", "SegmentationHistory", "SegmentJob", "Sequences"]
     names += ["VolumeTransfer", "CaseRanking", "TrainingCases", "TrainingClasses", "TrainingFiles", "TrainingFolders"]
-    names += ["TrainingGrid", "TrainingJob", "TrainingProgress", "TrainingRuns"]
+    names += ["EngineError", "TrainingGrid", "TrainingJob", "TrainingProgress", "TrainingRuns"]
     modules = {name: importlib.import_module(f"SAM2AdaptLib.{name}") for name in names}
     return types.SimpleNamespace(**modules)
 

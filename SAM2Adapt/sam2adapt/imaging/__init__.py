@@ -1,1 +1,1 @@
-"""Images and label maps on disk: what their headers say, their voxels, and the names of their labels."""
+"""Images and labels: what a file says is what is read, or it is refused with a sentence."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputFileError, VolumeError
+from ..shared import paths
 from .declared_size import check_packed, too_short
 
 _LONGEST_HEADER = 1 << 20
@@ -110,7 +111,7 @@ def _check_length(path: Path, keys: dict, names: list[str], start: int, declared
         files, offset = [path], start
     else:
         files, offset = [path.parent / name for name in _listed(target, names)], 0
-        missing = [file for file in files if not file.is_file()]
+        missing = [file for file in files if not paths.is_file(file)]
         if missing or not files:
             raise InputFileError(
                 f"{path} keeps its voxels in {len(files)} other files, of which {len(missing)} are missing"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import InputFileError
+from ..shared import paths
 from ..shared.tolerance import displacement
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
 from .nifti_header import KINDS, LENGTHS, NiftiHeader, parse_header
@@ -78,7 +79,7 @@ def _partner(path: Path, suffix: str) -> Path:
     stem = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
     stem = stem[: stem.rindex(".")] if "." in stem else stem
     names = [stem + form + packed for form in (suffix, suffix.upper()) for packed in ("", ".gz", ".GZ")]
-    found = [name for name in names if (path.parent / name).is_file()]
+    found = [name for name in names if paths.is_file(path.parent / name)]
     if len({name.lower() for name in found}) > 1:
         raise InputFileError(
             f"{path} is one of a pair, and there are two files for the other half: {' and '.join(found)}.",

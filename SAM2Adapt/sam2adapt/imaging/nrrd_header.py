@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputFileError, VolumeError
+from ..shared import paths
 from .declared_size import check_gzip, check_packed, check_plain, too_short
 
 _LONGEST_HEADER = 1 << 24
@@ -175,7 +176,7 @@ def _data_files(path: Path, fields: dict[str, str], names: list[str]) -> list[Pa
     else:
         found = [text]
     files = [path.parent / name for name in found if name]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not paths.is_file(file)]
     if missing or not files:
         raise InputFileError(
             f"{path} keeps its voxels in {len(files)} other files, of which {len(missing)} are missing"

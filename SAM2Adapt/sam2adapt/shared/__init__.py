@@ -1,1 +1,1 @@
-"""What both the engine and Slicer's side need: the standard library and NumPy only."""
+"""Facts and helpers that every other room may use: standard library and numpy only."""

@@ -7,6 +7,7 @@ colour tables of FreeSurfer and Slicer, ``dseg.tsv`` of BIDS, ``dataset.json`` o
 """
 
 import csv
+import fnmatch
 import gzip
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ..errors import ClassesError, InputFileError, TrainingDataError
+from . import paths
 from .image_names import SEGMENTATION, stem_of, suffix_of
 
 NOT_ANNOTATED = 255
@@ -82,14 +84,15 @@ def folder_table(folder: Path, suffix: str = "") -> LabelTable | None:
     :param suffix: of the label files: those of FreeSurfer have a table that comes with it.
     """
     for place in (folder, folder.parent):
-        if (place / "dataset.json").is_file():
+        if paths.is_file(place / "dataset.json"):
             return dataset_table(place / "dataset.json")
+        listed = [file for file in paths.listing(place) if not file.name.startswith(".")]
         for pattern in ("labels.json", "*dseg.tsv", "*.label", "*.ctbl", "*LUT*.txt", "labels.txt", "*label*.txt"):
-            found = sorted(file for file in place.glob(pattern) if file.is_file() and not file.name.startswith("."))
+            found = [file for file in listed if fnmatch.fnmatch(file.name, pattern) and paths.is_file(file)]
             if len(found) == 1 and (table := _read_table(found[0])):
                 return table
     standard = Path(os.environ.get("FREESURFER_HOME", "")) / "FreeSurferColorLUT.txt"
-    if suffix in (".mgz", ".mgh") and os.environ.get("FREESURFER_HOME") and standard.is_file():
+    if suffix in (".mgz", ".mgh") and os.environ.get("FREESURFER_HOME") and paths.is_file(standard):
         return _read_table(standard)
     return None
 
@@ -101,7 +104,7 @@ def dataset_table(path: Path) -> LabelTable:
     """
     table, regions = LabelTable(path), {}
     try:
-        for key, value in json.loads(path.read_text(encoding="utf-8"))["labels"].items():
+        for key, value in json.loads(paths.read_text(path))["labels"].items():
             if isinstance(value, list):
                 regions[str(key)] = tuple(int(number) for number in value)
                 continue
@@ -110,10 +113,12 @@ def dataset_table(path: Path) -> LabelTable:
                 table.ignored.add(number)
             elif number:
                 table.entries[number] = LabelEntry(name)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (InputFileError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = error.message if isinstance(error, InputFileError) else f"{error}."
         raise TrainingDataError(
-            f"'{path}' cannot be read as an MSD or nnU-Net description: {error}.",
-            "Mend the file, or name the label values yourself.",
+            f"'{path}' cannot be read as an MSD or nnU-Net description: {reason}",
+            "Correct the file, or give the folders of the images and the labels, and name the classes.",
+            setting=("images", "labels", "classes"),
         ) from error
     _add_regions(table, regions)
     return table
@@ -130,8 +135,9 @@ def _add_regions(table: LabelTable, regions: dict[str, tuple[int, ...]]) -> None
             raise ClassesError(
                 f"'{table.source}' describes regions that overlap ({shown}): voxels of '{name}' also belong to"
                 f" '{clash}', and a model gives each voxel one class.",
-                "Name the label values instead; in a shell: --images imagesTr --labels labelsTr"
-                f' --classes "{",".join(f"{n}=name of {n}" for n in numbers)}".',
+                "Name the label values instead of the regions.",
+                setting="classes",
+                value=",".join(f"{n}=name of {n}" for n in numbers),
             )
         for value in values:
             counted[value] = name
@@ -143,11 +149,8 @@ def segments_in_header(path: Path) -> LabelTable | None:
 
     :raises InputFileError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            header = b"".join(_until_empty(file.readline)).decode("utf-8", "replace")
-    except OSError as error:
-        raise InputFileError(f"'{path}' cannot be read: {error.strerror}.", "Check that you may read it.") from error
+    with paths.open_file(path) as file:
+        header = b"".join(_until_empty(file.readline)).decode("utf-8", "replace")
     fields: dict[int, dict[str, str]] = {}
     for number, key, value in re.findall(r"^Segment(\d+)_(\w+):=([^\r\n]*)\r?$", header, re.MULTILINE):
         fields.setdefault(int(number), {})[key] = value
@@ -176,16 +179,13 @@ def _until_empty(readline: Callable[[int], bytes]) -> Iterator[bytes]:
 def _beside(path: Path) -> list[Path]:
     stem = stem_of(path)
     names = [f"{stem}{end}" for end in (".tsv", ".label", ".txt", ".ctbl", "_ColorTable.ctbl", ".json")]
-    return [path.parent / name for name in names if (path.parent / name).is_file()]
+    return [path.parent / name for name in names if paths.is_file(path.parent / name)]
 
 
 def _read_table(path: Path) -> LabelTable | None:
     """A table of any kind by what it holds; None if it is none."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LONGEST).decode("utf-8-sig", "replace")
-    except OSError as error:
-        raise InputFileError(f"'{path}' cannot be read: {error.strerror}.", "Check that you may read it.") from error
+    with paths.open_file(path) as file:
+        text = file.read(_LONGEST).decode("utf-8-sig", "replace")
     table = LabelTable(path, complete=False)
     suffix = path.suffix.lower()
     entries = _from_json(text) if suffix == ".json" else _from_tsv(text) if suffix == ".tsv" else _from_lines(text)
@@ -240,9 +240,9 @@ def _color(parts: "list[str] | tuple[str, ...]", largest: float) -> tuple[float,
 def _caret_table(path: Path) -> LabelTable | None:
     """The table of Caret in the extension of a NIfTI-1 header, if there is one."""
     try:
-        with path.open("rb") as file:
+        with paths.open_file(path) as file:
             packed = file.read(2) == _GZIP
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with gzip.open(path) if packed else paths.open_file(path) as file:
             header = file.read(352)
             if len(header) < 352 or header[344:348] != b"n+1\0" or header[348] == 0:
                 return None

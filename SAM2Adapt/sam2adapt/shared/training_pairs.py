@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputFileError, TrainingDataError
+from . import paths as look
 from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
 
 SUBFOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
@@ -31,7 +32,7 @@ class Pairs:
 def files_by_name(folder: Path) -> dict[str, list[Path]]:
     """Image and label files of a folder by their names without suffix, in the order of the names."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in look.listing(folder):
         # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
         if suffix_of(path) in _KNOWN and not path.name.startswith("."):
             found.setdefault(stem_of(path), []).append(path)
@@ -54,7 +55,7 @@ def images_of(folder: Path) -> dict[str, list[Path]]:
 def layout(root: Path) -> tuple[Path, Path]:
     """The folders of images and labels below a folder; twice the folder itself if it has no such folders."""
     for images, labels in SUBFOLDERS:
-        if (root / images).is_dir() and (root / labels).is_dir():
+        if look.is_dir(root / images) and look.is_dir(root / labels):
             return root / images, root / labels
     return root, root
 
@@ -70,8 +71,12 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
     :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or two files claim a name.
     """
     for folder in (images, labels):
-        if not folder.is_dir():
-            raise InputFileError(f"There is no folder '{folder}'.", "Check the folders of images and of labels.")
+        if not look.is_dir(folder):
+            raise InputFileError(
+                f"There is no folder '{folder}'.",
+                "Check the folders of the images and the labels.",
+                setting=("images", "labels"),
+            )
     image_files = images_of(images)
     label_files = _labels_of(labels, image_files if images.samefile(labels) else None)
     pairs, used, channels, left = Pairs(), set(), {}, []
@@ -138,7 +143,9 @@ def _check_found(pairs: Pairs, images: Path, labels: Path, channel: int, channel
         have = ", ".join(map(str, sorted(channels)))
         raise TrainingDataError(
             f"No case in '{images}' has channel {channel} (_{channel:04}); there are channels {have}.",
-            f"Choose one of them, in a shell with --channel {min(channels)} for instance.",
+            "Choose one of them.",
+            setting="channel",
+            value=str(min(channels)),
         )
     raise TrainingDataError(
         f"No file in '{images}' has a label of the same name in '{labels}'.",

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ClassesError, InputFileError, TrainingDataError
 from ..image_files import stem_of
+from ..shared import paths
 from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
 from ..shared.training_pairs import find_pairs, images_of, layout
 from ..terminology import Structure, describe
@@ -54,6 +55,9 @@ def find_cases(
     :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or names are ambiguous.
     """
     pairs = find_pairs(images, labels, channel)
+    for _, image, label in pairs.found:
+        paths.utf8_name(image)
+        paths.utf8_name(label)
     for note in pairs.notes:
         say(note)
     return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
@@ -92,11 +96,11 @@ def _present(labels: np.ndarray) -> list[int]:
 
 def _stated_values(label: Path) -> tuple[tuple[int, int], ...] | None:
     path = label.with_name(stem_of(label) + VALUES_SUFFIX)
-    if not path.is_file():
+    if not paths.is_file(path):
         return None
     try:
-        return tuple((int(value), int(number)) for value, number in json.loads(path.read_text("utf-8")).items())
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return tuple((int(value), int(number)) for value, number in json.loads(paths.read_text(path)).items())
+    except (ValueError, AttributeError, TypeError) as error:
         raise TrainingDataError(f"'{path}' does not say what label values become: {error}.", "Remove it.") from error
 
 
@@ -136,12 +140,13 @@ def named_cases(
     if labels is None:
         root, (images, labels) = images, layout(images)
         described = root / "dataset.json"
-        if described.is_file():
+        if paths.is_file(described):
             images, labels = _dataset_layout(root)
         elif images == labels:
             raise InputFileError(
                 f"Nothing says where the labels are: '{root}' has no dataset.json and no folders of images and labels.",
-                "Give the folder of the label maps (in a shell: --labels).",
+                "Give the folder of the label maps.",
+                setting="labels",
             )
     cases = find_cases(images, labels, channel, say, overlap)
     if not names:
@@ -183,7 +188,7 @@ def as_classes_of(structures: list[Structure], cases: list[Case], named: list[St
 def _ignored(described: Path | None, names: dict[int, str]) -> set[int]:
     """Values that a ``dataset.json`` calls not annotated, unless they were named otherwise."""
     try:
-        found = dataset_table(described).ignored if described and described.is_file() else set()
+        found = dataset_table(described).ignored if described and paths.is_file(described) else set()
     except ClassesError:  # of regions, in the place of which the values were named
         return set()
     return found - names.keys() - {NOT_ANNOTATED}
@@ -200,7 +205,7 @@ def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Ca
         unnamed = next(case for case, table in zip(cases, tables, strict=True) if table is None)
         raise ClassesError(
             f"Nothing says what the label values in '{unnamed.label}' mean, while '{known[0].source}' names those of"
-            " another case.", "Name the label values of all.",
+            " another case.", "Name the label values of all.", setting="classes",
         )  # fmt: skip
     entries = [_occurring(case, table) for case, table in zip(cases, tables, strict=True)]
     numbers = _numbers(entries, cases[0].label.parent)
@@ -242,7 +247,8 @@ def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, in
     if len(values) > _LARGEST_CLASS:
         raise ClassesError(
             f"The labels in '{folder}' show {len(values)} structures, and a model can have {_LARGEST_CLASS}.",
-            "Name those that are to be trained (in a shell: --classes), and set the others to 0.",
+            "Name those that are to be trained, and set the others to 0.",
+            setting="classes",
         )
     if any(len(found) > 1 for found in names.values()):
         return {name: number for number, name in enumerate(values, start=1)}
@@ -274,7 +280,8 @@ def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[
     if idle:
         raise TrainingDataError(
             f"Entry '{idle[0]}' of the split's '{subset}' matches no case ({len(idle)} such entries).",
-            "Check that --split belongs to these folders.",
+            "Check that the split belongs to these images.",
+            setting="split",
         )
     entries = [entry for part in split.values() if isinstance(part, list) for entry in part]
     own = {case.id: _longest_match(case, split[subset]) for case in cases}
@@ -293,11 +300,9 @@ def read_split(path: Path) -> dict[str, list[str]]:
     What a card's split holds beside them, ``"val_slices": {case: [slice, ...]}``, is read too.
     """
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputFileError(f"The split '{path}' cannot be read: {error.strerror}.", "Check --split.") from error
+        split = json.loads(paths.read_text(path))
     except ValueError as error:
-        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Mend the file.") from error
+        raise TrainingDataError(f"The split '{path}' is not JSON: {error}.", "Correct the file.") from error
     parts = split.items() if isinstance(split, dict) else ()
     lists = {n: part for n, part in parts if isinstance(part, list) and all(isinstance(entry, str) for entry in part)}
     if not lists.keys() >= {"train", "val"}:

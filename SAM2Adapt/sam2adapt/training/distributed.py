@@ -58,16 +58,24 @@ def training_device(team: Team, name: str) -> tuple[torch.device, str]:
     if name in ("auto", "cuda") and gpus and gpus < team.local_size:
         raise DeviceError(
             f"{team.local_size} processes cannot share {gpus} GPU{'s' * (gpus > 1)}: each needs its own.",
-            f"Start {gpus} with --nproc-per-node {gpus}, or train on the processor with --device cpu.",
+            f"Start only {gpus} process{'es' * (gpus > 1)} on this computer, or train on the CPU.",
+            setting="device",
+            value="cpu",
         )
     if team.local_size > 1 and name.startswith("cuda:"):
         raise DeviceError(
-            f"{team.local_size} processes cannot share '{name}'.", "Leave --device out: each then takes its own GPU."
+            f"{team.local_size} processes cannot share '{name}'.",
+            "Choose no GPU: each process then takes its own.",
+            setting="device",
+            value="auto",
         )
     device, reason = team.device(name)
     if device.type == "mps" or (device.type == "cuda" and not dist.is_nccl_available()):
         raise DeviceError(
-            f"This PyTorch cannot connect several processes on '{device}'.", "Start one process, or add --device cpu."
+            f"This PyTorch cannot connect several processes on '{device}'.",
+            "Start one process, or train on the CPU.",
+            setting="device",
+            value="cpu",
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -85,9 +85,11 @@ class Trainer:
         batches = batches_of(len(self.source), settings.batch_size)
         self.batch = len(batches[0])
         if self.batch < distributed.count():
+            larger = " or train with a larger batch size." if len(self.source) >= distributed.count() else ""
             raise SettingsError(
                 f"A batch of {self.batch} slices cannot be shared by {distributed.count()} processes.",
-                f"Start at most {self.batch} processes, or give a larger --batch-size.",
+                f"Start at most {self.batch} processes{',' + larger if larger else '.'}",
+                setting="batch_size" if larger else (),
             )
         self.steps = settings.steps or max(1, settings.epochs * len(batches))
         self.epochs = math.ceil(self.steps / len(batches))
@@ -257,7 +259,8 @@ class Trainer:
         if self._parts == most:
             raise DeviceError(
                 f"Memory ran out in the training with {'a single slice' if now == 1 else f'{now} slices'} at once.",
-                "Close other programs, or train with a smaller --size or base.",
+                "Close other programs, or train with a smaller image size or base network.",
+                setting=("size", "base"),
             ) from error
         self._parts = min(2 * self._parts, most)
         self.say(
@@ -302,7 +305,8 @@ class Trainer:
         if self.history.setbacks >= _MOST_SETBACKS:
             raise SettingsError(
                 f"The loss is no longer a number in epoch {broken}, with an eighth of the learning rate too.",
-                "Go on from the last good epoch with --resume and a smaller --learning-rate.",
+                "Train again with a smaller learning rate, or resume with it from the last good epoch.",
+                setting=("learning_rate", "resume"),
             )
         self.history.setbacks, self.history.rate = self.history.setbacks + 1, self.history.rate / 2
         self.history.seconds = step
@@ -360,8 +364,11 @@ class Trainer:
             self.preview = None
             self.progress(state)
         if self.cancelled and self.cancelled():
-            remedy = "Go on from the last whole epoch with --resume." if self.history.epoch else "Start it again."
-            raise CancelledError("The training was cancelled.", remedy)
+            if self.history.epoch:
+                raise CancelledError(
+                    "The training was cancelled.", "Resume it from its last whole epoch.", setting="resume"
+                )
+            raise CancelledError("The training was cancelled.", "Start it again.")
 
     def _save(self) -> None:
         state = {
@@ -391,6 +398,7 @@ class Trainer:
                 f"The run to resume was started with another setting '{changed[0]}'"
                 f" ({state['settings'][changed[0]]}, not {own.get(changed[0])}).",
                 "Resume with the same settings, or start a new run.",
+                setting=(changed[0], "resume"),
             )
         self.network.load_trained_state(state["network"])
         self.average = {name: tensor.to(self.device) for name, tensor in state["average"].items()}

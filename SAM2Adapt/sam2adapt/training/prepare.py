@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
-from ..files import output_error
+from ..files import make_folder, output_error
+from ..modality import modality_of
 from ..slices import Normalization, SliceSettings, SliceStack
 from ..terminology import Structure
 from ..volume import Volume, check_voxels, geometry_difference, read_volume
@@ -20,7 +21,6 @@ from .cases import Case, case_labels
 from .losses import IGNORE
 from .settings import TrainSettings
 
-_AIR = -200  # Hounsfield units: only CT goes below
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
 
 
@@ -52,8 +52,10 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     strange = sorted(set(np.unique(values).tolist()) - known)
     if strange:
         raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes.",
-            f"Name it with --classes (given: {', '.join(f'{s.id}={s.name}' for s in structures)}), or set it to 0.",
+            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
+            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
+            "Set it to 0 in the file, or add it to the classes.",
+            setting="classes",
         )
     return replace(volume, notes=(*volume.notes, *labels.notes)), values
 
@@ -64,12 +66,15 @@ def fingerprint(
     settings: TrainSettings,
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
+    former: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
     :param validation: cases to name if a class is in none of the training cases, but in one of these.
     :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
+        the others are, or "OTHER".
     :param say: is told what had to be decided on reading.
     :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
     """
@@ -93,10 +98,12 @@ def fingerprint(
         inside = volume.array[:, (values > 0) & (values != IGNORE)]
         if inside.size:
             levels.append(np.percentile(inside, (0.5, 99.5)))
+    modalities = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
     if len(modalities) > 1:
         raise ModalityError(
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
-            "Train one model for each, or say with --modality what they all are.",
+            "Train one model for each kind, or say which modality they all are.",
+            setting="modality",
         )
     _check_every_class_occurs(structures, voxels, unannotated, validation)
     modality = modalities.pop()
@@ -120,23 +127,21 @@ def _check_every_class_occurs(
             if (case_labels(case).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
-                    "Move a case with it to the training part, or take it out of the classes.",
+                    "Move a case with it to the training part, or leave the class out.",
+                    setting=("split", "classes"),
                 )
         mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
         raise ClassesError(
             f"No training label holds a voxel of '{missing[0].name}'.",
-            "Take it out of --classes, or correct the labels." + (mask if unannotated else ""),
+            "Correct the labels, or leave the class out." + (mask if unannotated else ""),
+            setting="classes",
         )
 
 
 def _modality(volume: Volume) -> str:
-    if volume.channels == 3:
-        return "RGB"
-    if volume.modality:
-        return volume.modality
-    if volume.array.min() < _AIR:
-        return "CT"
-    return "MR" if volume.physical else "OTHER"
+    """Kind of a training image; "" where its grey levels do not say, "OTHER" for grey pictures, which never do."""
+    found = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
+    return found if found or volume.physical else "OTHER"
 
 
 def _is_stack(volume: Volume) -> bool:
@@ -201,7 +206,7 @@ def prepare(
 
     :raises TrainingDataError: no slice of any case is annotated.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     prepared = []
     for number, case in enumerate(cases):
         volume, values = load_case(case, structures)

@@ -17,11 +17,12 @@ from .. import __version__, adapters
 from ..bundle import validate_card, write_bundle
 from ..errors import OutputError, UserError
 from ..evaluate import evaluate, mean_dice
-from ..files import atomic_write, megabytes
+from ..files import atomic_write, check_output, megabytes, output_error
 from ..model import Model, build_network
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
+from ..shared import paths
 from ..sizes import measure
 from ..team import Team
 from ..terminology import Structure
@@ -133,7 +134,7 @@ def train(
 def _goes_on(request: TrainRequest, team: Team) -> bool:
     """Whether a run goes on from its checkpoint: if asked to, or if torchrun has started its processes again."""
     checkpoint = request.folder / CHECKPOINT
-    if team.restarts and checkpoint.exists():
+    if team.restarts and paths.exists(checkpoint):
         return True
     if team.size > 1 and not request.resume:
         checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
@@ -185,7 +186,7 @@ def set_up(
             load_base(request.base),
         )
     )
-    data = lead(lambda: read_data(request, parent and parent.slices, say))
+    data = lead(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)
@@ -345,9 +346,7 @@ def _check_output(request: TrainRequest) -> None:
         raise OutputError(f"'{request.output}' is not a name for a model file.", "End it with .safetensors.")
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
-        (request.folder / ".writable").touch()
-        (request.folder / ".writable").unlink()
     except OSError as error:
-        raise OutputError(
-            f"The folder '{request.output.parent}' cannot be written to: {error.strerror}.", "Choose another folder."
-        ) from error
+        raise output_error(request.folder, error) from error
+    check_output(request.output)
+    check_output(request.folder / CHECKPOINT)

@@ -36,6 +36,11 @@ class Parent:
         """Axis, grid and grey levels that the new model must keep."""
         return SliceSettings.from_card(self.bundle.card["slices"]) if self.continued else None
 
+    @property
+    def modality(self) -> str | None:
+        """Kind of images of the model that is continued."""
+        return self.bundle.card["modality"] if self.continued else None
+
     def replay(self) -> Replay | None:
         """Slices kept of the model; None where this machine has none, or there is nothing to forget."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
@@ -49,7 +54,8 @@ class Parent:
         if self.continued and found.modality != modality:
             raise ModalityError(
                 f"Model '{self.name}' was trained on {modality}, and the training images are {found.modality}.",
-                "Start from a model of the same modality, or say with --modality what the images are.",
+                "Start from a model of the same modality, or say which modality the images are.",
+                setting=("init", "modality"),
             )
 
     def start(self, network: SegmentationNetwork, card: dict) -> None:
@@ -58,16 +64,26 @@ class Parent:
         :raises SettingsError: the new model's base, network or method is another one.
         """
         own = self.bundle.card
-        for key in ("base", "network"):
-            if own[key] != card[key]:
-                raise SettingsError(
-                    f"Model '{self.name}' cannot be continued with another {key} ({own[key]}).",
-                    f"Start with the same {key}.",
-                )
+        if own["base"] != card["base"]:
+            raise SettingsError(
+                f"Model '{self.name}' was trained on the base network '{own['base']['id']}' with SHA-256"
+                f" {own['base']['sha256']}, and cannot be continued on '{card['base']['id']}' with SHA-256"
+                f" {card['base']['sha256']}.",
+                "Choose no base network: the model then brings its own.",
+                setting="base",
+            )
+        if own["network"] != card["network"]:
+            raise SettingsError(
+                f"Model '{self.name}' was trained with {_listed(own['network'])}, and cannot be continued with"
+                f" {_listed(card['network'])}.",
+                "Leave these settings out: the model then brings its own.",
+                setting=("peg", "train_upscaling"),
+            )
         if own["method"] != card["method"]:
             raise SettingsError(
                 f"Model '{self.name}' was trained with method '{own['method']['name']}' and its own settings.",
-                "Continue it with the same method and settings.",
+                "Leave the method and its settings out: the model then brings its own.",
+                setting=("method", "settings"),
             )
         card["parent"] = own["digest"]
         names = [None, *(entry["name"].lower() for entry in own["classes"])]
@@ -76,6 +92,10 @@ class Parent:
         ]
         tensors = {n: t[[0, *rows]] if _is_per_class(n) else t for n, t in self.bundle.tensors.items()}
         network.load_trained_state(tensors)
+
+
+def _listed(settings: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _is_per_class(name: str) -> bool:
