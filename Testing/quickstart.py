@@ -25,7 +25,7 @@ import slicer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "SAM2Adapt"))
 
-from SAM2AdaptLib import SegmentationBridge  # noqa: E402  found through the line above
+from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the line above
 
 MODEL = "torso-ct"
 EVERY = 4

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import slicerio
-from sam2adapt.terminology import Structure, describe
-from sam2adapt.volume import (
+from sam2adapt.imaging.terminology import Structure, describe
+from sam2adapt.imaging.volume import (
     Volume,
     read_labels,
     read_structures,

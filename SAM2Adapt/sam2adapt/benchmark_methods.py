@@ -11,7 +11,7 @@ from typing import Any
 
 from . import adapters
 from .benchmark_memory import DecoderMemory, decoder_memory
-from .sizes import Sizes, measure
+from .adapters.costs import Sizes, measure
 
 BASES = ("tiny", "small", "base_plus", "large")
 IMAGE_SIZES = (224, 256, 512)

@@ -12,9 +12,9 @@ import SimpleITK as sitk
 import torch
 from conftest import model_card
 from sam2adapt.batch import Summary, segment_folder
-from sam2adapt.batch_manifest import hidden_folder
-from sam2adapt.bundle import write_bundle
-from sam2adapt.model import build_network
+from sam2adapt.batch.manifest import hidden_folder
+from sam2adapt.modelfiles.bundle import write_bundle
+from sam2adapt.segmenting.model import build_network
 from sam2adapt.network.weights import load_base, random_base, write_base
 
 PATIENCE = 120  # seconds after which a test that waits for another process or thread fails

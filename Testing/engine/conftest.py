@@ -11,13 +11,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # what several test folders share
 
-from sam2adapt.bundle import write_bundle
-from sam2adapt.model import Model, build_network
+from sam2adapt.modelfiles.bundle import write_bundle
+from sam2adapt.segmenting.model import Model, build_network
 from sam2adapt.network import base as base_module
 from sam2adapt.network.base import BaseConfig, ImagePath
 from sam2adapt.network.weights import random_base, write_base
-from sam2adapt.terminology import Structure, describe
-from sam2adapt.volume import Volume
+from sam2adapt.imaging.terminology import Structure, describe
+from sam2adapt.imaging.volume import Volume
 
 pytest.register_assert_rewrite("batch_testing")
 # Tests that start the command line in a process of its own need the engine there too.
@@ -141,7 +141,7 @@ def make_model(small_base):
 @pytest.fixture
 def bundle_file(small_base, home) -> Path:
     """A whole model file, as training writes it, with its base beside it in the user's folders."""
-    from sam2adapt.catalog import file_sha256
+    from sam2adapt.modelfiles.catalog import file_sha256
 
     base = home / "bases" / "small-test.safetensors"
     write_base(base, "small-test", small_base, {})

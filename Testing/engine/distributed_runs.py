@@ -16,12 +16,14 @@ import pytest
 import torch
 from adapted import moved
 from sam2.modeling.position_encoding import PositionEmbeddingRandom
-from sam2adapt import adapters, device
+from sam2adapt import adapters
+from sam2adapt.machine import device
 from sam2adapt.adapters.low_rank_attention import LowRankAttention
-from sam2adapt.errors import CancelledError, OutputError, UserError
-from sam2adapt.slices import normalise
-from sam2adapt.team import Team
-from sam2adapt.training import distributed, features, loop, samples
+from sam2adapt.shared.errors import CancelledError, OutputError, UserError
+from sam2adapt.segmenting.slices import normalise
+from sam2adapt.machine.team import Team
+from sam2adapt.machine import exchange
+from sam2adapt.training import features, loop, samples
 from sam2adapt.training.losses import IGNORE
 from trained import discs, small_trainer
 
@@ -43,7 +45,7 @@ def cases() -> list:
 def plain(folder: Path, name: str, settings: dict | None = None, parts: int = 1, run=None, **method):
     """A trainer after its run of one epoch, and what it has said."""
     said: list[str] = []
-    watchers = {"say": said.append} if distributed.number() == 0 else {}
+    watchers = {"say": said.append} if exchange.number() == 0 else {}
     made = adapters.create(name, method)
     trainer = small_trainer(folder, made, cases(), {"epochs": 1, **(settings or {})}, **watchers)
     trainer._parts = parts
@@ -105,7 +107,7 @@ def without_memory(trainer) -> None:
     whole = trainer.network.forward_with_extras
 
     def forward(batch, prompts=None):
-        if distributed.number() == distributed.count() - 1 and len(batch) > 1:
+        if exchange.number() == exchange.count() - 1 and len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
         return whole(batch, prompts)
 
@@ -120,7 +122,7 @@ def validated(trainer) -> None:
     def validate(watch):
         watch()
         score = next(scores)
-        return {"mean": float(np.mean(distributed.spread(lambda case: score + case, range(10))))}
+        return {"mean": float(np.mean(exchange.spread(lambda case: score + case, range(10))))}
 
     trainer.validate = validate
     trainer.run()
@@ -129,7 +131,7 @@ def validated(trainer) -> None:
 def stopped(trainer) -> None:
     """The first process is asked to pause, go on and stop; the others' watchers say something else."""
     wishes = iter(["run"] * 3 + ["pause"] * 2 + ["run"] * 2 + ["stop"] * 99)
-    first = distributed.number() == 0
+    first = exchange.number() == 0
     trainer.control = lambda: next(wishes) if first else "run"
     trainer.run()
 
@@ -138,7 +140,7 @@ def broken(kind: type[UserError]) -> Callable:
     """The first process fails within a step, or as it writes; all learn of it."""
 
     def run(trainer) -> None:
-        if distributed.number() == 0:
+        if exchange.number() == 0:
             calls = iter(range(100))
             trainer.cancelled = lambda: kind is CancelledError and next(calls) == 4
         former = loop.save_checkpoint
@@ -147,7 +149,7 @@ def broken(kind: type[UserError]) -> Callable:
         try:
             trainer.run()
         except kind as error:
-            trainer.say(f"{kind.__name__} in {sum(distributed.together(lambda: 1))}: {error.message}")
+            trainer.say(f"{kind.__name__} in {sum(exchange.together(lambda: 1))}: {error.message}")
         finally:
             loop.save_checkpoint = former
 
@@ -182,7 +184,7 @@ def result_of(name: str, folder: Path) -> dict:
     with precision(MIXED.get(name.split(maxsplit=1)[0], torch.float64)):
         trainer, said = RUNS[name](folder / name.replace(" ", "-"))
     state = trainer.network.trained_state()
-    everywhere = distributed.together(lambda: (state, trainer.best, trainer.history.step))
+    everywhere = exchange.together(lambda: (state, trainer.best, trainer.history.step))
     for weights, best, step in everywhere[1:]:
         assert step == everywhere[0][2], name
         for own, first in ((weights, everywhere[0][0]), (best, everywhere[0][1])):
@@ -195,15 +197,15 @@ def result_of(name: str, folder: Path) -> dict:
 
 
 def main(folder: Path) -> None:
-    with distributed.joined(Team.from_environment()):
+    with exchange.joined(Team.from_environment()):
         results = {name: result_of(name, folder) for name in RUNS}
-        if distributed.number() == 0:
+        if exchange.number() == 0:
             torch.save(results, folder / "results.pt")
 
 
 def watched(notes: Path, arguments: list[str]) -> int:
     """The command line with short epochs, and a note of every file that is opened to be written."""
-    from sam2adapt.cli import main as command_line
+    from sam2adapt.cli.app import main as command_line
 
     log = (notes / f"{os.environ['RANK']}.txt").open("w", buffering=1)
 

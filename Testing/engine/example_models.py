@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from sam2adapt.bundle import write_bundle
+from sam2adapt.modelfiles.bundle import write_bundle
 
 LUNG = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sam2adapt.volume import Volume
+from sam2adapt.imaging.volume import Volume
 
 # Generous: the machine may be busy, and importing torch takes its time.
 PATIENCE = 120.0

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sam2adapt import batch, model
-from sam2adapt.cli import main
-from sam2adapt.volume import read_labels, read_structures, read_volume, write_volume
+from sam2adapt.batch import segment_folder
+from sam2adapt.segmenting import model
+from sam2adapt.cli.app import main
+from sam2adapt.imaging.volume import read_labels, read_structures, read_volume, write_volume
 from serve_client import Client, described
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -84,7 +85,7 @@ def loaded_once():
     with pytest.MonkeyPatch.context() as patch:
         load = functools.cache(model.load_model)
         patch.setattr(model, "load_model", load)
-        patch.setattr(batch, "load_model", load)
+        patch.setattr(segment_folder, "load_model", load)
         yield
 
 

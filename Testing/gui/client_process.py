@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 host.boot()
 
 import qt  # noqa: E402
-from SAM2AdaptLib.EngineClient import EngineClient, EngineError  # noqa: E402
+from SAM2AdaptLib.Engine.Client import EngineClient, EngineError  # noqa: E402
 
 application = qt.QCoreApplication.instance()
 

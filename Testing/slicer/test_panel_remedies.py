@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import remedy_texts
-from sam2adapt.errors import SettingsError
+from sam2adapt.shared.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -45,18 +45,18 @@ def test_every_setting_that_reaches_a_panel_has_a_control(lib):
         for _, name in remedy_texts.settings(path.read_text(encoding="utf-8"))
     }
     assert len(used) > 25
-    assert used - lib.EngineError.controlNames().keys() == WITHOUT_CONTROL
+    assert used - lib.Error.controlNames().keys() == WITHOUT_CONTROL
 
 
 def test_the_table_holds_words_of_the_protocol_only(lib):
     methods = json.loads((remedy_texts.ENGINE / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))["$defs"]
     known = methods.keys() | {name for method in methods.values() for name in method.get("properties", {})}
-    assert lib.EngineError.controlNames().keys() - known == set()
+    assert lib.Error.controlNames().keys() - known == set()
 
 
 def test_the_controls_exist(lib):
     texts = shownTexts()
-    named = {label for words in lib.EngineError.controlNames().values() for label in re.findall("“(.+?)”", words)}
+    named = {label for words in lib.Error.controlNames().values() for label in re.findall("“(.+?)”", words)}
     assert len(named) > 20
     missing = {label for label in named if not any(text == label or text.startswith(f"{label}:") for text in texts)}
     assert missing == set()
@@ -74,10 +74,10 @@ def test_the_controls_exist(lib):
     ],
 )
 def test_a_remedy_in_a_panel(setting, shown, lib):
-    assert lib.EngineError.remedyInPanel("Mend it.", setting) == shown
+    assert lib.Error.remedyInPanel("Mend it.", setting) == shown
 
 
 def test_an_error_of_a_shared_part_of_the_engine_names_the_control(lib):
-    error = lib.EngineError.fromUserError(SettingsError("Wrong.", "Mend it.", setting=("batch_size", "device")))
+    error = lib.Error.fromUserError(SettingsError("Wrong.", "Mend it.", setting=("batch_size", "device")))
     assert (error.kind, error.remedy) == ("SettingsError", "Mend it (“Batch size”, “Device”).")
     assert error.setting == ("batchSize", "device")

@@ -3,7 +3,7 @@
 A new method is one file with a ``Method`` and one line in ``METHODS``; nothing else in the engine knows their names.
 """
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from .balr import BALR
 from .combined import Combined
 from .detail import DetailNetwork

@@ -11,9 +11,9 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from ..network.network import SegmentationNetwork
-from ..training.distill import distil_decoder
+from .distillation import distil_decoder
 from .detail import DetailNetwork
 from .lora import SAM2LoRA
 from .low_rank_attention import LowRankAttention, factorise, forget_teachers, teacher_of

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from ..network.network import Prompts, SegmentationNetwork
 from .method import KeepOn, Method, always
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from ..network.network import DetailMaps, SegmentationNetwork
 from .method import Method
 

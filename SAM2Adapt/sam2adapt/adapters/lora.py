@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from ..network.dropout import ImageDropout
 from ..network.head import QualityHead
 from ..network.network import Prompts, SegmentationNetwork
@@ -127,7 +127,7 @@ class SAM2LoRA(Method):
         """Points or a box for the share of the images that the settings name."""
         if not self.prompts:
             return None
-        from ..training.prompts import draw_prompts
+        from .prompt_drawing import draw_prompts
 
         return draw_prompts(targets, self.prompts)
 

@@ -18,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from ..errors import InputFileError
+from ..shared.errors import InputFileError
 from . import dicom_classes
 from .dicom_header import COPY_AGAIN, ImageHeader
 

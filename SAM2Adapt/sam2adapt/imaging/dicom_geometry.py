@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputFileError, SeriesError
+from ..shared.errors import InputFileError, SeriesError
 
 SAME_ORIENTATION = 1e-3  # cosines; scanners write them with as few as four digits
 SAME_POSITION_MM = 1e-3

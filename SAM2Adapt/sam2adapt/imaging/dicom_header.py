@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from ..errors import InputFileError
+from ..shared.errors import InputFileError
 from . import dicom_classes
 
 COPY_AGAIN = "Copy the file again from where it came."

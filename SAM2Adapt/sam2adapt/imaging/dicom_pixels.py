@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
 
-from ..errors import InputFileError, VolumeError
+from ..shared.errors import InputFileError, VolumeError
 from . import dicom_classes
 from .dicom_codestream import decode, split_frames
 from .dicom_header import COPY_AGAIN, DAMAGE, ImageHeader

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputFileError, VolumeError
+from ..shared.errors import InputFileError, VolumeError
 from ..shared import paths
 from .declared_size import check_packed, too_short
 

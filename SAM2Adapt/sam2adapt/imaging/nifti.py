@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import InputFileError
+from ..shared.errors import InputFileError
 from ..shared import paths
 from ..shared.tolerance import displacement
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputFileError, VolumeError
+from ..shared.errors import InputFileError, VolumeError
 from ..shared.tolerance import ROUNDING, displacement
 from .stored_image import Place, check_spacing, checked_place
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputFileError, VolumeError
+from ..shared.errors import InputFileError, VolumeError
 from ..shared import paths
 from .declared_size import check_gzip, check_packed, check_plain, too_short
 

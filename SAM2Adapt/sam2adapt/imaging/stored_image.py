@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputFileError, VolumeError
+from ..shared.errors import InputFileError, VolumeError
 from ..shared.tolerance import ROUNDING, VOXEL_SHARE, right_angled, shear
 
 SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e3  # mm: a nanometre and a metre

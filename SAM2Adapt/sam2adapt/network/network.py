@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import ModelFileError, SettingsError
+from ..shared.errors import ModelFileError, SettingsError
 from . import dropout
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead

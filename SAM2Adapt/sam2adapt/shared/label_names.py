@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from ..errors import ClassesError, InputFileError, TrainingDataError
+from .errors import ClassesError, InputFileError, TrainingDataError
 from . import paths
 from .image_names import SEGMENTATION, stem_of, suffix_of
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import InputFileError, SettingsError, UserError
+from .errors import InputFileError, SettingsError, UserError
 
 PathLike = str | os.PathLike
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputFileError, TrainingDataError
+from .errors import InputFileError, TrainingDataError
 from . import paths as look
 from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
 

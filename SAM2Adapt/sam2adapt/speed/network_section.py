@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 from ..network.base import CONFIGS
 from . import peers
 from .candidates import Candidates, Row, all_rows

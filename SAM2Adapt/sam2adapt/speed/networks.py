@@ -3,9 +3,9 @@
 import torch
 
 from .. import adapters
-from ..model import exported
+from ..segmenting.model import exported
 from ..network.base import BaseConfig
-from ..network.inference import InferenceNetwork
+from ..network.predicting.network import InferenceNetwork
 from ..network.network import SegmentationNetwork
 from ..network.weights import random_base
 

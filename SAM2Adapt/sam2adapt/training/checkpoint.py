@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ModelFileError, OutputError
-from ..files import atomic_write
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.files import atomic_write
 from ..shared import paths
 
 CHECKPOINT = "checkpoint.pt"  # in the run's folder

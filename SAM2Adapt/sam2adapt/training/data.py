@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import TrainingDataError
-from ..slices import SliceSettings
-from .cases import Case, select
+from ..shared.errors import TrainingDataError
+from ..segmenting.slices import SliceSettings
+from ..evaluation.cases import Case, select
 from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
 from .split import check_validation, draw_split, hold_out_slices
 

@@ -13,13 +13,13 @@ import torch
 from monai.data import ThreadDataLoader
 from torch import Tensor
 
-from ..device import autocast
-from ..errors import SettingsError
-from ..files import make_folder, output_error
+from ..machine.device import autocast
+from ..shared.errors import SettingsError
+from ..shared.files import make_folder, output_error
 from ..network.network import Prompts, SegmentationNetwork
 from ..shared.paths import is_file
-from ..slices import normalise
-from .distributed import lead, own
+from ..segmenting.slices import normalise
+from ..machine.exchange import lead, own
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice

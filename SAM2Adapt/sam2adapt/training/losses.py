@@ -5,8 +5,8 @@ from monai.networks import one_hot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
-from .distributed import summed
+from ..shared.errors import SettingsError
+from ..machine.exchange import summed
 
 IGNORE = 255  # label value of voxels that are not annotated
 TERMS = ("ce", "dice", "focal_tversky")

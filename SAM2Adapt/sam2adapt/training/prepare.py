@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
-from ..files import make_folder, output_error
-from ..modality import modality_of
-from ..slices import Normalization, SliceSettings, SliceStack
-from ..terminology import Structure
-from ..volume import Volume, check_voxels, geometry_difference, read_volume
-from .cases import Case, case_labels
+from ..shared.errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..shared.files import make_folder, output_error
+from ..shared.modality import modality_of
+from ..segmenting.slices import Normalization, SliceSettings, SliceStack
+from ..imaging.terminology import Structure
+from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
+from ..evaluation.cases import Case, case_labels
 from .losses import IGNORE
 from .settings import TrainSettings
 

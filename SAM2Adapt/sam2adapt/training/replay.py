@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..device import autocast
-from ..files import atomic_write, make_folder, replay_file
+from ..machine.device import autocast
+from ..shared.files import atomic_write, make_folder, replay_file
 from ..network.network import SegmentationNetwork
-from ..slices import normalise, with_neighbours
+from ..segmenting.slices import normalise, with_neighbours
 from .losses import IGNORE
 from .prepare import PreparedCase
 

@@ -14,30 +14,30 @@ import torch
 from torch import Tensor
 
 from .. import __version__, adapters
-from ..bundle import validate_card, write_bundle
-from ..errors import OutputError, UserError
-from ..evaluate import evaluate, mean_dice
-from ..files import atomic_write, check_output, megabytes, output_error
-from ..model import Model, build_network
+from ..modelfiles.bundle import validate_card, write_bundle
+from ..shared.errors import OutputError, UserError
+from ..evaluation.evaluate import evaluate, mean_dice
+from ..shared.files import atomic_write, check_output, megabytes, output_error
+from ..segmenting.model import Model, build_network
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
 from ..shared import paths
-from ..sizes import measure
-from ..team import Team
-from ..terminology import Structure
-from . import distributed
-from .cases import Case
+from ..adapters.costs import measure
+from ..machine.team import Team
+from ..imaging.terminology import Structure
+from ..machine import exchange
+from ..evaluation.cases import Case
 from .checkpoint import CHECKPOINT
 from .data import TrainingData, read_data
-from .distributed import agreed, lead, training_device
+from ..machine.exchange import agreed, lead, training_device
 from .features import check_quick
 from .loop import Progress, Trainer, Watch
 from .prepare import Fingerprint, PreparedCase, prepare
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainSettings
 from .split import only_slices, without_slices
-from .start import TOLERANCE, Parent, read_parent
+from .parent import TOLERANCE, Parent, read_parent
 
 _VALIDATION_SHARE = 0.2  # of a run's time, about
 
@@ -116,8 +116,8 @@ def train(
         than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
-    with distributed.joined(team):
-        if distributed.number():  # the first process speaks and decides for all
+    with exchange.joined(team):
+        if exchange.number():  # the first process speaks and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
         request = replace(request, resume=lead(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
@@ -156,10 +156,10 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
         "best_epoch": trainer.history.best_epoch,
         "before": trainer.history.before or None,
     }
-    if distributed.count() > 1:
+    if exchange.count() > 1:
         sent = trainer.bytes_per_step
-        say(f"{distributed.count()} processes have added up {megabytes(sent)} each in every step")
-        card["training"]["processes"] = {"count": distributed.count(), "bytes_per_step": sent}
+        say(f"{exchange.count()} processes have added up {megabytes(sent)} each in every step")
+        card["training"]["processes"] = {"count": exchange.count(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
     if request.keep_slices:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..network.network import Prompts, SegmentationNetwork
-from ..slices import normalise, with_neighbours
-from .distributed import own
+from ..segmenting.slices import normalise, with_neighbours
+from ..machine.exchange import own
 from .losses import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings

@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-from ..errors import TrainingDataError
-from ..terminology import Structure
-from .cases import Case, case_labels
+from ..shared.errors import TrainingDataError
+from ..imaging.terminology import Structure
+from ..evaluation.cases import Case, case_labels
 from .losses import IGNORE
 from .prepare import PreparedCase, load_case
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..network.network import Prompts, SegmentationNetwork
-from .distributed import count, number
+from ..machine.exchange import count, number
 from .settings import TrainSettings
 
 _FEW_PIXELS = 256 * 256  # a crop whose attentions' scores are no burden to keep for the way back
