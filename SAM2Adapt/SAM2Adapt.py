@@ -14,22 +14,22 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
-from SAM2AdaptLib.Panels import Connectors, Dialogs
-from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Engine import Client
-from SAM2AdaptLib.Scene import VolumeModality, Statistics, SampleImages, SegmentationHistory, Sequences
-from SAM2AdaptLib.Models import Catalog
-from SAM2AdaptLib.Segmenting import SegmentJob
-from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic, waitFor
-from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
-from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Panels import Connectors, Dialogs
 from SAM2AdaptLib.Panels.InstallSection import InstallSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, hasVoxels
+from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
+from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels, ModelList
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
+from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality
+from SAM2AdaptLib.Segmenting import SegmentJob
+from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic, waitFor
+from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
 VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 

@@ -16,20 +16,20 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
-from SAM2AdaptLib.Training import RankingJob, Cases, Options, Classes, FolderCases, TrainingJob, RunFolders
-from SAM2AdaptLib.Panels import Connectors, Dialogs
-from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Engine import Client
-from SAM2AdaptLib.Scene import SegmentationBridge
-from SAM2AdaptLib.Panels.Training import TrainingControl
-from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels import Connectors, Dialogs
 from SAM2AdaptLib.Panels.InstallSection import InstallSection
-from SAM2AdaptLib.Panels.Training.TrainingInputs import TrainingInputs
+from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
+from SAM2AdaptLib.Panels.Training import TrainingControl
 from SAM2AdaptLib.Panels.Training.RankingSection import TrainingRanking
-from SAM2AdaptLib.Panels.Training.TrainingResults import TrainingResults
 from SAM2AdaptLib.Panels.Training.StartFrom import TrainingStart
+from SAM2AdaptLib.Panels.Training.TrainingInputs import TrainingInputs
+from SAM2AdaptLib.Panels.Training.TrainingResults import TrainingResults
 from SAM2AdaptLib.Panels.Training.UnfinishedList import TrainingUnfinished
+from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
 #

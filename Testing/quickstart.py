@@ -19,12 +19,12 @@ from pathlib import Path
 
 import picture
 import render
-import sample
 import slicer
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "SAM2Adapt"))
+sys.path[:0] = [str(ROOT / "SAM2Adapt"), str(ROOT / "Testing" / "support")]
 
+import sample  # noqa: E402  found through the line above
 from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the line above
 
 MODEL = "torso-ct"

@@ -16,12 +16,11 @@ from pathlib import Path
 from accuracy import machine
 from benchmark_sets import SETS
 from contenders import Contender, fit
-from sam2adapt.evaluation.evaluate import evaluate
-from sam2adapt.shared.files import atomic_write
-from sam2adapt.imaging.terminology import describe
 from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
-from sam2adapt.training.run import TrainRequest
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.evaluation.evaluate import evaluate
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.shared.files import atomic_write
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SET = "acdc"

@@ -13,16 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sample
 import torch
 from sam2adapt.batch import segment_folder
-from sam2adapt.segmenting import model
 from sam2adapt.cli.app import main
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume, write_volume
+from sam2adapt.segmenting import model
 from serve_client import Client, described
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import sample  # found through the line above
 
 BOX = [20, 70, 30, 100, 12, 20]
 

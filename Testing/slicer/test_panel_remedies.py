@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # Files of the engine whose errors only a command line shows.
-SHELL_ONLY = {"cli.py", "cli_rank.py", "cli_segment.py", "cli_remedies.py"}
+SHELL_ONLY = {"cli/app.py", "cli/rank.py", "cli/segment.py", "cli/remedies.py"}
 # What no panel sets: it writes the groups of cases and the format of results itself, and shows no folder of series.
 WITHOUT_CONTROL = {"groups", "series", "format"}
 
@@ -29,7 +29,7 @@ def shownTexts():
     for path in REPOSITORY.glob("SAM2Adapt*/Resources/UI/*.ui"):
         texts |= {(element.text or "").rstrip(":") for element in ET.parse(path).iter("string")}
     for path in LIBRARY.rglob("*.py"):
-        if path.name == "EngineError.py":
+        if path.name == "Error.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_":
@@ -41,7 +41,7 @@ def test_every_setting_that_reaches_a_panel_has_a_control(lib):
     used = {
         camelCase(name)
         for path in remedy_texts.engine_files()
-        if path.name not in SHELL_ONLY
+        if remedy_texts.in_engine(path) not in SHELL_ONLY
         for _, name in remedy_texts.settings(path.read_text(encoding="utf-8"))
     }
     assert len(used) > 25
@@ -49,7 +49,8 @@ def test_every_setting_that_reaches_a_panel_has_a_control(lib):
 
 
 def test_the_table_holds_words_of_the_protocol_only(lib):
-    methods = json.loads((remedy_texts.ENGINE / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))["$defs"]
+    schema = remedy_texts.ENGINE / "server" / "schemas" / "serve.schema.json"
+    methods = json.loads(schema.read_text(encoding="utf-8"))["$defs"]
     known = methods.keys() | {name for method in methods.values() for name in method.get("properties", {})}
     assert lib.Error.controlNames().keys() - known == set()
 

@@ -1,17 +1,13 @@
 """The console's way to the answer that the engine's own entrances give (``Testing/engine/test_same_answer.py``)."""
 
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import sample
 
 pytest.importorskip("slicerio")
 pytest.importorskip("torch")
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import sample  # found through the line above
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProcessTree
 from SAM2AdaptLib.Engine.Error import EngineError
 
-ENGINE_FOLDER = str(Path(__file__).resolve().parents[1])  # holds sam2adapt, in the sources and where it is installed
+ENGINE_FOLDER = str(Path(__file__).resolve().parents[2])  # holds sam2adapt, in the sources and where it is installed
 PYTHON_VARIABLE = "SAM2ADAPT_ENGINE_PYTHON"
 
 LAST_WORDS_LINES = 50

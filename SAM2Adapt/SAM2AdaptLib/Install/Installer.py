@@ -13,9 +13,9 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.LineProcess import LineProcess
+from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension
 from SAM2AdaptLib.Install.Packages import PackageInstaller, slicerPackaging, writeConstraints
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,

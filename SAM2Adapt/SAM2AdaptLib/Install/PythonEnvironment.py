@@ -11,7 +11,7 @@ from pathlib import Path
 
 from SAM2AdaptLib.Engine.Client import enginePython
 
-REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # What sam2 asks for.
 TORCH = ("torch>=2.5.1", "torchvision>=0.20.1")
 BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the package wheel

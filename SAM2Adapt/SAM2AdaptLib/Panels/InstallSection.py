@@ -3,9 +3,9 @@
 import slicer
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Install import Installer
 from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Engine.Error import EngineError
 
 
 class InstallSection:

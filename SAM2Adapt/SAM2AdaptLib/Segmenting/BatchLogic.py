@@ -3,9 +3,9 @@
 import qt
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch
 from SAM2AdaptLib.Engine.Client import EngineClient
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch
 
 
 class BatchLogic:

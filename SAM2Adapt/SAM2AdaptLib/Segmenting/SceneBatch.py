@@ -5,8 +5,8 @@ import time
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Segmenting.FolderBatch import CANCELLED, DONE, FAILED, RUNNING, progressText
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Segmenting.FolderBatch import CANCELLED, DONE, FAILED, RUNNING, progressText
 
 # What no other volume would get on better with.
 _HOPELESS = {

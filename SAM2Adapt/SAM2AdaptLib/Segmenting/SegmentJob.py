@@ -12,8 +12,8 @@ import vtk
 from sam2adapt.shared.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import VolumeModality, SegmentationBridge, SegmentationHistory, Sequences, VolumeTransfer
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, Sequences, VolumeModality, VolumeTransfer
 
 CURRENT, ALL = "current", "all"
 REPLACE, ADD, NEW = SegmentationBridge.REPLACE, SegmentationBridge.ADD, "new"

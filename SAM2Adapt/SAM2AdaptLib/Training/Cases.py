@@ -7,7 +7,7 @@ from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataErr
 from sam2adapt.shared.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import VolumeModality, SegmentationBridge, VolumeGrid, VolumeTransfer
+from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"

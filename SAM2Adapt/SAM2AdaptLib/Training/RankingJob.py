@@ -12,10 +12,10 @@ import vtk
 from sam2adapt.shared.errors import UserError, VolumeError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
-from SAM2AdaptLib.Training import FolderCases
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Engine.ProgressTexts import timeLeft
+from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Training import FolderCases
 
 RUNNING, DONE, CANCELLED, FAILED = "running", "done", "cancelled", "failed"
 _AXES = "IJK"

@@ -12,10 +12,10 @@ import vtk
 from sam2adapt.shared.errors import InputFileError, ModalityError, UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Training import Classes, CaseFiles, RunFolders
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
-from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 from SAM2AdaptLib.Engine.ProgressTexts import progressText
+from SAM2AdaptLib.Training import CaseFiles, Classes, RunFolders
+from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 WRITING, TRAINING, PAUSED = "writing", "training", "paused"
 DONE, CANCELLED, FAILED = "done", "cancelled", "failed"
@@ -37,7 +37,8 @@ def start(
       device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
     :param later: function that calls a function from the event loop soon; without it Qt's timer.
     :param onProgress: called with dicts: in the stage "writing" "done" and "total" cases, then the engine's progress
-      (see ``sam2adapt.server.train_methods``); all with "text", the same in words. "fraction" begins anew after "writing".
+      (see ``sam2adapt.server.train_methods``); all with "text", the same in words. "fraction" begins anew after
+      "writing".
       "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :param onFinished: called with the job.
     :param onError: called with the job and an EngineError, also of kind "CancelledError".

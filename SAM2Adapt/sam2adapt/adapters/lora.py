@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..shared.errors import SettingsError
 from ..network.dropout import ImageDropout
 from ..network.head import QualityHead
 from ..network.network import Prompts, SegmentationNetwork
 from ..network.prompts import PromptTokens
+from ..shared.errors import SettingsError
 from .method import Method
 
 TARGETS = {"encoder": ("qkv", "proj", "mlp"), "decoder": ("attn", "mlp")}
@@ -135,7 +135,7 @@ class SAM2LoRA(Method):
         """Weighted distance between the expected and the reached IoU."""
         if not self.quality:
             return 0.0
-        from ..training.losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
+        from .auxiliary_losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
 
         return self.quality * quality_loss(extras["quality"], extras["logits"], targets)
 

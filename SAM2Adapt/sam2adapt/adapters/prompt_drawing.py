@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..network.prompts import Prompts
-from ..training.losses import IGNORE
+from ..shared.annotation import IGNORE
 
 _MOST_POINTS = 5
 _JITTER = 0.02  # of a box's height and width

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout  # torch requires it
 
-from .studies import Study, hidden_folder
-from ..shared.manifest_table import table
+from ..imaging.volume import read_labels
+from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, output_error, write_json
-from ..shared import paths
-from ..imaging.volume import read_labels
+from ..shared.manifest_table import table
+from .studies import Study, hidden_folder
 
 DONE, FAILED, OPEN = "done", "failed", "open"
 _ROW = ("input", "series", "output", "status", "message", "seconds", "slices", "structures", "model", "digest")

@@ -14,17 +14,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .studies import Study, find_studies
-from .manifest import FAILED, Records, begin_run, known_names, prepare_output
-from ..modelfiles.card import read_card
-from ..modelfiles.catalog import find_model
-from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
 from ..imaging.image_files import LABEL_SUFFIXES
-from ..segmenting.model import Model, load_model
-from ..segmenting.predict import Options, Segmentation, segment
-from ..machine.team import Team
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
+from ..machine.team import Team
+from ..modelfiles.card import read_card
+from ..modelfiles.catalog import find_model
+from ..segmenting.model import Model, load_model
+from ..segmenting.predict import Options, Segmentation, segment
+from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
+from .manifest import FAILED, Records, begin_run, known_names, prepare_output
+from .studies import Study, find_studies
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
+from ..shared.errors import SettingsError, UserError
+from ..shared.files import atomic_write, check_output, write_json
 from .benchmark import add_benchmark_parser
 from .models import add_info_parser, add_models_parser
 from .rank import add_rank_parser
 from .remedies import shell_remedy
 from .segment import add_segment_parser
 from .train import add_label_options, add_train_parser, cases_and_classes
-from ..shared.errors import SettingsError, UserError
-from ..shared.files import atomic_write, check_output, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,9 +79,9 @@ def _add_evaluate_parser(commands) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from ..evaluation.cases import as_classes_of, read_split, select
     from ..modelfiles.catalog import find_model
     from .progress import Bar
-    from ..evaluation.cases import as_classes_of, read_split, select
 
     for path in filter(None, (args.json, args.csv)):
         check_output(path)
@@ -93,8 +93,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise SettingsError(f"The split's '{args.subset}' is empty.", "Choose the other part.", setting="subset")
     find_model(args.model)
 
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
     from ..evaluation.evaluate import evaluate
+    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
     from ..segmenting.model import load_model
 
     device, _ = choose_device(args.device)

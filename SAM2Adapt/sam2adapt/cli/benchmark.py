@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from .benchmark_speed import add_speed_parser
 from ..shared.errors import SettingsError
 from ..shared.files import atomic_write, check_output, megabytes
+from .benchmark_speed import add_speed_parser
 
 _SHORT = {"T": "tiny", "S": "small", "B+": "base_plus", "L": "large"}
 

@@ -10,9 +10,9 @@ from ..modelfiles import catalog
 from ..modelfiles.bases import BASES, NANO, base_file, base_present, check_base, file_sha256, official_info
 from ..modelfiles.card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, read_header, read_verified_card
 from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
+from ..shared import paths
 from ..shared.files import megabytes
 from .progress import Bar
-from ..shared import paths
 
 _JSON_HELP = "print JSON instead of text"
 

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from ..modelfiles.catalog import find_model
-from .remedies import shell_remedy
+from ..shared import paths
 from ..shared.errors import InputFileError, UserError
 from ..shared.files import check_output, write_json
-from ..shared import paths
+from .remedies import shell_remedy
 
 
 def add_rank_parser(commands) -> None:
@@ -30,8 +30,8 @@ def add_rank_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Rank and print; a volume that cannot be ranked is named and does not stop the others."""
-    from .progress import Bar
     from ..imaging.volume import check_input, read_volume
+    from .progress import Bar
 
     if args.json:
         check_output(args.json)

@@ -7,11 +7,11 @@ import threading
 import time
 from pathlib import Path
 
+from ..imaging.image_files import LABEL_SUFFIXES, suffix_of
 from ..modelfiles.catalog import find_model
+from ..shared import paths
 from ..shared.errors import BatchError, OutputError, SettingsError
 from ..shared.files import check_output, write_json
-from ..imaging.image_files import LABEL_SUFFIXES, suffix_of
-from ..shared import paths
 
 _FAILURES_SHOWN = 20
 
@@ -65,8 +65,8 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _segment(args: argparse.Namespace) -> None:
-    from .progress import Bar
     from ..imaging.volume import read_volume, write_labels, write_volume
+    from .progress import Bar
 
     _check_output(args.output)
     if args.uncertainty:
@@ -142,7 +142,8 @@ def _is_batch(args: argparse.Namespace) -> bool:
 
 def _segment_batch(args: argparse.Namespace) -> None:
     _check_batch(args)
-    from ..batch import Team, segment_folder
+    from ..batch.segment_folder import segment_folder
+    from ..machine.team import Team
     from ..segmenting.predict import Options
 
     leader = Team.from_environment().rank == 0

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..imaging.terminology import Structure
 from ..modelfiles.card import read_card
+from ..shared import paths
 from ..shared.errors import ClassesError, ForgettingError, InputFileError, OutputError, SettingsError, UserError
 from ..shared.files import check_output
-from ..shared import paths
-from ..imaging.terminology import Structure
+from ..shared.overlaps import CHOICES, LAST
 
 if TYPE_CHECKING:
     from ..evaluation.cases import Case
-    from ..training.run import TrainRequest
+    from ..training.settings import TrainRequest
 
 
 def add_train_parser(commands) -> None:
@@ -118,7 +119,7 @@ def cases_and_classes(
 def add_label_options(group) -> None:
     """Add the options that say how label files are read."""
     group.add_argument(
-        "--overlap", default="last", choices=("first", "last", "refuse"),
+        "--overlap", default=LAST, choices=CHOICES,
         help="segment that a voxel of several gets, in the file's order (default: last)",
     )  # fmt: skip
     group.add_argument("--channel", type=int, default=0, help="of nnU-Net's images: 1 for _0001 (default: 0)")
@@ -251,8 +252,7 @@ def train_request(args: argparse.Namespace, cases: "list[Case]", structures: lis
     :raises ClassesError, SettingsError: options that do not go together.
     """
     from ..evaluation.cases import read_split
-    from ..training.run import TrainRequest
-    from ..training.settings import usual_rate
+    from ..training.settings import TrainRequest, usual_rate
 
     if not structures:
         raise ClassesError(
@@ -294,8 +294,8 @@ def run(args: argparse.Namespace) -> None:
     if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
         _check_files(args)
 
-    from ..machine.team import Team
     from ..machine.exchange import agreed, joined
+    from ..machine.team import Team
 
     team = Team.from_environment()
     args.set = _method_settings(args.set)
@@ -330,9 +330,9 @@ def _check_files(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
-    from .progress import Bar, duration
     from ..machine import exchange
     from ..training.run import train
+    from .progress import Bar, duration
 
     bar = Bar("Training", "%") if exchange.number() == 0 else None
 

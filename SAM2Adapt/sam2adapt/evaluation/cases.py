@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.errors import ClassesError, InputFileError, TrainingDataError
 from ..imaging.image_files import stem_of
-from ..shared import paths
-from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
-from ..shared.training_pairs import find_pairs, images_of, layout
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
+from ..shared import paths
+from ..shared.errors import ClassesError, InputFileError, TrainingDataError
+from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
 _LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from ..shared.errors import ClassesError
-from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+from ..imaging.volume import Volume
+from ..machine.exchange import spread
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError
 from .cases import Case, case_labels
-from ..machine.exchange import spread
-from ..training.losses import IGNORE
-from ..training.prepare import load_case
-from ..imaging.volume import Volume
+from .load_case import load_case
+from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
 
 Slices = dict[str, list[int]]
 
@@ -66,11 +66,11 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
         if np.isin(values, ids).any():
             return
         unannotated = unannotated or bool((values == IGNORE).any())
-    if not cases or not unannotated:
+    if not unannotated:
         return  # empty labels are a statement: nothing is there
     raise ClassesError(
         f"No label of the {len(cases)} cases, '{cases[0].label}' among them, holds a voxel of a class of the model"
-        f" ({', '.join(f'{s.id} = {s.name}' for s in model.structures)}).",
+        f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
         f"Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class.",
     )
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
-from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
-from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .stored_image import StoredImage, affine_of
-from ..shared.label_runs import count_labels
-from .segmentation_file import describe_segments, is_segmentation, merge_layers
 from ..shared import paths
+from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
+from ..shared.label_runs import count_labels
 from ..shared.tolerance import VOXEL_SHARE, displacement
+from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
+from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
+from .segmentation_file import describe_segments, is_segmentation, merge_layers
+from .stored_image import StoredImage, affine_of
 from .terminology import Structure
 
 __all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "geometry_difference", "list_series", "read_labels",

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..shared import files
-from .card import read_base_card
-from .download import download
+from ..shared import files, paths
 from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from ..shared.files import hash_file, megabytes
-from ..shared import paths
+from .card import read_base_card
+from .download import download
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 NANO = "nano"

@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.files import atomic_write
 from .card import (
     FORMAT,
     METADATA_KEY,
@@ -24,8 +26,6 @@ from .card import (
     validate_card,
     verify_digest,
 )
-from ..shared.errors import ModelFileError, OutputError
-from ..shared.files import atomic_write
 
 __all__ = [
     "FORMAT",

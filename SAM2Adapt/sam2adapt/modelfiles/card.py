@@ -18,8 +18,8 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from .. import __version__
-from ..shared.errors import ModelFileError
 from ..shared import paths
+from ..shared.errors import ModelFileError
 
 METADATA_KEY = "sam2adapt"
 FORMAT = "sam2adapt-bundle"

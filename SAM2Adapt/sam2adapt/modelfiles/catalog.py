@@ -12,12 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..shared import files
-from .bases import BASES, BaseInfo, base_file, base_present, download_base, file_sha256, remove_base
-from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
+from ..shared import files, paths
 from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from ..shared.files import bundled_folder, home
-from ..shared import paths
+from .bases import BASES, BaseInfo, base_file, base_present, download_base, file_sha256, remove_base
+from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
 
 __all__ = [
     "BASES", "BaseInfo", "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",

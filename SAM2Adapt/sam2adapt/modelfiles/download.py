@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .. import __version__
+from ..shared import paths
 from ..shared.errors import CancelledError, ChecksumError, DownloadError, InputFileError
 from ..shared.files import hash_file, make_folder, megabytes, output_error
-from ..shared import paths
 
 # Seconds to wait before each new attempt that follows one which brought nothing; afterwards the download has failed.
 PAUSES = (1.0, 3.0, 10.0)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..shared.files import megabytes
 from .bases import BaseInfo
 from .card import TensorInfo
-from ..shared.files import megabytes
 
 _INDENT = "  "
 _LONGEST = 160

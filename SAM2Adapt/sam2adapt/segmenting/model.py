@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from .. import adapters
+from ..imaging.terminology import Structure
 from ..modelfiles.bundle import read_bundle
 from ..modelfiles.catalog import find_model
 from ..network.base import ImagePath
-from ..network.predicting.network import InferenceNetwork
 from ..network.network import SegmentationNetwork
+from ..network.predicting.network import InferenceNetwork
 from ..network.weights import load_base
 from .slices import SliceSettings
-from ..imaging.terminology import Structure
 
 
 @dataclass

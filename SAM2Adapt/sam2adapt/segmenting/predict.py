@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..imaging import cleaning
+from ..imaging.terminology import Structure, choose
+from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
 from ..shared.errors import CancelledError, DeviceError, SettingsError
+from ..shared.label_runs import count_labels
 from .label_maps import label_maps
 from .model import Model
 from .prefetch import prefetch
-from ..shared.label_runs import count_labels
 from .slices import SliceStack, check_modality
-from ..imaging.terminology import Structure, choose
-from ..imaging.volume import Volume, check_voxels
 
 logger = logging.getLogger(__name__)
 

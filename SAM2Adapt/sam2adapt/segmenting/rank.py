@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.volume import Volume
 from .model import Model
 from .predict import SCALES, Options, segment
 from .slices import SliceStack, orientation_axes
-from ..imaging.volume import Volume
 
 _MARGIN = 2  # voxels around the predicted structures: borders are where the doubt is
 _APART = 3  # slices: neighbours look alike, so correcting both teaches little

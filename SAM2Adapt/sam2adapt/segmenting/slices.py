@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..imaging.volume import Volume
 from ..shared.errors import ModalityError, VolumeError
 from ..shared.modality import is_hounsfield, modality_of
-from ..imaging.volume import Volume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..imaging.volume import Volume
+from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
-from ..shared import paths
 from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
-from ..imaging.volume import Volume
 
 
 def read_input(params: dict[str, Any]) -> Volume:

@@ -5,13 +5,13 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..shared import paths
 from ..shared.errors import CancelledError
 from .task import Task
-from ..shared import paths
+from .warm_models import WarmModels
 
 if TYPE_CHECKING:
     from ..segmenting.predict import Options
-    from .methods import Engine
 
 
 def options(params: dict[str, Any]) -> "Options":
@@ -29,7 +29,7 @@ def options(params: dict[str, Any]) -> "Options":
     )
 
 
-def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any]:
+def segment_batch(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Segment all volumes of files, folders and lists into a folder; see ``batch.segment_folder``.
 
     Progress counts studies; its ``name`` is that of the one in work, and its ``studies`` are the records of those that
@@ -40,7 +40,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
     :raises UserError: as ``batch.segment_folder``.
     """
     task.progress("searching", 0, 1, "study")
-    from ..batch import segment_folder
+    from ..batch.segment_folder import segment_folder
 
     output, finished, stopped = Path(params["output"]), deque(), False
 
@@ -64,7 +64,7 @@ def segment_batch(engine: "Engine", params: dict[str, Any], task: Task) -> dict[
     return {**json.loads(paths.read_text(output / "manifest.json")), "stopped": stopped}
 
 
-def series_files(engine: "Engine", params: dict[str, Any], task: Task) -> list[str]:
+def series_files(engine: WarmModels, params: dict[str, Any], task: Task) -> list[str]:
     """The files of a batch's DICOM study in the order of their positions; ``input`` and ``series`` are the manifest's.
 
     :raises SeriesError: there is no such series any more.

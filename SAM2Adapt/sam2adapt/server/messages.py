@@ -114,7 +114,7 @@ def _camel_case(name: str) -> str:
 
 def _ran_out_of_memory(error: Exception) -> bool:
     # Not imported here: where torch cannot be loaded, that is the error to be told.
-    device = sys.modules.get(f"{__package__}.device")
+    device = sys.modules.get("sam2adapt.machine.device")
     return isinstance(error, MemoryError) or (device is not None and device.is_out_of_memory(error))
 
 

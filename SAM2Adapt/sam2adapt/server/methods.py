@@ -4,58 +4,21 @@ Each is called with the engine's state, checked parameters and the task, and giv
 late, so that the models are listed at once.
 """
 
-import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..modelfiles import catalog
-from . import batch_methods, model_methods, rank_methods, train_methods
 from ..shared.files import check_output
+from . import batch_methods, model_methods, rank_methods, train_methods
 from .task import Task
-from ..shared import paths
+from .warm_models import WarmModels
 
 if TYPE_CHECKING:
-    import torch
-
-    from ..segmenting.model import Model
-
-_MODELS_KEPT = 2
+    pass
 
 
-class Engine:
-    """What stays between requests: the models used last, loaded."""
-
-    def __init__(self):
-        self._models: OrderedDict[tuple, Model] = OrderedDict()
-
-    def model(self, name: str, device: "torch.device") -> "Model":
-        """A model, loaded now or before; a file that was replaced is loaded anew.
-
-        :raises UserError: as ``model.load_model``.
-        """
-        from ..segmenting.model import load_model
-
-        path = catalog.find_model(name)
-        status = paths.check_file(path)
-        key = (path.resolve(), status.st_mtime_ns, status.st_size, str(device))
-        if key not in self._models:
-            # Before loading: two models and a third may be more than a GPU holds.
-            while len(self._models) >= _MODELS_KEPT:
-                self._models.popitem(last=False)
-            self._models[key] = load_model(path, device)
-        self._models.move_to_end(key)
-        return self._models[key]
-
-    def rest(self) -> None:
-        """Leave the GPU's memory that no model needs to others: while nobody asks, Slicer renders with it."""
-        if device := sys.modules.get(f"{__package__}.device"):
-            device.release_memory()
-
-
-def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def segment(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Segment one volume and write its labels (and uncertainty) as ``.npy``.
 
     :raises UserError: as ``predict.segment``; ``OutputError``: the arrays cannot be written.
@@ -65,8 +28,8 @@ def segment(engine: Engine, params: dict[str, Any], task: Task) -> dict[str, Any
     for path in outputs.values():
         check_output(path)
     task.progress("loading", 0, 1, "model")
-    from ..segmenting import predict
     from ..machine.device import choose_device
+    from ..segmenting import predict
     from .arrays import read_input, write_array
 
     volume = read_input(params["input"])
@@ -106,14 +69,14 @@ def _progress(task: Task) -> Callable[[int, int], None]:
     return progress
 
 
-def devices(engine: Engine, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+def devices(engine: WarmModels, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
     """What can compute here; the first is what ``auto`` takes, and why."""
     from ..machine.device import list_devices
 
     return list_devices()
 
 
-METHODS: dict[str, Callable[[Engine, dict[str, Any], Task], Any]] = {
+METHODS: dict[str, Callable[[WarmModels, dict[str, Any], Task], Any]] = {
     "segment": segment,
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,

@@ -1,14 +1,12 @@
 """The method ``rank`` of the engine server: how sure a model is of one volume, and where it is not."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .task import Task
-
-if TYPE_CHECKING:
-    from .methods import Engine
+from .warm_models import WarmModels
 
 
-def rank(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any]:
+def rank(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Measure how sure a model is of one volume; the client puts several into order.
 
     :return: fields of ``rank.Ranked`` with ``score``; positions of slices in mm, LPS.

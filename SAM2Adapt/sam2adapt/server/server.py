@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 
 from .. import __version__
 from .messages import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN, Id, Message, ProtocolError, encode, error_of
-from .methods import METHODS, Engine
+from .methods import METHODS
 from .task import Task
+from .warm_models import WarmModels
 
 PROTOCOL = 1
 
@@ -57,7 +58,7 @@ class Server:
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
         self._source, self._target, self._writing = source, target, threading.Lock()
-        self._engine = Engine()
+        self._engine = WarmModels()
         # Guards the two below, which both threads use.
         self._changed = threading.Condition()
         self._waiting: dict[Id | None, Task] = {}
@@ -65,7 +66,7 @@ class Server:
 
     def run(self) -> None:
         """Greet and work; leaves by ``os._exit``."""
-        logging.getLogger(__package__).addHandler(_WarningsToClient(self))
+        logging.getLogger("sam2adapt")  # of all rooms.addHandler(_WarningsToClient(self))
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while True:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cli.train import add_class, add_train_parser, train_request
-from .task import Task
 from ..imaging.terminology import Structure, describe
+from .task import Task
+from .warm_models import WarmModels
 
 if TYPE_CHECKING:
-    from .methods import Engine
     from ..training.loop import Progress
-    from ..training.run import TrainRequest
+    from ..training.settings import TrainRequest
 
 
-def train(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any]:
+def train(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Train and write a model file; ``control`` holds it, goes on, or ends it and keeps the best.
 
     :return: ``bundle``, its path; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None
@@ -46,7 +46,7 @@ def train(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any
     }
 
 
-def estimate(engine: "Engine", params: dict[str, Any], task: Task) -> dict[str, Any]:
+def estimate(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
     """Measure what ``train`` with these parameters would cost, by a few real steps; nothing is kept.
 
     :return: ``secondsPerStep``, ``steps``, ``minutes``, ``memoryBytes`` (None where that is not told).
@@ -70,8 +70,7 @@ def _request(params: dict[str, Any], task: Task) -> "TrainRequest":
     from ..evaluation.cases import named_cases, occurring
 
     options = _options(params)
-    given = _structures(params.get("classes"))
-    say = _sayer(task)
+    given, say = _structures(params.get("classes")), _sayer(task)
     names = {structure.id: structure.name for structure in given}
     cases, found = named_cases(options.images, options.labels, names, options.channel, say, options.overlap)
     structures = given or found  # colours and codes that were given are kept

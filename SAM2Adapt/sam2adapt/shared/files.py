@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import CancelledError, OutputError
 from . import paths
+from .errors import CancelledError, OutputError
 
 CHUNK = 1 << 20
 
@@ -31,7 +31,7 @@ def replay_file(digest: str) -> Path:
 
 def bundled_folder() -> Path:
     """Folder of the models that come with SAM2Adapt: inside the extension, else where pip puts data files."""
-    beside = Path(__file__).resolve().parent.parent / "Resources" / "Models"
+    beside = Path(__file__).resolve().parents[2] / "Resources" / "Models"
     return beside if paths.is_dir(beside) else Path(sys.prefix) / "share" / "sam2adapt" / "models"
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..imaging.terminology import describe
 from ..modelfiles.bundle import validate_card
 from ..segmenting.model import Model, load_model
-from ..imaging.terminology import describe
 from .networks import build
 
 BUNDLED = "torso-ct"

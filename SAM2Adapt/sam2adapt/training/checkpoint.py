@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from ..shared import paths
 from ..shared.errors import ModelFileError, OutputError
 from ..shared.files import atomic_write
-from ..shared import paths
 
 CHECKPOINT = "checkpoint.pt"  # in the run's folder
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..shared.errors import TrainingDataError
-from ..segmenting.slices import SliceSettings
 from ..evaluation.cases import Case, select
+from ..segmenting.slices import SliceSettings
+from ..shared.errors import TrainingDataError
 from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .settings import TrainRequest
 from .split import check_validation, draw_split, hold_out_slices
-
-if TYPE_CHECKING:
-    from .run import TrainRequest
 
 
 @dataclass
@@ -33,7 +30,7 @@ class TrainingData:
 
 
 def read_data(
-    request: "TrainRequest", slices: SliceSettings | None, say: Callable[[str], None], former: str | None = None
+    request: TrainRequest, slices: SliceSettings | None, say: Callable[[str], None], former: str | None = None
 ) -> TrainingData:
     """Read the cases of a run into its folder.
 

@@ -14,12 +14,12 @@ from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..machine.device import autocast
+from ..machine.exchange import lead, own
+from ..network.network import Prompts, SegmentationNetwork
+from ..segmenting.slices import normalise
 from ..shared.errors import SettingsError
 from ..shared.files import make_folder, output_error
-from ..network.network import Prompts, SegmentationNetwork
 from ..shared.paths import is_file
-from ..segmenting.slices import normalise
-from ..machine.exchange import lead, own
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..adapters import Method
+from ..machine import exchange
 from ..machine.device import autocast, autocast_dtype, is_out_of_memory, release_memory
-from ..shared.errors import CancelledError, DeviceError, OutputError, SettingsError
+from ..machine.exchange import MemoryRanOutElsewhere, lead
 from ..network import dropout
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise
-from ..machine import exchange
+from ..shared.errors import CancelledError, DeviceError, OutputError, SettingsError
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from ..machine.exchange import MemoryRanOutElsewhere, lead
 from .features import CachedFeatures, is_encoder_side
 from .history import History, Progress, dice_columns, write_log
 from .losses import SegmentationLoss

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..imaging.terminology import Structure
 from ..modelfiles.bundle import Bundle, read_bundle
 from ..modelfiles.catalog import find_model
-from ..shared.errors import ModalityError, SettingsError
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import SliceSettings
-from ..imaging.terminology import Structure
+from ..shared.errors import ModalityError, SettingsError
 from .prepare import Fingerprint
 from .replay import Replay, read_replay
 

@@ -4,21 +4,22 @@ Prepared slices lie in memory-mapped files of the run folder, so that memory doe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..shared.errors import ClassesError, GeometryError, ModalityError, TrainingDataError
+from ..evaluation.cases import Case, case_labels
+from ..evaluation.load_case import load_case
+from ..imaging.terminology import Structure
+from ..imaging.volume import Volume
+from ..segmenting.slices import Normalization, SliceSettings, SliceStack
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
-from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
-from ..evaluation.cases import Case, case_labels
-from .losses import IGNORE
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -33,31 +34,6 @@ class Fingerprint:
     median_size: tuple[int, int]
     slices_per_case: float
     voxels: dict[int, int] = field(default_factory=dict)
-
-
-def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
-    """Read an image and its label values (K, J, I), and check that they belong together.
-
-    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
-    """
-    volume, labels = read_volume(case.image), case_labels(case)
-    check_voxels(volume)
-    if difference := geometry_difference(volume, labels):
-        raise GeometryError(
-            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (labels after image).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
-    values = labels.array[0]
-    known = {0, IGNORE, *(s.id for s in structures)}
-    strange = sorted(set(np.unique(values).tolist()) - known)
-    if strange:
-        raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
-            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
-            "Set it to 0 in the file, or add it to the classes.",
-            setting="classes",
-        )
-    return replace(volume, notes=(*volume.notes, *labels.notes)), values
 
 
 def fingerprint(

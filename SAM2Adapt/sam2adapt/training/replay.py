@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ..machine.device import autocast
-from ..shared.files import atomic_write, make_folder, replay_file
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
-from .losses import IGNORE
+from ..shared.annotation import IGNORE
+from ..shared.files import atomic_write, make_folder, replay_file
 from .prepare import PreparedCase
 
 MOST = 200  # slices of training that are kept

@@ -4,7 +4,7 @@ import math
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,71 +14,31 @@ import torch
 from torch import Tensor
 
 from .. import __version__, adapters
-from ..modelfiles.bundle import validate_card, write_bundle
-from ..shared.errors import OutputError, UserError
+from ..adapters.costs import measure
+from ..evaluation.cases import Case
 from ..evaluation.evaluate import evaluate, mean_dice
-from ..shared.files import atomic_write, check_output, megabytes, output_error
-from ..segmenting.model import Model, build_network
+from ..machine import exchange
+from ..machine.exchange import agreed, lead, training_device
+from ..machine.team import Team
+from ..modelfiles.bundle import validate_card, write_bundle
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
+from ..segmenting.model import Model, build_network
 from ..shared import paths
-from ..adapters.costs import measure
-from ..machine.team import Team
-from ..imaging.terminology import Structure
-from ..machine import exchange
-from ..evaluation.cases import Case
+from ..shared.errors import OutputError, UserError
+from ..shared.files import atomic_write, check_output, megabytes, output_error
 from .checkpoint import CHECKPOINT
 from .data import TrainingData, read_data
-from ..machine.exchange import agreed, lead, training_device
 from .features import check_quick
 from .loop import Progress, Trainer, Watch
+from .parent import TOLERANCE, Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
-from .settings import TrainSettings
+from .settings import TrainRequest, TrainSettings
 from .split import only_slices, without_slices
-from .parent import TOLERANCE, Parent, read_parent
 
 _VALIDATION_SHARE = 0.2  # of a run's time, about
-
-
-@dataclass
-class TrainRequest:
-    """What to train on what, and what to call it.
-
-    :param groups: of case ids that must not be parted by a drawn split, those of one patient for instance.
-    :param allow_forgetting: put the model in its place even if it has lost what its parent knew.
-    :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
-    :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
-    """
-
-    cases: list[Case]
-    output: Path
-    structures: list[Structure]
-    base: str = "nano"
-    method: str = "dual-lw"
-    method_settings: dict = field(default_factory=dict)
-    settings: TrainSettings = field(default_factory=TrainSettings)
-    split: dict[str, list[str]] | None = None
-    groups: dict[str, str] | None = None
-    name: str | None = None
-    description: str = ""
-    license: str = "unspecified"
-    data: str = ""
-    peg: str = "add"
-    train_upscaling: bool | None = None
-    postprocessing: dict = field(default_factory=dict)
-    init: str | None = None
-    allow_forgetting: bool = False
-    keep_slices: bool = True
-    resume: bool = False
-    device: str = "auto"
-    preview: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Run folder beside the bundle: checkpoint, ``log.csv`` and, while it runs, the prepared slices."""
-        return self.output.with_suffix(".run")
 
 
 @dataclass

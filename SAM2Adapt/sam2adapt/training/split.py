@@ -6,11 +6,12 @@ from collections import Counter
 
 import numpy as np
 
-from ..shared.errors import TrainingDataError
-from ..imaging.terminology import Structure
 from ..evaluation.cases import Case, case_labels
-from .losses import IGNORE
-from .prepare import PreparedCase, load_case
+from ..evaluation.load_case import load_case
+from ..imaging.terminology import Structure
+from ..shared.annotation import IGNORE
+from ..shared.errors import TrainingDataError
+from .prepare import PreparedCase
 
 _SHARE = 5  # every fifth volume or annotated slice is held out
 _FEWEST_SLICES = 5  # that must be annotated before one of them is held out

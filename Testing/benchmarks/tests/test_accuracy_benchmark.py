@@ -20,8 +20,8 @@ import benchmark_sets
 import contenders
 import learning_rate
 from benchmark_sets import DataSet
-from sam2adapt.segmenting.model import load_model
 from sam2adapt.network.weights import random_base, write_base
+from sam2adapt.segmenting.model import load_model
 from trained import short_epochs
 
 __all__ = ["short_epochs"]

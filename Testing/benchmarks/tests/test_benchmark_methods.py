@@ -6,14 +6,14 @@ import pytest
 import torch
 from adapted import images, tiny_network
 from sam2adapt import benchmark_methods as benchmark
-from sam2adapt.adapters import costs as sizes
 from sam2adapt.adapters import METHODS, create
+from sam2adapt.adapters import costs as sizes
+from sam2adapt.adapters.costs import Cost, Form, Sizes, measure, shapes_only
 from sam2adapt.benchmark_memory import DecoderMemory, Kept, decoder_memory
-from sam2adapt.modelfiles.card import read_card, read_header
 from sam2adapt.cli.app import main
+from sam2adapt.modelfiles.card import read_card, read_header
 from sam2adapt.modelfiles.summary import describe_card
 from sam2adapt.shared.files import bundled_folder
-from sam2adapt.adapters.costs import Cost, Form, Sizes, measure, shapes_only
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import DeformConv2d
 

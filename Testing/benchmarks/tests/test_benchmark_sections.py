@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from sam2adapt import adapters
-from sam2adapt.segmenting import predict
 from sam2adapt.network.weights import write_base
+from sam2adapt.segmenting import predict
 from sam2adapt.speed import (
     engine_section,
     material,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sam2adapt.adapters import METHODS
 from sam2adapt.cli.app import main
-from sam2adapt.shared.errors import InputFileError, SettingsError
 from sam2adapt.network.predicting.network import InferenceNetwork
+from sam2adapt.shared.errors import InputFileError, SettingsError
 from sam2adapt.speed import (
     candidates,
     machine,

@@ -15,9 +15,9 @@ from sam2adapt.adapters.presets import PRESETS
 from sam2adapt.modelfiles.bases import file_sha256
 from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.modelfiles.card import validate_card
-from sam2adapt.shared.errors import ModelFileError, SettingsError
-from sam2adapt.segmenting.model import build_network, load_model
 from sam2adapt.network.weights import load_base, write_base
+from sam2adapt.segmenting.model import build_network, load_model
+from sam2adapt.shared.errors import ModelFileError, SettingsError
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase

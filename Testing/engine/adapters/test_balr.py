@@ -10,22 +10,22 @@ from sam2.modeling.sam.transformer import Attention
 from sam2adapt.adapters import create
 from sam2adapt.adapters.balr import BALR
 from sam2adapt.adapters.detail import DetailEnhancement, DetailNetwork
+from sam2adapt.adapters.distillation import distil_decoder
 from sam2adapt.adapters.lora import LoRALinear
 from sam2adapt.adapters.low_rank_attention import LowRankAttention, factorise, teacher_of
 from sam2adapt.adapters.method import always
 from sam2adapt.benchmark_memory import decoder_memory
+from sam2adapt.evaluation.metrics import case_metrics
+from sam2adapt.imaging.volume import read_volume
+from sam2adapt.network.attention import KeyBiasAttention
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.segmenting.slices import SliceStack
 from sam2adapt.shared.errors import CancelledError, SettingsError
 from sam2adapt.shared.files import bundled_folder
-from sam2adapt.evaluation.metrics import case_metrics
-from sam2adapt.segmenting.model import load_model
-from sam2adapt.network.attention import KeyBiasAttention
-from sam2adapt.segmenting.slices import SliceStack
-from sam2adapt.adapters.distillation import distil_decoder
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase
 from sam2adapt.training.settings import TrainSettings
-from sam2adapt.imaging.volume import read_volume
 from torch.nn import functional as F
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from adapted import WHOLE, added, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
-from sam2adapt.machine import device
 from sam2adapt.adapters import create
 from sam2adapt.adapters.detail import DetailNetwork
 from sam2adapt.adapters.lora import LoRALinear, SAM2LoRA
+from sam2adapt.machine import device
 from sam2adapt.shared.errors import SettingsError
 from sam2adapt.training import loop
 from sam2adapt.training.loop import Trainer

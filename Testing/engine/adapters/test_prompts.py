@@ -6,12 +6,13 @@ import torch
 from adapted import frozen_hashes, images, moved, tiny_network
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.adapters.lora import SAM2LoRA
-from sam2adapt.shared.errors import SettingsError
-from sam2adapt.network.prompts import Prompts, PromptTokens
-from sam2adapt.training.loop import Trainer
-from sam2adapt.training.losses import IGNORE, SegmentationLoss
-from sam2adapt.training.prepare import PreparedCase
 from sam2adapt.adapters.prompt_drawing import draw_prompts
+from sam2adapt.network.prompts import Prompts, PromptTokens
+from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.errors import SettingsError
+from sam2adapt.training.loop import Trainer
+from sam2adapt.training.losses import SegmentationLoss
+from sam2adapt.training.prepare import PreparedCase
 from sam2adapt.training.settings import TrainSettings
 
 PROMPTED = SAM2LoRA(prompts=0.5)

@@ -5,8 +5,8 @@ import torch
 from adapted import images, moved, tiny_network, trained
 from sam2adapt.adapters import create
 from sam2adapt.adapters.refine import FullRefinement, Refinement
-from sam2adapt.shared.errors import SettingsError
 from sam2adapt.network.prompts import Prompts
+from sam2adapt.shared.errors import SettingsError
 from sam2adapt.training.losses import SegmentationLoss
 
 

@@ -26,9 +26,9 @@ from batch_testing import (
 from sam2adapt.batch import segment_folder
 from sam2adapt.batch.manifest import hidden_folder
 from sam2adapt.cli.app import main
-from sam2adapt.shared.errors import CancelledError, ClassesError
-from sam2adapt.segmenting.predict import Options
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume
+from sam2adapt.segmenting.predict import Options
+from sam2adapt.shared.errors import CancelledError, ClassesError
 
 pytest_plugins = ["batch_testing"]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -171,7 +171,8 @@ def test_the_next_is_read_and_the_last_written_during_the_network(model, tmp_pat
     source = studies(tmp_path / "in", 5)
     read, written = [threading.Event() for _ in range(6)], [threading.Event() for _ in range(6)]
     begun = []
-    real_read, real_segment, real_write = segment_folder.read_volume, segment_folder.segment, segment_folder.write_labels
+    real_read, real_segment = segment_folder.read_volume, segment_folder.segment
+    real_write = segment_folder.write_labels
 
     def reading(path):
         begun.append(path)

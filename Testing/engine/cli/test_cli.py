@@ -11,15 +11,15 @@ import pytest
 import SimpleITK as sitk
 import slicerio
 import torch
-from sam2adapt.shared import files
-from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.cli.app import _parser, main
 from sam2adapt.cli.train import parse_classes, train_request
-from sam2adapt.shared.errors import ClassesError
-from sam2adapt.segmenting.model import build_network
-from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume
+from sam2adapt.modelfiles.bundle import write_bundle
+from sam2adapt.network.weights import load_base, random_base, write_base
+from sam2adapt.segmenting.model import build_network
+from sam2adapt.shared import files
+from sam2adapt.shared.errors import ClassesError
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 STRUCTURES = [describe(1, "right lung"), describe(2, "left lung")]

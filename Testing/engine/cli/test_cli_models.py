@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sam2adapt
 from example_models import tensors, write_base, write_model, write_raw
-from sam2adapt.shared import files
-from sam2adapt.modelfiles.bases import BASES, BaseInfo
 from sam2adapt.cli.models import add_info_parser, add_models_parser
+from sam2adapt.modelfiles.bases import BASES, BaseInfo
+from sam2adapt.shared import files
 from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, ModelNotFoundError
 
 

@@ -10,9 +10,9 @@ import pytest
 import remedy_texts
 from sam2adapt.cli import app
 from sam2adapt.cli.remedies import COMMANDS, shell_remedy
-from sam2adapt.shared.errors import SettingsError
 from sam2adapt.server.messages import error_of
 from sam2adapt.server.methods import METHODS
+from sam2adapt.shared.errors import SettingsError
 from sam2adapt.training.settings import TrainSettings
 
 
@@ -41,7 +41,7 @@ def test_no_sentence_of_the_engine_names_a_flag_or_a_command():
         if remedy_texts.SHELL_WORDS.search(text)
     ]
     assert said == []
-    details = (remedy_texts.ENGINE / "describe.py").read_text(encoding="utf-8")  # Slicer shows them, too
+    details = (remedy_texts.ENGINE / "modelfiles" / "summary.py").read_text(encoding="utf-8")  # Slicer shows them, too
     assert not remedy_texts.SHELL_WORDS.search(details)
 
 
@@ -63,7 +63,7 @@ def test_a_flag_or_command_is_seen_wherever_it_hides(source):
 
 
 def test_every_setting_is_a_field_of_a_request_or_an_action():
-    schema = json.loads((remedy_texts.ENGINE / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((remedy_texts.ENGINE / "server" / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))
     parameters = {name for method in METHODS for name in schema["$defs"][method].get("properties", {})}
     known = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in parameters | METHODS.keys()}
     # The series of a folder and the part of a split are chosen at the command line, and in a list of a batch.

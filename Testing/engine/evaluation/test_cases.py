@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from sam2adapt.shared.errors import InputFileError, TrainingDataError
 from sam2adapt.evaluation.cases import Case, dataset_folders, find_cases, read_split, select
+from sam2adapt.shared.errors import InputFileError, TrainingDataError
 
 
 def touch(folder, *names) -> None:

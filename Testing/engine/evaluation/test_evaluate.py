@@ -3,11 +3,11 @@
 import numpy as np
 from conftest import blobs
 from sam2adapt.evaluation import evaluate as evaluate_module
+from sam2adapt.evaluation.cases import Case
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.evaluation.metrics import HistogramAUC
-from sam2adapt.evaluation.cases import Case
-from sam2adapt.training.losses import IGNORE
 from sam2adapt.imaging.volume import write_volume
+from sam2adapt.shared.annotation import IGNORE
 
 
 def test_scores_and_auc_are_those_of_the_native_grid(make_model, tmp_path, monkeypatch):

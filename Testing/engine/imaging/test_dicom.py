@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
-from sam2adapt.shared.errors import InputFileError, SeriesError
 from sam2adapt.imaging.volume import list_series, read_labels, read_volume, same_geometry
+from sam2adapt.shared.errors import InputFileError, SeriesError
 
 DATA = os.environ.get("SAM2ADAPT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SAM2ADAPT_DATA is not set")

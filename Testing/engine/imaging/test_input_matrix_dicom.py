@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from dicom_matrix_cells import CELLS, FORMS, PROPERTIES, Cell
 from dicom_samples import air_ml, chest
-from sam2adapt.shared.errors import UserError
 from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.shared.errors import UserError
 
 
 def outcome(cell: Cell, folder: Path) -> tuple[Volume | None, str]:

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 import slicerio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sam2adapt.shared.errors import InputFileError
 from sam2adapt.imaging.terminology import Structure, describe
 from sam2adapt.imaging.volume import Volume, read_labels, read_structures, read_volume, same_geometry, write_labels
+from sam2adapt.shared.errors import InputFileError
 from slicerio.segmentation import terminology_entry_to_string
 
 FRAME = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
@@ -187,5 +187,5 @@ def test_other_formats_have_no_segments(tmp_path):
 
 
 def test_table_file_is_part_of_the_package():
-    table = Path(__file__).parents[3] / "SAM2Adapt" / "sam2adapt" / "structures.json"
+    table = Path(__file__).parents[3] / "SAM2Adapt" / "sam2adapt" / "imaging" / "structures.json"
     assert len(json.loads(table.read_text("utf-8"))) >= 120

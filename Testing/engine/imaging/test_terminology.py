@@ -9,7 +9,7 @@ from sam2adapt.imaging.terminology import Structure, describe
 
 GENERAL = "Segmentation category and type - 3D Slicer General Anatomy list"
 DICOM = "Segmentation category and type - DICOM master list"
-ENTRIES = json.loads(resources.files("sam2adapt").joinpath("structures.json").read_text("utf-8"))
+ENTRIES = json.loads(resources.files("sam2adapt.imaging").joinpath("structures.json").read_text("utf-8"))
 CODE = r"(SCT\^\d{5,}\^[^~^|]+|\^\^)"
 SERIALIZED = re.compile(rf"(?:{GENERAL}|{DICOM})~{CODE}~{CODE}~{CODE}~Anatomic codes - DICOM master list~{CODE}~{CODE}")
 

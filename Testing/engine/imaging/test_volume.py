@@ -11,7 +11,6 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sam2adapt.shared.errors import InputFileError, SeriesError, VolumeError
 from sam2adapt.imaging.volume import (
     Volume,
     check_voxels,
@@ -20,6 +19,7 @@ from sam2adapt.imaging.volume import (
     same_geometry,
     write_volume,
 )
+from sam2adapt.shared.errors import InputFileError, SeriesError, VolumeError
 
 DATA = os.environ.get("SAM2ADAPT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SAM2ADAPT_DATA is not set")

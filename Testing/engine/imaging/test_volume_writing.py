@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from sam2adapt.shared.errors import GeometryError, OutputError
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, read_labels, read_volume, same_geometry, write_labels, write_volume
+from sam2adapt.shared.errors import GeometryError, OutputError
 
 
 def volume_of(array, **changes):

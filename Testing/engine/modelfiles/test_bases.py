@@ -8,7 +8,6 @@ import zipfile
 import pytest
 from example_models import write_base, write_model, write_raw
 from sam2adapt.modelfiles import bases
-from sam2adapt.shared import files
 from sam2adapt.modelfiles.bases import (
     BASES,
     BaseInfo,
@@ -20,6 +19,7 @@ from sam2adapt.modelfiles.bases import (
     official_info,
     remove_base,
 )
+from sam2adapt.shared import files
 from sam2adapt.shared.errors import (
     ChecksumError,
     InputFileError,

@@ -14,9 +14,9 @@ from example_models import card, tensors, write_base, write_model, write_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from sam2adapt.shared import files
 from sam2adapt.modelfiles.bundle import read_bundle, read_card, validate_card, write_bundle
 from sam2adapt.modelfiles.card import read_base_card
+from sam2adapt.shared import files
 from sam2adapt.shared.errors import InputFileError, ModelFileError, OutputError, UserError
 
 

@@ -5,11 +5,11 @@ import os
 import pytest
 from example_models import write_base, write_model, write_raw
 from sam2adapt.modelfiles import catalog
-from sam2adapt.shared import files
 from sam2adapt.modelfiles.bases import (
     file_sha256,
 )
 from sam2adapt.modelfiles.catalog import add_model, find_model, list_models, remove_model
+from sam2adapt.shared import files
 from sam2adapt.shared.errors import (
     InputFileError,
     ModelFileError,

@@ -2,10 +2,10 @@
 
 import pytest
 from benchmark_testing import BENCHMARKS
-from sam2adapt.modelfiles.card import read_verified_card
 from sam2adapt.evaluation.evaluate import evaluate
-from sam2adapt.shared.files import bundled_folder
+from sam2adapt.modelfiles.card import read_verified_card
 from sam2adapt.segmenting.model import load_model
+from sam2adapt.shared.files import bundled_folder
 
 __all__ = ["BENCHMARKS"]  # puts its folder on the path
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from sam2.build_sam import build_sam2
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2adapt.benchmark_methods import FULL_PARAMETERS
 from sam2adapt.modelfiles import bases
 from sam2adapt.modelfiles.bases import BaseInfo, file_sha256
-from sam2adapt.benchmark_methods import FULL_PARAMETERS
-from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, WeightsMissingError
 from sam2adapt.network.attention import share_token_weight, use_key_bias
 from sam2adapt.network.base import CONFIGS, AnySizeHiera, ImagePath, pad_to_stride
 from sam2adapt.network.network import SegmentationNetwork, parameter_counts
 from sam2adapt.network.prompts import Prompts, PromptTokens
 from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.segmenting.slices import normalise
+from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, WeightsMissingError
 from torch.nn import functional as F
 
 YAML = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}

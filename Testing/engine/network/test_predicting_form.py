@@ -7,16 +7,16 @@ import pytest
 import torch
 from adapted import images, moved, tiny_base, tiny_network
 from sam2adapt.adapters import METHODS, create
-from sam2adapt.shared.files import bundled_folder
-from sam2adapt.segmenting.model import exported, load_model
+from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.predicting import ops as inference_ops
 from sam2adapt.network.predicting.network import InferenceNetwork
 from sam2adapt.network.predicting.ops import Linear, window_ranges
-from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.prompts import Prompts
 from sam2adapt.network.weights import random_base
+from sam2adapt.segmenting.model import exported, load_model
 from sam2adapt.segmenting.predict import Options, segment
-from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.shared.files import bundled_folder
 
 HALF = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor")
 VARIANTS = {

@@ -11,7 +11,14 @@ import torch
 from conftest import STRUCTURES, blobs, rotation, shake, stored, unstored, untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.evaluation.evaluate import mean_dice
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting import predict
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.segmenting.predict import Options, segment
+from sam2adapt.segmenting.slices import SliceStack
 from sam2adapt.shared.errors import (
     CancelledError,
     ClassesError,
@@ -23,13 +30,6 @@ from sam2adapt.shared.errors import (
     VolumeError,
     WeightsMissingError,
 )
-from sam2adapt.evaluation.evaluate import mean_dice
-from sam2adapt.segmenting.model import load_model
-from sam2adapt.network.weights import load_base
-from sam2adapt.segmenting.predict import Options, segment
-from sam2adapt.segmenting.slices import SliceStack
-from sam2adapt.evaluation.cases import Case
-from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 
 ORDERS = [
     ((0, 1, 2), (True, False, False)),

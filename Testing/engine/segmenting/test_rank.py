@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import blobs, stored
 from sam2adapt.cli import app
+from sam2adapt.imaging.volume import read_volume, write_volume
 from sam2adapt.segmenting import rank
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.segmenting.rank import rank_volume
-from sam2adapt.imaging.volume import read_volume, write_volume
 
 ORDERS = [((2, 1, 0), (False, False, False)), ((1, 2, 0), (True, True, False)), ((0, 1, 2), (True, False, True))]
 

@@ -8,7 +8,7 @@ import torch
 from conftest import blobs, rotation, stored, unstored
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sam2adapt.shared.errors import ModalityError, VolumeError
+from sam2adapt.imaging.volume import Volume
 from sam2adapt.segmenting.slices import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -20,7 +20,7 @@ from sam2adapt.segmenting.slices import (
     orientation_axes,
     with_neighbours,
 )
-from sam2adapt.imaging.volume import Volume
+from sam2adapt.shared.errors import ModalityError, VolumeError
 
 ORDERS = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]
 PERCENTILE = Normalization("percentile", 0.5, 99.5)

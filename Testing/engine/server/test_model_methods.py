@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from sam2adapt.cli.models import describe_file
 from sam2adapt.modelfiles import catalog
 from sam2adapt.modelfiles.card import read_card
-from sam2adapt.cli.models import describe_file
 from serve_client import Client, patched
 
 WEIGHTS = bytes(range(256)) * 4000

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicerio
+from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.segmenting.rank import rank_volume
-from sam2adapt.imaging.volume import Volume, read_volume
 from serve_client import Client, described
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import slicerio
 from conftest import blobs, rotation, stored
+from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.modelfiles import catalog
 from sam2adapt.segmenting import predict
-from sam2adapt.shared.errors import GeometryError, InputFileError, OutputError, VolumeError
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.server.arrays import read_input, write_array
-from sam2adapt.server.methods import Engine
-from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.server.warm_models import WarmModels
+from sam2adapt.shared.errors import GeometryError, InputFileError, OutputError, VolumeError
 from serve_client import Client, described, patched
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
@@ -161,8 +161,9 @@ def test_warm_model_is_not_loaded_again_until_its_file_changes(server, chest, tm
 
 def test_two_models_stay_loaded(monkeypatch, tmp_path):
     loaded = []
-    monkeypatch.setattr("sam2adapt.segmenting.model.load_model", lambda path, device: loaded.append(path.stem) or object())
-    engine = Engine()
+    load = "sam2adapt.segmenting.model.load_model"
+    monkeypatch.setattr(load, lambda path, device: loaded.append(path.stem) or object())
+    engine = WarmModels()
     paths = {name: tmp_path / f"{name}.safetensors" for name in "abc"}
     for path in paths.values():
         path.touch()
@@ -177,7 +178,7 @@ def test_memory_of_a_gpu_is_left_to_others_between_requests(used, monkeypatch):
     calls = []
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: calls.append(1))
-    Engine().rest()
+    WarmModels().rest()
     assert len(calls) == used
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.server.train_methods import _report
-from sam2adapt.imaging.terminology import describe
 from sam2adapt.training.history import Progress
 from serve_client import Client
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicerio
-from sam2adapt.shared.modality import looks_like, modality_of
 from sam2adapt.imaging.volume import read_volume
+from sam2adapt.shared.modality import looks_like, modality_of
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 

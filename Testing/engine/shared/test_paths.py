@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from sam2adapt.modelfiles import catalog
-from sam2adapt.shared import files
-from sam2adapt.server import methods
-from sam2adapt.shared.errors import DownloadError, InputFileError, OutputError, SettingsError
-from sam2adapt.server.task import Task
-from sam2adapt.shared import paths
 from sam2adapt.imaging.volume import read_labels, read_volume, write_volume
+from sam2adapt.modelfiles import catalog
+from sam2adapt.server import methods
+from sam2adapt.server.task import Task
+from sam2adapt.shared import files, paths
+from sam2adapt.shared.errors import DownloadError, InputFileError, OutputError, SettingsError
 
 ENGINE = Path(paths.__file__).parents[2]
 BAD = os.fsdecode(b"a\xff.nrrd")
@@ -230,7 +229,7 @@ def test_outputs_are_proved_before_the_work(option, image, tmp_path, home):
 
 @pytest.mark.parametrize("manifest", ["manifest.json", "manifest.csv"])
 def test_a_batch_proves_its_manifests_before_the_work(manifest, image, bundle_file, tmp_path):
-    from sam2adapt.batch import segment_folder
+    from sam2adapt.batch.segment_folder import segment_folder
 
     (tmp_path / "out" / manifest).mkdir(parents=True)
     with pytest.raises(OutputError, match="is a folder"):

@@ -9,25 +9,26 @@ import sys
 import time
 from pathlib import Path
 
+import distributed_runs
 import pytest
 import sam2adapt
 import torch
 from distributed_runs import FEWEST, RUNS, STEPS, result_of
-from sam2adapt.modelfiles.bundle import read_bundle
-from sam2adapt.shared.errors import DeviceError, SettingsError
-from sam2adapt.network.dropout import ImageDropout, only, seeded
-from sam2adapt.machine.team import Team
 from sam2adapt.machine import exchange
+from sam2adapt.machine.exchange import SharedBatchNorm, training_device
+from sam2adapt.machine.team import Team
+from sam2adapt.modelfiles.bundle import read_bundle
+from sam2adapt.network.dropout import ImageDropout, only, seeded
+from sam2adapt.shared.errors import DeviceError, SettingsError
 from sam2adapt.training import samples
 from sam2adapt.training.checkpoint import load_checkpoint
-from sam2adapt.machine.exchange import SharedBatchNorm, training_device
 from test_training import base, folder, own_home, request_for, train
 from trained import small_trainer
 
 __all__ = ["base", "folder", "own_home"]
 
 PATIENCE = 300  # seconds, for a machine that does much else
-HERE = Path(__file__).resolve().parent
+SUPPORT = Path(distributed_runs.__file__).parent
 TEXT = {"encoding": "utf-8", "errors": "replace"}  # gloo's messages end in bytes that are no text
 OTHERWISE = {"no memory", "in time"}  # what depends on the number of processes
 
@@ -38,14 +39,14 @@ def torchrun(*arguments, restarts: int = 0) -> list[str]:
 
 
 def watched(notes: Path, *arguments, **options) -> list[str]:
-    return torchrun(HERE / "distributed_runs.py", "watched", notes, *arguments, **options)
+    return torchrun(SUPPORT / "distributed_runs.py", "watched", notes, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> tuple[dict, dict]:
     """What one process and two reach in each of ``RUNS``."""
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    agent = subprocess.Popen(torchrun(HERE / "distributed_runs.py", folders[1]), stderr=subprocess.PIPE, **TEXT)
+    agent = subprocess.Popen(torchrun(SUPPORT / "distributed_runs.py", folders[1]), stderr=subprocess.PIPE, **TEXT)
     alone = {name: result_of(name, folders[0]) for name in RUNS.keys() - OTHERWISE}
     _, error = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, error

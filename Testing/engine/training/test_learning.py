@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from conftest import STRUCTURES, blobs
-from sam2adapt.shared.errors import CancelledError
-from sam2adapt.evaluation.evaluate import mean_dice
 from sam2adapt.evaluation.cases import Case
+from sam2adapt.evaluation.evaluate import mean_dice
+from sam2adapt.imaging.volume import read_labels, write_labels, write_volume
+from sam2adapt.shared.errors import CancelledError
 from sam2adapt.training.checkpoint import load_checkpoint
 from sam2adapt.training.run import write_preview
-from sam2adapt.imaging.volume import read_labels, write_labels, write_volume
 from trained import STEPS, assert_equal, short_epochs, small_trainer
 
 __all__ = ["short_epochs"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from adapted import images, moved, tiny_network
 from sam2adapt import adapters
-from sam2adapt.shared.errors import OutputError, SettingsError
 from sam2adapt.segmenting.slices import normalise
+from sam2adapt.shared.errors import OutputError, SettingsError
 from sam2adapt.training import features
 from sam2adapt.training.features import CachedFeatures, check_quick, is_encoder_side, quick_fits
 from sam2adapt.training.samples import AugmentedSlices

@@ -8,14 +8,15 @@ import torch
 from adapted import tiny_network
 from conftest import SMALL, random_base, write_base
 from sam2adapt.cli import app
+from sam2adapt.evaluation.cases import find_cases
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle, read_card
 from sam2adapt.modelfiles.catalog import remove_model
+from sam2adapt.network import base as base_module
+from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import ModalityError
 from sam2adapt.shared.files import replay_file
-from sam2adapt.network import base as base_module
-from sam2adapt.imaging.terminology import describe
-from sam2adapt.evaluation.cases import find_cases
-from sam2adapt.training.losses import IGNORE
 from sam2adapt.training.replay import (
     MOST,
     Kept,
@@ -27,10 +28,9 @@ from sam2adapt.training.replay import (
     read_replay,
     write_replay,
 )
-from sam2adapt.training.run import TrainRequest, train
+from sam2adapt.training.run import train
 from sam2adapt.training.samples import epoch_slices
-from sam2adapt.training.settings import TrainSettings
-from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 from trained import CPU, discs, short_epochs
 
 __all__ = ["short_epochs"]

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sam2adapt.modelfiles.bundle import read_bundle
-from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
-from sam2adapt.network.weights import random_base, write_base
-from sam2adapt.imaging.terminology import describe
-from sam2adapt.training import checkpoint, loop
 from sam2adapt.evaluation.cases import find_cases
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.modelfiles.bundle import read_bundle
+from sam2adapt.network.weights import random_base, write_base
+from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
+from sam2adapt.training import checkpoint, loop
 from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
 from sam2adapt.training.loop import schedule
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
-from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 STRUCTURES = [describe(1, "right ventricle"), describe(2, "left ventricle")]
 

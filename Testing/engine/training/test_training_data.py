@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import blobs, stored
+from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
+from sam2adapt.imaging.terminology import Structure, describe
+from sam2adapt.imaging.volume import Volume, read_volume, write_labels, write_volume
+from sam2adapt.segmenting.slices import SliceStack
+from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import (
     ClassesError,
     GeometryError,
@@ -13,15 +18,11 @@ from sam2adapt.shared.errors import (
     TrainingDataError,
     VolumeError,
 )
-from sam2adapt.segmenting.slices import SliceStack
-from sam2adapt.imaging.terminology import Structure, describe
-from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
-from sam2adapt.training.losses import IGNORE, SegmentationLoss
+from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase, fingerprint, load_case, prepare
 from sam2adapt.training.samples import EpochSamples, epoch_slices
 from sam2adapt.training.settings import TrainSettings
 from sam2adapt.training.transforms import augmentation
-from sam2adapt.imaging.volume import Volume, read_volume, write_labels, write_volume
 
 STRUCTURES = [describe(1, "liver"), describe(4, "spleen")]
 NAMES = [Structure(value, f"label {value}") for value in range(1, 256)]

@@ -167,7 +167,7 @@ def test_stop_tells_all_even_if_one_fails(client, calls):
 @pytest.mark.parametrize("end", ["killed", "quit", "wait"])
 @pytest.mark.parametrize("options", [(), ("--launcher",)], ids=["direct", "launcher"])
 def test_end_of_slicer_leaves_no_engine(end, options):
-    script = Path(__file__).with_name("client_process.py")
+    script = Path(__file__).resolve().parents[1] / "client_process.py"
     slicer = subprocess.Popen([sys.executable, script, end, *FAKE, *options], stdout=subprocess.PIPE, encoding="utf-8")
     watchdog = threading.Timer(PATIENCE, slicer.kill)
     watchdog.start()

@@ -11,9 +11,9 @@ from pathlib import Path
 import fake_packages
 import pytest
 import qt
-from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTorchExtension
 from SAM2AdaptLib.Engine import ProcessTree
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTorchExtension
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, requirements
 
 # Without the engine itself, which needs the real packages.
@@ -365,7 +365,7 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
     folder = tmp_path / "folder"
     folder.mkdir()
     fake_packages.writeWheel(folder, "tqdm", "4.67.1")
-    models = Path(Check.__file__).parents[2] / "Resources" / "Models"
+    models = Path(Check.__file__).parents[3] / "Resources" / "Models"
     for name in ("torso-ct", "nano"):
         (folder / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")
     run = Run(slicerHost, wheelFolder=folder)

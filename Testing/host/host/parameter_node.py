@@ -189,11 +189,15 @@ class _Methods:
         return self.parameterNode.Modified()
 
 
+class _Empty:
+    """Has the members that Python gives to every class; which they are depends on its version."""
+
+
 def parameterNodeWrapper(cls: type) -> type:
     """Class decorator: the annotated names become parameters of a node that the constructor takes."""
     fields = _fields(cls)
     for name, member in vars(_Methods).items():
-        if name not in ("__module__", "__dict__", "__weakref__", "__doc__", "__qualname__"):
+        if name not in vars(_Empty):
             if name != "__init__" and hasattr(cls, name):
                 raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
             setattr(cls, name, member)

@@ -4,13 +4,14 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from example_nodes import AXES_IJK_TO_RAS, OBLIQUE, SHAPE, rotation
-from sam2adapt.shared import errors
-from sam2adapt.server.arrays import read_input
 from sam2adapt.imaging.volume import read_volume, same_geometry
+from sam2adapt.server.arrays import read_input
+from sam2adapt.shared import errors
 
 
 def asTheEngineReads(lib, volumeNode, tmp_path):
@@ -114,11 +115,12 @@ def test_folder_is_removed_when_the_block_fails(lib, temporaryFolder):
 
 def folderOfAnotherProcess(temporaryFolder, ending):
     """Name of the folder that a process made which then ended in this way."""
-    sources = str(os.path.dirname(os.path.dirname(errors.__file__)))
+    sources = str(Path(errors.__file__).parents[3])
     code = (
         f"import sys, types, os; sys.path.insert(0, {sources!r}); import slicer\n"
         "sys.modules['slicer.i18n'] = types.SimpleNamespace(tr=str)\n"
-        "from SAM2AdaptLib.Scene.VolumeTransfer import PrivateFolder; folder = PrivateFolder(); print(folder.path.name)\n"
+        "from SAM2AdaptLib.Scene.VolumeTransfer import PrivateFolder\n"
+        "folder = PrivateFolder(); print(folder.path.name)\n"
         f"sys.stdout.flush(); {ending}"
     )
     environment = {**os.environ, "TMPDIR": str(temporaryFolder)}

@@ -98,9 +98,9 @@ def test_empty_slices_alone_are_a_case_and_survive_a_file(lib, nodes, annotate, 
 @pytest.mark.parametrize("axes", AXES_IJK_TO_RAS.values(), ids=AXES_IJK_TO_RAS.keys())
 @pytest.mark.parametrize("spacing", [(0.7, 0.9, 3.0), (4.0, 1.0, 1.0), (1.0, 1.0, 1.2)], ids=["K", "I", "isotropic"])
 def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
+    from sam2adapt.imaging.volume import Volume
     from sam2adapt.segmenting.slices import Normalization, SliceSettings, SliceStack
     from sam2adapt.training.prepare import _is_stack
-    from sam2adapt.imaging.volume import Volume
 
     volumeNode = nodes.addVolume(axes=axes, spacing=spacing)
     voxels, origin, spacing, direction = lib.SegmentationBridge.volumeToArrays(volumeNode)
@@ -251,7 +251,8 @@ def test_folder_that_slicer_saved(lib, nodes, annotate, tmp_path):
 @pytest.mark.parametrize(
     ("content", "kind"),
     [(None, "InputFileError"), ({}, "TrainingDataError"), ({"dataset.json": "{"}, "TrainingDataError"),
-     ({"dataset.json": '{"labels": [1]}'}, "TrainingDataError"), ({"a.nrrd": "", "b.seg.nrrd": ""}, "TrainingDataError")],
+     ({"dataset.json": '{"labels": [1]}'}, "TrainingDataError"),
+     ({"a.nrrd": "", "b.seg.nrrd": ""}, "TrainingDataError")],
 )  # fmt: skip
 def test_folders_without_cases(lib, tmp_path, content, kind):
     folder = tmp_path / "data"

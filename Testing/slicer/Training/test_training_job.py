@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,7 +288,7 @@ def test_run_of_a_slicer_that_was_killed(lib, scene, home, state):
         f"run = TrainingRuns.create('killed'); run.update(state={state!r}, cases=[])\n"
         "print('ready', flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(lib.RunFolders.__file__))}
+    environment = {**os.environ, "PYTHONPATH": str(Path(lib.RunFolders.__file__).parents[3])}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     try:
         while process.stdout.readline().strip() != b"ready":

@@ -8,8 +8,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Panels import Dialogs
 
 STUDY, STATUS, SECONDS, FIRST_STRUCTURE = range(4)
 

@@ -9,11 +9,11 @@ from sam2adapt.shared.manifest_table import table
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SAM2AdaptLib.Panels.Segmenting import BatchResults, RunControl
-from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Segmenting.FolderBatch import RUNNING
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels.Segmenting import BatchResults, RunControl
 from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels
+from SAM2AdaptLib.Segmenting.FolderBatch import RUNNING
 
 SCENE, FOLDER = range(2)
 

@@ -5,7 +5,7 @@ import textwrap
 import qt
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Models import ExpectedTime, Catalog
+from SAM2AdaptLib.Models import Catalog, ExpectedTime
 from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Scene import VolumeModality
 

@@ -3,8 +3,8 @@
 import qt
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Panels import Dialogs
 
 FILE_FILTER = "SAM2Adapt (*.safetensors)"
 

@@ -3,7 +3,7 @@
 import qt
 import slicer
 
-from SAM2AdaptLib.Scene import Statistics, SegmentationHistory
+from SAM2AdaptLib.Scene import SegmentationHistory, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
 

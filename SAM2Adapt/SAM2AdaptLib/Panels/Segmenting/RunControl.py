@@ -2,9 +2,9 @@
 
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Models import ExpectedTime
 from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels.Segmenting.ModelList import mismatch
 
 RUNNING = ("waiting", "running")

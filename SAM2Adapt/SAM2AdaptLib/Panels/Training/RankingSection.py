@@ -4,10 +4,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Training import RankingJob
+from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Scene import SliceViews
-from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Training import RankingJob
 
 
 class TrainingRanking:

@@ -3,11 +3,11 @@
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Training import Options
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Training.Plots import TrainingPlots
 from SAM2AdaptLib.Panels.Training.Preview import TrainingPreview
+from SAM2AdaptLib.Training import Options
 
 #: Loss of Dice on what a model could before, above which the user is asked.
 FORGETTING = 0.005

@@ -9,11 +9,11 @@ import vtk
 from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Training import Cases
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Training.CaseList import TrainingCaseList
 from SAM2AdaptLib.Panels.Training.Tables import CaseTable, ClassTable
+from SAM2AdaptLib.Training import Cases
 
 _ITEM = re.compile(r"mrml://scene/subjecthierarchy/item\?id=(\d+)")  # what dragging in the Data module gives
 _DELAY = 300  # ms; brushing a segment changes it many times a second

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attention import attention_parts
+from ..network import SegmentationNetwork
 from .ops import Linear, activation_name, attend
 from .trunk import Convolution, Norm
-from ..network import SegmentationNetwork
 
 
 class Attention:

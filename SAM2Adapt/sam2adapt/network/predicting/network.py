@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..base import pad_to_stride
+from ..network import SegmentationNetwork, at_size
+from ..prompts import Prompts
 from .decoder import Decoder, kernel_maps
 from .ops import GroupNorm
 from .trunk import Encoder
-from ..network import SegmentationNetwork, at_size
-from ..prompts import Prompts
 
 
 class InferenceNetwork(nn.Module):

@@ -5,10 +5,10 @@ import hashlib
 import torch
 from conftest import SMALL
 from sam2adapt import adapters
+from sam2adapt.adapters.costs import shapes_only
 from sam2adapt.benchmark_methods import FULL_PARAMETERS as WHOLE
 from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
-from sam2adapt.adapters.costs import shapes_only
 from torch import Tensor
 
 __all__ = ["WHOLE", "shapes_only"]  # and what is below

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ENGINE = Path(__file__).resolve().parents[1] / "SAM2Adapt" / "sam2adapt"
+ENGINE = Path(__file__).resolve().parents[2] / "SAM2Adapt" / "sam2adapt"
 # Benchmarks are run from the command line alone.
-BENCHMARKS = ("speed", "cli_benchmark.py", "cli_speed.py", "benchmark_memory.py", "benchmark_methods.py")
+BENCHMARKS = ("speed/", "cli/benchmark", "benchmark_")
 # What only a reader at the command line can use: a flag, a command, or its name.
 SHELL_WORDS = re.compile(
     r"(?<![\w-])--[a-z]|\bsam2adapt (segment|train|evaluate|rank|models|info|serve|benchmark)\b|command line"
@@ -20,12 +20,17 @@ TELLING = {"warn", "warning", "say", "info", "log"}
 
 def engine_files() -> list[Path]:
     """The engine's sources without benchmarks."""
-    return [path for path in sorted(ENGINE.rglob("*.py")) if path.relative_to(ENGINE).parts[0] not in BENCHMARKS]
+    return [path for path in sorted(ENGINE.rglob("*.py")) if not in_engine(path).startswith(BENCHMARKS)]
+
+
+def in_engine(path: Path) -> str:
+    """Path of a source below the engine's folder, with "/"."""
+    return path.relative_to(ENGINE).as_posix()
 
 
 def error_names() -> set[str]:
     """Names of the classes of ``errors.py``."""
-    tree = ast.parse((ENGINE / "errors.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ENGINE / "shared" / "errors.py").read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
 
 

@@ -17,14 +17,13 @@ import torch
 from adapted import moved
 from sam2.modeling.position_encoding import PositionEmbeddingRandom
 from sam2adapt import adapters
-from sam2adapt.machine import device
 from sam2adapt.adapters.low_rank_attention import LowRankAttention
-from sam2adapt.shared.errors import CancelledError, OutputError, UserError
-from sam2adapt.segmenting.slices import normalise
+from sam2adapt.machine import device, exchange
 from sam2adapt.machine.team import Team
-from sam2adapt.machine import exchange
+from sam2adapt.segmenting.slices import normalise
+from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.errors import CancelledError, OutputError, UserError
 from sam2adapt.training import features, loop, samples
-from sam2adapt.training.losses import IGNORE
 from trained import discs, small_trainer
 
 STEPS = 9  # of an epoch, in batches of 4

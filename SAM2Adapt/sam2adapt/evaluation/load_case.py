@@ -1,0 +1,36 @@
+"""One labelled case, read and checked; training, splitting and evaluation all read cases here."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..imaging.terminology import Structure
+from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError, GeometryError
+from .cases import Case, case_labels
+
+
+def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
+    """Read an image and its label values (K, J, I), and check that they belong together.
+
+    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
+    """
+    volume, labels = read_volume(case.image), case_labels(case)
+    check_voxels(volume)
+    if difference := geometry_difference(volume, labels):
+        raise GeometryError(
+            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",
+            "Resample the labels onto the image, or export them again with the image as reference.",
+        )
+    values = labels.array[0]
+    known = {0, IGNORE, *(s.id for s in structures)}
+    strange = sorted(set(np.unique(values).tolist()) - known)
+    if strange:
+        raise ClassesError(
+            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
+            f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
+            "Set it to 0 in the file, or add it to the classes.",
+            setting="classes",
+        )
+    return replace(volume, notes=(*volume.notes, *labels.notes)), values
