@@ -221,7 +221,7 @@ def test_user_errors_leave_with_status_2_one_sentence_and_a_remedy(tmp_path):
 def test_models_and_info_do_not_import_torch(home):
     write_model(home / "models" / "m.safetensors", name="mine")
     code = (
-        "import sys; from sam2adapt.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from sam2adapt.cli.app import main; status = main(sys.argv[1:]);"
         "loaded = sorted({'torch', 'monai', 'sam2'} & set(sys.modules)); sys.exit(str(loaded) if loaded else status)"
     )
     engine = str(Path(sam2adapt.__file__).parent.parent)

@@ -22,10 +22,10 @@ CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 # Tells of every load of a model; for volumes of certain names memory runs out once, or a GPU proved too small.
 PATCH = """
 import logging, torch
-from sam2adapt import model, predict
+from sam2adapt.segmenting import model, predict
 load, compute, failed, names = model.load_model, predict._logits, [], []
 def load_model(*arguments):
-    logging.getLogger("sam2adapt.model").warning("a model is loaded")
+    logging.getLogger("sam2adapt.segmenting.model").warning("a model is loaded")
     return load(*arguments)
 def logits(*arguments):
     if names[-1] == "huge" and not failed:

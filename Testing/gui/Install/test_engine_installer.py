@@ -17,7 +17,7 @@ from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTo
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, requirements
 
 # Without the engine itself, which needs the real packages.
-SMOKE_TEST = """from SAM2AdaptLib import SmokeTest
+SMOKE_TEST = """from SAM2AdaptLib.Install import SmokeTest
 SmokeTest.PACKAGES = SmokeTest.PACKAGES[:-1]
 SmokeTest.main()
 """
