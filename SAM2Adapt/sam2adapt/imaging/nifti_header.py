@@ -43,6 +43,7 @@ DATATYPES = {
 }  # fmt: skip
 _UNREAD = {1: "single bits", 32: "complex", 1536: "128-bit floats", 1792: "complex", 2048: "complex"}
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # of the unit in xyzt_units; 0: not said
+_ANALYZE_UNITS = {b"m": 1000.0, b"cm": 10.0, b"um": 1e-3}
 _FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern", "qoffset", "srow")
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TILTED = (
@@ -164,7 +165,7 @@ class NiftiHeader:
         return f"{self.path} has voxels of {shown[0]} mm by pixdim and {shown[1]} mm by its sform; the sform was used."
 
     def _without_forms(self, note: str) -> Place:
-        spacing = self._voxel_size(1.0 if self.version == 0 else self._millimetres())
+        spacing = self._voxel_size(self._millimetres())
         check_spacing(spacing, self.path)
         return Place(np.zeros(3), spacing, np.eye(3), note)
 
@@ -176,6 +177,8 @@ class NiftiHeader:
         return spacing
 
     def _millimetres(self) -> float:
+        if self.version == 0:  # "mm", nothing, or what some program made of the field
+            return _ANALYZE_UNITS.get(bytes(self.fields["vox_units"]).strip(b"\0 ").lower(), 1.0)
         unit = int(self.fields["xyzt_units"]) & 7
         if unit not in _MILLIMETRES:
             raise InputFileError(
