@@ -83,7 +83,9 @@ def analyze(path: Path, array: np.ndarray | None = None, kind: str = "i2", cut: 
     return path
 
 
-def nrrd(path: Path, array: np.ndarray | None = None, data: bytes | None = None, detached: bool = False, **fields) -> Path:
+def nrrd(
+    path: Path, array: np.ndarray | None = None, data: bytes | None = None, detached: bool = False, **fields
+) -> Path:
     """A NRRD file by hand.
 
     :param fields: of the header, "_" for a space; None leaves one out. :param data: in the place of the voxels.
