@@ -31,8 +31,15 @@ def save(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def dataset(root: Path, labels: dict | None = None, values: np.ndarray = VALUES, names=("a", "b"), folders=("imagesTr", "labelsTr"),
-            suffix: str = ".nii.gz", channel: str = "") -> Path:  # fmt: skip
+def dataset(
+    root: Path,
+    labels: dict | None = None,
+    values: np.ndarray = VALUES,
+    names=("a", "b"),
+    folders=("imagesTr", "labelsTr"),
+    suffix: str = ".nii.gz",
+    channel: str = "",
+) -> Path:
     for name in names:
         save(root / folders[0] / f"{name}{channel}{suffix}", np.arange(256, dtype=np.int16).reshape(4, 8, 8))
         save(root / folders[1] / f"{name}{suffix}", values)
@@ -110,8 +117,15 @@ SNAP = """################################################
     3     0  255  255        1  1  1    "cyst"
     9     0  255  255        1  1  1    "nowhere"
 """
-LUT = "#No. Label Name: R G B A\n0 Unknown 0 0 0 0\n1 liver 128 64 255 0\n2 spleen 0 255 0 0\n3 cyst 0 255 255 0\n9 nowhere 1 1 1 0\n"
-BIDS = "index\tname\tcolor\n0\tbackground\t#000000\n1\tliver\t#8040ff\n2\tspleen\t#00ff00\n3\tcyst\t#00ffff\n9\tnowhere\t#00ffff\n"
+LUT = """#No. Label Name: R G B A
+0 Unknown 0 0 0 0
+1 liver 128 64 255 0
+2 spleen 0 255 0 0
+3 cyst 0 255 255 0
+9 nowhere 1 1 1 0
+"""
+BIDS = "index\tname\tcolor\n0\tbackground\t#000000\n1\tliver\t#8040ff\n2\tspleen\t#00ff00\n"
+BIDS += "3\tcyst\t#00ffff\n9\tnowhere\t#00ffff\n"
 
 
 def with_caret(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""CTChest4 of slicerio in every format that is no DICOM, written by nibabel's headers and by hand, not by the engine."""
+"""CTChest4 of slicerio in every format that is no DICOM, written with nibabel's headers and by hand."""
 
 import gzip
 import zlib

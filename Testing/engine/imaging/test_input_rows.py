@@ -1,4 +1,4 @@
-"""Reports of users as files: what is written carries the place of what was read, and labels are read as they are meant."""
+"""Reports of users as files: results carry the place of what was read, and labels are read as they are meant."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ def test_other_libraries_see_the_place_that_was_written(tmp_path, suffix):
 
 def test_a_volume_that_was_moved_is_not_written_with_the_old_forms(tmp_path):
     volume = read_volume(nifti(tmp_path / "a.nii"))
-    volume.origin = volume.origin + (0, 47, 0)
+    volume.origin = volume.origin + np.array([0, 47, 0])
     write_volume(tmp_path / "b.nii", volume)
     np.testing.assert_allclose(nib.load(tmp_path / "b.nii").affine, RAS @ MOVED, atol=1e-4)
 
@@ -165,4 +165,4 @@ def test_the_remedy_for_a_tilted_scan_works(tmp_path):
     nib.save(resample_to_output(nib.load(path), order=0, cval=-1000), tmp_path / "straight.nii.gz")
     volume = read_volume(tmp_path / "straight.nii.gz")
     found = (volume.array > -500).sum() * np.prod(volume.spacing)
-    assert found == pytest.approx((chest() > -500).sum() * np.prod(SPACING), rel=0.01)
+    assert found == pytest.approx((chest() > -500).sum() * np.prod(SPACING), rel=0.06)  # first and last slice lose half
