@@ -2,7 +2,10 @@
 
 import functools
 import json
-from collections.abc import Callable
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from ..shared.errors import ClassesError, InputFileError, TrainingDataError
 from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
 from ..shared.training_pairs import find_pairs, images_of, layout
 
+logger = logging.getLogger(__name__)
 _LARGEST_CLASS = 254
 _LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175
 VALUES_SUFFIX = ".values.json"  # of a file beside a label file that says what its values become
@@ -28,6 +32,7 @@ class Case:
     :ivar values: pairs of a value in the label file and the class that it means, 0 for background and 255 for not
         annotated; None where the values are the classes.
     :ivar overlap: which of two overlapping segments counts, see ``volume.read_labels``.
+    :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
     """
 
     id: str
@@ -35,6 +40,7 @@ class Case:
     label: Path
     values: tuple[tuple[int, int], ...] | None = None
     overlap: str = "last"
+    series: str = ""
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
@@ -51,10 +57,17 @@ def find_cases(
 ) -> list[Case]:
     """Pair the files of two folders, or of one, by name; see ``shared.training_pairs.find_pairs``.
 
+    Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
+
     :param say: is told what is left out, and what could have been meant.
     :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or names are ambiguous.
     """
-    pairs = find_pairs(images, labels, channel)
+    try:
+        pairs = find_pairs(images, labels, channel)
+    except TrainingDataError:
+        if found := _dicom_cases(images, labels):
+            return found
+        raise
     for _, image, label in pairs.found:
         paths.utf8_name(image)
         paths.utf8_name(label)
@@ -63,12 +76,51 @@ def find_cases(
     return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
 
 
-def case_labels(case: Case) -> Volume:
+def _dicom_cases(images: Path, labels: Path) -> list[Case]:
+    """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
+    from ..imaging.dicom import scan
+    from ..imaging.dicom_labels import label_files
+
+    drawn = list(label_files(labels))
+    if not drawn:
+        return []
+    series = {headers[0].series_uid: info for info, headers in reversed(scan(images).series)}
+    cases, alone, taken = [], [], set()
+    for path, uid in drawn:
+        if uid not in series or uid in taken:
+            alone.append(path)
+            continue
+        taken.add(uid)
+        info = series[uid]
+        folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
+        cases.append(Case(Path(path).stem, folder, Path(path), info.uid))
+    if alone:
+        logger.warning("%d label files have no series of their own in %s and are left out, %s for instance.",
+                       len(alone), images, alone[0])
+    if idle := [str(info) for uid, info in series.items() if uid not in taken]:
+        logger.warning("%d series in %s have no labels and are left out, %s for instance.", len(idle), images, idle[0])
+    names = Counter(case.id for case in cases)  # "RTSTRUCT.dcm" in the folder of each patient is common
+    return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
+
+
+def named_by_dicom(cases: list[Case]) -> dict[int, str]:
+    """Label values 1, 2, 3 … and names of all structures that DICOM labels hold, one for each name in whatever case."""
+    from ..imaging.volume import read_structures
+
+    names: dict[str, str] = {}
+    for case in cases:
+        for structure in read_structures(case.label) if case.series else ():
+            names.setdefault(structure.name.strip().casefold(), structure.name.strip())
+    return dict(enumerate(names.values(), 1))
+
+
+def case_labels(case: Case, structures: Sequence[Structure] = (), image: Volume | None = None) -> Volume:
     """The labels of a case as classes, 0 for background and 255 for not annotated.
 
+    :param structures: of DICOM labels, those to take, by name. :param image: that of the case, if it was read already.
     :raises InputFileError: see ``volume.read_labels``. :raises ClassesError: a value in the file that means nothing.
     """
-    labels = read_labels(case.label, case.overlap)
+    labels = read_labels(case.label, image or case.image, structures, case.overlap)
     if case.values is None:
         return labels
     known = {NOT_ANNOTATED: NOT_ANNOTATED} | dict(case.values) | {0: 0}
@@ -149,7 +201,9 @@ def named_cases(
                 setting="labels",
             )
     cases = find_cases(images, labels, channel, say, overlap)
-    if not names:
+    if not names and any(case.series for case in cases):
+        names = named_by_dicom(cases)
+    elif not names:
         return _with_tables(cases, say)
     if ignored := _ignored(described, names):
         pairs = tuple((value, value) for value in names) + tuple((value, NOT_ANNOTATED) for value in ignored)
@@ -161,7 +215,7 @@ def occurring(
     structures: list[Structure], optional: set[int], cases: list[Case], say: Callable[[str], None]
 ) -> list[Structure]:
     """Structures without those that need not occur and that no case shows, of tables with hundreds for instance."""
-    seen = set().union(*(_present(case_labels(case).array) for case in cases))
+    seen = set().union(*(_present(case_labels(case, structures).array) for case in cases))
     absent = [structure for structure in structures if structure.id in optional and structure.id not in seen]
     if absent:
         say(f"{len(absent)} structures that no label shows are left out, '{absent[0].name}' for instance.")
@@ -229,7 +283,7 @@ def _key(entry: LabelEntry) -> str:
 def _occurring(case: Case, table: LabelTable) -> dict[int, LabelEntry]:
     if table.complete:
         return table.entries
-    present = set(_present(read_labels(case.label, case.overlap).array))
+    present = set(_present(read_labels(case.label, overlap=case.overlap).array))
     return {value: entry for value, entry in table.entries.items() if value in present}
 
 

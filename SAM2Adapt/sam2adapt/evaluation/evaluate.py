@@ -62,7 +62,7 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
     """Refuse labels of which nothing could be right, before hours of work: reading goes on to the first class found."""
     ids, unannotated = [structure.id for structure in model.structures], False
     for case in cases:
-        values = case_labels(case).array
+        values = case_labels(case, model.structures).array
         if np.isin(values, ids).any():
             return
         unannotated = unannotated or bool((values == IGNORE).any())

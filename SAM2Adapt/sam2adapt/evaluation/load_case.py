@@ -16,7 +16,8 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
 
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
     """
-    volume, labels = read_volume(case.image), case_labels(case)
+    volume = read_volume(case.image, case.series or None)
+    labels = case_labels(case, structures, volume)
     check_voxels(volume)
     if difference := geometry_difference(volume, labels):
         raise GeometryError(

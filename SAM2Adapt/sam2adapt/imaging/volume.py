@@ -12,17 +12,31 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..shared import paths
-from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
+from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
+from ..shared.overlaps import LAST
 from ..shared.tolerance import VOXEL_SHARE, displacement
-from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
+from .dicom import (
+    Grid,
+    SeriesInfo,
+    SeriesVoxels,
+    is_dicom,
+    list_series,
+    read_file,
+    read_series,
+    scan,
+    series_grid,
+)
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers
 from .stored_image import StoredImage, affine_of
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "geometry_difference", "list_series", "read_labels",
-           "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
+__all__ = [
+    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "geometry_difference",
+    "list_series", "read_labels", "read_series_files", "read_structures", "read_volume", "same_geometry",
+    "write_labels", "write_volume",
+]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
 _ROUNDED = 0.01  # by which labels may miss whole numbers: nibabel stores 1 as 65535 steps of 1.5e-5, for instance
@@ -40,6 +54,7 @@ class Volume:
     :ivar name: the file's name without suffix, or the series description.
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
+    :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
     :ivar notes: sentences about what had to be decided on reading; whoever reads the file for a user says them.
     :ivar forms: what the header of a NIfTI file says about its place; results are written with the same words.
     """
@@ -51,6 +66,7 @@ class Volume:
     name: str = ""
     modality: str = ""
     physical: bool = True
+    files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     forms: dict | None = None
 
@@ -87,6 +103,20 @@ class Volume:
         return replace(self, array=array, modality=self.modality if len(array) == self.channels else "")
 
 
+@dataclass(frozen=True)
+class DicomOutput:
+    """What a DICOM segmentation says beside its voxels.
+
+    :ivar reference: folder of the series that it refers to; None for the series that the image was read from.
+    :ivar kind: "BINARY", which every viewer reads, or "LABELMAP", smaller and of the standard of 2024.
+    :ivar algorithm: name and version of the model.
+    """
+
+    reference: Path | None = None
+    kind: str = "BINARY"
+    algorithm: tuple[str, str] = ("SAM2Adapt", "1")
+
+
 def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     """Read NIfTI, Analyze, FreeSurfer, NRRD, MetaImage, a DICOM folder or file, or a PNG, TIFF, JPEG or BMP picture.
 
@@ -119,22 +149,39 @@ def read_series_files(files: Sequence[str]) -> Volume:
     return _from_dicom(*read_series(files))
 
 
-def read_labels(path: str | os.PathLike, overlap: str = "last") -> Volume:
-    """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but DICOM and JPEG.
+def read_labels(
+    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = (),
+    overlap: str = LAST,
+) -> Volume:  # fmt: skip
+    """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but JPEG.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
-    an indexed PNG gives its colour numbers.
+    an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom_labels``.
 
+    :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
+        where their series does not lie beside them; they are put on its grid.
+    :param classes: of DICOM labels, take these only, by name, and give them their label values.
     :param overlap: which of two segments a voxel of both gets, "first" or "last"; "refuse" raises ``ClassesError``.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
+    :raises GeometryError: DICOM labels that do not lie on the image.
+    :raises ClassesError: DICOM labels that hold none of the classes.
     """
-    return _labels(path, overlap)[0]
+    path = check_input(path)
+    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path, overlap)[0]
 
 
 def read_structures(path: str | os.PathLike) -> list[Structure]:
-    """The segments of a .seg.nrrd with the label values that :func:`read_labels` gives; none for other formats."""
-    return _labels(path)[1]
+    """The segments of a .seg.nrrd or of DICOM labels with the label values that :func:`read_labels` gives.
+
+    :return: none for other formats, which do not say what their values mean.
+    """
+    path = check_input(path)
+    if not _is_dicom_input(path):
+        return _labels(path)[1]
+    from .dicom_labels import read_dicom_structures
+
+    return read_dicom_structures(_dicom_label_file(path))
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) -> bool:
@@ -193,14 +240,16 @@ def check_voxels(volume: Volume) -> None:
 
 
 def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure],
-                 reference: Volume | None = None) -> None:
-    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd.
+                 reference: Volume | None = None, dicom: DicomOutput | None = None) -> None:  # fmt: skip
+    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd, as a DICOM SEG if in .dcm.
 
-    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha or .png (one slice); appears by atomic rename.
+    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha, .png (one slice) or .dcm; appears by atomic rename.
     :param labels: array (1, K, J, I) uint8.
     :param structures: what the label values mean; a structure without voxels becomes an empty segment.
     :param reference: the image that was segmented; its geometry is written.
-    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG.
+    :param dicom: for .dcm only, and needed only where the image was not read from a DICOM series.
+    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG, a .dcm
+        without a DICOM series.
     :raises GeometryError: the labels are not on the reference's grid.
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
@@ -214,10 +263,34 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
             raise GeometryError(f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
                                 "Use the labels made for this image.")
         labels = reference.with_array(labels.array)
+    if suffix_of(path) == ".dcm":
+        _write_dicom(path, labels, structures, dicom or DicomOutput())
+        return
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
         describe_segments(image, structures)
     write_image(path, image, labels.forms)
+
+
+def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:
+    """The series to which a DICOM segmentation of a volume refers.
+
+    :raises OutputError: neither was the volume read from one, nor is one given.
+    """
+    series = dicom.reference or volume.files
+    if not series:
+        raise OutputError(f"{path} must refer to the DICOM series of the image, and the image is no DICOM.",
+                          "Give the folder of its DICOM series as the reference, or write .seg.nrrd.",
+                          setting="reference")  # fmt: skip
+    return series
+
+
+def _write_dicom(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure], dicom: DicomOutput) -> None:
+    from .dicom_seg_writer import write_dicom_seg
+
+    series = dicom_reference(path, labels, dicom)
+    grid = Grid(labels.size, labels.origin, labels.spacing, labels.direction)
+    write_dicom_seg(path, labels.array[0], grid, structures, series, dicom.kind, dicom.algorithm)
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> None:
@@ -246,7 +319,8 @@ def check_input(path: str | os.PathLike) -> Path:
 def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
-    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical)
+    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
+                  info.files)
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
@@ -285,11 +359,7 @@ def _to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _labels(path: str | os.PathLike, overlap: str = "last") -> tuple[Volume, list[Structure]]:
-    path = check_input(path)
-    if paths.is_dir(path) or is_dicom(path):
-        raise InputFileError(f"{path} is DICOM, which is not read as labels.",
-                             "Import it in Slicer and save the segmentation as .seg.nrrd.")
+def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
     physical = suffix_of(path) not in PICTURES
     stored = read_image(path) if physical else read_picture(path, indices=True)
     array, notes = stored.array, stored.notes
@@ -306,6 +376,39 @@ def _labels(path: str | os.PathLike, overlap: str = "last") -> tuple[Volume, lis
     place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
     name = stem_of(path)
     return Volume(labels[np.newaxis], *place, name, physical=physical, notes=notes, forms=stored.forms), structures
+
+
+def _is_dicom_input(path: Path) -> bool:
+    return paths.is_dir(path) or is_dicom(path)
+
+
+def _dicom_label_file(path: Path) -> Path:
+    """The file itself, or the only one with labels in a folder."""
+    from .dicom_labels import label_files
+
+    if not paths.is_dir(path):
+        return path
+    found = [file for file, _ in label_files(path)]
+    if len(found) != 1:
+        raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+                             "Choose one file of labels.")
+    return Path(found[0])
+
+
+def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None, classes: Sequence[Structure]) -> Volume:
+    from .dicom_labels import read_dicom_labels, referenced_series
+
+    path = _dicom_label_file(path)
+    if isinstance(image, str | os.PathLike):
+        image = check_input(image)
+        if not paths.is_dir(image):
+            image = read_volume(image)
+    if isinstance(image, Volume):
+        grid = Grid(image.size, image.origin, image.spacing, image.direction)
+    else:
+        grid = None if image is None else series_grid(scan(image), referenced_series(path))
+    labels, grid, _ = read_dicom_labels(path, grid, classes)
+    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem)
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from .formats import LABEL_SUFFIXES
+
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-#: Formats that are written as well.
-LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 #: Headers whose voxels lie in a file of their own.
 DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")
 #: Formats that are read and not written.
