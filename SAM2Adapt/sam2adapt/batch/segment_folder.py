@@ -226,7 +226,8 @@ class _Work:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = outcome(task.segmentation)
+                # What had to be decided on reading must not be lost among a thousand studies.
+                task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:

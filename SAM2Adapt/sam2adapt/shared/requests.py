@@ -14,11 +14,14 @@ from . import known_bases, presets, slicing_axis
 from .errors import SettingsError
 from .fields import SERVER, SHELL, Request, setting
 from .formats import OUTPUT_SUFFIXES
+from .overlaps import CHOICES, LAST
 from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
 _ONE = "name of a model or a model file"
+_OVERLAP = "segment that a voxel of several gets, in the file's order (default: last)"
+_CHANNEL = "of nnU-Net's images: 1 for _0001 (default: 0)"
 
 
 @dataclass(kw_only=True)
@@ -98,6 +101,8 @@ class Evaluate(Request):
     model: str = setting("model", _ONE, only=SHELL)
     images: Path = setting("path", "folder of images, or an MSD / nnU-Net folder", only=SHELL)
     labels: Path | None = setting("path", "folder of labels of the same names", None, only=SHELL)
+    overlap: str = setting("text", _OVERLAP, LAST, only=SHELL, choices=CHOICES, noun="choice")
+    channel: int = setting("integer", _CHANNEL, 0, only=SHELL, minimum=0)
     split: Path | None = setting("path", 'JSON {"train": [...], "val": [...]}', None, only=SHELL)
     subset: str = setting(
         "text", "part of the split (default: val)", "val", only=SHELL, choices=("train", "val"), noun="part"
@@ -148,6 +153,8 @@ class Train(Request):
         about="Folder of label maps; left out: as dataset.json says",
         group=_DATA,
     )
+    overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
+    channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)
     split: Path | dict | None = setting(
         "split",
         'JSON {"train": [...], "val": [...]}; without it a fifth is held out',
@@ -167,7 +174,7 @@ class Train(Request):
         "classes",
         'label values and names, as in "1=right ventricle,2=myocardium"',
         None,
-        about="Left out: as dataset.json says",
+        about="Left out: as a file beside the labels says",
         group=_DATA,
     )
     modality: str | None = setting("text", "without it: read from the data", None, choices=MODALITIES, group=_DATA)
