@@ -19,7 +19,8 @@ from . import dicom_classes
 
 COPY_AGAIN = "Copy the file again from where it came."
 _TAGS = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality FrameOfReferenceUID "
+    "SOPClassUID SOPInstanceUID PatientID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality "
+    "FrameOfReferenceUID "
     "ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing "
     "SpacingBetweenSlices SliceThickness Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation "
     "PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope "
@@ -71,6 +72,8 @@ class ImageHeader:
     path: str
     sop_class: str
     instance: str
+    patient: str
+    study_uid: str
     series_uid: str
     series_number: str
     description: str
@@ -198,6 +201,7 @@ def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, 
         raise InputFileError(f"{path} has one of RescaleSlope and RescaleIntercept and not the other.", COPY_AGAIN)
     return ImageHeader(
         path=path, sop_class=sop_class, instance=_text(dataset, "SOPInstanceUID"),
+        patient=_text(dataset, "PatientID"), study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"), series_number=_text(dataset, "SeriesNumber"),
         description=_text(dataset, "SeriesDescription"), modality=_text(dataset, "Modality"),
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"), rows=rows, columns=columns, frames=frames,
@@ -290,7 +294,16 @@ def _thickness(path: str, groups: Sequence[tuple[Dataset, ...]]) -> float:
 
 
 def _rescale_type(groups: Sequence[tuple[Dataset, ...]], sequence: str) -> str:
-    return next((text for place in groups[0] if (text := _text(_macro(place, sequence), "RescaleType"))), "")
+    """Of all frames; where they differ, one that is not HU."""
+    found = {}
+    for places in groups:
+        for place in places:
+            if id(place) not in found:
+                found[id(place)] = _text(_macro(place, sequence), "RescaleType")
+            if found[id(place)]:
+                break
+    units = set(found.values()) - {""}
+    return min(units - {"HU"}, default="HU" if units else "")
 
 
 def _numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:

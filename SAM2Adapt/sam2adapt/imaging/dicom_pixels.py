@@ -33,6 +33,11 @@ def check_readable(header: ImageHeader) -> None:
     :raises InputFileError: unsupported compression or layout, cut, or another length than declared.
     """
     pixels, path = header.pixels, header.path
+    if header.sop_class in dicom_classes.TILED:
+        raise InputFileError(
+            f"{path} is a picture in tiles ({dicom_classes.class_name(header.sop_class)}), which is not read.",
+            "Export the part that you need as PNG or TIFF.",
+        )
     if pixels.element != "PixelData":
         raise InputFileError(
             f"{path} stores its values as {pixels.element}, which is not read.",
