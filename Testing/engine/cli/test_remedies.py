@@ -66,8 +66,9 @@ def test_every_setting_is_a_field_of_a_request_or_an_action():
     schema = json.loads((remedy_texts.ENGINE / "server" / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))
     parameters = {name for method in METHODS for name in schema["$defs"][method].get("properties", {})}
     known = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in parameters | METHODS.keys()}
-    # The series of a folder and the part of a split are chosen at the command line, and in a list of a batch.
-    unknown = engine_settings() - known - {"series", "subset"}
+    # The series of a folder, the one that a DICOM segmentation refers to and the part of a split are chosen at the
+    # command line, and in a list of a batch.
+    unknown = engine_settings() - known - {"series", "reference", "subset"}
     assert len(engine_settings()) > 25
     assert unknown == set()
     assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}  # what loop.py names at run time
