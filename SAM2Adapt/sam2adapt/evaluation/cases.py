@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths
 from ..shared.errors import InputFileError, TrainingDataError
+from ..shared.formats import LABEL_SUFFIXES
 
 logger = logging.getLogger(__name__)
 VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files

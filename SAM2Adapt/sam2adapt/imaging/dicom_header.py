@@ -3,6 +3,7 @@
 Only the elements that are needed are read, up to the voxels (PS3.3 C.7.6; functional groups: C.7.6.16).
 """
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from ..shared.errors import InputFileError
@@ -30,8 +31,20 @@ _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData",
 _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED = 0xFFFFFFFF
 # What pydicom raises on files that are cut, overwritten or made to do harm
-DAMAGE = (InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError,
-          IndexError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error)  # fmt: skip
+DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError,
+          NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error)  # fmt: skip
+
+
+@contextlib.contextmanager
+def damage_told(path: str, what: str) -> Iterator[None]:
+    """Turn what pydicom raises about a damaged file into one sentence.
+
+    :raises InputFileError: ``what`` cannot be read.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputFileError(f"{path} is damaged: {what} cannot be read.", COPY_AGAIN) from error
 
 
 @dataclass(frozen=True)

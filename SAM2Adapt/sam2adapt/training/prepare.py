@@ -20,6 +20,7 @@ from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
+from ..shared.slicing_axis import ACQUISITION
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -58,7 +59,7 @@ def fingerprint(
     for case in cases:
         volume, values = load_case(case, structures)
         modalities.add(settings.modality or _modality(volume))
-        axis = axis or ("acquisition" if _is_stack(volume) else "axial")
+        axis = axis or (ACQUISITION if _is_stack(volume) else "axial")
         # Only the native slices are looked at here: the grid is decided after all cases.
         stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=1))
         counts.append(len(stack))
