@@ -240,7 +240,7 @@ class _Work:
             file = self.records.file_of(task.study)
             dicom = DicomOutput(algorithm=(self._model.name, self._model.card["digest"][:16]))
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=dicom)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, None, dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None

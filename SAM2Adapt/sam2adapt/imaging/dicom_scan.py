@@ -121,7 +121,15 @@ def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader 
 
 
 def _files(folder: str | os.PathLike) -> Iterator[str]:
-    for root, folders, names in os.walk(folder):
+    """:raises InputFileError: a folder below it may not be looked into: what it holds may belong to the series."""
+
+    def refuse(error: OSError) -> None:
+        raise InputFileError(
+            f"The folder {error.filename} cannot be looked into: {error.strerror}.",
+            "Ask its owner for the right to read it, or choose a folder without it.",
+        ) from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
         yield from (os.path.join(root, name) for name in sorted(names))
 
@@ -188,8 +196,9 @@ def _key(header: ImageHeader) -> tuple:
         return (header.path,)
     # anonymisers empty the UID: the other elements are all that is left
     identity = header.series_uid or (header.series_number, header.description, header.modality)
-    return (identity, header.sop_class, header.columns, header.rows, header.pixels.samples, header.frame_of_reference,
-            header.orientations is None, header.spacings is None)  # fmt: skip
+    owner = header.patient, header.study_uid  # anonymisers give two patients one series, too
+    return (identity, owner, header.sop_class, header.columns, header.rows, header.pixels.samples,
+            header.frame_of_reference, header.orientations is None, header.spacings is None)  # fmt: skip
 
 
 def _belongs(a: ImageHeader, b: ImageHeader) -> bool:

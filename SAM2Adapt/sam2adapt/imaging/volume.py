@@ -54,6 +54,7 @@ class Volume:
     :ivar name: the file's name without suffix, or the series description.
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
+    :ivar unit: of the values as DICOM names it ("HU"), "" where nothing says it.
     :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
     :ivar notes: sentences about what had to be decided on reading; whoever reads the file for a user says them.
     :ivar forms: what the header of a NIfTI file says about its place; results are written with the same words.
@@ -67,6 +68,7 @@ class Volume:
     modality: str = ""
     physical: bool = True
     files: tuple[str, ...] = ()
+    unit: str = ""
     notes: tuple[str, ...] = ()
     forms: dict | None = None
 
@@ -320,7 +322,7 @@ def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
     return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
-                  info.files)
+                  info.files, voxels.unit)  # fmt: skip
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
