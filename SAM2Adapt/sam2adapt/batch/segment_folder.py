@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES
+from ..imaging.image_files import OUTPUT_SUFFIXES
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
 from ..machine.team import Team
@@ -84,9 +84,9 @@ def segment_folder(
     :raises CancelledError: ``cancelled()`` gave True.
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
-    if suffix not in LABEL_SUFFIXES:
+    if suffix not in OUTPUT_SUFFIXES:
         raise OutputError(
-            f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.", setting="format"
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
         )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))

@@ -5,9 +5,10 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES, suffix_of
+from ..imaging.image_files import LABEL_SUFFIXES, OUTPUT_SUFFIXES, suffix_of
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import BatchError, OutputError, SettingsError
@@ -32,19 +33,26 @@ def add_segment_parser(commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", type=Path, required=True,
-        help=".seg.nrrd (named segments), .nii.gz, .nrrd, .mha, .png; for a batch a folder",
+        help=".seg.nrrd (named segments), .nii.gz, .nrrd, .mha, .png, .dcm (DICOM SEG); for a batch a folder",
     )  # fmt: skip
     parser.add_argument("--model", required=True, help="name of a model (see `sam2adapt models`) or a model file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--structures", type=_names, help="only these, by name, separated by commas")
     parser.add_argument("--roi", type=_roi, help="i0,i1,j0,j1,k0,k1: label only these voxels (ends excluded)")
     parser.add_argument("--series", help="SeriesInstanceUID, for a DICOM folder with several series")
+    parser.add_argument(
+        "--reference", type=Path,
+        help="folder of the DICOM series that a .dcm output refers to, if the input is no DICOM",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dicom-seg", default="BINARY", type=str.upper, choices=("BINARY", "LABELMAP"), help="kind of a .dcm output"
+    )
     parser.add_argument("--tta", action="store_true", help="average three scales: slower, a little better")
     parser.add_argument("--uncertainty", type=Path, help="also write each voxel's uncertainty, 0 to 1")
     parser.add_argument("--any-modality", action="store_true", help="do not refuse another modality than the model's")
     parser.add_argument("--json", type=Path, help="also write volumes, times and settings")
     parser.add_argument(
-        "--format", default=".seg.nrrd", choices=LABEL_SUFFIXES, help="of a batch's outputs (default: .seg.nrrd)"
+        "--format", default=".seg.nrrd", choices=OUTPUT_SUFFIXES, help="of a batch's outputs (default: .seg.nrrd)"
     )
     parser.set_defaults(run=_run)
 
@@ -65,17 +73,20 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _segment(args: argparse.Namespace) -> None:
-    from ..imaging.volume import read_volume, write_labels, write_volume
+    from ..imaging.volume import DicomOutput, dicom_reference, read_volume, write_labels, write_volume
     from .progress import Bar
 
     _check_output(args.output)
     if args.uncertainty:
-        _check_output(args.uncertainty)
+        _check_output(args.uncertainty, LABEL_SUFFIXES)
     if args.json:
         check_output(args.json)
     seconds, started = {}, time.perf_counter()
     volume = read_volume(args.inputs[0], args.series)
     seconds["read"] = time.perf_counter() - started
+    dicom = DicomOutput(args.reference, args.dicom_seg)
+    if suffix_of(args.output) == ".dcm":
+        dicom_reference(args.output, volume, dicom)
     find_model(args.model)
 
     from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
@@ -92,7 +103,8 @@ def _segment(args: argparse.Namespace) -> None:
     bar.close()
     seconds |= result.seconds
     before = time.perf_counter()
-    write_labels(args.output, result.labels, result.structures, volume)
+    dicom = replace(dicom, algorithm=(model.name, model.card["digest"][:16]))
+    write_labels(args.output, result.labels, result.structures, volume, dicom)
     if args.uncertainty:
         write_volume(args.uncertainty, result.uncertainty)
     seconds["write"] = time.perf_counter() - before
@@ -103,11 +115,11 @@ def _segment(args: argparse.Namespace) -> None:
         write_json(args.json, report)
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, suffixes: tuple[str, ...] = OUTPUT_SUFFIXES) -> None:
     """Refuse before the work what could not be written after it."""
-    if suffix_of(path) not in LABEL_SUFFIXES:
+    if suffix_of(path) not in suffixes:
         raise OutputError(
-            f"'{path.name}' has no suffix of a format that can be written.", f"Use one of {', '.join(LABEL_SUFFIXES)}."
+            f"'{path.name}' has no suffix of a format that can be written.", f"Use one of {', '.join(suffixes)}."
         )
     check_output(path, libraries=True)
 
@@ -135,7 +147,7 @@ def _is_batch(args: argparse.Namespace) -> bool:
     first = args.inputs[0]
     if len(args.inputs) > 1 or first.suffix.lower() == ".csv" or paths.is_dir(args.output, OutputError):
         return True
-    return paths.is_dir(first) and suffix_of(args.output) not in LABEL_SUFFIXES
+    return paths.is_dir(first) and suffix_of(args.output) not in OUTPUT_SUFFIXES
 
 
 def _segment_batch(args: argparse.Namespace) -> None:
@@ -192,7 +204,7 @@ class _BatchBar:
 
 
 def _check_batch(args: argparse.Namespace) -> None:
-    if suffix_of(args.output) in LABEL_SUFFIXES and not paths.is_dir(args.output, OutputError):
+    if suffix_of(args.output) in OUTPUT_SUFFIXES and not paths.is_dir(args.output, OutputError):
         raise OutputError(f"'{args.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
     for option in ("series", "uncertainty", "json"):
         if getattr(args, option):

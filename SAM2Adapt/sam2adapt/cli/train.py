@@ -101,7 +101,7 @@ def _names(text: str) -> list[str]:
 
 def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
     """Cases and structures of two folders, or of an MSD / nnU-Net folder with its ``dataset.json``."""
-    from ..evaluation.cases import dataset_folders, find_cases
+    from ..evaluation.cases import dataset_folders, find_cases, named_by_dicom
 
     names = {}
     if labels is None:
@@ -113,7 +113,9 @@ def cases_and_classes(images: Path, labels: Path | None, classes: str | None):
             )
         images, labels, names = dataset_folders(images)
     names = parse_classes(classes) if classes else names
-    return find_cases(images, labels), [describe(value, name) for value, name in sorted(names.items())]
+    cases = find_cases(images, labels)
+    names = names or named_by_dicom(cases)
+    return cases, [describe(value, name) for value, name in sorted(names.items())]
 
 
 def parse_classes(text: str) -> dict[int, str]:

@@ -105,7 +105,7 @@ def test_real_process_and_plain_progress_lines(model, tmp_path):
 
 def test_help_and_errors_come_without_torch(model, tmp_path):
     code = (
-        "import sys; from sam2adapt.cli import main\n"
+        "import sys; from sam2adapt.cli.app import main\n"
         "status = main(['models'])\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)"
     )
@@ -115,7 +115,7 @@ def test_help_and_errors_come_without_torch(model, tmp_path):
 
 def test_prediction_starts_without_the_libraries_of_training():
     code = (
-        "import sys; import sam2adapt.segmenting.predict, sam2adapt.model\n"
+        "import sys; import sam2adapt.segmenting.predict, sam2adapt.segmenting.model\n"
         "sys.exit(len({'monai', 'matplotlib', 'torchvision'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,10 +22,10 @@ CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 # Tells of every load of a model; for volumes of certain names memory runs out once, or a GPU proved too small.
 PATCH = """
 import logging, torch
-from sam2adapt import model, predict
+from sam2adapt.segmenting import model, predict
 load, compute, failed, names = model.load_model, predict._logits, [], []
 def load_model(*arguments):
-    logging.getLogger("sam2adapt.model").warning("a model is loaded")
+    logging.getLogger("sam2adapt.segmenting.model").warning("a model is loaded")
     return load(*arguments)
 def logits(*arguments):
     if names[-1] == "huge" and not failed:
@@ -107,7 +107,7 @@ def test_result_says_all_about_the_run(server, chest, model, tmp_path):
     assert answer["deviceReason"] == "cpu, as asked for"
     parts = {"load", "prepare", "network", "post-process", "write"}
     assert answer["seconds"].keys() == parts | {"total"}
-    assert answer["seconds"]["total"] == pytest.approx(sum(answer["seconds"][part] for part in parts), abs=0.2)
+    assert sum(answer["seconds"][part] for part in parts) <= answer["seconds"]["total"] + 1e-6
     for structure, entry in zip(answer["structures"], card["classes"], strict=True):
         assert {key: structure[key] for key in ("id", "name", "terminology", "color")} == entry
 

@@ -26,7 +26,7 @@ ENGINE = Path(paths.__file__).parents[2]
 BAD = os.fsdecode(b"a\xff.nrrd")
 POSIX = pytest.mark.skipif(os.name == "nt", reason="pipes, rights and names of POSIX")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 exist on Linux")
-GUARDED = "import sys; from sam2adapt.cli import main; s = main(); assert 'torch' not in sys.modules; sys.exit(s)"
+GUARDED = "import sys; from sam2adapt.cli.app import main; s = main(); assert 'torch' not in sys.modules; sys.exit(s)"
 NOBODY = 65534
 
 
@@ -290,7 +290,8 @@ def test_a_user_without_rights_gets_sentences(image, tmp_path, tmp_path_factory)
 _AS_NOBODY = f"""
 import json, os, sys
 from pathlib import Path
-from sam2adapt import catalog, files
+from sam2adapt.modelfiles import catalog
+from sam2adapt.shared import files
 from sam2adapt.batch.studies import find_studies
 from sam2adapt.imaging.dicom import list_series
 from sam2adapt.shared.errors import UserError
