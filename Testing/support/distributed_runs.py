@@ -1,8 +1,8 @@
 """Small trainings that the same command does in one process and, under torchrun, in several.
 
 ``python distributed_runs.py FOLDER`` does all of ``RUNS`` in the folder, and writes ``results.pt``: of each the loss of
-every epoch, the weights, and what was said. ``python distributed_runs.py watched FOLDER …`` is ``sam2adapt …``, and
-notes in the folder what each process opens to write.
+every epoch, the weights, and what was said. ``python distributed_runs.py watched FOLDER …`` is ``sam2adapt …`` in
+float64, and notes in the folder what each process opens to write.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from sam2adapt import adapters
 from sam2adapt.adapters.low_rank_attention import LowRankAttention
 from sam2adapt.machine import device, exchange
 from sam2adapt.machine.team import Team
+from sam2adapt.segmenting import slices
 from sam2adapt.segmenting.slices import normalise
 from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import CancelledError, OutputError, UserError
@@ -48,9 +49,6 @@ def plain(folder: Path, name: str, settings: dict | None = None, parts: int = 1,
     made = adapters.create(name, method)
     trainer = small_trainer(folder, made, cases(), {"epochs": 1, **(settings or {})}, **watchers)
     trainer._parts = parts
-    if device.autocast_dtype(trainer.device) is None:
-        trainer.network.double()
-        trainer._start_averages()
     trainer.before = trainer.best
     (run or type(trainer).run)(trainer)
     return trainer, said
@@ -58,9 +56,10 @@ def plain(folder: Path, name: str, settings: dict | None = None, parts: int = 1,
 
 @contextlib.contextmanager
 def precision(kind: torch.dtype):
-    """Mixed precision, or everything in float64.
+    """Short epochs in mixed precision, or with everything in float64.
 
-    Adam takes a full step along a gradient that is nothing but rounding; in float64, almost none is left of that.
+    Adam takes a full step along a gradient that is nothing but rounding; in float64, almost none is left of that, so
+    that results agree on every processor and with any number of threads.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samples, "_FEWEST", FEWEST)
@@ -69,10 +68,14 @@ def precision(kind: torch.dtype):
         patch.setattr(loop, "autocast_dtype", lambda device: found)
         if found is None:
             patch.setattr(torch.Tensor, "float", torch.Tensor.double)
-            for module in (loop, samples, features):
+            blend = torch.lerp  # of logits, with weights in float32
+            patch.setattr(torch, "lerp", lambda start, end, weight: blend(start, end, weight.to(start.dtype)))
+            for module in (loop, samples, features, slices):
                 patch.setattr(module, "normalise", lambda images: normalise(images.double()))
             encoding = PositionEmbeddingRandom._pe_encoding
-            patch.setattr(PositionEmbeddingRandom, "_pe_encoding", lambda own, xy: encoding(own, xy.double()))
+            patch.setattr(PositionEmbeddingRandom, "_pe_encoding", lambda own, xy: encoding(own.double(), xy.double()))
+            share_batch_norms = exchange.share_batch_norms  # the first that a trainer does with its network
+            patch.setattr(exchange, "share_batch_norms", lambda network: share_batch_norms(network.double()))
         yield
 
 
@@ -203,7 +206,7 @@ def main(folder: Path) -> None:
 
 
 def watched(notes: Path, arguments: list[str]) -> int:
-    """The command line with short epochs, and a note of every file that is opened to be written."""
+    """The command line with short epochs in float64, and a note of every file that is opened to be written."""
     from sam2adapt.cli.app import main as command_line
 
     log = (notes / f"{os.environ['RANK']}.txt").open("w", buffering=1)
@@ -213,8 +216,8 @@ def watched(notes: Path, arguments: list[str]) -> int:
             log.write(f"{args[0]}\n")
 
     sys.addaudithook(hook)
-    samples._FEWEST = FEWEST
-    return command_line(arguments)
+    with precision(torch.float64):
+        return command_line(arguments)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ def start(
       of their own, "new" makes a new node; other segments are never touched.
     :param timePoints: "current", or "all" of a volume sequence.
     :param anyModality: do not refuse CT for an MR model and the reverse.
-    :param onProgress: called with the engine's progress (see ``sam2adapt.serve``), its fraction counted over all time
-      points, and "text", the same in words.
+    :param onProgress: called with the engine's progress (see ``sam2adapt.server.server``), its fraction counted over all
+      time points, and "text", the same in words.
     :param onFinished: called with the job.
     :param onError: called with the job and an EngineError, also of kind "CancelledError"; scene and segmentation are as
       before then.

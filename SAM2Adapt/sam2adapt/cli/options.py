@@ -80,6 +80,8 @@ def _value(name: str, one: Setting, text: Any) -> Any:
         return _names(text)
     if one.kind == "box":
         return _box(name, text)
+    if one.choices:
+        return next((choice for choice in one.choices if choice.lower() == text.lower()), text)
     return _classes(text) if one.kind == "classes" else text
 
 

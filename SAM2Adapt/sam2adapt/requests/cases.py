@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.cases import Case, dataset_folders, find_cases
+from ..evaluation.cases import Case, dataset_folders, find_cases, named_by_dicom
 from ..imaging.terminology import Structure, describe
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError
@@ -13,6 +13,8 @@ def find_cases_and_classes(
     images: Path, labels: Path | None, classes: list[dict[str, Any]] | None = None
 ) -> tuple[list[Case], list[Structure]]:
     """Cases and structures of two folders, or of an MSD / nnU-Net folder with its ``dataset.json``.
+
+    Where neither the request nor that file names the classes, DICOM labels name theirs.
 
     :param classes: ``id`` and ``name`` of each, and where they differ from the table's, ``terminology`` and ``color``.
     :raises InputFileError, TrainingDataError: no cases; ``ClassesError``: classes that are not possible.
@@ -26,8 +28,10 @@ def find_cases_and_classes(
                 setting="labels",
             )
         images, labels, names = dataset_folders(images)
-    classes = classes or [{"id": value, "name": name} for value, name in names.items()]
-    return find_cases(images, labels), _structures(classes)
+    cases = find_cases(images, labels)
+    if not classes:
+        classes = [{"id": value, "name": name} for value, name in (names or named_by_dicom(cases)).items()]
+    return cases, _structures(classes)
 
 
 def _structures(classes: list[dict[str, Any]]) -> list[Structure]:

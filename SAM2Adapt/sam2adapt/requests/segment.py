@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..imaging.image_files import suffix_of
-from ..imaging.volume import Volume, read_volume, write_labels, write_volume
+from ..imaging.volume import DicomOutput, Volume, dicom_reference, read_volume, write_labels, write_volume
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import CancelledError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.formats import LABEL_SUFFIXES
+from ..shared.formats import LABEL_SUFFIXES, OUTPUT_SUFFIXES
 from ..shared.requests import Segment, SegmentBatch, SeriesFiles
 from .arrays import read_input, write_array
 
@@ -80,7 +80,7 @@ def segment(
     if result.device != device:
         reason = "CPU: the GPU's memory is too small for this volume"
     before = time.perf_counter()
-    files.write(result, volume)
+    files.write(result, volume, report.algorithm(model.card))
     ended = time.perf_counter()
     seconds |= {**result.seconds, "write": ended - before, "total": ended - started}
     content = {
@@ -105,12 +105,12 @@ def segment_batch(
     """
     from ..batch.segment_folder import segment_folder
 
-    if suffix_of(request.output) in LABEL_SUFFIXES and not paths.is_dir(request.output, OutputError):
+    if suffix_of(request.output) in OUTPUT_SUFFIXES and not paths.is_dir(request.output, OutputError):
         raise OutputError(f"'{request.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
     return segment_folder(
         request.inputs, request.output, request.model, _options(request),
-        device=request.device, suffix=request.format, progress=progress, finished=finished, cancelled=cancelled,
-        stop=stop,
+        device=request.device, suffix=request.format, dicom_seg=request.dicom_seg, progress=progress,
+        finished=finished, cancelled=cancelled, stop=stop,
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def asks_for_many(inputs: list[Path], output: Path) -> bool:
     """Whether inputs and output of a command mean a batch: several, a list, a folder of volumes, or into a folder."""
     if len(inputs) > 1 or inputs[0].suffix.lower() == ".csv" or paths.is_dir(output, OutputError):
         return True
-    return paths.is_dir(inputs[0]) and suffix_of(output) not in LABEL_SUFFIXES
+    return paths.is_dir(inputs[0]) and suffix_of(output) not in OUTPUT_SUFFIXES
 
 
 def _options(request: Segment | SegmentBatch, uncertainty: bool = False) -> "Options":
@@ -153,19 +153,25 @@ class _Files:
 
     def check(self) -> None:
         """Refuse before the work what could not be written after it."""
-        for path in filter(None, (self.request.labels, self.request.uncertainty)):
-            if suffix_of(path) not in LABEL_SUFFIXES:
+        for path, suffixes in ((self.request.labels, OUTPUT_SUFFIXES), (self.request.uncertainty, LABEL_SUFFIXES)):
+            if path is None:
+                continue
+            if suffix_of(path) not in suffixes:
                 raise OutputError(
                     f"'{path.name}' has no suffix of a format that can be written.",
-                    f"Use one of {', '.join(LABEL_SUFFIXES)}.",
+                    f"Use one of {', '.join(suffixes)}.",
                 )
             check_output(path, libraries=True)
 
     def read(self) -> Volume:
-        return read_volume(self.request.input, self.request.series)
+        volume = read_volume(self.request.input, self.request.series)
+        if suffix_of(self.request.labels) == ".dcm":
+            dicom_reference(self.request.labels, volume, DicomOutput(self.request.reference))
+        return volume
 
-    def write(self, result: "Segmentation", volume: Volume) -> None:
-        write_labels(self.request.labels, result.labels, result.structures, volume)
+    def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:
+        dicom = DicomOutput(self.request.reference, self.request.dicom_seg, algorithm)
+        write_labels(self.request.labels, result.labels, result.structures, volume, dicom)
         if result.uncertainty is not None:
             write_volume(self.request.uncertainty, result.uncertainty)
 
@@ -183,7 +189,7 @@ class _Arrays:
     def read(self) -> Volume:
         return read_input(self.request.input)
 
-    def write(self, result: "Segmentation", volume: Volume) -> None:
+    def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:
         write_array(self.request.labels, result.labels.array[0])
         if result.uncertainty is not None:
             write_array(self.request.uncertainty, result.uncertainty.array[0])

@@ -13,11 +13,13 @@ from typing import Any
 from . import known_bases, presets, slicing_axis
 from .errors import SettingsError
 from .fields import SERVER, SHELL, Request, setting
-from .formats import LABEL_SUFFIXES
+from .formats import OUTPUT_SUFFIXES
 from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
+DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
+_DICOM_SEG = "kind of a .dcm output"
 _ONE = "name of a model or a model file"
 
 
@@ -51,6 +53,10 @@ class Segment(_Segmenting):
         "path", "also write each voxel's uncertainty, 0 to 1", None, about=".npy to write, float32 (K, J, I), 0..1"
     )
     series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
+    reference: Path | None = setting(
+        "path", "folder of the DICOM series that a .dcm output refers to, if the input is no DICOM", None, only=SHELL
+    )
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", only=SHELL, choices=DICOM_SEGS, noun="kind of DICOM SEG")
     report: Path | None = setting("path", "also write volumes, times and settings", None, only=SHELL, flags=("--json",))
 
 
@@ -68,7 +74,7 @@ class SegmentBatch(_Segmenting):
     )
     output: Path = setting(
         "path",
-        ".seg.nrrd (named segments), .nii.gz, .nrrd, .mha, .png; for a batch a folder",
+        ".seg.nrrd (named segments), .nii.gz, .nrrd, .mha, .png, .dcm (DICOM SEG); for a batch a folder",
         about="Folder",
         flags=("-o", "--output"),
     )
@@ -77,8 +83,9 @@ class SegmentBatch(_Segmenting):
         "of a batch's outputs (default: .seg.nrrd)",
         ".seg.nrrd",
         about="Suffix of the outputs",
-        choices=LABEL_SUFFIXES,
+        choices=OUTPUT_SUFFIXES,
     )
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", choices=DICOM_SEGS, noun="kind of DICOM SEG")
 
 
 @dataclass(kw_only=True)

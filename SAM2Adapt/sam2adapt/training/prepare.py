@@ -97,7 +97,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label).array == missing[0].id).any():
+            if (read_labels(case.label, case.image, structures).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",

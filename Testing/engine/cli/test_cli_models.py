@@ -206,7 +206,7 @@ def _sam2adapt(*arguments, home):
     environment = os.environ | {"SAM2ADAPT_HOME": str(home), "PYTHONPATH": engine, "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "sam2adapt", *map(str, arguments)]
     return subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
         )
 
 
@@ -230,7 +230,7 @@ def test_models_and_info_do_not_import_torch(home):
     for arguments in (["models"], ["info", "mine"], ["models", "add", str(home / "models" / "m.safetensors")]):
         command = [sys.executable, "-c", code, *arguments]
         result = subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
         )
         assert (result.returncode, result.stderr) == (0, "")
         assert "mine" in result.stdout

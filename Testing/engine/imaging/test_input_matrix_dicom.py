@@ -2,7 +2,8 @@
 
 Every cell is built from CTChest4 as DICOM that keeps to the standard but for the one thing that the cell is about. A
 cell that is honoured holds the very voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is
-refused holds the sentence. ``python Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
+refused holds the sentence. ``PYTHONPATH=SAM2Adapt:Testing/support python
+Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
 """
 
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_matrix_cells import CELLS, FORMS, PROPERTIES, Cell
+from dicom_matrix_cells import CELLS
+from dicom_matrix_makers import ASPECTS, FORMS, Cell
 from dicom_samples import air_ml, chest
 from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.shared.errors import UserError
@@ -58,18 +60,18 @@ def test_cell(cell, tmp_path):
 
 
 def test_no_cell_is_missing():
-    filled = {(cell.form, cell.property) for cell in CELLS}
-    assert filled == {(form, which) for form in FORMS for which in PROPERTIES}
+    filled = {(cell.form, cell.aspect) for cell in CELLS}
+    assert filled == {(form, which) for form in FORMS for which in ASPECTS}
     assert len({cell.name for cell in CELLS}) == len(CELLS)
     assert all(cell.reason for cell in CELLS if not cell.make)
 
 
 def main() -> None:
     """Print the matrix, and below it the rows of inputs.md, with what happens now."""
-    for cell in sorted(CELLS, key=lambda cell: (FORMS.index(cell.form), PROPERTIES.index(cell.property))):
+    for cell in sorted(CELLS, key=lambda cell: (FORMS.index(cell.form), ASPECTS.index(cell.aspect))):
         with tempfile.TemporaryDirectory() as folder:
             now = outcome(cell, Path(folder))[1] if cell.make else f"the format cannot say it: {cell.reason}"
-        print(f"| {cell.form} | {cell.property} | {cell.what} | {cell.verdict} | {now} |")
+        print(f"| {cell.form} | {cell.aspect} | {cell.what} | {cell.verdict} | {now} |")
     verdicts = [cell.verdict for cell in CELLS]
     print(f"\n{len(CELLS)} cells: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
 

@@ -8,10 +8,10 @@ import torch
 from conftest import SMALL, shake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.claims import FULL_PARAMETERS
 from sam2.build_sam import build_sam2
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.sam2_image_predictor import SAM2ImagePredictor
-from sam2adapt.benchmark_methods import FULL_PARAMETERS
 from sam2adapt.modelfiles.bases import file_sha256
 from sam2adapt.network.attention import share_token_weight, use_key_bias
 from sam2adapt.network.base import CONFIGS, AnySizeHiera, ImagePath, pad_to_stride

@@ -13,21 +13,20 @@ import distributed_runs
 import pytest
 import sam2adapt
 import torch
-from distributed_runs import FEWEST, RUNS, STEPS, result_of
+from distributed_runs import RUNS, STEPS, precision, result_of
 from sam2adapt.machine import exchange
 from sam2adapt.machine.exchange import SharedBatchNorm, training_device
 from sam2adapt.machine.team import Team
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.dropout import ImageDropout, only, seeded
 from sam2adapt.shared.errors import DeviceError, SettingsError
-from sam2adapt.training import samples
 from sam2adapt.training.checkpoint import load_checkpoint
 from test_training import base, folder, own_home, request_for, train
 from trained import small_trainer
 
 __all__ = ["base", "folder", "own_home"]
 
-PATIENCE = 300  # seconds, for a machine that does much else
+PATIENCE = 600  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
 SUPPORT = Path(distributed_runs.__file__).parent
 TEXT = {"encoding": "utf-8", "errors": "replace"}  # gloo's messages end in bytes that are no text
 OTHERWISE = {"no memory", "in time"}  # what depends on the number of processes
@@ -143,19 +142,22 @@ def test_bytes_of_a_step_are_in_the_card_and_in_the_result(unbroken):
     training = read_bundle(output).card["training"]
     sent = training["processes"]["bytes_per_step"]
     assert training["processes"]["count"] == 2
-    assert training["parameters"]["trained"] * 4 < sent < training["parameters"]["total"] * 4
+    assert training["parameters"]["trained"] * 8 < sent < training["parameters"]["total"] * 8  # in float64
     assert f"2 processes, {sent:,} bytes exchanged per step" in out
     assert "2 processes have added up" in error
 
 
-def test_the_command_reaches_what_one_process_does(unbroken, folder, base, tmp_path, monkeypatch):
-    """In float32, where steps of Adam let rounding grow; it is compared exactly above."""
-    monkeypatch.setattr(samples, "_FEWEST", FEWEST)
-    alone = train(request_for(folder, base, tmp_path / "model.safetensors"))
+def test_the_command_reaches_what_one_process_does(unbroken, folder, base, tmp_path):
+    with precision(torch.float64):
+        alone = train(request_for(folder, base, tmp_path / "model.safetensors"))
     logs = [list(csv.DictReader((path.with_suffix(".run") / "log.csv").open())) for path in (unbroken[0], alone)]
-    for row, expected in zip(*logs, strict=True):
-        assert float(row["loss"] or 0) == pytest.approx(float(expected["loss"] or 0), rel=0.01)
-        assert float(row["dice mean"]) == pytest.approx(float(expected["dice mean"]), abs=0.02)
+    (untrained, *rows), (untrained_alone, *expected_rows) = logs
+    # Before the first step all classes have the same logits, so that rounding decides on the Dice.
+    assert untrained.keys() == untrained_alone.keys() and untrained["loss"] == untrained_alone["loss"] == ""
+    assert len(rows) == 3
+    for row, expected in zip(rows, expected_rows, strict=True):
+        assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-8)
+        assert float(row["dice mean"]) == pytest.approx(float(expected["dice mean"]), abs=1e-3)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in Linux's /proc")
