@@ -69,7 +69,7 @@ class SegmentBatch(_Segmenting):
         "NIfTI, NRRD, MHA, PNG, TIFF or JPEG file, DICOM file or folder; for a batch several of them, a folder that is "
         'searched with all below it, or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
-        flags=("inputs",),
+        positional=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -125,7 +125,7 @@ class RankVolume(_Ranking):
 class Rank(_Ranking):
     """Put volumes into the order in which they are worth correcting."""
 
-    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, flags=("inputs",))
+    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, positional=True)
     top: int | None = setting("integer", "print only so many volumes", None, only=SHELL, minimum=1)
     report: Path | None = setting("path", "also write all numbers here", None, only=SHELL, flags=("--json",))
 
@@ -309,7 +309,7 @@ class DescribeModel(Request):
     """Say what a model or weight file is."""
 
     name: str = setting(
-        "model", "name of a model or base, or a file (.safetensors, .pt)", flags=("bundle",), metavar="BUNDLE"
+        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="BUNDLE"
     )
 
 
@@ -317,7 +317,7 @@ class DescribeModel(Request):
 class AddModel(Request):
     """Check a model file and copy it to the user's own models."""
 
-    path: Path = setting("path", "model file (.safetensors)", flags=("file",), metavar="FILE")
+    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
 
 
 @dataclass(kw_only=True)
@@ -328,7 +328,7 @@ class RemoveModel(Request):
         "model",
         f"NAME or NAME@VERSION of a model, or a base: {', '.join(known_bases.BASES)}",
         about="NAME or NAME@VERSION, or a file",
-        flags=("name",),
+        positional=True,
         metavar="NAME",
     )
 
@@ -345,7 +345,7 @@ class ExportModel(Request):
 class DownloadBase(Request):
     """Get official base weights, which some models and trainings need."""
 
-    base: str = setting("text", known_bases.WITH_SIZES, flags=("base",), metavar="BASE", about="Id of the weights")
+    base: str = setting("text", known_bases.WITH_SIZES, positional=True, metavar="BASE", about="Id of the weights")
     source: str | None = setting(
         "model",
         "take them from a local copy or another address",
