@@ -102,11 +102,10 @@ def parameters(module):
 
 
 def connectedInCode(module):
-    """Parameters that the widget hands to ``connectParametersToGui`` with a connector of its own."""
+    """Parameters for which the widget has a connector, see ``ModulePanel.connectors``."""
     widget = classNamed(parse(REPOSITORY / module / f"{module}.py"), f"{module}Widget")
-    for node in ast.walk(widget):
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["connectors"]:
-            yield from (key.value for key in node.value.keys)
+    (method,) = (node for node in widget.body if isinstance(node, ast.FunctionDef) and node.name == "connectors")
+    return [key.value for key in method.body[-1].value.keys]
 
 
 #: Rows of the tables of cases and structures, and what another module hands over: no widget shows one of these alone.

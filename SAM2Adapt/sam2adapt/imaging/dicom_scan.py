@@ -64,9 +64,13 @@ class Scan:
         if self.others:
             shown = "; ".join(str(other) for other in self.others[:5])
             more = f" and {len(self.others) - 5} more" if len(self.others) > 5 else ""
-            parts.append(f"{len(self.others)} DICOM files show no anatomy and are left out: {shown}{more}.")
+            what = (
+                "DICOM file shows no anatomy and is" if len(self.others) == 1 else "DICOM files show no anatomy and are"
+            )
+            parts.append(f"{len(self.others)} {what} left out: {shown}{more}.")
         if self.copies:
-            parts.append(f"{len(self.copies)} files repeat others and are left out, {self.copies[0]} for instance.")
+            what = "file repeats another and is" if len(self.copies) == 1 else "files repeat others and are"
+            parts.append(f"{len(self.copies)} {what} left out, {self.copies[0]} for instance.")
         return " ".join(parts)
 
 

@@ -19,7 +19,7 @@ from .protocol import ACTIONS
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
 DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
-_DICOM_SEG = "kind of a .dcm output"
+_DICOM_SEG = "kind of a .dcm output (default: BINARY)"
 _ONE = "name of a model or a model file"
 
 
@@ -54,7 +54,7 @@ class Segment(_Segmenting):
     )
     series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
     reference: Path | None = setting(
-        "path", "folder of the DICOM series that a .dcm output refers to, if the input is no DICOM", None, only=SHELL
+        "path", "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM", None, only=SHELL
     )
     dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", only=SHELL, choices=DICOM_SEGS, noun="kind of DICOM SEG")
     report: Path | None = setting("path", "also write volumes, times and settings", None, only=SHELL, flags=("--json",))
