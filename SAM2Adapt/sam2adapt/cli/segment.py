@@ -23,7 +23,7 @@ def add_segment_parser(commands) -> None:
         "torchrun (`torchrun --nproc-per-node 8 -m sam2adapt segment …`) several processes share it.",
     )
     add_options(parser, SegmentBatch, "inputs", "output", "model", "device", "structures", "roi")
-    add_options(parser, Segment, "series", "tta", "uncertainty", "any_modality", "reference", "dicom_seg", "report")
+    add_options(parser, Segment, "series", "reference", "dicom_seg", "tta", "uncertainty", "any_modality", "report")
     add_options(parser, SegmentBatch, "format")
     parser.set_defaults(run=_run)
 
@@ -110,7 +110,7 @@ def _refuse_single(args: argparse.Namespace) -> None:
 
     :raises SettingsError: one of them is given.
     """
-    for name in ("series", "uncertainty", "report"):
+    for name in ("series", "reference", "uncertainty", "report"):
         if getattr(args, name):
             raise SettingsError(
                 f"A batch takes no '{name}': it is for a single volume.",

@@ -19,6 +19,8 @@ from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
+DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
+_DICOM_SEG = "kind of a .dcm output (default: BINARY)"
 _ONE = "name of a model or a model file"
 _OVERLAP = "segment that a voxel of several gets, in the file's order (default: last)"
 _CHANNEL = "of nnU-Net's images: 1 for _0001 (default: 0)"
@@ -55,15 +57,9 @@ class Segment(_Segmenting):
     )
     series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
     reference: Path | None = setting(
-        "path",
-        "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM",
-        None,
-        only=SHELL,
+        "path", "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM", None, only=SHELL
     )
-    dicom_seg: str = setting(
-        "text", "kind of a .dcm output (default: BINARY)", "BINARY", only=SHELL, choices=("BINARY", "LABELMAP"),
-        noun="kind of DICOM segmentation",
-    )  # fmt: skip
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", only=SHELL, choices=DICOM_SEGS, noun="kind of DICOM SEG")
     report: Path | None = setting("path", "also write volumes, times and settings", None, only=SHELL, flags=("--json",))
 
 
@@ -76,7 +72,7 @@ class SegmentBatch(_Segmenting):
         "NIfTI, NRRD, MHA, PNG, TIFF or JPEG file, DICOM file or folder; for a batch several of them, a folder that is "
         'searched with all below it, or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
-        flags=("inputs",),
+        positional=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -92,6 +88,7 @@ class SegmentBatch(_Segmenting):
         about="Suffix of the outputs",
         choices=OUTPUT_SUFFIXES,
     )
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", choices=DICOM_SEGS, noun="kind of DICOM SEG")
 
 
 @dataclass(kw_only=True)
@@ -133,7 +130,7 @@ class RankVolume(_Ranking):
 class Rank(_Ranking):
     """Put volumes into the order in which they are worth correcting."""
 
-    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, flags=("inputs",))
+    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, positional=True)
     top: int | None = setting("integer", "print only so many volumes", None, only=SHELL, minimum=1)
     report: Path | None = setting("path", "also write all numbers here", None, only=SHELL, flags=("--json",))
 
@@ -319,7 +316,7 @@ class DescribeModel(Request):
     """Say what a model or weight file is."""
 
     name: str = setting(
-        "model", "name of a model or base, or a file (.safetensors, .pt)", flags=("bundle",), metavar="BUNDLE"
+        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="BUNDLE"
     )
 
 
@@ -327,7 +324,7 @@ class DescribeModel(Request):
 class AddModel(Request):
     """Check a model file and copy it to the user's own models."""
 
-    path: Path = setting("path", "model file (.safetensors)", flags=("file",), metavar="FILE")
+    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
 
 
 @dataclass(kw_only=True)
@@ -338,7 +335,7 @@ class RemoveModel(Request):
         "model",
         f"NAME or NAME@VERSION of a model, or a base: {', '.join(known_bases.BASES)}",
         about="NAME or NAME@VERSION, or a file",
-        flags=("name",),
+        positional=True,
         metavar="NAME",
     )
 
@@ -355,7 +352,7 @@ class ExportModel(Request):
 class DownloadBase(Request):
     """Get official base weights, which some models and trainings need."""
 
-    base: str = setting("text", known_bases.WITH_SIZES, flags=("base",), metavar="BASE", about="Id of the weights")
+    base: str = setting("text", known_bases.WITH_SIZES, positional=True, metavar="BASE", about="Id of the weights")
     source: str | None = setting(
         "model",
         "take them from a local copy or another address",
