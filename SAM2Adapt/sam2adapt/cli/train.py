@@ -287,17 +287,19 @@ def run(args: argparse.Namespace) -> None:
     if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
         _check_files(args)
 
-    from ..machine.exchange import agreed, joined
+    from ..machine.exchange import on_every_rank, process_group
     from ..machine.team import Team
 
     team = Team.from_environment()
     args.set = _method_settings(args.set)
     try:
-        with joined(team):
-            request = agreed(lambda: train_request(args, *cases_and_classes(args.images, args.labels, args.classes)))
+        with process_group(team):
+            request = on_every_rank(
+                lambda: train_request(args, *cases_and_classes(args.images, args.labels, args.classes))
+            )
             _train(args, request)
     except UserError:
-        if team.size > 1:  # torchrun ends all when it sees that one has failed, and each shall end by itself
+        if team.world_size > 1:  # torchrun ends all when it sees that one has failed, and each shall end by itself
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if team.rank == 0:
             raise
@@ -322,7 +324,7 @@ def _train(args: argparse.Namespace, request: "TrainRequest") -> None:
     from ..training.run import train
     from .progress import Bar, duration
 
-    bar = Bar("Training", "%") if exchange.number() == 0 else None
+    bar = Bar("Training", "%") if exchange.rank() == 0 else None
 
     def progress(state) -> None:
         dice = "" if state.dice is None else f", best Dice {state.dice:.4f}"
