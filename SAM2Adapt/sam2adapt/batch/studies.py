@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
@@ -46,6 +47,17 @@ class Study:
     fingerprint: str = ""
     problem: UserError | None = None
     description: str = field(default="", compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study, as JSON can hold it; ``from_json`` reads it."""
+        problem = None if self.problem is None else self.problem.to_json()
+        return vars(self) | {"source": str(self.source), "files": list(self.files), "problem": problem}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> "Study":
+        """The study that ``to_json`` described."""
+        problem = None if entry["problem"] is None else UserError.from_json(entry["problem"])
+        return cls(**entry | {"source": Path(entry["source"]), "files": tuple(entry["files"]), "problem": problem})
 
 
 def hidden_folder(output: Path) -> Path:

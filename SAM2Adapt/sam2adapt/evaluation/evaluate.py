@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from ..imaging.volume import Volume
-from ..machine.exchange import spread
+from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack
@@ -118,7 +118,7 @@ def mean_dice(
         observe(case, labels)
         return [_dice(labels, truth, structure.id) for structure in model.structures]
 
-    scores = np.array(spread(measure, cases)).reshape(len(cases), len(model.structures)).T
+    scores = np.array(map_over_ranks(measure, cases)).reshape(len(cases), len(model.structures)).T
     named = zip((structure.name for structure in model.structures), scores, strict=True)
     means = {name: float(np.nanmean(values)) for name, values in named if not np.all(np.isnan(values))}
     return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}

@@ -46,12 +46,12 @@ def train(
     if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
         _check_files(request)
 
-    from ..machine.exchange import agreed, joined
+    from ..machine.exchange import on_every_rank, process_group
     from ..machine.team import Team
     from ..training import run
 
-    with joined(Team.from_environment()):
-        plan = agreed(lambda: plan_of(request, say))
+    with process_group(Team.from_environment()):
+        plan = on_every_rank(lambda: plan_of(request, say))
         path = run.train(plan, progress, say, cancelled, control)
     card = read_card(path)
     training, metrics = card["training"], card["metrics"] or {}
