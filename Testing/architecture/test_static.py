@@ -1,8 +1,6 @@
-"""Promises that the sources keep without being run: panels, the process wall, translatable texts."""
+"""Promises that the sources keep without being run: panels, imports of Slicer's side, translatable texts."""
 
 import ast
-import functools
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,14 +9,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("SAM2Adapt", "SAM2AdaptTraining")
-ENGINE = REPOSITORY / "SAM2Adapt" / "sam2adapt"
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
-SLICER_PACKAGES = {"slicer", "vtk", "qt", "ctk"}
-SLICER_SIDE_PACKAGES = SLICER_PACKAGES | {"numpy", "SAM2AdaptLib"}
-# Parts of the engine that need only the standard library, so that Slicer's process may use them (checked below).
-ENGINE_PARTS_FOR_SLICER = {"sam2adapt.shared.errors", "sam2adapt.shared.files", "sam2adapt.shared.manifest_table"}
-# Those that need numpy as well.
-NUMPY_PARTS_FOR_SLICER = {"sam2adapt.shared.modality", "sam2adapt.shared.label_runs"}
+# What Slicer's Python has from its start; and what both sides share, which needs no more (see test_imports.py).
+IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
+SHARED = "sam2adapt.shared"
+ENGINES_PACKAGES = {"torch", "torchvision", "sam2", "monai", "SimpleITK"}
 TEXT_PROPERTIES = {
     "text",
     "toolTip",
@@ -43,7 +38,6 @@ def relative(path):
     return path.relative_to(REPOSITORY).as_posix()
 
 
-@functools.cache
 def parse(path):
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -67,52 +61,31 @@ def fileScope(tree):
             pending.extend(ast.iter_child_nodes(node))
 
 
-def imported(paths, packages):
-    """``file imports package`` for each of these packages that a file imports, at any place."""
-    return [
-        f"{relative(path)} imports {name}"
-        for path in paths
-        for name in importedNames(ast.walk(parse(path)))
-        if name.partition(".")[0] in packages
-    ]
+def isShared(name):
+    return name == SHARED or name.startswith(f"{SHARED}.")
 
 
 def test_slicer_side_imports_at_file_scope():
-    packages = sys.stdlib_module_names | SLICER_SIDE_PACKAGES
-    parts = ENGINE_PARTS_FOR_SLICER | NUMPY_PARTS_FOR_SLICER
+    """Slicer loads its modules before anything of the engine is installed."""
+    allowed = sys.stdlib_module_names | IN_SLICER
     wrong = [
-        f"{relative(path)} imports {name} at file scope"
+        f"{relative(path)} imports {name}"
         for path in slicerSideFiles()
         for name in importedNames(fileScope(parse(path)))
-        if name.partition(".")[0] not in packages and name not in parts
+        if name.partition(".")[0] not in allowed and not isShared(name)
     ]
     assert wrong == []
 
 
-def test_slicer_side_never_imports_torch():
-    assert imported(slicerSideFiles(), {"torch", "torchvision", "sam2", "monai"}) == []
-
-
-def test_engine_never_imports_slicer():
-    files = sorted(ENGINE.rglob("*.py"))
-    assert files
-    assert imported(files, SLICER_PACKAGES | {"SAM2AdaptLib", "Qt"}) == []
-
-
-def test_forbidden_imports_are_found():
-    """The loops above look into the files that are there."""
-    assert len(slicerSideFiles()) > len(MODULES)
-    assert imported(slicerSideFiles(), {"slicer"})
-
-
-def test_engine_parts_for_slicer_need_the_standard_library_only():
-    names = ", ".join(sorted(ENGINE_PARTS_FOR_SLICER))
-    code = (
-        f"import sys; sys.path.insert(0, {str(ENGINE.parent)!r}); before = set(sys.modules); import {names}\n"
-        "print(*{n.partition('.')[0] for n in set(sys.modules) - before} - set(sys.stdlib_module_names))"
-    )
-    output = subprocess.check_output([sys.executable, "-I", "-c", code], encoding="utf-8")
-    assert output.split() == ["sam2adapt"]
+def test_modules_of_slicer_keep_to_their_side_of_the_wall():
+    """As the contract for SAM2AdaptLib, for the two files beside it, which are no package."""
+    wrong = []
+    for module in MODULES:
+        for name in importedNames(ast.walk(parse(REPOSITORY / module / f"{module}.py"))):
+            package = name.partition(".")[0]
+            if package in ENGINES_PACKAGES or (package == "sam2adapt" and not isShared(name)):
+                wrong.append(f"{module}.py imports {name}")
+    assert wrong == []
 
 
 def panel(module):
@@ -129,11 +102,10 @@ def parameters(module):
 
 
 def connectedInCode(module):
-    """Parameters that the widget hands to ``connectParametersToGui`` with a connector of its own."""
+    """Parameters for which the widget has a connector, see ``ModulePanel.connectors``."""
     widget = classNamed(parse(REPOSITORY / module / f"{module}.py"), f"{module}Widget")
-    for node in ast.walk(widget):
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["connectors"]:
-            yield from (key.value for key in node.value.keys)
+    (method,) = (node for node in widget.body if isinstance(node, ast.FunctionDef) and node.name == "connectors")
+    return [key.value for key in method.body[-1].value.keys]
 
 
 #: Rows of the tables of cases and structures, and what another module hands over: no widget shows one of these alone.
@@ -150,6 +122,25 @@ def test_panel_binds_to_parameters_that_exist_and_to_all_of_them(module):
     assert parameters(module) >= IN_TABLES[module]
     properties = [p for p in panel(module).iter("property") if p.get("name") == "SlicerParameterName"]
     assert all(p.get("stdset") == "0" for p in properties)
+
+
+def classNames(folder):
+    """The ``name`` that classes of a folder's files give themselves."""
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ClassDef):
+                fields = [field for field in node.body if isinstance(field, ast.Assign)]
+                yield from (f.value.value for f in fields if [ast.unparse(t) for t in f.targets] == ["name"])
+
+
+def test_panel_offers_every_method():
+    methods = set(classNames(REPOSITORY / "SAM2Adapt" / "sam2adapt" / "adapters"))
+    for node in parse(LIBRARY / "Training" / "Options.py").body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "METHODS":
+            assert {element.value for element in node.value.elts} == methods
+            break
+    else:
+        pytest.fail("Options.py has no METHODS")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -230,30 +221,27 @@ def untranslated(tree):
 
 
 def test_texts_for_the_user_are_translatable():
-    found = [f"{relative(path)}: {text}" for path in slicerSideFiles() for text in untranslated(parse(path))]
-    assert found == []
-
-
-#: How often a source holds words that the user reads and nobody can translate.
-UNTRANSLATED = [
-    ('self.ui.label.text = "Ready"', 1),
-    ('self.ui.label.text = _("Ready")', 0),
-    ('self.ui.label.text = _("{n} ready").format(n=3)', 0),
-    ('self.ui.label.text = f"{n} slices"', 1),
-    ('self.ui.label.text = "%d slices" % n', 1),
-    ('self.ui.label.text = "{} slices".format(n)', 1),
-    ('self.ui.label.text = _("a") if ready else "b"', 1),
-    ("self.ui.label.text = node.GetName()", 0),
-    ('self.ui.edit.setToolTip("Choose")', 1),
-    ('slicer.util.errorDisplay("Failed")', 1),
-    ('slicer.util.errorDisplay(_("Failed"))', 0),
-    ('self.ui.label.text = ""', 0),
-]
+    wrong = {relative(path): untranslated(parse(path)) for path in slicerSideFiles()}
+    assert {name: texts for name, texts in wrong.items() if texts} == {}
 
 
 def test_untranslated_texts_are_recognised():
-    found = [(source, len(untranslated(ast.parse(source)))) for source, _ in UNTRANSLATED]
-    assert found == UNTRANSLATED
+    sources = [
+        ('self.ui.label.text = "Ready"', 1),
+        ('self.ui.label.text = _("Ready")', 0),
+        ('self.ui.label.text = _("{n} ready").format(n=3)', 0),
+        ('self.ui.label.text = f"{n} slices"', 1),
+        ('self.ui.label.text = "%d slices" % n', 1),
+        ('self.ui.label.text = "{} slices".format(n)', 1),
+        ('self.ui.label.text = _("a") if ready else "b"', 1),
+        ("self.ui.label.text = node.GetName()", 0),
+        ('self.ui.edit.setToolTip("Choose")', 1),
+        ('slicer.util.errorDisplay("Failed")', 1),
+        ('slicer.util.errorDisplay(_("Failed"))', 0),
+        ('self.ui.label.text = ""', 0),
+    ]
+    found = [(source, len(untranslated(ast.parse(source)))) for source, _ in sources]
+    assert found == sources
 
 
 @pytest.mark.parametrize("module", MODULES)

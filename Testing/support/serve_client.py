@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-u", "-m", "sam2adapt", "serve")
 
 def patched(code: str) -> tuple[str, ...]:
     """A command that runs ``code`` in the server's process before it serves."""
-    return (sys.executable, "-u", "-c", f"{code}\nfrom sam2adapt.serve import serve\nserve()")
+    return (sys.executable, "-u", "-c", f"{code}\nfrom sam2adapt.server.server import serve\nserve()")
 
 
 class Client:

@@ -10,7 +10,15 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Install.PythonEnvironment import BUILD_TOOLS, OK, SAM2, packageName, requirements, torchRequirements
+from SAM2AdaptLib.Install.PythonEnvironment import (
+    BUILD_TOOLS,
+    OK,
+    SAM2,
+    PythonEnvironment,
+    packageName,
+    requirements,
+    torchRequirements,
+)
 
 FOLDER = "SAM2Adapt-offline"
 
@@ -69,10 +77,10 @@ def _isModel(path):
             return False
 
 
-def shoppingList(environment):
+def shoppingList(python=None):
     """What to fetch on a computer with internet for what is missing here, to print or to take along.
 
-    :param environment: ``PythonEnvironment`` of the engine.
+    :param python: path of the engine's interpreter; None for the one that is used.
     :return: text with the commands and addresses.
     """
     weights = [f"   {BASES_ADDRESS}sam2.1_hiera_{base}.pt  ({size} MB)" for base, size in BASES.items()]
@@ -83,7 +91,7 @@ def shoppingList(environment):
             "1. On a computer with internet, with the same operating system ({system}) and the same Slicer or Python"
             " {python}, open a terminal in Slicer's folder “bin”. These commands fill the folder {folder}:"
         ).format(system=platform.system(), python=".".join(platform.python_version_tuple()[:2]), folder=FOLDER),
-        *_packageCommands(environment),
+        *_packageCommands(PythonEnvironment(python)),
         "",
         _("2. Weights of base networks; only some models and trainings need them. Put them into the same folder:"),
         *weights,

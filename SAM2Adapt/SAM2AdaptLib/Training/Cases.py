@@ -33,7 +33,7 @@ class Segment:
 
 
 class TrainingCase:
-    """What all cases have in common; see ``SceneCase`` and ``TrainingFolders.FileCase``.
+    """What all cases have in common; see ``SceneCase`` and ``FolderCases.FileCase``.
 
     :ivar name: what the user reads.
     :ivar use: "train", "validate" or "ignore".

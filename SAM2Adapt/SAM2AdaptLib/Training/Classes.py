@@ -50,7 +50,7 @@ def match(cases):
     Segments belong together if they have the same terminology code. One without a code that says anything belongs to
     those of its name, upper and lower case being the same. Label values and the order of segments mean nothing.
 
-    :param cases: list of ``TrainingCases.TrainingCase``.
+    :param cases: list of ``Cases.TrainingCase``.
     :return: list of TrainingClass in the order in which they occur first. Where that is not certain, their
       ``ambiguous`` says so, and nothing is guessed.
     """
@@ -67,7 +67,7 @@ def match(cases):
 def problems(cases, classes):
     """What forbids to train, as a list of UserError; empty if nothing does.
 
-    :param cases: list of ``TrainingCases.TrainingCase``.
+    :param cases: list of ``Cases.TrainingCase``.
     :param classes: what ``match`` gave for them.
     """
     used = [case for case in cases if case.use != IGNORE]

@@ -5,8 +5,6 @@ import enum
 from sam2adapt.shared.errors import SettingsError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Models import Catalog
-
 
 class Preset(enum.Enum):
     """A base network and how it is adapted, in one word."""
@@ -99,13 +97,6 @@ def quickFits(node):
     """
     inDecoder = node.method == "lora" and "placement=decoder" in node.methodSettings.replace(" ", "")
     return bool(node.startModel) or node.method == "head" or inDecoder
-
-
-def baseOf(options):
-    """Id of the base network that options of the engine's ``train`` need."""
-    if options.get("init"):
-        return Catalog.findModel(Catalog.modelList(), options["init"]).base
-    return options.get("base") or Preset(options["preset"]).base
 
 
 def pairs(text):

@@ -11,18 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES
-from ..imaging.terminology import Structure, choose
-from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
+from ..imaging.volume import DicomOutput, Volume, read_series_files, read_volume, write_labels
 from ..machine.team import Team
 from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
 from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
+from ..segmenting.report import origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
+from ..shared.formats import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .studies import Study, find_studies
 
@@ -84,18 +84,12 @@ def segment_folder(
     :raises CancelledError: ``cancelled()`` gave True.
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
-    if suffix not in LABEL_SUFFIXES:
+    if suffix not in OUTPUT_SUFFIXES:
         raise OutputError(
-            f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.", setting="format"
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
         )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
-    card = read_card(find_model(model))
-    if options.structures is not None:
-        structures = [Structure.from_json(entry) for entry in card["classes"]]
-        # As the model spells and orders them, so that another spelling is no other batch.
-        names = [structure.name for structure in choose(structures, options.structures, card["name"])]
-        options = replace(options, structures=names)
-    job = {"model": card["name"], "digest": card["digest"], "settings": options.to_json()}
+    job = origin(read_card(find_model(model)), options)
 
     def begin() -> list:
         studies = find_studies(paths, output, known_names(output))
@@ -232,7 +226,7 @@ class _Work:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = {"slices": task.segmentation.slices, "structures": task.segmentation.sizes}
+                task.result = outcome(task.segmentation)
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
@@ -243,8 +237,9 @@ class _Work:
         started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
+            dicom = DicomOutput(algorithm=(self._model.name, self._model.card["digest"][:16]))
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
-from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
+from ..shared.formats import LABEL_SUFFIXES
 
 logger = logging.getLogger(__name__)
 _DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them

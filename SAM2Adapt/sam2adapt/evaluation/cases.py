@@ -1,23 +1,32 @@
 """Pairs of images and labels on disk: equal file names, or the MSD / nnU-Net layout with its ``dataset.json``."""
 
 import json
-from dataclasses import dataclass
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths
 from ..shared.errors import InputFileError, TrainingDataError
+from ..shared.formats import LABEL_SUFFIXES
 
+logger = logging.getLogger(__name__)
 VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its label map."""
+    """One image with its label map.
+
+    :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
+    """
 
     id: str
     image: Path
     label: Path
+    series: str = ""
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
@@ -32,6 +41,7 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
     """Pair the files of two folders by name.
 
     nnU-Net's channel suffix ``_0000`` of images is ignored. A label without an image, or the reverse, is left out.
+    Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
 
     :raises InputFileError: a folder is missing, or a name is not UTF-8. :raises TrainingDataError: nothing pairs.
     """
@@ -52,11 +62,51 @@ def find_cases(images: Path, labels: Path) -> list[Case]:
         paths.utf8_name(case.image)
         paths.utf8_name(case.label)
     if not cases:
+        cases = _dicom_cases(images, labels)
+    if not cases:
         raise TrainingDataError(
             f"No file in '{images}' has a label of the same name in '{labels}'.",
             "Name images and labels alike, for example images/a.nii.gz and labels/a.nii.gz.",
         )
     return cases
+
+
+def _dicom_cases(images: Path, labels: Path) -> list[Case]:
+    """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
+    from ..imaging.dicom import scan
+    from ..imaging.dicom_labels import label_files
+
+    drawn = list(label_files(labels))
+    if not drawn:
+        return []
+    series = {headers[0].series_uid: info for info, headers in reversed(scan(images).series)}
+    cases, alone, taken = [], [], set()
+    for path, uid in drawn:
+        if uid not in series or uid in taken:
+            alone.append(path)
+            continue
+        taken.add(uid)
+        info = series[uid]
+        folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
+        cases.append(Case(Path(path).stem, folder, Path(path), info.uid))
+    if alone:
+        logger.warning("%d label files have no series of their own in %s and are left out, %s for instance.",
+                       len(alone), images, alone[0])
+    if idle := [str(info) for uid, info in series.items() if uid not in taken]:
+        logger.warning("%d series in %s have no labels and are left out, %s for instance.", len(idle), images, idle[0])
+    names = Counter(case.id for case in cases)  # "RTSTRUCT.dcm" in the folder of each patient is common
+    return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
+
+
+def named_by_dicom(cases: list[Case]) -> dict[int, str]:
+    """Label values 1, 2, 3 … and names of all structures that DICOM labels hold, one for each name in whatever case."""
+    from ..imaging.volume import read_structures
+
+    names: dict[str, str] = {}
+    for case in cases:
+        for structure in read_structures(case.label) if case.series else ():
+            names.setdefault(structure.name.strip().casefold(), structure.name.strip())
+    return dict(enumerate(names.values(), 1))
 
 
 def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:

@@ -14,7 +14,8 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
 
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
     """
-    volume, labels = read_volume(case.image), read_labels(case.label)
+    volume = read_volume(case.image, case.series or None)
+    labels = read_labels(case.label, volume, structures)
     check_voxels(volume)
     if not same_geometry(volume, labels):
         raise GeometryError(

@@ -129,11 +129,15 @@ def read_object(path: str) -> ImageHeader | OtherObject | UnreadableFile:
     except InputFileError as error:
         return UnreadableFile(path, series, error)
     except OSError as error:
-        return UnreadableFile(path, series, InputFileError(
-            f"{path} cannot be opened: {error.strerror or error}.", "Check who may read it."))
+        return UnreadableFile(
+            path,
+            series,
+            InputFileError(f"{path} cannot be opened: {error.strerror or error}.", "Check who may read it."),
+        )
     except DAMAGE:
-        return UnreadableFile(path, series, InputFileError(
-            f"{path} is damaged: its DICOM header cannot be read.", COPY_AGAIN))
+        return UnreadableFile(
+            path, series, InputFileError(f"{path} is damaged: its DICOM header cannot be read.", COPY_AGAIN)
+        )
 
 
 def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeader | OtherObject:
@@ -143,14 +147,21 @@ def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeade
     if declared and stored and declared != stored and dicom_classes.is_image(stored) is not False:
         raise InputFileError(
             f"{path} contradicts itself: its file header says {dicom_classes.class_name(stored)}, "
-            f"its content {dicom_classes.class_name(declared)}.", COPY_AGAIN)
+            f"its content {dicom_classes.class_name(declared)}.",
+            COPY_AGAIN,
+        )
     is_image = dicom_classes.is_image(sop_class)
     pixels = _pixel_element(dataset, end, head)
     if is_image is None:  # a private class, or files whose class was removed
         is_image = pixels is not None and "Rows" in dataset and "Columns" in dataset
     if not is_image:
-        return OtherObject(path, sop_class, _text(dataset, "SOPInstanceUID"), _text(dataset, "SeriesInstanceUID"),
-                           _text(dataset, "SeriesDescription"))
+        return OtherObject(
+            path,
+            sop_class,
+            _text(dataset, "SOPInstanceUID"),
+            _text(dataset, "SeriesInstanceUID"),
+            _text(dataset, "SeriesDescription"),
+        )
     if pixels is None:
         raise InputFileError(f"{path} is damaged: it ends before its voxels.", COPY_AGAIN)
     return _image(path, sop_class, dataset, pixels)
@@ -323,7 +334,11 @@ def is_dicom_start(start: bytes) -> bool:
     if start[128:132] == b"DICM":
         return True
     # tag of group 2 or 8 and a value representation
-    return len(start) > 6 and start[0] in (2, 8) and start[1] == 0 and start[3] == 0 and start[4:6].isalpha() and (
-        start[4:6].isupper())
-
-
+    return (
+        len(start) > 6
+        and start[0] in (2, 8)
+        and start[1] == 0
+        and start[3] == 0
+        and start[4:6].isalpha()
+        and (start[4:6].isupper())
+    )

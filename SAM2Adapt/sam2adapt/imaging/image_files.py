@@ -21,9 +21,9 @@ from PIL import Image
 
 from ..shared import paths
 from ..shared.errors import InputFileError, OutputError, VolumeError
+from ..shared.formats import LABEL_SUFFIXES
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 _SUFFIXES = (*LABEL_SUFFIXES, *PICTURES)
 _NIFTI_HEADERS = (348, 540)  # bytes, versions 1 and 2
 _NIFTI_FLOATS = ("16", "64")  # datatype codes of float32 and float64

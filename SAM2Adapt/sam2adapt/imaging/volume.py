@@ -12,15 +12,28 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..shared import paths
-from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeError
+from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
-from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
+from .dicom import (
+    Grid,
+    SeriesInfo,
+    SeriesVoxels,
+    is_dicom,
+    list_series,
+    read_file,
+    read_series,
+    scan,
+    series_grid,
+)
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "list_series", "read_labels", "read_series_files",
-           "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
+__all__ = [
+    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "list_series",
+    "read_labels", "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels",
+    "write_volume",
+]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"
@@ -37,6 +50,7 @@ class Volume:
     :ivar name: the file's name without suffix, or the series description.
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
+    :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
     """
 
     array: np.ndarray
@@ -46,6 +60,7 @@ class Volume:
     name: str = ""
     modality: str = ""
     physical: bool = True
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.array.ndim != 4:
@@ -83,6 +98,20 @@ class Volume:
         return replace(self, array=array, modality=self.modality if len(array) == self.channels else "")
 
 
+@dataclass(frozen=True)
+class DicomOutput:
+    """What a DICOM segmentation says beside its voxels.
+
+    :ivar reference: folder of the series that it refers to; None for the series that the image was read from.
+    :ivar kind: "BINARY", which every viewer reads, or "LABELMAP", smaller and of the standard of 2024.
+    :ivar algorithm: name and version of the model.
+    """
+
+    reference: Path | None = None
+    kind: str = "BINARY"
+    algorithm: tuple[str, str] = ("SAM2Adapt", "1")
+
+
 def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     """Read NIfTI, NRRD, MetaImage, a DICOM folder or file, or a PNG, TIFF, JPEG or BMP picture.
 
@@ -115,21 +144,37 @@ def read_series_files(files: Sequence[str]) -> Volume:
     return _from_dicom(*read_series(files))
 
 
-def read_labels(path: str | os.PathLike) -> Volume:
-    """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but DICOM.
+def read_labels(
+    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = ()
+) -> Volume:
+    """Read a label image: one whole number a voxel, from any format of :func:`read_volume`.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
-    an indexed PNG gives its colour numbers.
+    an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom_labels``.
 
+    :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
+        where their series does not lie beside them; they are put on its grid.
+    :param classes: of DICOM labels, take these only, by name, and give them their label values.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
+    :raises GeometryError: DICOM labels that do not lie on the image.
+    :raises ClassesError: DICOM labels that hold none of the classes.
     """
-    return _labels(path)[0]
+    path = check_input(path)
+    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path)[0]
 
 
 def read_structures(path: str | os.PathLike) -> list[Structure]:
-    """The segments of a .seg.nrrd with the label values that :func:`read_labels` gives; none for other formats."""
-    return _labels(path)[1]
+    """The segments of a .seg.nrrd or of DICOM labels with the label values that :func:`read_labels` gives.
+
+    :return: none for other formats, which do not say what their values mean.
+    """
+    path = check_input(path)
+    if not _is_dicom_input(path):
+        return _labels(path)[1]
+    from .dicom_labels import read_dicom_structures
+
+    return read_dicom_structures(_dicom_label_file(path))
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = 1e-3) -> bool:
@@ -168,14 +213,16 @@ def check_voxels(volume: Volume) -> None:
 
 
 def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure],
-                 reference: Volume | None = None) -> None:
-    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd.
+                 reference: Volume | None = None, dicom: DicomOutput | None = None) -> None:  # fmt: skip
+    """Write a label image, as a Slicer segmentation if the name ends in .seg.nrrd, as a DICOM SEG if in .dcm.
 
-    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha or .png (one slice); appears by atomic rename.
+    :param path: .seg.nrrd, .nii.gz, .nii, .nrrd, .mha, .png (one slice) or .dcm; appears by atomic rename.
     :param labels: array (1, K, J, I) uint8.
     :param structures: what the label values mean; a structure without voxels becomes an empty segment.
     :param reference: the image that was segmented; its geometry is written.
-    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG.
+    :param dicom: for .dcm only, and needed only where the image was not read from a DICOM series.
+    :raises OutputError: unknown suffix, folder missing or not writable, disk full, several slices into a PNG, a .dcm
+        without a DICOM series.
     :raises GeometryError: the labels are not on the reference's grid.
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
@@ -189,10 +236,34 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
             raise GeometryError(f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
                                 "Use the labels made for this image.")
         labels = reference.with_array(labels.array)
+    if suffix_of(path) == ".dcm":
+        _write_dicom(path, labels, structures, dicom or DicomOutput())
+        return
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
         describe_segments(image, structures)
     write_image(path, image)
+
+
+def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:
+    """The series to which a DICOM segmentation of a volume refers.
+
+    :raises OutputError: neither was the volume read from one, nor is one given.
+    """
+    series = dicom.reference or volume.files
+    if not series:
+        raise OutputError(f"{path} must refer to the DICOM series of the image, and the image is no DICOM.",
+                          "Give the folder of its DICOM series as the reference, or write .seg.nrrd.",
+                          setting="reference")  # fmt: skip
+    return series
+
+
+def _write_dicom(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure], dicom: DicomOutput) -> None:
+    from .dicom_seg_writer import write_dicom_seg
+
+    series = dicom_reference(path, labels, dicom)
+    grid = Grid(labels.size, labels.origin, labels.spacing, labels.direction)
+    write_dicom_seg(path, labels.array[0], grid, structures, series, dicom.kind, dicom.algorithm)
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> None:
@@ -221,7 +292,8 @@ def check_input(path: str | os.PathLike) -> Path:
 def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
-    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical)
+    return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
+                  info.files)
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
@@ -253,11 +325,7 @@ def _to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _labels(path: str | os.PathLike) -> tuple[Volume, list[Structure]]:
-    path = check_input(path)
-    if paths.is_dir(path) or is_dicom(path):
-        raise InputFileError(f"{path} is DICOM, which is not read as labels.",
-                             "Import it in Slicer and save the segmentation as .seg.nrrd.")
+def _labels(path: Path) -> tuple[Volume, list[Structure]]:
     if suffix_of(path) in PICTURES:
         image, physical = read_picture(path, indices=True), False
     else:
@@ -277,6 +345,39 @@ def _labels(path: str | os.PathLike) -> tuple[Volume, list[Structure]]:
         return Volume(labels[np.newaxis], np.zeros(3), np.ones(3), np.eye(3), stem_of(path), physical=False), structures
     return Volume(labels[np.newaxis], image.GetOrigin(), image.GetSpacing(), image.GetDirection(),
                   stem_of(path)), structures
+
+
+def _is_dicom_input(path: Path) -> bool:
+    return paths.is_dir(path) or is_dicom(path)
+
+
+def _dicom_label_file(path: Path) -> Path:
+    """The file itself, or the only one with labels in a folder."""
+    from .dicom_labels import label_files
+
+    if not paths.is_dir(path):
+        return path
+    found = [file for file, _ in label_files(path)]
+    if len(found) != 1:
+        raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+                             "Choose one file of labels.")
+    return Path(found[0])
+
+
+def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None, classes: Sequence[Structure]) -> Volume:
+    from .dicom_labels import read_dicom_labels, referenced_series
+
+    path = _dicom_label_file(path)
+    if isinstance(image, str | os.PathLike):
+        image = check_input(image)
+        if not paths.is_dir(image):
+            image = read_volume(image)
+    if isinstance(image, Volume):
+        grid = Grid(image.size, image.origin, image.spacing, image.direction)
+    else:
+        grid = None if image is None else series_grid(scan(image), referenced_series(path))
+    labels, grid, _ = read_dicom_labels(path, grid, classes)
+    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem)
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..imaging.volume import Volume
+from ..shared import slicing_axis
 from ..shared.errors import ModalityError, VolumeError
 from ..shared.modality import is_hounsfield, modality_of
 
@@ -72,7 +73,7 @@ class SliceSettings:
 
     normalization: Normalization
     orientation: str = "LPS"
-    axis: str = "acquisition"
+    axis: str = slicing_axis.ACQUISITION
     spacing: tuple[float, float] | None = None
     size: int | None = None
     context: int = 1
@@ -240,7 +241,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
 def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:
     """Index (0 = I .. 2 = K of the oriented axes) of the axis to slice along."""
     thin = [a for a in range(3) if sizes[a] == 1]
-    wanted = {"axial": "SI", "coronal": "PA", "sagittal": "LR"}.get(settings.axis)
+    wanted = slicing_axis.ENDS.get(settings.axis)
     if wanted is None:
         if thin:
             return thin[-1]

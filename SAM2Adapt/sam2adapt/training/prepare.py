@@ -20,6 +20,7 @@ from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
+from ..shared.slicing_axis import ACQUISITION
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -58,7 +59,7 @@ def fingerprint(
     for case in cases:
         volume, values = load_case(case, structures)
         modalities.add(settings.modality or _modality(volume))
-        axis = axis or ("acquisition" if _is_stack(volume) else "axial")
+        axis = axis or (ACQUISITION if _is_stack(volume) else "axial")
         # Only the native slices are looked at here: the grid is decided after all cases.
         stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=1))
         counts.append(len(stack))
@@ -96,7 +97,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label).array == missing[0].id).any():
+            if (read_labels(case.label, case.image, structures).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, adapters
-from ..adapters.costs import measure
+from ..adapters.sizes import measure
 from ..evaluation.cases import Case
 from ..evaluation.evaluate import evaluate, mean_dice
 from ..machine import exchange

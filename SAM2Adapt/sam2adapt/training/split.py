@@ -63,7 +63,11 @@ def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], 
 
 def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[int]]:
     known = {structure.id for structure in structures}
-    return {case.id: known & set(np.unique(read_labels(case.label).array).tolist()) for case in cases}
+    classes = {}
+    for case in cases:
+        values = np.unique(read_labels(case.label, case.image, structures).array)
+        classes[case.id] = known & set(values.tolist())
+    return classes
 
 
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
