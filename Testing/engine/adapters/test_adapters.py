@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from adapted import WHOLE, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
-from conftest import model_card
+from cards import model_card
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.adapters.head import HeadOnly
 from sam2adapt.adapters.method import Method
