@@ -187,8 +187,9 @@ def _key(header: ImageHeader) -> tuple:
         return (header.path,)
     # anonymisers empty the UID: the other elements are all that is left
     identity = header.series_uid or (header.series_number, header.description, header.modality)
-    return (identity, header.sop_class, header.columns, header.rows, header.pixels.samples, header.frame_of_reference,
-            header.orientations is None, header.spacings is None)  # fmt: skip
+    owner = header.patient, header.study_uid  # anonymisers give two patients one series, too
+    return (identity, owner, header.sop_class, header.columns, header.rows, header.pixels.samples,
+            header.frame_of_reference, header.orientations is None, header.spacings is None)  # fmt: skip
 
 
 def _belongs(a: ImageHeader, b: ImageHeader) -> bool:

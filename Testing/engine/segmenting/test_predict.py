@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import STRUCTURES, blobs, rotation, shake, stored, unstored, untrained
+from cards import STRUCTURES
+from conftest import blobs, rotation, shake, stored, unstored, untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sam2adapt.evaluation.cases import Case
