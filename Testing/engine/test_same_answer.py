@@ -141,9 +141,9 @@ def single_answer(request: Request, folder: Path) -> Answer:
 
 
 def refusal(error: str) -> str:
-    """The two sentences of the command line, without the flag that it adds."""
+    """The two sentences of the command line, without the flags that it adds in brackets."""
     message, remedy = error.split("sam2adapt: ")[1].splitlines()
-    return re.sub(r" \(--[a-z-]+\)\.$", ".", f"{message} {remedy}")
+    return f"{message} {re.sub(r' [(]--[^()]*[)]', '', remedy)}"
 
 
 def by_command_line(request: Request, images, folder: Path, capsys) -> Answer:

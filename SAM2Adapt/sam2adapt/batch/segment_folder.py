@@ -95,12 +95,13 @@ def segment_folder(
     if suffix == ".dcm":
         job["settings"]["dicom_seg"] = dicom_seg
 
-    def begin() -> list:
+    def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
-        return [begin_run(output, team.restarts > 0), studies]
+        return {"run": begin_run(output, team.restarts > 0), "studies": [study.to_json() for study in studies]}
 
-    run, studies = team.share(begin)
-    records = Records(output, job, run, suffix)
+    shared = team.share(begin)
+    studies = [Study.from_json(entry) for entry in shared["studies"]]
+    records = Records(output, job, shared["run"], suffix)
     device, _ = team.device(device)
     work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
     work.listen(progress, finished, cancelled)
@@ -177,7 +178,7 @@ class _Work:
 
     def _late(self, study: Study, team: Team) -> tuple:
         """Order of the work: what a process died of comes last; of several processes, none must end with a huge one."""
-        return self.records.was_interrupted(study), -study.size if team.size > 1 else 0
+        return self.records.was_interrupted(study), -study.size if team.world_size > 1 else 0
 
     def _tasks(self, order: list[Study]) -> Iterator[_Task]:
         """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
@@ -231,7 +232,8 @@ class _Work:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = outcome(task.segmentation)
+                # What had to be decided on reading must not be lost among a thousand studies.
+                task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:

@@ -45,6 +45,8 @@ def _segment(args: argparse.Namespace) -> None:
         progress=bar.update,
     )
     bar.close()
+    for note in done.report["notes"]:
+        print(note, file=sys.stderr)
     _print_structures(done.report)
 
 
@@ -120,6 +122,11 @@ def _refuse_single(args: argparse.Namespace) -> None:
 def _print_summary(summary) -> None:
     for row in summary.failures[:_FAILURES_SHOWN]:
         print(f"failed: {row['input']}{' ' + row['series'] if row['series'] else ''}: {row['message']}")
+    noted = [row for row in summary.rows if row["status"] == "done" and row["message"]]
+    for row in noted[:_FAILURES_SHOWN]:
+        print(f"note: {row['message']}")
+    if len(noted) > _FAILURES_SHOWN:
+        print(f"and {len(noted) - _FAILURES_SHOWN} more with notes, see the manifest")
     more = len(summary.failures) - _FAILURES_SHOWN
     if more > 0:
         print(f"and {more} more that failed")

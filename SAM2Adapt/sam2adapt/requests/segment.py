@@ -33,7 +33,8 @@ class Segmented:
     """What a request came to.
 
     :ivar report: plain data: ``input``, ``output``, ``model``, ``digest``, ``settings``, ``device``,
-        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml) and ``seconds``, by part.
+        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml), ``seconds``, by part, and ``notes``,
+        sentences about what had to be decided on reading.
     """
 
     report: dict
@@ -86,6 +87,7 @@ def segment(
     content = {
         "input": files.name, "output": str(request.labels), **report.origin(model.card, options),
         **report.outcome(result), "device_reason": reason, "seconds": report.rounded(seconds),
+        "notes": list(volume.notes),
     }  # fmt: skip
     if request.report:
         write_json(request.report, content)

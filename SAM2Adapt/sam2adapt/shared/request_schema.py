@@ -75,6 +75,7 @@ _PARTS = {
         "properties": {
             "id": {"type": "integer"},
             "name": {"type": "string", "pattern": "\\S"},
+            "optional": {"type": "boolean", "description": "Leave it out if no label shows it"},
             "terminology": {
                 "type": "string",
                 "description": "Slicer's serialized entry; left out: as known for the name",

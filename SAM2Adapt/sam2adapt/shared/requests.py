@@ -14,6 +14,7 @@ from . import known_bases, presets, slicing_axis
 from .errors import SettingsError
 from .fields import SERVER, SHELL, Request, setting
 from .formats import OUTPUT_SUFFIXES
+from .overlaps import CHOICES, LAST
 from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
@@ -21,6 +22,8 @@ FLIPS = ("rows", "columns")  # their numbers are axes of a slice
 DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
 _DICOM_SEG = "kind of a .dcm output (default: BINARY)"
 _ONE = "name of a model or a model file"
+_OVERLAP = "segment that a voxel of several gets, in the file's order (default: last)"
+_CHANNEL = "of nnU-Net's images: 1 for _0001 (default: 0)"
 
 
 @dataclass(kw_only=True)
@@ -95,6 +98,8 @@ class Evaluate(Request):
     model: str = setting("model", _ONE, only=SHELL)
     images: Path = setting("path", "folder of images, or an MSD / nnU-Net folder", only=SHELL)
     labels: Path | None = setting("path", "folder of labels of the same names", None, only=SHELL)
+    overlap: str = setting("text", _OVERLAP, LAST, only=SHELL, choices=CHOICES, noun="choice")
+    channel: int = setting("integer", _CHANNEL, 0, only=SHELL, minimum=0)
     split: Path | None = setting("path", 'JSON {"train": [...], "val": [...]}', None, only=SHELL)
     subset: str = setting(
         "text", "part of the split (default: val)", "val", only=SHELL, choices=("train", "val"), noun="part"
@@ -145,6 +150,8 @@ class Train(Request):
         about="Folder of label maps; left out: as dataset.json says",
         group=_DATA,
     )
+    overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
+    channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)
     split: Path | dict | None = setting(
         "split",
         'JSON {"train": [...], "val": [...]}; without it a fifth is held out',
@@ -164,7 +171,7 @@ class Train(Request):
         "classes",
         'label values and names, as in "1=right ventricle,2=myocardium"',
         None,
-        about="Left out: as dataset.json says",
+        about="Left out: as a file beside the labels says",
         group=_DATA,
     )
     modality: str | None = setting("text", "without it: read from the data", None, choices=MODALITIES, group=_DATA)
