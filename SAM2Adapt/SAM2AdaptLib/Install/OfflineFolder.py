@@ -58,13 +58,13 @@ def weightFiles(folder):
     :param folder: path.
     :return: list of (file name, list of arguments).
     """
-    found = []
+    weights = []
     for base in BASES:
         path = Path(folder, f"sam2.1_hiera_{base}.pt")
         if path.is_file():
-            found.append((path.name, ["models", "download", base, "--from", str(path)]))
+            weights.append((path.name, ["models", "download", base, "--from", str(path)]))
     models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
-    return found + [(path.name, ["models", "add", str(path)]) for path in models]
+    return weights + [(path.name, ["models", "add", str(path)]) for path in models]
 
 
 def _isModel(path):

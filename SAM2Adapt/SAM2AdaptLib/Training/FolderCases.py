@@ -155,10 +155,10 @@ def _pairs(folder):
             images, labels = _files(folder / imageFolder), _files(folder / labelFolder)
             break
     else:
-        found = _files(folder)
-        labels = {name: paths for name, paths in found.items() if any(_suffix(p) == _SEGMENTATION for p in paths)}
+        files = _files(folder)
+        labels = {name: paths for name, paths in files.items() if any(_suffix(p) == _SEGMENTATION for p in paths)}
         labels = {name: [p for p in paths if _suffix(p) == _SEGMENTATION] for name, paths in labels.items()}
-        images = {name: [p for p in paths if _suffix(p) != _SEGMENTATION] for name, paths in found.items()}
+        images = {name: [p for p in paths if _suffix(p) != _SEGMENTATION] for name, paths in files.items()}
     pairs = []
     for name, paths in images.items():
         case = name if name in labels else name.removesuffix(_CHANNEL)
@@ -169,12 +169,12 @@ def _pairs(folder):
 
 def _files(folder):
     """Dict from names without suffix to the image files of that name."""
-    found = {}
+    files = {}
     for path in sorted(folder.iterdir()):
         # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
         if _suffix(path) and not path.name.startswith("."):
-            found.setdefault(path.name[: -len(_suffix(path))], []).append(path)
-    return found
+            files.setdefault(path.name[: -len(_suffix(path))], []).append(path)
+    return files
 
 
 def _suffix(path):
