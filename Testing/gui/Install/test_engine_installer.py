@@ -380,11 +380,10 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
 
 
 def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
-    from sam2adapt.modelfiles.bases import BASES
+    from sam2adapt.shared.known_bases import BASES
 
     text = OfflineFolder.shoppingList(python)
     for requirement in ("torch>=2.5.1", "sam2==1.1.0", *requirements()):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
-    assert list(BASES) == list(OfflineFolder.BASES)
