@@ -1,4 +1,4 @@
-"""Asks the engine, which runs in a process of its own, and never makes Slicer wait for it.
+"""Asks the engine, which runs in another process, and never makes Slicer wait for it.
 
 A request is sent when the one before it is answered. Whatever happens to the engine's process, every request ends in
 one way: its result, an error, or cancelled; and the process is started again when the next request needs it.

@@ -250,7 +250,7 @@ class TrainingJob(Job):
         super()._report(progress | {"text": ProgressTexts.training(progress)})
 
     def _watch(self):
-        """Say what happens when cases leave the scene from now on: nothing, since the engine has its own files."""
+        """Say what happens when cases leave the scene from now on: nothing, since the engine works on files."""
         nodeIds = {nodeId: True for ids in self.caseIds.values() for nodeId in ids if nodeId}
         if not nodeIds or self._isTrial:
             return
