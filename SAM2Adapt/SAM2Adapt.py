@@ -12,6 +12,8 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
+from sam2adapt.shared.requests import Segment
+
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Install import Check
@@ -82,13 +84,13 @@ class SAM2AdaptParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode | vtkMRMLVectorVolumeNode | None
     model: str
     outputSegmentation: vtkMRMLSegmentationNode
-    device: str = "auto"
+    device: str = Segment.device
     skippedStructures: list[str]
     roi: vtkMRMLMarkupsROINode
     existingSegments: ExistingSegments = ExistingSegments.REPLACE
     timePoints: TimePoints = TimePoints.CURRENT
-    postProcessing: bool = True
-    testTimeAugmentation: bool = False
+    postProcessing: bool = Segment.post_process
+    testTimeAugmentation: bool = Segment.tta
     uncertainty: bool = False
 
 

@@ -13,6 +13,8 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.requests import Train
+
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import takeCallbacks
@@ -80,27 +82,27 @@ class SAM2AdaptTrainingParameterNode:
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
-    quick: bool = False
+    quick: bool = Train.quick
     modelName: str
     description: str
     license: str
-    device: str = "auto"
+    device: str = Train.device
     base: str
     method: str
     methodSettings: str
-    epochs: Annotated[int, WithinRange(1, 100000)] = 100
+    epochs: Annotated[int, WithinRange(1, 100000)] = Train.epochs
     maxMinutes: Annotated[int, WithinRange(0, 100000)] = 0
     patience: Annotated[int, WithinRange(0, 1000)] = 10
-    batchSize: Annotated[int, WithinRange(1, 1024)] = 8
+    batchSize: Annotated[int, WithinRange(1, 1024)] = Train.batch_size
     learningRate: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     axis: str
     imageSize: Annotated[int, WithinRange(0, 1024)] = 0
-    rotation: Annotated[float, WithinRange(0.0, 180.0)] = 20.0
-    scale: Annotated[float, WithinRange(0.0, 0.9)] = 0.25
+    rotation: Annotated[float, WithinRange(0.0, 180.0)] = Train.rotation
+    scale: Annotated[float, WithinRange(0.0, 0.9)] = Train.scale
     mirrorRows: bool = False
     mirrorColumns: bool = False
-    allForTraining: bool = False
-    seed: Annotated[int, WithinRange(0, 1000000)] = 0
+    allForTraining: bool = Train.all_for_training
+    seed: Annotated[int, WithinRange(0, 1000000)] = Train.seed
     furtherSettings: str
     showPlots: bool = True
     preview: bool = True

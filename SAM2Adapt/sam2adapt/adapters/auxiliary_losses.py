@@ -5,7 +5,7 @@ from monai.networks import one_hot
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..machine.exchange import summed
+from ..machine.exchange import all_reduce
 from ..shared.annotation import IGNORE
 
 
@@ -28,7 +28,7 @@ def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     found = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
     hits, union = ((f(truth, found)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
     distances = (quality[:, 1:].float() - hits / union.clamp(min=1)).abs()
-    distance, number = summed(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
+    distance, number = all_reduce(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
     return distance / number.clamp(min=1)
 
 
@@ -49,5 +49,5 @@ def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
     logits = logits.float()
     entropy = F.binary_cross_entropy_with_logits(logits, edges, weight=annotated, reduction="sum")
     sums = overlap(logits.sigmoid() * annotated, edges * annotated)
-    entropy, pixels, hits, found, wanted = summed(torch.stack([entropy, annotated.sum(), *sums[:, 0]]))
+    entropy, pixels, hits, found, wanted = all_reduce(torch.stack([entropy, annotated.sum(), *sums[:, 0]]))
     return entropy / pixels.clamp(min=1) + 1 - (2 * hits + 1) / (found + wanted + 1)

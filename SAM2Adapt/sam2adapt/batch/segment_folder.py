@@ -20,7 +20,7 @@ from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
 from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
-from ..segmenting.report import origin, outcome
+from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
 from ..shared.formats import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
@@ -63,6 +63,7 @@ def segment_folder(
     *,
     device: str = "auto",
     suffix: str = ".seg.nrrd",
+    dicom_seg: str = "BINARY",
     progress: Callable[[float, int, str], None] | None = None,
     finished: Callable[[dict], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -75,7 +76,7 @@ def segment_folder(
 
     :param inputs: see ``batch_inputs.find_studies``.
     :param model: name or file.
-    :param suffix: format of the outputs.
+    :param suffix: format of the outputs; ``dicom_seg``: kind of those in .dcm, see ``volume.DicomOutput``.
     :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
     :param finished: called, from another thread, with the record of each study that this process has done.
     :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
@@ -89,16 +90,20 @@ def segment_folder(
             f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
         )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
-    job = origin(read_card(find_model(model)), options)
+    card = read_card(find_model(model))
+    job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
+    if suffix == ".dcm":
+        job["settings"]["dicom_seg"] = dicom_seg
 
-    def begin() -> list:
+    def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
-        return [begin_run(output, team.restarts > 0), studies]
+        return {"run": begin_run(output, team.restarts > 0), "studies": [study.to_json() for study in studies]}
 
-    run, studies = team.share(begin)
-    records = Records(output, job, run, suffix)
+    shared = team.share(begin)
+    studies = [Study.from_json(entry) for entry in shared["studies"]]
+    records = Records(output, job, shared["run"], suffix)
     device, _ = team.device(device)
-    work = _Work(records, studies, lambda: load_model(model, device), options, stop or threading.Event())
+    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
     work.listen(progress, finished, cancelled)
     started = time.perf_counter()
     try:
@@ -131,9 +136,10 @@ class _Work:
         studies: list[Study],
         load: Callable[[], Model],
         options: Options,
+        dicom: DicomOutput,
         stop: threading.Event,
     ):
-        self.records, self.studies, self.options, self.stop = records, studies, options, stop
+        self.records, self.studies, self.options, self.dicom, self.stop = records, studies, options, dicom, stop
         self.finished_here = 0
         self._load, self._model = load, None
         self._ended = threading.Event()
@@ -172,7 +178,7 @@ class _Work:
 
     def _late(self, study: Study, team: Team) -> tuple:
         """Order of the work: what a process died of comes last; of several processes, none must end with a huge one."""
-        return self.records.was_interrupted(study), -study.size if team.size > 1 else 0
+        return self.records.was_interrupted(study), -study.size if team.world_size > 1 else 0
 
     def _tasks(self, order: list[Study]) -> Iterator[_Task]:
         """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
@@ -226,7 +232,8 @@ class _Work:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = outcome(task.segmentation)
+                # What had to be decided on reading must not be lost among a thousand studies.
+                task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
@@ -237,9 +244,8 @@ class _Work:
         started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
-            dicom = DicomOutput(algorithm=(self._model.name, self._model.card["digest"][:16]))
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures, None, dicom)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None

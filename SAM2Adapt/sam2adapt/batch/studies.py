@@ -14,16 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
-from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
-from ..shared.formats import LABEL_SUFFIXES
+from ..shared.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
-_DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # what is segmented already is no input
 _COLUMN = "input"
 
 
@@ -48,6 +47,17 @@ class Study:
     fingerprint: str = ""
     problem: UserError | None = None
     description: str = field(default="", compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study, as JSON can hold it; ``from_json`` reads it."""
+        problem = None if self.problem is None else self.problem.to_json()
+        return vars(self) | {"source": str(self.source), "files": list(self.files), "problem": problem}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> "Study":
+        """The study that ``to_json`` described."""
+        problem = None if entry["problem"] is None else UserError.from_json(entry["problem"])
+        return cls(**entry | {"source": Path(entry["source"]), "files": tuple(entry["files"]), "problem": problem})
 
 
 def hidden_folder(output: Path) -> Path:
@@ -248,7 +258,7 @@ def _file_name(text: str) -> str:
 
 def _measured(study: Study) -> Study:
     beside = [study.source]
-    if suffix_of(study.source) in _DETACHED:
+    if suffix_of(study.source) in DETACHED:
         stem = stem_of(study.source)
         with contextlib.suppress(UserError):  # without the right to list the folder the header counts alone
             beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]

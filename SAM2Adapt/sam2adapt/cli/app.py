@@ -7,6 +7,7 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 import argparse
 import io
 import sys
+from collections.abc import Callable
 
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
@@ -25,10 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     _print_anything()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
+    return exit_status(lambda: args.run(args), args.parser)
+
+
+def exit_status(work: Callable[[], None], parser: argparse.ArgumentParser) -> int:
+    """Do a command's work and say on standard error what a user can mend, with the flags of its parser."""
     try:
-        args.run(args)
+        work()
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{shell_remedy(error, args.parser)}", file=sys.stderr)
+        print(f"sam2adapt: {error.message}\n{shell_remedy(error, parser)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)

@@ -27,8 +27,8 @@ def add_options(parser: argparse._ActionsContainer, request: type[Request], *nam
 
 
 def flags_of(name: str, one: Setting) -> tuple[str, ...]:
-    """Flags of a field; one without "-" is a positional argument."""
-    return one.flags or (f"--{name.replace('_', '-')}",)
+    """Flags of a field; none for a positional argument."""
+    return () if one.positional else one.flags or (f"--{name.replace('_', '-')}",)
 
 
 def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, one: Setting) -> None:
@@ -39,25 +39,21 @@ def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, 
     elif one.kind == "settings":
         more |= {"action": "append", "metavar": one.metavar}
     else:
-        more |= {
-            "type": _TYPES.get(one.kind, str),
-            "default": default,
-            "metavar": one.metavar or _placeholder(flags, one),
-        }
+        more |= {"type": _TYPES.get(one.kind, str), "default": default}
+        more["metavar"] = one.metavar or _placeholder(name, flags, one)
         if one.kind == "paths":
             more["nargs"] = "+"
-    if flags[-1].startswith("-"):
+    if flags:
         parser.add_argument(*flags, dest=name, required=is_required(request, name), **more)
     else:
         parser.add_argument(name, **more)
 
 
-def _placeholder(flags: tuple[str, ...], one: Setting) -> str:
+def _placeholder(name: str, flags: tuple[str, ...], one: Setting) -> str:
     """What stands for the value in the help. The request refuses other choices, in the same words everywhere."""
     if one.choices and one.kind == "text":
         return "{" + ",".join(one.choices) + "}"
-    flag = flags[-1]
-    return flag.lstrip("-").replace("-", "_").upper() if flag.startswith("-") else flag
+    return flags[-1].lstrip("-").replace("-", "_").upper() if flags else name
 
 
 def request_of(args: argparse.Namespace, request: type[Request], **given: Any) -> Any:
@@ -80,6 +76,8 @@ def _value(name: str, one: Setting, text: Any) -> Any:
         return _names(text)
     if one.kind == "box":
         return _box(name, text)
+    if one.choices:
+        return next((choice for choice in one.choices if choice.lower() == text.lower()), text)
     return _classes(text) if one.kind == "classes" else text
 
 

@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     bar.close()
     for row in report["ranked"][: request.top]:
         print(_line(row))
+        for note in row["notes"]:
+            print(note, file=sys.stderr)
 
 
 def _line(row: dict) -> str:

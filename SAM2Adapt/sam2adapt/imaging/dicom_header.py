@@ -32,8 +32,8 @@ _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED = 0xFFFFFFFF
 # What pydicom raises on files that are cut, overwritten or made to do harm
 DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError,
-          NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError, struct.error,
-          zlib.error)  # fmt: skip
+          NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError,
+          struct.error, zlib.error)  # fmt: skip
 
 
 @contextlib.contextmanager

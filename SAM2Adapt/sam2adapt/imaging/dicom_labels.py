@@ -16,6 +16,7 @@ from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from ..shared import paths
 from ..shared.errors import ClassesError, GeometryError, InputFileError
 from . import dicom_classes
 from .dicom import Grid, Scan, scan, series_grid
@@ -158,9 +159,9 @@ def _near(folder: Path) -> Iterator[list[str]]:
     """The files of a folder and of those in it, then of the folder above and of those in it, and no deeper."""
     for top in (folder, folder.parent):
         try:
-            folders = [top, *sorted(path for path in top.iterdir() if path.is_dir())]
-            yield [str(path) for place in folders for path in sorted(place.iterdir()) if path.is_file()]
-        except OSError:
+            folders = [top, *filter(paths.is_dir, paths.listing(top))]
+            yield [str(path) for place in folders for path in paths.listing(place) if paths.is_file(path)]
+        except InputFileError:
             continue  # a neighbour that may not be looked into
 
 

@@ -79,8 +79,9 @@ def rank(
     model = load_model(request.model, choose_device(request.device)[0])
     for number, path in enumerate(files):
         try:
-            found = measure(read_volume(path), model, request.slices, request.any_modality)
-            ranked.append({"input": str(path), **to_json(found)})
+            volume = read_volume(path)
+            found = measure(volume, model, request.slices, request.any_modality)
+            ranked.append({"input": str(path), **to_json(found), "notes": list(volume.notes)})
         except UserError as error:
             fail(path, error)
         if progress:

@@ -17,6 +17,11 @@ def origin(card: dict, options: Options) -> dict:
     return {"model": card["name"], "digest": card["digest"], "settings": settings}
 
 
+def algorithm(card: dict) -> tuple[str, str]:
+    """Name and version of a model as a DICOM segmentation tells them."""
+    return card["name"], card["digest"][:16]
+
+
 def outcome(result: Segmentation) -> dict:
     """What came out: ``device``, ``slices`` and ``structures`` with their sizes."""
     return {"device": str(result.device), "slices": result.slices, "structures": result.sizes}

@@ -224,10 +224,10 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
-        hint = f" {_TO_HOUNSFIELD}" if modality == "CT" and not volume.modality else ""
+        hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {looks}, or allow any modality to try it all the same.{hint}",
+            f"{hint}Choose a model for {looks}, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:

@@ -4,6 +4,8 @@ They cross the process wall unchanged (class name, message, remedy) and are show
 exception is a defect of ours and keeps its traceback.
 """
 
+from typing import Any
+
 
 class UserError(Exception):
     """A failure that a user can cause and mend.
@@ -28,6 +30,18 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole error, as JSON can hold it."""
+        fields = {"message": self.message, "remedy": self.remedy, "setting": list(self.setting), "value": self.value}
+        return {"kind": type(self).__name__, **fields}
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> "UserError":
+        """The error that ``to_json`` described; one of an unknown kind becomes a plain ``UserError``."""
+        kinds = {kind.__name__: kind for kind in UserError.__subclasses__()}
+        kind = kinds.get(entry["kind"], UserError)
+        return kind(entry["message"], entry["remedy"], setting=tuple(entry["setting"]), value=entry["value"])
 
 
 class InputFileError(UserError):

@@ -50,7 +50,7 @@ class Setting:
     :ivar minimum: smallest value; ``above``: the value is larger than this; ``below``: smaller than this.
     :ivar choices: values that are possible; of a list, for each of its elements. ``noun``: what one of them is called.
     :ivar only: ``SHELL`` or ``SERVER`` for a field that only the command line or only the engine server has.
-    :ivar flags: on the command line, if they do not follow from the name; one without "-" is a positional argument.
+    :ivar flags: on the command line, if they do not follow from the name; ``positional``: it has none there.
     :ivar key: name in the protocol, if it is not the field's in camel case.
     :ivar group: heading in the command line's help.
     """
@@ -65,6 +65,7 @@ class Setting:
     noun: str = ""
     only: str = ""
     flags: tuple[str, ...] = ()
+    positional: bool = False
     key: str = ""
     metavar: str | None = None
     group: str = ""

@@ -75,6 +75,7 @@ _PARTS = {
         "properties": {
             "id": {"type": "integer"},
             "name": {"type": "string", "pattern": "\\S"},
+            "optional": {"type": "boolean", "description": "Leave it out if no label shows it"},
             "terminology": {
                 "type": "string",
                 "description": "Slicer's serialized entry; left out: as known for the name",
@@ -116,8 +117,8 @@ def schema(limits: bool = True) -> dict:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parameters of the engine server's methods",
-        "description": "One definition a method of `sam2adapt serve`; printed by"
-        " `python -m sam2adapt.shared.request_schema`. Lengths in millimetres, directions LPS, paths absolute.",
+        "description": "One definition a method of `sam2adapt serve`, printed by `python -m"
+        " sam2adapt.shared.request_schema`. Lengths in millimetres, directions LPS, paths absolute.",
         "$defs": definitions,
     }
 

@@ -14,11 +14,16 @@ from . import known_bases, presets, slicing_axis
 from .errors import SettingsError
 from .fields import SERVER, SHELL, Request, setting
 from .formats import OUTPUT_SUFFIXES
+from .overlaps import CHOICES, LAST
 from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
+DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
+_DICOM_SEG = "kind of a .dcm output (default: BINARY)"
 _ONE = "name of a model or a model file"
+_OVERLAP = "segment that a voxel of several gets, in the file's order (default: last)"
+_CHANNEL = "of nnU-Net's images: 1 for _0001 (default: 0)"
 
 
 @dataclass(kw_only=True)
@@ -52,15 +57,9 @@ class Segment(_Segmenting):
     )
     series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
     reference: Path | None = setting(
-        "path",
-        "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM",
-        None,
-        only=SHELL,
+        "path", "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM", None, only=SHELL
     )
-    dicom_seg: str = setting(
-        "text", "kind of a .dcm output (default: BINARY)", "BINARY", only=SHELL, choices=("BINARY", "LABELMAP"),
-        noun="kind of DICOM segmentation",
-    )  # fmt: skip
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", only=SHELL, choices=DICOM_SEGS, noun="kind of DICOM SEG")
     report: Path | None = setting("path", "also write volumes, times and settings", None, only=SHELL, flags=("--json",))
 
 
@@ -73,7 +72,7 @@ class SegmentBatch(_Segmenting):
         "NIfTI, NRRD, MHA, PNG, TIFF or JPEG file, DICOM file or folder; for a batch several of them, a folder that is "
         'searched with all below it, or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
-        flags=("inputs",),
+        positional=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -89,6 +88,7 @@ class SegmentBatch(_Segmenting):
         about="Suffix of the outputs",
         choices=OUTPUT_SUFFIXES,
     )
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", choices=DICOM_SEGS, noun="kind of DICOM SEG")
 
 
 @dataclass(kw_only=True)
@@ -98,6 +98,8 @@ class Evaluate(Request):
     model: str = setting("model", _ONE, only=SHELL)
     images: Path = setting("path", "folder of images, or an MSD / nnU-Net folder", only=SHELL)
     labels: Path | None = setting("path", "folder of labels of the same names", None, only=SHELL)
+    overlap: str = setting("text", _OVERLAP, LAST, only=SHELL, choices=CHOICES, noun="choice")
+    channel: int = setting("integer", _CHANNEL, 0, only=SHELL, minimum=0)
     split: Path | None = setting("path", 'JSON {"train": [...], "val": [...]}', None, only=SHELL)
     subset: str = setting(
         "text", "part of the split (default: val)", "val", only=SHELL, choices=("train", "val"), noun="part"
@@ -128,7 +130,7 @@ class RankVolume(_Ranking):
 class Rank(_Ranking):
     """Put volumes into the order in which they are worth correcting."""
 
-    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, flags=("inputs",))
+    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, positional=True)
     top: int | None = setting("integer", "print only so many volumes", None, only=SHELL, minimum=1)
     report: Path | None = setting("path", "also write all numbers here", None, only=SHELL, flags=("--json",))
 
@@ -148,6 +150,8 @@ class Train(Request):
         about="Folder of label maps; left out: as dataset.json says",
         group=_DATA,
     )
+    overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
+    channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)
     split: Path | dict | None = setting(
         "split",
         'JSON {"train": [...], "val": [...]}; without it a fifth is held out',
@@ -167,7 +171,7 @@ class Train(Request):
         "classes",
         'label values and names, as in "1=right ventricle,2=myocardium"',
         None,
-        about="Left out: as dataset.json says",
+        about="Left out: as a file beside the labels says",
         group=_DATA,
     )
     modality: str | None = setting("text", "without it: read from the data", None, choices=MODALITIES, group=_DATA)
@@ -312,7 +316,7 @@ class DescribeModel(Request):
     """Say what a model or weight file is."""
 
     name: str = setting(
-        "model", "name of a model or base, or a file (.safetensors, .pt)", flags=("bundle",), metavar="BUNDLE"
+        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="BUNDLE"
     )
 
 
@@ -320,7 +324,7 @@ class DescribeModel(Request):
 class AddModel(Request):
     """Check a model file and copy it to the user's own models."""
 
-    path: Path = setting("path", "model file (.safetensors)", flags=("file",), metavar="FILE")
+    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
 
 
 @dataclass(kw_only=True)
@@ -331,7 +335,7 @@ class RemoveModel(Request):
         "model",
         f"NAME or NAME@VERSION of a model, or a base: {', '.join(known_bases.BASES)}",
         about="NAME or NAME@VERSION, or a file",
-        flags=("name",),
+        positional=True,
         metavar="NAME",
     )
 
@@ -348,7 +352,7 @@ class ExportModel(Request):
 class DownloadBase(Request):
     """Get official base weights, which some models and trainings need."""
 
-    base: str = setting("text", known_bases.WITH_SIZES, flags=("base",), metavar="BASE", about="Id of the weights")
+    base: str = setting("text", known_bases.WITH_SIZES, positional=True, metavar="BASE", about="Id of the weights")
     source: str | None = setting(
         "model",
         "take them from a local copy or another address",

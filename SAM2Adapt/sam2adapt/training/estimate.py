@@ -54,6 +54,8 @@ def estimate(
     trainer = set_up(request, watch, say, cancelled, control).trainer
     trainer.run()
     seconds = statistics.median(after - before for before, after in pairwise(times[:_STEPS]))
-    validations = 1 + trainer.epochs // (request.settings.validate_every or 1)  # once before the first step
-    minutes = (trainer.steps * seconds + validations * trainer.validation_seconds) / 60
-    return Estimate(seconds, trainer.steps, min(minutes, limit or minutes), memory_used(torch.device(trainer.device)))
+    validations = 1 + trainer.monitor.epochs // (request.settings.validate_every or 1)  # once before the first step
+    minutes = (trainer.clock.steps * seconds + validations * trainer.clock.validation_seconds) / 60
+    return Estimate(
+        seconds, trainer.clock.steps, min(minutes, limit or minutes), memory_used(torch.device(trainer.step.device))
+    )

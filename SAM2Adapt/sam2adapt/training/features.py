@@ -14,7 +14,7 @@ from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..machine.device import autocast
-from ..machine.exchange import lead, own
+from ..machine.exchange import on_rank_zero, shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise
 from ..shared.errors import SettingsError
@@ -86,7 +86,7 @@ class CachedFeatures:
                 if not all(is_file(path) for path in paths):
                     _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
 
-        lead(write_missing)
+        on_rank_zero(write_missing)
         self.blocks = [[np.load(path, mmap_mode="r") for path in paths] for paths in files]
 
     def __len__(self) -> int:
@@ -99,7 +99,7 @@ class CachedFeatures:
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
         for places in batches_of(len(order), self.settings.batch_size):
             # In the order of the file, which is read faster; within a batch the order does not matter.
-            chosen = own(np.sort(order[places.start : places.stop]))
+            chosen = shard(np.sort(order[places.start : places.stop]))
             *features, target = (torch.from_numpy(array[chosen]) for array in block)
             yield [feature.float() for feature in features], target
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..adapters.auxiliary_losses import overlap
-from ..machine.exchange import summed
+from ..machine.exchange import all_reduce
 from ..shared.annotation import IGNORE
 from ..shared.errors import SettingsError
 
@@ -42,13 +42,13 @@ class SegmentationLoss(nn.Module):
         total = logits.new_zeros(())
         if self.weights.get("ce"):
             entropy = F.cross_entropy(logits, target.long(), ignore_index=IGNORE, reduction="sum")
-            entropy, pixels = summed(torch.stack([entropy, annotated.sum()]))
+            entropy, pixels = all_reduce(torch.stack([entropy, annotated.sum()]))
             total = total + self.weights["ce"] * entropy / pixels.clamp(min=1)
         if not (self.weights.get("dice") or self.weights.get("focal_tversky")):
             return total
         truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1]) * annotated
         probability = logits.softmax(dim=1) * annotated
-        hits, found, wanted = summed(overlap(probability, truth))[:, 1:]
+        hits, found, wanted = all_reduce(overlap(probability, truth))[:, 1:]
         if self.weights.get("dice"):
             total = total + self.weights["dice"] * (1 - (2 * hits + 1) / (found + wanted + 1)).mean()
         if self.weights.get("focal_tversky"):

@@ -18,7 +18,7 @@ from ..adapters.sizes import measure
 from ..evaluation.cases import Case
 from ..evaluation.evaluate import evaluate, mean_dice
 from ..machine import exchange
-from ..machine.exchange import agreed, lead, training_device
+from ..machine.exchange import on_every_rank, on_rank_zero, training_device
 from ..machine.team import Team
 from ..modelfiles.bundle import validate_card, write_bundle
 from ..network.base import STRIDE, ImagePath
@@ -28,12 +28,13 @@ from ..segmenting.model import Model, build_network
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, megabytes, output_error
-from .checkpoint import CHECKPOINT
+from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
-from .loop import Progress, Trainer, Watch
+from .loop import Progress, Trainer
 from .parent import TOLERANCE, Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
+from .record import CHECKPOINT
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainRequest, TrainSettings
 from .split import only_slices, without_slices
@@ -76,10 +77,10 @@ def train(
         than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
-    with exchange.joined(team):
-        if exchange.number():  # the first process speaks and decides for all
+    with exchange.process_group(team):
+        if exchange.rank():  # the first process speaks and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
-        request = replace(request, resume=lead(lambda: _goes_on(request, team)))
+        request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
             say("A process has ended and all were started again; going on from the last whole epoch.")
         setup = set_up(request, progress, say, cancelled, control)
@@ -88,7 +89,7 @@ def train(
         if not request.resume:
             setup.trainer.measure()
         best = setup.trainer.run(request.resume)
-        return lead(lambda: _finish(setup, best, say))
+        return on_rank_zero(lambda: _finish(setup, best, say))
 
 
 def _goes_on(request: TrainRequest, team: Team) -> bool:
@@ -96,7 +97,7 @@ def _goes_on(request: TrainRequest, team: Team) -> bool:
     checkpoint = request.folder / CHECKPOINT
     if team.restarts and paths.exists(checkpoint):
         return True
-    if team.size > 1 and not request.resume:
+    if team.world_size > 1 and not request.resume:
         checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
     return request.resume
 
@@ -116,10 +117,10 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
         "best_epoch": trainer.history.best_epoch,
         "before": trainer.history.before or None,
     }
-    if exchange.count() > 1:
-        sent = trainer.bytes_per_step
-        say(f"{exchange.count()} processes have added up {megabytes(sent)} each in every step")
-        card["training"]["processes"] = {"count": exchange.count(), "bytes_per_step": sent}
+    if exchange.world_size() > 1:
+        sent = trainer.step.bytes_sent
+        say(f"{exchange.world_size()} processes have added up {megabytes(sent)} each in every step")
+        card["training"]["processes"] = {"count": exchange.world_size(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
     if request.keep_slices:
@@ -138,15 +139,15 @@ def set_up(
 ) -> Setup:
     """Read and check everything that a run needs; the parameters are those of ``train``."""
     structures, settings = request.structures, request.settings
-    lead(lambda: _check_output(request))
-    (device, reason), parent, (base, identity) = agreed(
+    on_rank_zero(lambda: _check_output(request))
+    (device, reason), parent, (base, identity) = on_every_rank(
         lambda: (
             training_device(Team.from_environment(), request.device),
             read_parent(request.init, structures) if request.init else None,
             load_base(request.base),
         )
     )
-    data = lead(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
+    data = on_rank_zero(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)
@@ -156,9 +157,9 @@ def set_up(
     if parent:
         parent.check_modality(data.found)
         parent.start(network, card)
-        replay = lead(parent.replay)
+        replay = on_rank_zero(parent.replay)
         network.to(device)
-        before = lead(lambda: _before(parent, replay, network, card, device, say))
+        before = on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
@@ -169,9 +170,9 @@ def set_up(
     )  # fmt: skip
     model = Model(card, network, device)
     if data.val:
-        trainer.validate = _validation(model, data.val, data.held, request.preview, trainer)
+        trainer.validation.validate = _validation(model, data.val, data.held, request.preview, trainer)
     exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
-    counts = parameter_counts(network) | {"trained": trainer.trained, "exported": exported.parameters}
+    counts = parameter_counts(network) | {"trained": trainer.step.trained, "exported": exported.parameters}
     card["training"] |= {"parameters": counts, "device": reason}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     return Setup(request, card, model, trainer, data.prepared, data.val, data.held, replay, before)
@@ -235,9 +236,9 @@ def _validation(
         try:
             write_preview(preview, labels)
         except OutputError as error:  # on Windows, whoever reads the one before keeps it from being replaced
-            trainer.say(f"The latest prediction is not shown. {error}")
+            trainer.record.say(f"The latest prediction is not shown. {error}")
         else:
-            trainer.preview = preview, case.id
+            trainer.monitor.preview = preview, case.id
 
     return lambda watch: mean_dice(model, cases, held, watch, observe)
 

@@ -9,7 +9,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..machine.exchange import own
+from ..machine.exchange import shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
 from ..shared.annotation import IGNORE
@@ -102,7 +102,7 @@ class AugmentedSlices:
         """
         samples = self.samples(epoch)
         batches = batches_of(len(samples), self.settings.batch_size)
-        batches = batches if whole else [own(batch) for batch in batches]
+        batches = batches if whole else [shard(batch) for batch in batches]
         # A generator of its own: the loader draws a seed in its thread, and nothing else must see whether it has.
         loader = ThreadDataLoader(
             samples, batch_sampler=batches, buffer_size=2, num_workers=0, generator=torch.Generator()

@@ -6,10 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-from ..evaluation.cases import Case
+from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import read_labels
 from ..shared.annotation import IGNORE
 from ..shared.errors import TrainingDataError
 from .prepare import PreparedCase
@@ -65,7 +64,7 @@ def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[in
     known = {structure.id for structure in structures}
     classes = {}
     for case in cases:
-        values = np.unique(read_labels(case.label, case.image, structures).array)
+        values = np.unique(case_labels(case, structures).array)
         classes[case.id] = known & set(values.tolist())
     return classes
 

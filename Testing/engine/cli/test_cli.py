@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import slicerio
 import torch
+from cards import model_card
 from sam2adapt.cli.app import _parser, main
 from sam2adapt.cli.options import request_of
 from sam2adapt.imaging.terminology import describe
@@ -34,22 +35,18 @@ def model(tmp_path_factory) -> Path:
     base = home / "bases" / "nano.safetensors"
     write_base(base, "nano", random_base("nano", seed=11)[0], {})
     network, identity = load_base(str(base))
-    card = {
-        "format": "sam2adapt-bundle", "schema_version": 1, "name": "test-ct", "version": "1.0.0",
-        "description": "", "license": "Apache-2.0", "created": "2026-01-01T00:00:00+00:00", "parent": None,
-        "method": {"name": "dual-lw", "settings": {}}, "base": identity,
-        "classes": [s.to_json() for s in STRUCTURES], "modality": "CT",
-        "slices": {
-            "orientation": "LPS", "axis": "axial", "spacing": [6.0, 6.0], "size": None, "context": 1,
+    card = model_card(
+        STRUCTURES,
+        identity,
+        name="test-ct",
+        slices={
+            "axis": "axial",
+            "spacing": [6.0, 6.0],
+            "size": None,
             "normalization": {"kind": "window", "low": -1000.0, "high": 400.0},
         },
-        "network": {"peg": "add", "train_upscaling": True},
-        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0},
-        "training": {
-            "data": {}, "split": {"train": [], "val": []}, "seed": 0, "settings": {}, "software": {}, "minutes": None,
-        },
-        "metrics": None,
-    }  # fmt: skip
+        network={"peg": "add", "train_upscaling": True},
+    )
     tensors = build_network(card, network)[0].trained_state()
     # At step 0 all class maps are equal and the background wins everywhere.
     tensors["head.weight"] = torch.randn(tensors["head.weight"].shape, generator=torch.Generator().manual_seed(2))

@@ -20,7 +20,7 @@ from sam2adapt.machine.team import Team
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.dropout import ImageDropout, only, seeded
 from sam2adapt.shared.errors import DeviceError, SettingsError
-from sam2adapt.training.checkpoint import load_checkpoint
+from sam2adapt.training.record import load_checkpoint
 from test_training import base, folder, own_home, request_for, train
 from trained import small_trainer
 
@@ -195,11 +195,11 @@ import os, sys, time
 import torch
 import torch.distributed as dist
 from sam2adapt.machine.team import Team
-from sam2adapt.machine.exchange import joined
+from sam2adapt.machine.exchange import process_group
 team = Team.from_environment()
 time.sleep(float(sys.argv[1]) * team.rank)
 print(team.share(lambda: [sys.argv[2]]))
-with joined(team):
+with process_group(team):
     total = torch.ones(1)
     dist.all_reduce(total)
     print(total.item(), flush=True)
@@ -211,8 +211,8 @@ LEAVING = """
 import gc, weakref
 import torch.distributed as dist
 from sam2adapt.machine.team import Team
-from sam2adapt.machine.exchange import joined
-with joined(Team.from_environment()):
+from sam2adapt.machine.exchange import process_group
+with process_group(Team.from_environment()):
     import sam2adapt.training.run
     group = weakref.ref(dist.group.WORLD)
 gc.collect()
@@ -256,7 +256,7 @@ def test_nothing_of_the_group_is_left_when_it_is_parted(store):
 
 
 def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr(exchange, "count", lambda: 5)
+    monkeypatch.setattr(exchange, "world_size", lambda: 5)
     with pytest.raises(SettingsError, match="4 slices cannot be shared by 5 processes"):
         small_trainer(tmp_path / "a")
 
@@ -303,8 +303,8 @@ def test_dropout_of_an_image_depends_on_its_seed_only():
 
 def test_batch_norm_of_one_process_is_torchs(monkeypatch):
     """The same arithmetic as with several, where the sums are those of one; torch's in float64 is the reference."""
-    monkeypatch.setattr(exchange, "count", lambda: 2)
-    monkeypatch.setattr(exchange, "_add_up", lambda tensor: tensor)
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
+    monkeypatch.setattr(exchange, "_all_reduce", lambda tensor: tensor)
     images = 100 + torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1))
     results = []
     for norm in (SharedBatchNorm(5), torch.nn.BatchNorm2d(5, dtype=torch.float64)):
@@ -320,8 +320,8 @@ def test_batch_norm_of_one_process_is_torchs(monkeypatch):
 
 def test_batch_norms_of_one_pixel_have_gradients_of_their_own(monkeypatch):
     """What the second piece of a batch adds to one is not added to the others whose outputs were summed."""
-    monkeypatch.setattr(exchange, "count", lambda: 2)
-    monkeypatch.setattr(exchange, "_add_up", lambda tensor: 2 * tensor)  # the other process has the same
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
+    monkeypatch.setattr(exchange, "_all_reduce", lambda tensor: 2 * tensor)  # the other process has the same
     norms = [SharedBatchNorm(3) for _ in range(3)]
     for _ in range(2):
         out = sum(norm(torch.ones(1, 3, 1, 1)) for norm in norms)

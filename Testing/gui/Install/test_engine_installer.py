@@ -387,4 +387,3 @@ def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
-    assert list(BASES) == list(OfflineFolder.BASES)
