@@ -6,6 +6,7 @@ The console's way is in ``Testing/slicer/test_same_answer.py``; both compare wit
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -126,9 +127,9 @@ def single_answer(request: Request, folder: Path) -> Answer:
 
 
 def refusal(error: str) -> str:
-    """The two sentences of the command line."""
+    """The two sentences of the command line, without the flags that it adds in brackets."""
     message, remedy = error.split("sam2adapt: ")[1].splitlines()
-    return f"{message} {remedy}"
+    return f"{message} {re.sub(r' [(]--[^()]*[)]', '', remedy)}"
 
 
 def by_command_line(request: Request, images, folder: Path, capsys) -> Answer:

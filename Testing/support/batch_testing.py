@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from conftest import model_card
+from cards import model_card
 from sam2adapt.batch.manifest import hidden_folder
 from sam2adapt.batch.segment_folder import Summary, segment_folder
 from sam2adapt.modelfiles.bundle import write_bundle

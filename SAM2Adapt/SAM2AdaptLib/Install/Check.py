@@ -15,7 +15,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Engine.LineProcess import LineProcess
+from SAM2AdaptLib.Engine.Process import LineProcess
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     LONGEST_PATH,

@@ -12,7 +12,7 @@ import urllib.request
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.LineProcess import LineProcess
+from SAM2AdaptLib.Engine.Process import LineProcess
 from SAM2AdaptLib.Install.PipMessages import pipError
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PROTECTED
 

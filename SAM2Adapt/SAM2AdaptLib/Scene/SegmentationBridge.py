@@ -86,17 +86,21 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
     return segmentationNode
 
 
-def exportLabels(volumeNode, segmentationNode, segmentIds):
+def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
     """Segments as one array of labels on the grid of a volume; scene, segmentation and volume stay as they are.
 
     :param volumeNode: volume that gives the grid.
     :param segmentationNode: any segmentation; one that stores surfaces or contours is converted in a private copy.
-    :param segmentIds: list of segment IDs; the n-th gets the label n + 1, and where two overlap the later one wins.
+    :param segmentIds: list of segment IDs; the n-th gets the label n + 1.
+    :param firstWins: whether of two that overlap the one earlier in the list wins, not the later one.
     :return: (K, J, I) array, uint8, or uint16 for more than 255 segments.
     :raises VolumeError: the volume holds no voxels.
     :raises ClassesError: the list is empty or names a segment that is not there.
     :raises GeometryError: a non-linear transform lies between volume and segmentation.
     """
+    if firstWins:
+        labels = exportLabels(volumeNode, segmentationNode, list(segmentIds)[::-1])
+        return np.arange(len(segmentIds) + 1, 0, -1, labels.dtype)[labels] * (labels > 0)
     requireVoxels(volumeNode)
     segmentIds = list(segmentIds)
     if not segmentIds:
@@ -126,6 +130,39 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
     ):
         raise RuntimeError(f"Slicer could not merge the segments of '{segmentationNode.GetName()}'")
     return _imageToArray(merged).astype(dataType)
+
+
+def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
+    """Voxels that segments lose to others in ``exportLabels``.
+
+    :return: dict from the name of a segment that loses to a dict from the winner's name to the number of voxels; empty
+      if no two segments overlap.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    layers = {}  # segments that share a label map cannot overlap
+    for segmentId in segmentIds:
+        data = segmentation.GetSegment(segmentId).GetRepresentation(segmentation.GetSourceRepresentationName())
+        layers.setdefault(data.GetAddressAsString("") if data else segmentId, []).append(segmentId)
+    if len(layers) < 2:
+        return {}
+    names = [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds]
+    numbers = {segmentId: number for number, segmentId in enumerate(segmentIds)}
+    merged, lost = None, {}
+    for ids in layers.values():
+        table = np.array([0, *(numbers[segmentId] + 1 for segmentId in ids)])
+        layer = table[exportLabels(volumeNode, segmentationNode, ids)]
+        if merged is None:
+            merged = layer
+            continue
+        both = (merged > 0) & (layer > 0)
+        for one, other in np.unique(np.stack([merged[both], layer[both]]), axis=1).T if both.any() else ():
+            count = np.count_nonzero((merged == one) & (layer == other))
+            winner, loser = (min, max)[not firstWins](one, other), (max, min)[not firstWins](one, other)
+            found = lost.setdefault(names[loser - 1], {})
+            found[names[winner - 1]] = found.get(names[winner - 1], 0) + count
+        better = np.minimum(merged, layer) if firstWins else np.maximum(merged, layer)
+        merged = np.where(both, better, merged + layer)
+    return lost
 
 
 def _sharedLabelmap(segmentationNode, segmentIds):

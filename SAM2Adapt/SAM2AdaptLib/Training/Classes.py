@@ -20,6 +20,7 @@ class TrainingClass:
       that says anything, and color None where no segment has one.
     :ivar members: list of (case, segment ID).
     :ivar ambiguous: sentence that says why the class cannot be used as it is; None if it can.
+    :ivar mayBeAbsent: whether the engine may leave it out because no label file shows it.
     :ivar missing: names of the cases without a segment of the class; there it counts as absent.
     :ivar use: whether it is to be learned; else its segments count as background.
     """
@@ -32,6 +33,7 @@ class TrainingClass:
         self.color = next((tuple(s.color) for _case, s in segments if s.color is not None), None)
         self.names = {segment.name.strip().lower() for _case, segment in segments}
         self.voxels = _sum(s.voxels for _case, s in segments)
+        self.mayBeAbsent = all(s.mayBeAbsent for _case, s in segments)
         self.ambiguous, self.missing, self.use = None, [], True
 
     def toJson(self):
@@ -41,6 +43,8 @@ class TrainingClass:
             described["terminology"] = self.terminology
         if self.color is not None:
             described["color"] = [float(part) for part in self.color]
+        if self.mayBeAbsent:
+            described["optional"] = True
         return described
 
 
@@ -50,7 +54,7 @@ def match(cases):
     Segments belong together if they have the same terminology code. One without a code that says anything belongs to
     those of its name, upper and lower case being the same. Label values and the order of segments mean nothing.
 
-    :param cases: list of ``TrainingCases.TrainingCase``.
+    :param cases: list of ``Cases.TrainingCase``.
     :return: list of TrainingClass in the order in which they occur first. Where that is not certain, their
       ``ambiguous`` says so, and nothing is guessed.
     """
@@ -67,7 +71,7 @@ def match(cases):
 def problems(cases, classes):
     """What forbids to train, as a list of UserError; empty if nothing does.
 
-    :param cases: list of ``TrainingCases.TrainingCase``.
+    :param cases: list of ``Cases.TrainingCase``.
     :param classes: what ``match`` gave for them.
     """
     used = [case for case in cases if case.use != IGNORE]

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout  # torch requires it
 
 from ..imaging.volume import read_labels
+from ..segmenting.report import rounded
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, output_error, write_json
@@ -22,7 +23,9 @@ from ..shared.manifest_table import table
 from .studies import Study, hidden_folder
 
 DONE, FAILED, OPEN = "done", "failed", "open"
-_ROW = ("input", "series", "output", "status", "message", "seconds", "slices", "structures", "model", "digest")
+_ROW = (
+    "input", "series", "output", "status", "message", "seconds", "device", "slices", "structures", "model", "digest",
+)  # fmt: skip
 
 
 class Records:
@@ -83,7 +86,7 @@ class Records:
         failed = isinstance(result, Exception)
         record = {
             "input": str(study.source), "series": study.series, "name": study.name, "output": None, "status": DONE,
-            "message": "", "seconds": {name: round(value, 3) for name, value in seconds.items()}, "slices": None,
+            "message": "", "seconds": rounded(seconds), "device": None, "slices": None,
             "structures": [], **self.job, "fingerprint": study.fingerprint, "run": self.run,
         }  # fmt: skip
         if failed:
@@ -111,7 +114,8 @@ class Records:
         for study in studies:
             known = {"input": str(study.source), "series": study.series, "output": None}
             record = self.read(study) if self.is_settled(study) else None
-            rows.append({key: (record or blank | known | self.job)[key] for key in _ROW})
+            row = blank | known | self.job | (record or {})
+            rows.append({key: row[key] for key in _ROW})
         return rows
 
     def write_manifest(self, rows: list[dict]) -> None:

@@ -11,18 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..imaging.image_files import OUTPUT_SUFFIXES
-from ..imaging.terminology import Structure, choose
-from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
+from ..imaging.volume import DicomOutput, Volume, read_series_files, read_volume, write_labels
 from ..machine.team import Team
 from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
 from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
+from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
+from ..shared.formats import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .studies import Study, find_studies
 
@@ -63,6 +63,7 @@ def segment_folder(
     *,
     device: str = "auto",
     suffix: str = ".seg.nrrd",
+    dicom_seg: str = "BINARY",
     progress: Callable[[float, int, str], None] | None = None,
     finished: Callable[[dict], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -75,7 +76,7 @@ def segment_folder(
 
     :param inputs: see ``batch_inputs.find_studies``.
     :param model: name or file.
-    :param suffix: format of the outputs.
+    :param suffix: format of the outputs; ``dicom_seg``: kind of those in .dcm, see ``volume.DicomOutput``.
     :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
     :param finished: called, from another thread, with the record of each study that this process has done.
     :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
@@ -90,12 +91,9 @@ def segment_folder(
         )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
-    if options.structures is not None:
-        structures = [Structure.from_json(entry) for entry in card["classes"]]
-        # As the model spells and orders them, so that another spelling is no other batch.
-        names = [structure.name for structure in choose(structures, options.structures, card["name"])]
-        options = replace(options, structures=names)
-    job = {"model": card["name"], "digest": card["digest"], "settings": options.to_json()}
+    job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
+    if suffix == ".dcm":
+        job["settings"]["dicom_seg"] = dicom_seg
 
     def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
@@ -105,7 +103,7 @@ def segment_folder(
     studies = [Study.from_json(entry) for entry in shared["studies"]]
     records = Records(output, job, shared["run"], suffix)
     device, _ = team.device(device)
-    work = _Work(records, studies, lambda: load_model(model, device), options, stop or threading.Event())
+    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
     work.listen(progress, finished, cancelled)
     started = time.perf_counter()
     try:
@@ -138,9 +136,10 @@ class _Work:
         studies: list[Study],
         load: Callable[[], Model],
         options: Options,
+        dicom: DicomOutput,
         stop: threading.Event,
     ):
-        self.records, self.studies, self.options, self.stop = records, studies, options, stop
+        self.records, self.studies, self.options, self.dicom, self.stop = records, studies, options, dicom, stop
         self.finished_here = 0
         self._load, self._model = load, None
         self._ended = threading.Event()
@@ -233,7 +232,8 @@ class _Work:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = {"slices": task.segmentation.slices, "structures": task.segmentation.sizes}
+                # What had to be decided on reading must not be lost among a thousand studies.
+                task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
@@ -245,7 +245,7 @@ class _Work:
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
-from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
+from ..shared.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
-_DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # what is segmented already is no input
 _COLUMN = "input"
 
 
@@ -259,7 +258,7 @@ def _file_name(text: str) -> str:
 
 def _measured(study: Study) -> Study:
     beside = [study.source]
-    if suffix_of(study.source) in _DETACHED:
+    if suffix_of(study.source) in DETACHED:
         stem = stem_of(study.source)
         with contextlib.suppress(UserError):  # without the right to list the folder the header counts alone
             beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..imaging.volume import Volume
+from ..shared import slicing_axis
 from ..shared.errors import ModalityError, VolumeError
 from ..shared.modality import is_hounsfield, modality_of
 
@@ -21,6 +22,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_HOUNSFIELD = ("", "HU", "HU_MOD")  # RescaleType; HU_MOD: modified, of spectral CT
 _TO_HOUNSFIELD = (
     "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
     "1024 subtracted."
@@ -72,7 +74,7 @@ class SliceSettings:
 
     normalization: Normalization
     orientation: str = "LPS"
-    axis: str = "acquisition"
+    axis: str = slicing_axis.ACQUISITION
     spacing: tuple[float, float] | None = None
     size: int | None = None
     context: int = 1
@@ -222,10 +224,17 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
-        hint = f" {_TO_HOUNSFIELD}" if modality == "CT" and not volume.modality else ""
+        hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {looks}, or allow any modality to try it all the same.{hint}",
+            f"{hint}Choose a model for {looks}, or allow any modality to try it all the same.",
+            setting="any_modality",
+        )
+    if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:
+        raise ModalityError(
+            f"'{volume.name}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield units"
+            " (HU).",
+            "Choose the series in Hounsfield units, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
@@ -240,7 +249,7 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
 def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:
     """Index (0 = I .. 2 = K of the oriented axes) of the axis to slice along."""
     thin = [a for a in range(3) if sizes[a] == 1]
-    wanted = {"axial": "SI", "coronal": "PA", "sagittal": "LR"}.get(settings.axis)
+    wanted = slicing_axis.ENDS.get(settings.axis)
     if wanted is None:
         if thin:
             return thin[-1]

@@ -43,7 +43,7 @@ def read_data(
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former)
+    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
     prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
     for case in prepared:

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..evaluation.cases import Case
+from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, read_labels
+from ..imaging.volume import Volume
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
 from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
+from ..shared.slicing_axis import ACQUISITION
 from .settings import TrainSettings
 
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
@@ -43,6 +44,7 @@ def fingerprint(
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
     former: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
@@ -50,6 +52,7 @@ def fingerprint(
     :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
     :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
         the others are, or "OTHER".
+    :param say: is told what had to be decided on reading.
     :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
     """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
@@ -57,8 +60,10 @@ def fingerprint(
     axis, unannotated = slices.axis if slices else settings.axis, False
     for case in cases:
         volume, values = load_case(case, structures)
+        for note in volume.notes:
+            say(note)
         modalities.add(settings.modality or _modality(volume))
-        axis = axis or ("acquisition" if _is_stack(volume) else "axial")
+        axis = axis or (ACQUISITION if _is_stack(volume) else "axial")
         # Only the native slices are looked at here: the grid is decided after all cases.
         stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=1))
         counts.append(len(stack))
@@ -96,7 +101,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label, case.image, structures).array == missing[0].id).any():
+            if (case_labels(case, structures).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",

@@ -148,7 +148,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
             torch.save(state, file)
     except (OutputError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         message = f"The checkpoint '{path}' cannot be written: {error.__cause__ or error}."
-        if not path.exists():
+        if not paths.exists(path):
             raise OutputError(message, "Free some disk space, then start the training again.") from error
         raise OutputError(
             message, "The previous checkpoint is kept: free some disk space, then resume.", setting="resume"

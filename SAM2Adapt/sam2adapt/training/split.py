@@ -6,10 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-from ..evaluation.cases import Case
+from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import read_labels
 from ..shared.annotation import IGNORE
 from ..shared.errors import TrainingDataError
 from .prepare import PreparedCase
@@ -63,10 +62,11 @@ def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], 
 
 def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[int]]:
     known = {structure.id for structure in structures}
-    return {
-        case.id: known & set(np.unique(read_labels(case.label, case.image, structures).array).tolist())
-        for case in cases
-    }
+    classes = {}
+    for case in cases:
+        values = np.unique(case_labels(case, structures).array)
+        classes[case.id] = known & set(values.tolist())
+    return classes
 
 
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from sam2adapt.imaging.volume import Volume
-from sam2adapt.server.arrays import write_array
+from sam2adapt.requests.arrays import write_array
 
 
 class Server:

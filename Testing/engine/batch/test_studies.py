@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from batch_testing import dicom, image, noise
+from dicom_samples import dose_dataset, save, structure_set_dataset, write_series
 from sam2adapt.batch import segment_folder, studies
 from sam2adapt.shared.errors import SeriesError
 
@@ -48,6 +49,16 @@ def test_dicom_series_are_split_and_put_together(tmp_path):
     assert {name: len(study.files) for name, study in made.items()} == {"1": 5, "2": 3, "3": 2, "3/1.5.3-2": 0}
     assert "damaged" in made["3/1.5.3-2"].problem.message
     assert segment_folder.read_series_files(made["1"].files).size == (16, 16, 5)
+
+
+def test_what_shows_no_anatomy_is_no_study(tmp_path, caplog):
+    """A dose, a segmentation and a structure set beside a CT are named and not segmented."""
+    folder = write_series(tmp_path / "ct", indices=range(3))
+    save(dose_dataset(), folder / "dose.dcm")
+    save(structure_set_dataset(), folder / "rt.dcm")
+    (study,) = segment_folder.find_studies([folder], tmp_path / "out")
+    assert len(study.files) == 3 and study.problem is None
+    assert f"2 DICOM files show no anatomy and are left out: {folder}/dose.dcm (RT Dose)" in caplog.text
 
 
 def test_studies_travel_to_other_processes_as_json(tmp_path):

@@ -12,9 +12,9 @@ import pytest
 import sam2adapt
 from example_models import tensors, write_base, write_model, write_raw
 from sam2adapt.cli.models import add_info_parser, add_models_parser
-from sam2adapt.modelfiles.bases import BASES, BaseInfo
 from sam2adapt.shared import files
 from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, ModelNotFoundError
+from sam2adapt.shared.known_bases import BASES, BaseInfo
 
 
 @pytest.fixture
@@ -111,9 +111,10 @@ def test_list_as_json(run, order):
 
 def test_add_and_remove(run, home, tmp_path):
     source = write_model(tmp_path / "x.safetensors", name="heart")
-    assert run("models", "add", source, "--json") == {
-        "name": "heart", "version": "1.0.0", "path": str(home / "models" / "heart-1.0.0.safetensors"),
-    }  # fmt: skip
+    row = run("models", "add", source, "--json")
+    assert (row["name"], row["version"]) == ("heart", "1.0.0")
+    assert row["path"] == str(home / "models" / "heart-1.0.0.safetensors")
+    assert row in run("models", "--json")["models"]
     assert "'heart' 1.0.0 is now one of your models" in run("models", "add", source)
     assert "Deleted" in run("models", "remove", "heart")
     with pytest.raises(ModelNotFoundError):

@@ -38,6 +38,7 @@ class Cell:
         say such a thing, for the ``reason`` given.
     :ivar refused: part of the sentence with which it is refused; "" where it is honoured: then it must be CTChest4,
         or pass ``check``.
+    :ivar model: modality of a model to which the volume is offered, "" where reading alone is looked at.
     :ivar row: the row of inputs.md that it is, "" for others.
     """
 
@@ -49,6 +50,7 @@ class Cell:
     check: Callable[[Volume], None] | None = None
     reason: str = ""
     row: str = ""
+    model: str = ""
 
     @property
     def name(self) -> str:

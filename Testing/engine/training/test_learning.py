@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import STRUCTURES, blobs
+from cards import STRUCTURES
+from conftest import blobs
 from sam2adapt.evaluation.cases import Case
 from sam2adapt.evaluation.evaluate import mean_dice
 from sam2adapt.imaging.volume import read_labels, write_labels, write_volume

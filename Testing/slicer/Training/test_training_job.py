@@ -37,7 +37,7 @@ class Run:
         cases = cases or lib.Cases.fromScene()
         classes = lib.Classes.match(cases)
         self.job = lib.TrainingJob.start(
-            self.engine, cases, classes, "my model", options, self.loop, onLog=self.log.append, **callbacks
+            self.engine, cases, classes, "my model", options, later=self.loop, onLog=self.log.append, **callbacks
         )
         self.loop.run(rounds)
 
@@ -371,7 +371,7 @@ def test_estimate_keeps_nothing(lib, addCase, home):
 
     def begin():
         job = lib.TrainingJob.estimate(
-            engine, cases, lib.Classes.match(cases), {"base": "nano"}, loop,
+            engine, cases, lib.Classes.match(cases), {"base": "nano"}, later=loop,
             onFinished=finished.append, onError=lambda job, error: errors.append(error),
         )  # fmt: skip
         loop.run()

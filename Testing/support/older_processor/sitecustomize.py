@@ -1,7 +1,7 @@
 """Imitates a processor without bf16: Python imports this file at its start wherever its folder is on PYTHONPATH.
 
 ``ATEN_CPU_CAPABILITY=avx2`` and ``ONEDNN_MAX_CPU_ISA=AVX2`` choose PyTorch's and oneDNN's kernels of such a processor;
-what PyTorch says about the processor, which decides on half precision (``choose_device``'s module), they do not change.
+what PyTorch says about the processor, on which ``sam2adapt.machine.device`` decides, they do not change.
 ``Testing/run_tests.sh --older-processor`` sets all three.
 """
 

@@ -5,8 +5,9 @@ import textwrap
 import qt
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Models import Catalog, ExpectedTime
-from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Scene import VolumeModality
 
 NAME, MODALITY, DICE, TIME, LICENSE = range(5)
@@ -18,7 +19,7 @@ _TOOLTIP_WIDTH = 80
 class ModelList:
     """Fills the tree of models and the structures of the chosen one; what is chosen there are parameters.
 
-    :ivar models: list of ``ModelCatalog.Model`` as last read from the disk.
+    :ivar models: list of ``Catalog.Model`` as last read from the disk.
     :ivar modality: that of the volume to segment; "" when it is not known.
     """
 
@@ -31,10 +32,7 @@ class ModelList:
         self.models = []
         self.modality = ""
         self._proposed = None  # model that was chosen here and not by the user
-        header = ui.modelTree.header()
-        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
-        for column in (MODALITY, DICE, TIME, LICENSE):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        Widgets.fitColumns(ui.modelTree.header(), ui.modelTree.columnCount)
         ui.modelSearchBox.connect("textChanged(QString)", self._filter)
         self.read()
 
@@ -91,13 +89,13 @@ class ModelList:
         item.setText(NAME, f"{model.name}\n{model.problem or structuresInWords(model.structures)}")
         item.setText(MODALITY, model.modality)
         item.setText(DICE, "-" if model.dice is None else f"{model.dice:.2f}")
-        item.setText(TIME, _("not measured yet") if seconds is None else Dialogs.inWords(seconds))
+        item.setText(TIME, _("not measured yet") if seconds is None else ProgressTexts.duration(seconds))
         item.setText(LICENSE, model.license)
         item.setToolTip(NAME, tooltip(model))
         item.setToolTip(TIME, _("For the whole of the chosen volume, as last measured on this computer."))
         item.setToolTip(DICE, _("Overlap with the reference, measured on other images: 1 is perfect."))
         if warning := model.problem or mismatch(model, self.modality):
-            item.setIcon(MODALITY, qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+            item.setIcon(MODALITY, Widgets.warningIcon())
             grey = qt.QBrush(self._ui.modelTree.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
             for column in range(self._ui.modelTree.columnCount):
                 item.setForeground(column, grey)

@@ -15,13 +15,13 @@ USE_ATTRIBUTE = "SAM2Adapt.Use"
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
-class TrainingCaseList(VTKObservationMixin):
+class CaseList(VTKObservationMixin):
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
     A case is examined anew only after its nodes have changed, because that reads all of its voxels.
 
-    :ivar cases: list of ``TrainingCases.TrainingCase``.
-    :ivar classes: what ``TrainingClasses.match`` made of them.
+    :ivar cases: list of ``Cases.TrainingCase``.
+    :ivar classes: what ``Classes.match`` made of them.
     """
 
     def __init__(self, onChanged):

@@ -14,7 +14,7 @@ _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
 LOSS, DICE = "SAM2AdaptLoss", "SAM2AdaptDice"
 
 
-class TrainingPlots:
+class Plots:
     """The curves of one run; nodes that the user removes, or that go with the scene, are made anew."""
 
     def __init__(self):
@@ -32,7 +32,7 @@ class TrainingPlots:
     def draw(self, history):
         """Draw what is known now; it takes no time where nothing is new.
 
-        :param history: see ``TrainingRuns.Run.history``.
+        :param history: see ``RunFolders.Run.history``.
         """
         if history == self._history:
             return

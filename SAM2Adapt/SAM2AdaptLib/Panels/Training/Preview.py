@@ -10,7 +10,7 @@ from SAM2AdaptLib.Scene import SegmentationBridge
 OPACITY = 0.5
 
 
-class TrainingPreview:
+class Preview:
     """One segmentation node, filled anew after each validation and removed at the end."""
 
     def __init__(self):

@@ -6,12 +6,13 @@ import time
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Training import Options
 
 _NAME = re.compile(r"[^./\\@][^/\\@]{0,99}")  # as the schema of model files has it
 
 
-class TrainingStart:
+class StartSection:
     """Fills the boxes of models and says what the choice needs; what is chosen are parameters.
 
     :ivar models: usable models as last read from the disk.
@@ -32,31 +33,13 @@ class TrainingStart:
         """Read the models anew."""
         self.models = [model for model in Catalog.modelList() if not model.problem]
         names = [model.id for model in self.models]
-        box = self._ui.startComboBox
-        chosen = box.currentData or ""
-        # Nobody chose anything while the list is rebuilt, so the parameter must not change.
-        box.blockSignals(True)
-        box.clear()
-        box.addItem(_("Base network (a new model)"), "")
-        for name in names:
-            box.addItem(_("Continue {model}").format(model=name), name)
-        if box.findData(chosen) < 0:
-            box.addItem(chosen, chosen)
-        box.setCurrentIndex(box.findData(chosen))
-        box.blockSignals(False)
-        box = self._ui.rankingModelComboBox
-        chosen = box.currentData
-        box.blockSignals(True)
-        box.clear()
-        for name in names:
-            box.addItem(name, name)
-        box.setCurrentIndex(max(0, box.findData(chosen)))
-        box.blockSignals(False)
+        starts = [(_("Continue {model}").format(model=name), name) for name in names]
+        Widgets.fillComboBox(self._ui.startComboBox, [(_("Base network (a new model)"), ""), *starts])
+        Widgets.fillComboBox(self._ui.rankingModelComboBox, [(name, name) for name in names], keepsChoice=False)
 
     def rankingModel(self):
-        """Path of the model chosen for the ranking, "" without one."""
-        model = Catalog.findModel(self.models, self._ui.rankingModelComboBox.currentData or "")
-        return str(model.path) if model else ""
+        """The ``Catalog.Model`` chosen for the ranking, None without one."""
+        return Catalog.findModel(self.models, self._ui.rankingModelComboBox.currentData or "")
 
     def problem(self, node):
         """Why the chosen start is not possible; "" if it is."""

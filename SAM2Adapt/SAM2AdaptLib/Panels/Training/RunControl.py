@@ -3,17 +3,17 @@
 import slicer
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Panels.Training.Plots import TrainingPlots
-from SAM2AdaptLib.Panels.Training.Preview import TrainingPreview
-from SAM2AdaptLib.Training import Options
+from SAM2AdaptLib.Panels.Training.Plots import Plots
+from SAM2AdaptLib.Panels.Training.Preview import Preview
+from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
+from SAM2AdaptLib.Training import TrainingJob
+from SAM2AdaptLib.Training.TrainingJob import PAUSED, WRITING
 
-#: Loss of Dice on what a model could before, above which the user is asked.
-FORGETTING = 0.005
 
-
-class TrainingControl:
+class RunControl:
     """One training, estimate or download at a time.
 
     :ivar addedModel: NAME@VERSION under which the last result was added to the user's models; "" if it was not.
@@ -32,16 +32,16 @@ class TrainingControl:
         self._logic = logic
         self._onProgress, self._onMessage, self._onFinished = onProgress, onMessage, onFinished
         self._onStopped, self._onEstimated = onStopped, onEstimated
-        self._job = self._pending = None  # TrainingJob; EngineRequest of a download, or of adding the model
+        self._offer = WeightsOffer(logic.downloadBase, onProgress, onStopped)
+        self._job = self._pending = None  # TrainingJob; EngineRequest of adding the model
         self._isTrial = self._isLeft = self._showPlots = False
         self._structures = []
-        self._plots, self._preview = TrainingPlots(), TrainingPreview()
-        self._request = None
+        self._plots, self._preview = Plots(), Preview()
         self.addedModel, self.bundle = "", None
 
     def isRunning(self):
         """Whether there is something to cancel."""
-        return self.isTraining() or self._pending is not None
+        return self.isTraining() or self._offer.isRunning() or self._pending is not None
 
     def isTraining(self):
         """Whether a training (or the estimate of one) is on its way."""
@@ -49,32 +49,36 @@ class TrainingControl:
 
     def canBeStopped(self):
         """Whether there is a training that can be paused, or stopped with its best kept."""
-        return self.isTraining() and not self._isTrial and self._job.state != "writing"
+        return self.isTraining() and not self._isTrial and self._job.state != WRITING
 
     def isPaused(self):
         """Whether the training holds."""
-        return self.isTraining() and self._job.state == "paused"
+        return self.isTraining() and self._job.state == PAUSED
 
     def start(self, cases, classes, name, options, showPlots):
         """Train; the parameters are those of ``SAM2AdaptTrainingLogic.startTraining``."""
         self._showPlots = showPlots
         self._structures = [entry.toJson() for entry in classes if entry.use]
-        self._request = (cases, classes, name, options)
-        self._begin(
-            name, lambda: self._logic.startTraining(cases, classes, name, **self._callbacks(), **options), isTrial=False
-        )
+
+        def start(callbacks):
+            return self._logic.startTraining(cases, classes, name, **callbacks, **options)
+
+        self._begin(start, name)
 
     def resume(self, run, showPlots):
-        """Go on with an unfinished run, one of ``TrainingRuns.unfinishedRuns``."""
-        self._showPlots, self._structures, self._request = showPlots, [], None
-        self._begin(run["name"], lambda: self._logic.resumeTraining(run["folder"], **self._callbacks()), isTrial=False)
+        """Go on with an unfinished run, one of ``RunFolders.unfinishedRuns``."""
+        self._showPlots, self._structures = showPlots, []
+        self._begin(lambda callbacks: self._logic.resumeTraining(run["folder"], **callbacks), run["name"])
 
     def estimate(self, cases, classes, options):
         """Measure what a training would cost."""
-        callbacks = {name: call for name, call in self._callbacks().items() if name != "onLog"}
-        callbacks["onFinished"] = lambda job: self._onEstimated(estimateInWords(job.result))
-        self._request = None
-        self._begin("", lambda: self._logic.startEstimate(cases, classes, **callbacks, **options), isTrial=True)
+
+        def start(callbacks):
+            del callbacks["onLog"]
+            callbacks["onFinished"] = lambda job: self._onEstimated(estimateInWords(job.result))
+            return self._logic.startEstimate(cases, classes, **callbacks, **options)
+
+        self._begin(start, isTrial=True)
 
     def pauseOrProceed(self):
         """Hold the training, or go on with it."""
@@ -89,6 +93,7 @@ class TrainingControl:
 
     def cancel(self):
         """End at once; what finished epochs have reached can be resumed."""
+        self._offer.cancel()
         if self._pending is not None:
             self._pending.cancel()
         elif self.isTraining():
@@ -97,6 +102,7 @@ class TrainingControl:
     def leave(self):
         """Stop to work with the panel, which is about to go: a training can be resumed, and nothing is called back."""
         self._isLeft = True
+        self._offer.leave()
         if self._job is not None:
             self._job.leave()
         self._preview.remove()
@@ -110,24 +116,33 @@ class TrainingControl:
         """The nodes of preview and plots are gone; the training goes on with its copies."""
         self._plots.hide()
 
-    def _callbacks(self):
-        return {
+    def _begin(self, start, name="", isTrial=False):
+        """Start a job.
+
+        :param start: function that starts it with a dict of callbacks.
+        :param name: of the model, unless it is a trial.
+        """
+
+        def onError(job, error):
+            self._preview.remove()
+            self._onStopped(error)
+            self._offer.showError(error, again=lambda: self._begin(start, name, isTrial))
+
+        callbacks = {
             "onProgress": self._onJobProgress,
             "onFinished": self._onJobFinished,
-            "onError": self._onJobError,
+            "onError": onError,
             "onLog": self._onMessage,
         }
-
-    def _begin(self, name, start, isTrial):
         self._isTrial = isTrial
         if not isTrial:
             self.addedModel, self.bundle = "", None
             self._plots.begin(name)
         try:
-            self._job = start()
+            self._job = start(callbacks)
         except EngineError as error:
             self._onStopped(error)
-            _show(error)
+            self._offer.showError(error)
         else:
             self._onProgress(0, _("Starting…"))
 
@@ -155,7 +170,7 @@ class TrainingControl:
         self._draw(job)
         self.bundle = job.result["bundle"]
         former = job.result.get("former")
-        if forgets(former) and not _confirmForgetting(former):
+        if TrainingJob.forgets(former) and not _confirmForgetting(former):
             self._onFinished(job)
             return
         self._pending = self._logic.addModel(
@@ -172,56 +187,16 @@ class TrainingControl:
     def _onNotAdded(self, job, error):
         self._pending = None
         self._onFinished(job)
-        _show(error)
-
-    def _onJobError(self, job, error):
-        self._preview.remove()
-        self._onStopped(error)
-        if error.kind == "WeightsMissingError" and self._request:
-            self._offerDownload(error)
-        else:
-            _show(error)
-
-    def _offerDownload(self, error):
-        cases, classes, name, options = self._request
-        explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")
-        if not Dialogs.confirm(error.message, explanation, _("Download")):
-            return
-
-        def onResult(result):
-            self._pending = None
-            self.start(cases, classes, name, options, self._showPlots)
-
-        def onError(failure):
-            self._pending = None
-            self._onStopped(failure)
-            _show(failure)
-
-        callbacks = map(self._unlessLeft, (onResult, onError, self._onDownloadProgress))
-        self._pending = self._logic.downloadBase(Options.baseOf(options), *callbacks)
-        self._onProgress(0, _("Starting…"))
-
-    def _onDownloadProgress(self, progress):
-        text = _("Downloading the weights: {done} of {total} MB")
-        done, total = (round(progress[key] / 1e6) for key in ("done", "total"))
-        self._onProgress(progress["fraction"], text.format(done=done, total=total))
+        self._offer.showError(error)
 
     def _unlessLeft(self, function):
         """The function, which does nothing once the panel has been left: its widgets are gone then."""
         return lambda value: None if self._isLeft else function(value)
 
 
-def forgets(former):
-    """Whether a continued model has lost more than it may of what it could before.
-
-    :param former: None, or dict with the mean Dice "before" and "after" on the former validation slices.
-    """
-    return bool(former) and former["before"] - former["after"] > FORGETTING
-
-
 def estimateInWords(result):
     """The engine's answer to ``estimate`` as a sentence."""
-    time = Dialogs.inWords(60 * result["minutes"])
+    time = ProgressTexts.duration(60 * result["minutes"])
     if result["memoryBytes"] is None:  # Windows does not tell it of a CPU
         return _("Measured: {time}.").format(time=time)
     return _("Measured: {time}, {memory} GB of memory.").format(time=time, memory=f"{result['memoryBytes'] / 1e9:.1f}")
@@ -232,9 +207,3 @@ def _confirmForgetting(former):
     question = text.format(**{key: f"{value:.3f}" for key, value in former.items() if value is not None})
     explanation = _("If it is not added, it stays in its run folder and can be exported.")
     return Dialogs.confirm(question, explanation, _("Add it anyway"))
-
-
-def _show(error):
-    """Show what the panel's own status line and install section do not say well enough."""
-    if error.kind not in ("CancelledError", "EngineMissing"):
-        Dialogs.showError(error)

@@ -11,8 +11,9 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Panels.Training.CaseList import TrainingCaseList
-from SAM2AdaptLib.Panels.Training.Tables import CaseTable, ClassTable
+from SAM2AdaptLib.Panels.Training.CaseList import CaseList
+from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
+from SAM2AdaptLib.Panels.Training.ClassTable import ClassTable
 from SAM2AdaptLib.Training import Cases
 
 _ITEM = re.compile(r"mrml://scene/subjecthierarchy/item\?id=(\d+)")  # what dragging in the Data module gives
@@ -48,7 +49,7 @@ class DropFilter(qt.QObject):
         return True
 
 
-class TrainingInputs:
+class InputsSection:
     """What there is to train on, and what of it is wrong."""
 
     def __init__(self, ui, onChanged):
@@ -59,7 +60,7 @@ class TrainingInputs:
         self._ui = ui
         self._onChanged = onChanged
         self._parameterNode = None
-        self._list = TrainingCaseList(self._onNodesChanged)
+        self._list = CaseList(self._onNodesChanged)
         self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
         self._classTable = ClassTable(ui, self._setClassUse)
         self._timer = qt.QTimer(ui.caseTable)
@@ -83,12 +84,12 @@ class TrainingInputs:
 
     @property
     def cases(self):
-        """List of ``TrainingCases.TrainingCase``."""
+        """List of ``Cases.TrainingCase``."""
         return self._list.cases
 
     @property
     def classes(self):
-        """List of ``TrainingClasses.TrainingClass``."""
+        """List of ``Classes.TrainingClass``."""
         return self._list.classes
 
     def setParameterNode(self, parameterNode):
@@ -173,9 +174,9 @@ class TrainingInputs:
         # Not from inside the signal of a box that showing the cases anew replaces.
         qt.QTimer.singleShot(0, self._onChanged)
 
-    def _setClassUse(self, entry, isWanted):
+    def _setClassUse(self, entry, isUsed):
         skipped = [key for key in self._parameterNode.skippedClasses if key != entry.key]
-        self._parameterNode.skippedClasses = skipped if isWanted else [*skipped, entry.key]
+        self._parameterNode.skippedClasses = skipped if isUsed else [*skipped, entry.key]
 
     def _showChosen(self):
         """Show what there is to say and to set about the chosen case."""

@@ -4,12 +4,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Scene import SliceViews
 
 WORST_SHOWN = 8
 
 
-class TrainingResults:
+class ResultsSection:
     """Dice for each structure, the worst cases, and what can be done with the new model."""
 
     def __init__(self, ui, addedModel, onExport):
@@ -23,10 +24,7 @@ class TrainingResults:
         self._onExport = onExport
         self._nodeIds = []
         for table in (ui.diceTable, ui.worstTable):
-            header = table.horizontalHeader()
-            header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-            for column in range(1, table.columnCount):
-                header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+            Widgets.fitColumns(table.horizontalHeader(), table.columnCount)
         ui.worstTable.connect("cellClicked(int,int)", self._onWorstClicked)
         ui.useButton.connect("clicked()", self.useInAutoSegment)
         ui.exportButton.connect("clicked()", self.export)
@@ -47,13 +45,14 @@ class TrainingResults:
         rows = [
             (_("mean") if name == "mean" else name, _number(before.get(name)), _number(after[name])) for name in after
         ]
-        _fill(self._ui.diceTable, rows)
+        Widgets.fillTable(self._ui.diceTable, rows)
         self._ui.diceTable.visible = bool(rows)
         worst = worstCases(job.result)[:WORST_SHOWN]
         self._nodeIds = [job.caseIds.get(name, (None, None)) for name, _dice in worst]
         nodes = [self._nodes(row)[0] for row in range(len(worst))]
         names = [node.GetName() if node else name for node, (name, _dice) in zip(nodes, worst, strict=True)]
-        _fill(self._ui.worstTable, [(name, _number(dice)) for name, (_id, dice) in zip(names, worst, strict=True)])
+        rows = [(name, _number(dice)) for name, (_id, dice) in zip(names, worst, strict=True)]
+        Widgets.fillTable(self._ui.worstTable, rows)
         for widget in (self._ui.worstTable, self._ui.worstLabel):
             widget.visible = bool(worst)
         self._ui.resultsCollapsibleButton.visible = True
@@ -100,13 +99,3 @@ def worstCases(result):
 
 def _number(value):
     return "-" if value is None else f"{value:.3f}"
-
-
-def _fill(table, rows):
-    table.setRowCount(len(rows))
-    for index, row in enumerate(rows):
-        for column, text in enumerate(row):
-            item = qt.QTableWidgetItem(text)
-            if column:
-                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            table.setItem(index, column, item)

@@ -7,13 +7,13 @@ from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Training import RunFolders
 
 
-class TrainingUnfinished:
+class UnfinishedSection:
     """Offers to resume what was interrupted, or to delete it."""
 
     def __init__(self, ui, onResume):
         """
         :param ui: widgets of the panel by name.
-        :param onResume: called with one of ``TrainingRuns.unfinishedRuns``.
+        :param onResume: called with one of ``RunFolders.unfinishedRuns``.
         """
         self._ui = ui
         self._onResume = onResume

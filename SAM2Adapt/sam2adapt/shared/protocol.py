@@ -1,0 +1,19 @@
+"""Words of the engine server's protocol that both sides of the wall use; ``requests.py`` has the methods."""
+
+# Methods that the server itself handles, whatever is being computed.
+CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"
+# What ``control`` can tell a training or a batch.
+RUN, PAUSE, STOP = "run", "pause", "stop"
+ACTIONS = (PAUSE, RUN, STOP)
+# Codes of errors: what a user can mend, a defect of ours, and JSON-RPC's own.
+USER_ERROR, DEFECT = 1, -32000
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+# Stages that progress names.
+LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING = "loading", "segmenting", "finishing", "ranking", "downloading"
+SEARCHING, BATCH = "searching", "batch"
+READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
+ESTIMATING = "estimating"
+STAGES = (
+    LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING, SEARCHING, BATCH, READING, PREPARING, TRAINING, VALIDATING,
+    PAUSED, ESTIMATING,
+)  # fmt: skip
