@@ -14,29 +14,22 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
-from SAM2AdaptLib import (
-    Connectors,
-    EngineCheck,
-    EngineClient,
-    Messages,
-    Modality,
-    ModelCatalog,
-    ResultTable,
-    SampleImages,
-    SegmentationHistory,
-    SegmentJob,
-    Sequences,
-)
-from SAM2AdaptLib.BatchLogic import BatchLogic, waitFor
-from SAM2AdaptLib.BatchSection import BatchSection
-from SAM2AdaptLib.Choices import ExistingSegments, TimePoints
-from SAM2AdaptLib.DeviceList import DeviceList
-from SAM2AdaptLib.EngineError import EngineError
-from SAM2AdaptLib.InstallSection import InstallSection
-from SAM2AdaptLib.ModelList import ModelList, hasVoxels
-from SAM2AdaptLib.ModelMenu import ModelMenu
-from SAM2AdaptLib.ResultsSection import ResultsSection
-from SAM2AdaptLib.RunControl import RunControl
+from SAM2AdaptLib.Engine import Client
+from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Panels import Connectors, Dialogs
+from SAM2AdaptLib.Panels.InstallSection import InstallSection
+from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
+from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels, ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
+from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
+from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
+from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality
+from SAM2AdaptLib.Segmenting import SegmentJob
+from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic, waitFor
+from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
 VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
@@ -237,7 +230,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
             self._results.show(volumeNode, job.segmentationNode, job.uncertaintyNode)
-        took = _("This took {time}.").format(time=Messages.inWords(job.seconds["total"]))
+        took = _("This took {time}.").format(time=Dialogs.inWords(job.seconds["total"]))
         self._showStatus("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
         self._onModelsChanged()
 
@@ -356,7 +349,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         :param engine: ``EngineClient``; without it the one that all modules share. Nothing is started here.
         """
         ScriptedLoadableModuleLogic.__init__(self)
-        self.engine = engine or EngineClient.sharedEngine()
+        self.engine = engine or Client.sharedEngine()
 
     def getParameterNode(self):
         return SAM2AdaptParameterNode(super().getParameterNode())
@@ -386,9 +379,9 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         """
         return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
 
-    def models(self) -> list[ModelCatalog.Model]:
+    def models(self) -> list[Catalog.Model]:
         """The models on this computer, read without the engine."""
-        return ModelCatalog.modelList()
+        return Catalog.modelList()
 
     def devices(self) -> list[dict]:
         """What can compute; the first is what ``auto`` takes, and why."""
@@ -419,15 +412,15 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
 
     def statistics(self, volumeNode, segmentationNode) -> list[dict]:
         """Volume and intensity of each segment, see ``ResultTable.statistics``."""
-        return ResultTable.statistics(volumeNode, segmentationNode)
+        return Statistics.statistics(volumeNode, segmentationNode)
 
     def volumeModality(self, volumeNode) -> str:
         """What a volume looks like: CT, MR, RGB, or "" when that is not clear."""
-        return Modality.volumeModality(volumeNode)
+        return VolumeModality.volumeModality(volumeNode)
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""
-        return EngineCheck.findProblem()
+        return Check.findProblem()
 
     def stopEngine(self) -> None:
         """Kill the engine at once; it starts again when it is needed."""

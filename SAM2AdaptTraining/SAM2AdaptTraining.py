@@ -16,29 +16,20 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
-from SAM2AdaptLib import (
-    CaseRanking,
-    Connectors,
-    EngineCheck,
-    EngineClient,
-    Messages,
-    SegmentationBridge,
-    TrainingCases,
-    TrainingChoices,
-    TrainingClasses,
-    TrainingControl,
-    TrainingFolders,
-    TrainingJob,
-    TrainingRuns,
-)
-from SAM2AdaptLib.DeviceList import DeviceList
-from SAM2AdaptLib.EngineError import EngineError
-from SAM2AdaptLib.InstallSection import InstallSection
-from SAM2AdaptLib.TrainingInputs import TrainingInputs
-from SAM2AdaptLib.TrainingRanking import TrainingRanking
-from SAM2AdaptLib.TrainingResults import TrainingResults
-from SAM2AdaptLib.TrainingStart import TrainingStart
-from SAM2AdaptLib.TrainingUnfinished import TrainingUnfinished
+from SAM2AdaptLib.Engine import Client
+from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels import Connectors, Dialogs
+from SAM2AdaptLib.Panels.InstallSection import InstallSection
+from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
+from SAM2AdaptLib.Panels.Training import TrainingControl
+from SAM2AdaptLib.Panels.Training.RankingSection import TrainingRanking
+from SAM2AdaptLib.Panels.Training.StartFrom import TrainingStart
+from SAM2AdaptLib.Panels.Training.TrainingInputs import TrainingInputs
+from SAM2AdaptLib.Panels.Training.TrainingResults import TrainingResults
+from SAM2AdaptLib.Panels.Training.UnfinishedList import TrainingUnfinished
+from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
 #
@@ -91,7 +82,7 @@ class SAM2AdaptTrainingParameterNode:
     fileUses: list[str]
     skippedClasses: list[str]
     startModel: str
-    preset: TrainingChoices.Preset = TrainingChoices.Preset.NANO
+    preset: Options.Preset = Options.Preset.NANO
     quick: bool = False
     modelName: str
     description: str
@@ -258,7 +249,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._update()
 
     def _options(self):
-        return TrainingChoices.engineOptions(self._parameterNode)
+        return Options.engineOptions(self._parameterNode)
 
     def _showStatus(self, text):
         self.ui.statusLabel.text = text
@@ -305,7 +296,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         def failed(error):
             self._showStatus(str(error))
-            Messages.showError(error)
+            Dialogs.showError(error)
 
         self._run.export(path, exported, failed)
 
@@ -359,7 +350,7 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             return problem
         try:
             self._options()
-        except TrainingChoices.SettingsError as error:
+        except Options.SettingsError as error:
             return str(error)
         return ""
 
@@ -382,8 +373,8 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         :param modelEngine: the one for all else; without it the one that all modules share. Nothing is started here.
         """
         ScriptedLoadableModuleLogic.__init__(self)
-        self.engine = engine or EngineClient.EngineClient()
-        self.modelEngine = modelEngine or EngineClient.sharedEngine()
+        self.engine = engine or Client.EngineClient()
+        self.modelEngine = modelEngine or Client.sharedEngine()
 
     def getParameterNode(self):
         return SAM2AdaptTrainingParameterNode(super().getParameterNode())
@@ -418,7 +409,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         :param onFinished: called with the job; the model is not among the user's yet, see ``addModel``.
         """
         cases = self.cases(cases)
-        classes = classes or TrainingClasses.match(cases)
+        classes = classes or Classes.match(cases)
         callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError, "onLog": onLog}
         return TrainingJob.start(self.engine, cases, classes, name, options, **callbacks)
 
@@ -426,17 +417,17 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         """Begin to measure what a training would cost, by a few real steps; returns a ``TrainingJob`` at once."""
         cases = self.cases(cases)
         callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError}
-        return TrainingJob.estimate(self.engine, cases, classes or TrainingClasses.match(cases), options, **callbacks)
+        return TrainingJob.estimate(self.engine, cases, classes or Classes.match(cases), options, **callbacks)
 
     def cases(self, cases) -> list:
         """A list of ``TrainingCase`` from such a list, from pairs of nodes, or from a folder."""
         if isinstance(cases, str | os.PathLike):
-            return TrainingFolders.fromFolder(cases)
-        return [TrainingCases.SceneCase(*case) if isinstance(case, tuple) else case for case in cases]
+            return FolderCases.fromFolder(cases)
+        return [Cases.SceneCase(*case) if isinstance(case, tuple) else case for case in cases]
 
     def unfinishedRuns(self) -> list[dict]:
         """Trainings that were interrupted, the newest first."""
-        return TrainingRuns.unfinishedRuns()
+        return RunFolders.unfinishedRuns()
 
     def resumeTraining(self, folder, **callbacks):
         """Go on with an unfinished training; returns a ``TrainingJob`` at once."""
@@ -450,7 +441,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         """
         loop = qt.QEventLoop()
         callbacks = {"onFinished": lambda job: loop.quit(), "onError": lambda job, error: loop.quit()}
-        job = self.startRanking(CaseRanking.unlabelledVolumes() if volumes is None else volumes, model, **callbacks,
+        job = self.startRanking(RankingJob.unlabelledVolumes() if volumes is None else volumes, model, **callbacks,
                                 **options)  # fmt: skip
         loop.exec_()
         job.cancel()
@@ -460,7 +451,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def startRanking(self, volumes, model, **options):
         """Begin to rank volumes; returns a ``CaseRanking.RankingJob`` at once."""
-        return CaseRanking.start(self.modelEngine, volumes, model, **options)
+        return RankingJob.start(self.modelEngine, volumes, model, **options)
 
     def addModel(self, path, onResult=None, onError=None):
         """Add a model file to the user's models, so that Auto-segment has it; returns the request."""
@@ -478,7 +469,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""
-        return EngineCheck.findProblem()
+        return Check.findProblem()
 
     def stopEngine(self) -> None:
         """Kill the engine that trains; it starts again when it is needed."""
@@ -514,9 +505,9 @@ class SAM2AdaptTrainingTest(ScriptedLoadableModuleTest):
         """Volumes and segmentations of the scene belong together, and their segments are what is learned."""
         self.delayDisplay("Cases and structures")
         volume, segmentation = self.makeCase()
-        cases = TrainingCases.fromScene()
+        cases = Cases.fromScene()
         self.assertEqual([(case.volumeNode, case.segmentationNode) for case in cases], [(volume, segmentation)])
-        self.assertEqual([entry.name for entry in TrainingClasses.match(cases)], ["box"])
+        self.assertEqual([entry.name for entry in Classes.match(cases)], ["box"])
 
     def test_run(self):
         """Two steps of a training give a model file."""

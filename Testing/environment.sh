@@ -1,7 +1,9 @@
 # To be sourced: makes the Python environment that quickstart.sh and run_tests.sh use and puts it first on PATH.
 #
 #   SAM2ADAPT_VENV     where it is made; default: .venv in the repository
-#   SAM2ADAPT_PYTHON   the Python 3.11 to make it from; default: the first that is found
+#   SAM2ADAPT_PYTHON   the Python to make it from, 3.11 to 3.13; default: the first of these that is found
+#
+# Every package has the version and the hash of Testing/requirements/*.txt; lock.sh beside them makes those anew.
 #
 # Outside that folder nothing changes, but for root on Debian or Ubuntu, who gets the OpenGL libraries of Slicer's views.
 
@@ -30,13 +32,16 @@ sam2adapt_step() {
   fi
 }
 
+# Whether a Python has one of the versions that slicer-core, Slicer's libraries as a Python package, is locked for.
+sam2adapt_fits() {
+  "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
 sam2adapt_find_python() {
   local candidate
   # All on PATH, not the first only: a pyenv shim stands before a Python that works and answers that it is not installed.
-  { printf '%s\n' "${SAM2ADAPT_PYTHON:-}"; type -aP python3.11 python3 python || true; } | while read -r candidate; do
-    [ -n "$candidate" ] || continue
-    # slicer-core, Slicer's libraries as a Python package, is published for this version of Python.
-    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+  { type -aP python3.11 python3.12 python3.13 python3 python || true; } | while read -r candidate; do
+    if sam2adapt_fits "$candidate"; then
       printf '%s\n' "$candidate"
       break
     fi
@@ -44,10 +49,15 @@ sam2adapt_find_python() {
 }
 
 sam2adapt_require_python() {
-  [ -n "$1" ] && return
-  sam2adapt_fail "Python 3.11 with its venv module is needed and was not found." \
-    "Debian 12: apt-get install python3.11 python3.11-venv; elsewhere: https://www.python.org, pyenv or 'uv python install 3.11'." \
-    "Then set SAM2ADAPT_PYTHON to it if it is not on PATH."
+  if [ -n "${SAM2ADAPT_PYTHON:-}" ]; then
+    sam2adapt_fits "$1" || sam2adapt_fail \
+      "SAM2ADAPT_PYTHON is $1, which is not Python 3.11, 3.12 or 3.13 with its venv module." \
+      "Set it to one that is, or unset it to have one looked for."
+  elif [ -z "$1" ]; then
+    sam2adapt_fail "Python 3.11, 3.12 or 3.13 with its venv module is needed and was not found." \
+      "Debian 12 and 13, Ubuntu 24.04: apt-get install python3 python3-venv; elsewhere: https://www.python.org, pyenv or" \
+      "'uv python install 3.13'. Then set SAM2ADAPT_PYTHON to it if it is not on PATH."
+  fi
 }
 
 # Of everything the environment is made from, so that a change makes it anew; the folder counts, the install points to it.
@@ -55,32 +65,32 @@ sam2adapt_stamp() {
   {
     printf '%s\n' "$SAM2ADAPT_ROOT"
     cat "$SAM2ADAPT_ROOT/pyproject.toml" "$SAM2ADAPT_ROOT/SAM2Adapt/Resources/requirements.txt" \
-      "$SAM2ADAPT_ROOT/Testing/environment.sh"
+      "$SAM2ADAPT_ROOT/Testing/environment.sh" "$SAM2ADAPT_ROOT"/Testing/requirements/*.txt
   } | cksum
 }
 
 sam2adapt_make_venv() {
   local python
-  if [ -x "$SAM2ADAPT_VENV/bin/python" ] &&
-    "$SAM2ADAPT_VENV/bin/python" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+  if sam2adapt_fits "$SAM2ADAPT_VENV/bin/python" && "$SAM2ADAPT_VENV/bin/python" -c 'import pip' 2>/dev/null; then
     return
   fi
   if [ ! -e "$SAM2ADAPT_VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$SAM2ADAPT_VENV" 2>/dev/null)" ]; then
     sam2adapt_fail "$SAM2ADAPT_VENV holds files and is no Python environment." "Set SAM2ADAPT_VENV to another folder."
   fi
-  python="$(sam2adapt_find_python)"
+  python="${SAM2ADAPT_PYTHON:-$(sam2adapt_find_python)}"
   sam2adapt_require_python "$python"
   sam2adapt_step "Python environment" "$python" -m venv --clear "$SAM2ADAPT_VENV"
 }
 
 sam2adapt_install() {
-  local pip=("$SAM2ADAPT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off)
-  sam2adapt_step "torch, torchvision" "${pip[@]}" torch==2.14.1 torchvision==0.29.1
-  sam2adapt_step "build tools" "${pip[@]}" setuptools wheel
-  sam2adapt_step "configuration of sam2" "${pip[@]}" hydra-core iopath
-  # Its build would fetch a torch of its own, its CUDA extension serves video only, and its requirements are above.
-  sam2adapt_step "sam2" env SAM2_BUILD_CUDA=0 "${pip[@]}" --no-build-isolation --no-deps sam2==1.1.0
-  sam2adapt_step "sam2adapt, Slicer's libraries" "${pip[@]}" -e "$SAM2ADAPT_ROOT[test,slicer,gui,benchmarks]"
+  local install=("$SAM2ADAPT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off)
+  # The lock files hold the requirements of every package. In isolation, sam2's build would fetch a torch of its own; its CUDA
+  # extension serves video only.
+  install+=(--no-deps --no-build-isolation)
+  sam2adapt_step "build tools" "${install[@]}" --require-hashes -r "$SAM2ADAPT_ROOT/Testing/requirements/build.txt"
+  sam2adapt_step "PyTorch, Slicer's libraries" env SAM2_BUILD_CUDA=0 "${install[@]}" --require-hashes \
+    -r "$SAM2ADAPT_ROOT/Testing/requirements/environment.txt"
+  sam2adapt_step "sam2adapt" "${install[@]}" -e "$SAM2ADAPT_ROOT"
 }
 
 sam2adapt_can_draw() {

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import picture
 import render
-import sample
 import slicer
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "SAM2Adapt"))
+sys.path[:0] = [str(ROOT / "SAM2Adapt"), str(ROOT / "Testing" / "support")]
 
-from SAM2AdaptLib import SegmentationBridge  # noqa: E402  found through the line above
+import sample  # noqa: E402  found through the line above
+from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the line above
 
 MODEL = "torso-ct"
 EVERY = 4
@@ -41,7 +41,7 @@ class Demonstration:
         self.problem = render.renderingProblem()
         self.app = render.openApp(output / "vtk.log")
         slicer.mrmlScene = self.app.scene
-        self.volumeNode = self.app.volumes_logic.AddArchetypeVolume(str(sample.volumePath()), "CTChest4", 0)
+        self.volumeNode = self.app.volumesLogic.AddArchetypeVolume(str(sample.volumePath()), "CTChest4", 0)
         self.reference = sample.reference()
         render.showVolume(self.volumeNode)
         self.views = None if self.problem else render.SceneViews(self.app, self.volumeNode)

@@ -1,7 +1,7 @@
 """Pictures of a MRML scene as Slicer's own slice and 3-D views draw it, on a machine without a screen.
 
-trame-slicer brings Slicer's displayable managers without Qt; VTK renders them with EGL, in software where there is
-no GPU. A machine that lacks the OpenGL libraries ends the process at the first view: ask `renderingProblem()` before.
+The package slicer-core brings Slicer's libraries without Qt; VTK renders with EGL, in software where there is no GPU. A
+machine that lacks the OpenGL libraries ends the process at the first view: ask `renderingProblem()` before.
 
     python Testing/render.py VOLUME SEGMENTATION PICTURE [--views axial coronal surface]
 """
@@ -18,10 +18,7 @@ import numpy as np
 import picture
 import vtk
 from import_slicer import slicer
-from trame_slicer.core import SlicerApp
-from trame_slicer.views import SliceView, ThreeDView, ViewDirection
-from trame_slicer.views.render_scheduler import NoScheduleRendering
-from vtk.util.numpy_support import vtk_to_numpy
+from mrml_views import Application, SliceView, SurfaceView
 
 #: What Debian and Ubuntu call the libraries that VTK opens at its first view.
 LIBRARIES = ("libegl1", "libgl1-mesa-dri", "libx11-6")
@@ -30,15 +27,14 @@ ORIENTATIONS = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
 WINDOW, LEVEL = 1500, -450
 
 
-def openApp(logFile: Path) -> SlicerApp:
+def openApp(logFile: Path) -> Application:
     """A Slicer application without Qt. VTK's messages go to `logFile`: without a screen they are a page of warnings."""
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
-    app = SlicerApp()
     output = vtk.vtkFileOutputWindow()
     output.SetFileName(str(logFile))
     output.FlushOn()
     vtk.vtkOutputWindow.SetInstance(output)
-    return app
+    return Application()
 
 
 def renderingProblem() -> str | None:
@@ -53,18 +49,16 @@ def renderingProblem() -> str | None:
 
 
 class SceneViews:
-    """Slicer's views of one volume and its segmentations; every picture is an array (height, width, 3) of uint8.
+    """Slicer's views of one volume and its segmentations; every picture is an array (height, width, 3) of uint8."""
 
-    Make it before the segmentations: a slice view draws in the order in which things came, and a segment that is there
-    before the volume is blended with black.
-    """
-
-    def __init__(self, app: SlicerApp, volumeNode, size: tuple[int, int] = (640, 560)):
+    def __init__(self, app: Application, volumeNode, size: tuple[int, int] = (640, 560)):
         """`size`: width and height of a picture in pixels."""
         self.app = app
         self.size = size
-        self._slices = {name: self._newSlice(name, volumeNode) for name in ORIENTATIONS}
-        self._surface: ThreeDView | None = None
+        self._slices = {name: SliceView(app, name, orientation, size) for name, orientation in ORIENTATIONS.items()}
+        for view in self._slices.values():
+            view.setVolume(volumeNode)
+        self._surface: SurfaceView | None = None
 
     def slice(self, name: str, bounds: np.ndarray, margin: float = 18.0) -> np.ndarray:
         """The slice through the middle of a box, with `margin` mm around it.
@@ -73,46 +67,19 @@ class SceneViews:
         :param bounds: (3, 2), lowest and highest R, A and S in mm; see `segmentBounds`.
         """
         view = self._slices[name]
-        view.fit_view_to_content()
-        node = view._view_node
-        node.JumpSliceByCentering(*bounds.mean(axis=1))
-        toRas = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3]
+        view.node.JumpSliceByCentering(*bounds.mean(axis=1))
+        toRas = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())[:3, :3]
         extent = np.abs(toRas.T) @ (bounds[:, 1] - bounds[:, 0]) + 2 * margin
         pixel = max(extent[0] / self.size[0], extent[1] / self.size[1])
-        node.SetFieldOfView(self.size[0] * pixel, self.size[1] * pixel, node.GetFieldOfView()[2])
-        view._logic.SnapSliceOffsetToIJK()
-        view.render()
-        return picture.withLetters(_grab(view), _edgeLetters(toRas))
+        view.node.SetFieldOfView(self.size[0] * pixel, self.size[1] * pixel, view.node.GetFieldOfView()[2])
+        view.logic.SnapSliceOffsetToIJK()
+        return picture.withLetters(view.pixels(), _edgeLetters(toRas))
 
     def surface(self, bounds: np.ndarray, azimuth: float = -25.0, elevation: float = 18.0) -> np.ndarray:
         """The closed surfaces within a box, from the front, turned by `azimuth` and `elevation` degrees."""
-        view = self._surface or self._newSurface()
-        view.fit_view_to_content()
-        view.rotate_to_view_direction(ViewDirection.ANTERIOR)
-        camera = view.renderer().GetActiveCamera()
-        camera.Azimuth(azimuth)
-        camera.Elevation(elevation)
-        camera.OrthogonalizeViewUp()
-        view.renderer().ResetCamera(bounds.ravel().tolist())
-        camera.Zoom(1.25)
-        view.render()
-        return _grab(view)
-
-    def _newSlice(self, name: str, volumeNode) -> SliceView:
-        view = SliceView(self.app.scene, self.app.app_logic, name, NoScheduleRendering())
-        view.render_window().SetSize(*self.size)
-        view.set_background_volume_id(volumeNode.GetID())
-        view.set_orientation(ORIENTATIONS[name])
-        view.render()
-        return view
-
-    def _newSurface(self) -> ThreeDView:
-        view = ThreeDView(self.app.scene, self.app.app_logic, "surface", NoScheduleRendering())
-        view.render_window().SetSize(*self.size)
-        view.set_box_visible(False)
-        view.set_background_gradient_color([34, 38, 46], [74, 82, 96])
-        self._surface = view
-        return view
+        self._surface = self._surface or SurfaceView(self.app, "surface", self.size)
+        self._surface.lookFromFront(bounds, azimuth, elevation)
+        return self._surface.pixels()
 
 
 def showVolume(volumeNode, window: float = WINDOW, level: float = LEVEL) -> None:
@@ -159,6 +126,7 @@ def segmentBounds(segmentationNode) -> np.ndarray:
 
 def _edgeLetters(toRas: np.ndarray) -> tuple[str, str, str, str]:
     """The patient's directions at the left, right, bottom and top edge of a slice view, from its axes in RAS."""
+
     def letter(direction: np.ndarray) -> str:
         axis = int(np.argmax(np.abs(direction)))
         return ("RAS" if direction[axis] > 0 else "LPI")[axis]
@@ -166,26 +134,13 @@ def _edgeLetters(toRas: np.ndarray) -> tuple[str, str, str, str]:
     return letter(-toRas[:, 0]), letter(toRas[:, 0]), letter(-toRas[:, 1]), letter(toRas[:, 1])
 
 
-def _grab(view) -> np.ndarray:
-    capture = vtk.vtkWindowToImageFilter()
-    capture.SetInput(view.render_window())
-    capture.ReadFrontBufferOff()
-    capture.Update()
-    image = capture.GetOutput()
-    width, height, _ = image.GetDimensions()
-    pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)
-    return np.ascontiguousarray(pixels[::-1, :, :3])
-
-
 def _check() -> None:
     with tempfile.TemporaryDirectory() as folder:
         app = openApp(Path(folder) / "vtk.log")
-        view = SliceView(app.scene, app.app_logic, "check")
-        view.render_window().SetSize(64, 64)
-        view.render()
-        if not view.render_window().SupportsOpenGL():
+        view = SliceView(app, "check", "Axial", (64, 64))
+        view.pixels()
+        if not view.window.SupportsOpenGL():
             sys.exit("No OpenGL.")
-        view.finalize()
 
 
 def main() -> None:
@@ -209,11 +164,11 @@ def main() -> None:
     if arguments.picture is None:
         parser.error("VOLUME, SEGMENTATION and PICTURE are needed")
     app = openApp(arguments.picture.with_suffix(".log"))
-    volume = app.volumes_logic.AddArchetypeVolume(str(arguments.volume), arguments.volume.stem, 0)
+    volume = app.volumesLogic.AddArchetypeVolume(str(arguments.volume), arguments.volume.stem, 0)
     if volume is None:
         sys.exit(f"{arguments.volume} cannot be read.")
     views = SceneViews(app, volume)
-    segmentation = app.segmentations_logic.LoadSegmentationFromFile(str(arguments.segmentation), True)
+    segmentation = app.segmentationsLogic.LoadSegmentationFromFile(str(arguments.segmentation), True)
     if segmentation is None:
         sys.exit(f"{arguments.segmentation} cannot be read.")
     keepSegments(segmentation, arguments.segments)
@@ -221,8 +176,7 @@ def main() -> None:
     showSegmentation(segmentation)
     bounds = segmentBounds(segmentation)
     panels = [
-        (name, views.surface(bounds) if name == "surface" else views.slice(name, bounds))
-        for name in arguments.views
+        (name, views.surface(bounds) if name == "surface" else views.slice(name, bounds)) for name in arguments.views
     ]
     picture.compose([panels], arguments.title, segmentLegend(segmentation)).save(arguments.picture)
 

@@ -20,14 +20,13 @@ status=0
 printf '== ruff\n'
 ruff check . || status=1
 
-for folder in engine slicer gui; do
-  ls "Testing/$folder"/test_*.py >/dev/null 2>&1 || continue
+for folder in architecture engine benchmarks/tests slicer host gui; do
   printf '\n== Testing/%s\n' "$folder"
   result=0
-  python -m pytest "Testing/$folder" --junitxml "$reports/$folder.xml" "$@" || result=$?
+  python -m pytest "Testing/$folder" --junitxml "$reports/${folder//\//-}.xml" "$@" || result=$?
   # 5: nothing was collected, which arguments like -k cause.
   [ "$result" = 0 ] || [ "$result" = 5 ] || status=1
-  printf '%s\n' "$result" >"$reports/$folder.status"
+  printf '%s\n' "$result" >"$reports/${folder//\//-}.status"
 done
 
 printf '\n'

@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any
 
 from . import adapters
+from .adapters.costs import Sizes, measure
 from .benchmark_memory import DecoderMemory, decoder_memory
-from .sizes import Sizes, measure
 
 BASES = ("tiny", "small", "base_plus", "large")
 IMAGE_SIZES = (224, 256, 512)

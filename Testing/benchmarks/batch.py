@@ -24,8 +24,8 @@ import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 os.environ["PYTHONPATH"] = sys.path[0]  # for the commands that are run
-from sam2adapt.batch import find_studies
-from sam2adapt.batch_inputs import hidden_folder
+from sam2adapt.batch.segment_folder import find_studies
+from sam2adapt.batch.studies import hidden_folder
 
 RESULT = Path(__file__).parent / "results" / "batch.md"
 MODEL = "torso-ct"

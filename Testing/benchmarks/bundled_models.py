@@ -16,15 +16,15 @@ from pathlib import Path
 
 from contenders import CONTENDERS
 from relabel import SPINE, remap
-from sam2adapt.bundle import read_bundle, read_card, write_bundle
-from sam2adapt.evaluate import evaluate
-from sam2adapt.files import bundled_folder
-from sam2adapt.model import load_model
-from sam2adapt.progress import Bar
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings, usual_rate
+from sam2adapt.cli.progress import Bar
+from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
+from sam2adapt.evaluation.evaluate import evaluate
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.modelfiles.bundle import read_bundle, read_card, write_bundle
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.shared.files import bundled_folder
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings, usual_rate
 
 RATE = usual_rate("nano")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "Testing" / "gui"), str(REPOSITORY / "SAM2Adapt")]
+sys.path[:0] = [str(REPOSITORY / "Testing" / "host"), str(REPOSITORY / "SAM2Adapt")]
 import host  # noqa: E402
 
 DEADLINE = 3600  # seconds for one click

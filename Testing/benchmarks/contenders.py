@@ -15,16 +15,17 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from monai.networks.nets import BasicUNet
 from sam2adapt import adapters
 from sam2adapt.adapters.presets import PRESETS
-from sam2adapt.bundle import read_bundle
-from sam2adapt.device import choose_device
-from sam2adapt.model import Model, load_model
+from sam2adapt.cli.progress import Bar
+from sam2adapt.machine.device import choose_device
+from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.base import pad_to_stride
 from sam2adapt.network.network import parameter_counts
 from sam2adapt.network.weights import load_base
-from sam2adapt.progress import Bar
+from sam2adapt.segmenting.model import Model, load_model
 from sam2adapt.training.loop import Progress, Trainer
 from sam2adapt.training.prepare import fingerprint, prepare
-from sam2adapt.training.run import TrainRequest, crop_size, train
+from sam2adapt.training.run import crop_size, train
+from sam2adapt.training.settings import TrainRequest
 from torch import Tensor, nn
 
 Build = Callable[[int, tuple[int, int]], nn.Module]

@@ -18,8 +18,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 from benchmark_sets import SETS
-from sam2adapt.bundle import read_bundle
-from sam2adapt.training.cases import read_split
+from sam2adapt.evaluation.cases import read_split
+from sam2adapt.modelfiles.bundle import read_bundle
 
 RESULT = Path(__file__).parent / "results" / "distributed.md"
 METHODS = "head,lora,dual-lw,dual-hp,balr"
@@ -102,7 +102,8 @@ def main() -> None:
         " all trained tensors of the best epoch, over their norm. Bytes: given by each process to be added up.\n\n"
         "We take what differs for rounding, which Adam enlarges: it takes full steps along gradients that are nothing"
         " else (of kernels before a batch norm, for instance). The evidence is the test in float64, where two processes"
-        " reach what one does to 1e-8 of what the training changes (`Testing/engine/test_distributed_training.py`)."
+        " reach what one does to 1e-8 of what the training changes"
+        " (`Testing/engine/training/test_distributed_training.py`)."
         " One process with two threads in the place of one (two threads) differs too, but not by as much everywhere."
     )
     lines = [about, "", HEADER, *(row(args, method) for method in args.methods.split(","))]

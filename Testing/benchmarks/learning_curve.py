@@ -16,12 +16,11 @@ from pathlib import Path
 from accuracy import machine
 from benchmark_sets import SETS
 from contenders import Contender, fit
-from sam2adapt.evaluate import evaluate
-from sam2adapt.files import atomic_write
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
-from sam2adapt.training.run import TrainRequest
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
+from sam2adapt.evaluation.evaluate import evaluate
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.shared.files import atomic_write
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SET = "acdc"
@@ -60,7 +59,7 @@ def perform(cases: list[Case], val_cases: list[Case], output: Path, args: argpar
 
 
 def _slices(cases: list[Case]) -> int:
-    from sam2adapt.volume import read_labels
+    from sam2adapt.imaging.volume import read_labels
 
     return sum(int(read_labels(case.label).array[0].any(axis=(1, 2)).sum()) for case in cases)
 

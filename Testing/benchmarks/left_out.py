@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sam2adapt import predict
-from sam2adapt.model import Model, load_model
-from sam2adapt.slices import IMAGENET_MEAN, IMAGENET_STD
-from sam2adapt.volume import read_volume
+from sam2adapt.imaging.volume import read_volume
+from sam2adapt.segmenting import predict
+from sam2adapt.segmenting.model import Model, load_model
+from sam2adapt.segmenting.slices import IMAGENET_MEAN, IMAGENET_STD
 
 _AIR = 0.06  # of the grey levels' range: -927 HU for torso-ct
 _MARGIN = 8

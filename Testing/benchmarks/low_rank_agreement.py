@@ -11,13 +11,13 @@ import copy
 from pathlib import Path
 
 import torch
+from sam2adapt.adapters.distillation import distil_decoder
 from sam2adapt.adapters.low_rank_attention import LowRankAttention, factorise, teacher_of
 from sam2adapt.adapters.method import always
-from sam2adapt.model import Model, load_model
-from sam2adapt.slices import SliceStack
-from sam2adapt.training.cases import find_cases, read_split, select
-from sam2adapt.training.distill import distil_decoder
-from sam2adapt.volume import read_volume
+from sam2adapt.evaluation.cases import find_cases, read_split, select
+from sam2adapt.imaging.volume import read_volume
+from sam2adapt.segmenting.model import Model, load_model
+from sam2adapt.segmenting.slices import SliceStack
 from torch import Tensor
 
 _BATCH, _TRAINING_BATCHES, _TEST_BATCHES = 8, 16, 6

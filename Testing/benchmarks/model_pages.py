@@ -15,10 +15,10 @@ from accuracy_tables import case_dice
 from bundled_models import RECIPES, cases_of
 from overlay import Segmented, panel, stacked
 from PIL import Image
-from sam2adapt.bundle import read_card
-from sam2adapt.files import bundled_folder
-from sam2adapt.model import Model, load_model
-from sam2adapt.training.cases import Case
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.modelfiles.bundle import read_card
+from sam2adapt.segmenting.model import Model, load_model
+from sam2adapt.shared.files import bundled_folder
 
 PAGES = Path(__file__).resolve().parents[2] / "Resources" / "models"
 TORSO = "torso-ct"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from sam2adapt.model import Model
-from sam2adapt.predict import Options, segment
-from sam2adapt.slices import SliceStack
-from sam2adapt.terminology import Structure
-from sam2adapt.training.cases import Case
-from sam2adapt.training.losses import IGNORE
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.imaging.terminology import Structure
+from sam2adapt.segmenting.model import Model
+from sam2adapt.segmenting.predict import Options, segment
+from sam2adapt.segmenting.slices import SliceStack
+from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.training.prepare import load_case
 
 HEIGHT = 320  # of a panel, pixels

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from masked_autoencoder import MaskedAutoencoder
 from pretrain_data import Source, Steps, permissive, research, sources
-from sam2adapt.device import autocast
+from sam2adapt.machine.device import autocast
 from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.weights import random_base, write_base
-from sam2adapt.slices import normalise
+from sam2adapt.segmenting.slices import normalise
 from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
 from sam2adapt.training.loop import schedule
 from sam2adapt.training.losses import SegmentationLoss

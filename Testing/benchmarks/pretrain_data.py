@@ -9,8 +9,8 @@ import torch
 import torso_ct
 from benchmark_sets import PERMISSIVE, SETS
 from relabel import SPINE, remap
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
+from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
+from sam2adapt.imaging.terminology import describe
 from sam2adapt.training.prepare import PreparedCase, fingerprint, prepare
 from sam2adapt.training.samples import EpochSamples
 from sam2adapt.training.settings import TrainSettings

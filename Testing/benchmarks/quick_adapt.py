@@ -14,14 +14,14 @@ from pathlib import Path
 from accuracy import machine
 from benchmark_sets import SETS
 from learning_curve import DATA_SET, in_order
-from sam2adapt.bundle import read_card
-from sam2adapt.evaluate import evaluate
-from sam2adapt.model import load_model
-from sam2adapt.progress import Bar
-from sam2adapt.terminology import describe
-from sam2adapt.training.cases import Case, find_cases, read_split, select
-from sam2adapt.training.run import TrainRequest, train
-from sam2adapt.training.settings import TrainSettings
+from sam2adapt.cli.progress import Bar
+from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
+from sam2adapt.evaluation.evaluate import evaluate
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.modelfiles.bundle import read_card
+from sam2adapt.segmenting.model import load_model
+from sam2adapt.training.run import train
+from sam2adapt.training.settings import TrainRequest, TrainSettings
 
 
 def adapt(cases: list[Case], args: argparse.Namespace, epochs: int, quick: bool) -> dict:

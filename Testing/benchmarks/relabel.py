@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from sam2adapt.training.cases import Case
+from sam2adapt.evaluation.cases import Case
 
 SPINE = {**dict.fromkeys(range(1, 8), 1), 8: 2, **dict.fromkeys(range(10, 17), 3)}  # vertebra, canal, disc of spider2d
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicerio
-from sam2adapt.bundle import read_bundle, write_bundle
-from sam2adapt.evaluate import evaluate
-from sam2adapt.model import load_model
-from sam2adapt.terminology import Structure
-from sam2adapt.training.cases import Case, find_cases
-from sam2adapt.volume import read_labels, read_structures, write_labels
+from sam2adapt.evaluation.cases import Case, find_cases
+from sam2adapt.evaluation.evaluate import evaluate
+from sam2adapt.imaging.terminology import Structure
+from sam2adapt.imaging.volume import read_labels, read_structures, write_labels
+from sam2adapt.modelfiles.bundle import read_bundle, write_bundle
+from sam2adapt.segmenting.model import load_model
 from scipy import ndimage
 from skimage import measure as regions
 from skimage import morphology

@@ -8,8 +8,8 @@ from pathlib import Path
 from accuracy_tables import Rows, case_dice, ours
 from benchmark_sets import PERMISSIVE, parts_of
 from overlay import Segmented, panel, stacked
-from sam2adapt.model import load_model
-from sam2adapt.training.cases import Case
+from sam2adapt.evaluation.cases import Case
+from sam2adapt.segmenting.model import load_model
 
 COUNT = 3
 

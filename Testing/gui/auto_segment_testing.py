@@ -38,7 +38,8 @@ def modelsFolder(autoSegment):
 def writeModel(path, **changes):
     """Write a copy of the bundled model with another card."""
     from safetensors.numpy import load_file, save
-    from sam2adapt import card, files
+    from sam2adapt.modelfiles import card
+    from sam2adapt.shared import files
 
     source = files.bundled_folder() / "torso-ct.safetensors"
     content = card.read_card(source) | changes

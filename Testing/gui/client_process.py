@@ -8,14 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-import host
-
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / "Testing" / "host"), str(REPOSITORY / "SAM2Adapt")]
+import host  # noqa: E402  found through the line above
+
 host.boot()
 
 import qt  # noqa: E402
-from SAM2AdaptLib.EngineClient import EngineClient, EngineError  # noqa: E402
+from SAM2AdaptLib.Engine.Client import EngineClient, EngineError  # noqa: E402
 
 application = qt.QCoreApplication.instance()
 

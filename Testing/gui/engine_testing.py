@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import qt
-from SAM2AdaptLib.EngineClient import EngineClient
+from SAM2AdaptLib.Engine.Client import EngineClient
 
 HERE = Path(__file__).parent
 FAKE = [sys.executable, str(HERE / "fake_engine.py")]

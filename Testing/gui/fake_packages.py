@@ -38,7 +38,14 @@ PACKAGES = {
     "omegaconf": ("2.3.0", []),
     "iopath": ("0.1.10", ["tqdm"]),
     "tqdm": ("4.67.1", []),
+    "filelock": ("3.20.0", []),
+    "pydicom": ("9.9.9", []),
+    "highdicom": ("9.9.9", ["pydicom>=3.0.1", "numpy>=1.19", "pyjpegls>=1.0.0"]),
+    "pyjpegls": ("1.5.1", ["numpy>=2.0"]),
+    "nibabel": ("5.3.2", ["numpy>=1.22"]),
 }
+# What a Slicer has before the engine is installed; of its own build of SimpleITK it says no version.
+SLICERS = {"numpy": "2.1.0", "scipy": "1.14.1", "SimpleITK": None, "pydicom": "3.0.2", "highdicom": "0.27.0"}
 # As on PyPI: no wheel; its build asks for torch, and its requirements are not to be resolved.
 SAM2_SETUP = """import os
 from setuptools import setup
@@ -120,9 +127,8 @@ def putMetadata(site, name, version):
 
 
 def makeSlicersEnvironment(folder):
-    """An environment like that of a Slicer: its own numpy, scipy and SimpleITK, and no engine."""
+    """An environment like that of a Slicer: its own packages, and no engine."""
     interpreter, site = makeEnvironment(folder)
-    putPackage(site, "numpy", "2.1.0")
-    putPackage(site, "scipy", "1.14.1")
-    putPackage(site, "SimpleITK")
+    for name, version in SLICERS.items():
+        putPackage(site, name, version)
     return str(interpreter)

@@ -13,7 +13,8 @@ import venv
 from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "SAM2Adapt")]
+TESTING = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTING / "gui"), str(TESTING / "host"), str(TESTING.parent / "SAM2Adapt")]
 import host  # noqa: E402
 from training_pictures import DEADLINE, HALFWAY, REPOSITORY, WIDTH, TrainingPhotographer, save  # noqa: E402
 

@@ -148,7 +148,7 @@ def addChest(name: str, drawn=None, seed: int = 0):
     """
     import slicer
     import slicerio
-    from SAM2AdaptLib import SegmentationBridge
+    from SAM2AdaptLib.Scene import SegmentationBridge
 
     chest = slicerio.get_testdata_file("CTChest4.nrrd")
     volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(chest), name, 0)

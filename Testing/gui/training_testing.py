@@ -27,7 +27,7 @@ RESULT = {
 
 
 def engineError(kind="OutputError", message="It cannot be written.", remedy="Free space."):
-    from SAM2AdaptLib.EngineError import EngineError
+    from SAM2AdaptLib.Engine.Error import EngineError
 
     return EngineError(kind, message, remedy, "")
 
@@ -88,9 +88,9 @@ def panel(training, scene, processEvents):
     widget._run.cancel()
     processEvents()
     for run in widget.logic.unfinishedRuns():
-        from SAM2AdaptLib import TrainingRuns
+        from SAM2AdaptLib.Training import RunFolders
 
-        TrainingRuns.discard(run["folder"])
+        RunFolders.discard(run["folder"])
     models = os.path.join(os.environ["SAM2ADAPT_HOME"], "models")
     for name in os.listdir(models) if os.path.isdir(models) else ():
         os.remove(os.path.join(models, name))
@@ -120,7 +120,7 @@ def pair(panel):
 
 def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):
     """A volume with a bright box in noise, and its segmentation; the box is drawn on some of the eight slices."""
-    from SAM2AdaptLib import SegmentationBridge
+    from SAM2AdaptLib.Scene import SegmentationBridge
 
     voxels = np.random.default_rng(seed).integers(-20, 20, (8, 64, 64)).astype(np.int16)
     voxels[:, 16:48, 20:44] += 300

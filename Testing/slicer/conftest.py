@@ -72,10 +72,26 @@ def nodes(slicerCore, scene):
 @pytest.fixture(scope="session")
 def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
-    names = ["Modality", "ResultTable", "SegmentationBridge", "SegmentationHistory", "SegmentJob", "Sequences"]
-    names += ["VolumeTransfer", "CaseRanking", "TrainingCases", "TrainingClasses", "TrainingFiles", "TrainingFolders"]
-    names += ["TrainingGrid", "TrainingJob", "TrainingProgress", "TrainingRuns"]
-    modules = {name: importlib.import_module(f"SAM2AdaptLib.{name}") for name in names}
+    names = [
+        "Engine.Error",
+        "Engine.ProgressTexts",
+        "Scene.SegmentationBridge",
+        "Scene.SegmentationHistory",
+        "Scene.Sequences",
+        "Scene.Statistics",
+        "Scene.VolumeGrid",
+        "Scene.VolumeModality",
+        "Scene.VolumeTransfer",
+        "Segmenting.SegmentJob",
+        "Training.CaseFiles",
+        "Training.Cases",
+        "Training.Classes",
+        "Training.FolderCases",
+        "Training.RankingJob",
+        "Training.RunFolders",
+        "Training.TrainingJob",
+    ]
+    modules = {name.rpartition(".")[2]: importlib.import_module(f"SAM2AdaptLib.{name}") for name in names}
     return types.SimpleNamespace(**modules)
 
 

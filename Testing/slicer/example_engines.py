@@ -34,7 +34,7 @@ class ServedEngine:
 
     def run(self, until=lambda: False):
         """Deliver what the engine says until nothing is waited for, or until says so."""
-        from SAM2AdaptLib.EngineError import EngineError
+        from SAM2AdaptLib.Engine.Error import EngineError
 
         while self._waiting and not until():
             message = json.loads(self._process.stdout.readline())
@@ -50,7 +50,7 @@ class ServedEngine:
 
     def kill(self):
         """Kill the process; gives what a client says about it."""
-        from SAM2AdaptLib.EngineError import EngineError
+        from SAM2AdaptLib.Engine.Error import EngineError
 
         self._process.kill()
         self.close()

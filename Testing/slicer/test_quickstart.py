@@ -65,7 +65,7 @@ def test_dice_refuses_another_grid(truth):
 
 
 def test_refusal_of_the_engine_ends_the_quick_start(tmp_path):
-    pytest.importorskip("trame_slicer", reason="needs the PyPI package trame-slicer")
+    pytest.importorskip("slicer", reason="needs the PyPI package slicer-core")
     child = subprocess.run(
         [sys.executable, "-c", "import quickstart; quickstart.run('info', 'no-such-model')"],
         cwd=TESTING, env={"PATH": "", "PYTHONPATH": str(TESTING.parent / "SAM2Adapt"), "HOME": str(tmp_path)},

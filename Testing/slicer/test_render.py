@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 slicerio = pytest.importorskip("slicerio")
-pytest.importorskip("trame_slicer", reason="needs the PyPI package trame-slicer")
+pytest.importorskip("slicer", reason="needs the PyPI package slicer-core")
 Image = pytest.importorskip("PIL.Image")
 
 RENDER = Path(__file__).resolve().parents[1] / "render.py"

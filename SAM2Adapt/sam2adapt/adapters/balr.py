@@ -11,10 +11,10 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..errors import SettingsError
 from ..network.network import SegmentationNetwork
-from ..training.distill import distil_decoder
+from ..shared.errors import SettingsError
 from .detail import DetailNetwork
+from .distillation import distil_decoder
 from .lora import SAM2LoRA
 from .low_rank_attention import LowRankAttention, factorise, forget_teachers, teacher_of
 from .method import KeepOn, Method, always

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..errors import SettingsError
 from ..network.network import Prompts, SegmentationNetwork
-from .method import KeepOn, Method, always
+from ..shared.errors import SettingsError
+from .method import KeepOn, Method, always, create
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class Combined(Method):
 
     @cached_property
     def _methods(self) -> tuple[Method, ...]:
-        from . import create
-
         methods = []
         for part in self.parts:
             entry = {"name": part} if isinstance(part, str) else part

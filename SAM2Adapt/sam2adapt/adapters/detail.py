@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.network import DetailMaps, SegmentationNetwork
+from ..shared.errors import SettingsError
 from .method import Method
 
 _LATE = 0.8  # share of the run from which the boundary loss weighs less
@@ -122,6 +122,6 @@ class DetailNetwork(Method):
         """Boundary loss, weighted less towards the end of the run; none where the encoder's side does not run."""
         if "edge" not in extras:
             return 0.0
-        from ..training.losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it
+        from .auxiliary_losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it
 
         return self.edge * (1 if fraction < _LATE else _LATE_FACTOR) * edge_loss(extras["edge"], targets)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.bottleneck import AdaptedMLP, Bottleneck
+from ..network.deformable import deformable_convolution
 from ..network.network import SegmentationNetwork
+from ..shared.errors import SettingsError
 from .method import Method
-from .sampling import deformable_convolution
 
 BLOCKS = ("all", "stage3+", "stage4")
 KERNELS = ((3, 3), (1, 1), (1, 3), (3, 1))

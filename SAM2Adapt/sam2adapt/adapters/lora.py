@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.dropout import ImageDropout
 from ..network.head import QualityHead
 from ..network.network import Prompts, SegmentationNetwork
 from ..network.prompts import PromptTokens
+from ..shared.errors import SettingsError
 from .method import Method
 
 TARGETS = {"encoder": ("qkv", "proj", "mlp"), "decoder": ("attn", "mlp")}
@@ -127,7 +127,7 @@ class SAM2LoRA(Method):
         """Points or a box for the share of the images that the settings name."""
         if not self.prompts:
             return None
-        from ..training.prompts import draw_prompts
+        from .prompt_drawing import draw_prompts
 
         return draw_prompts(targets, self.prompts)
 
@@ -135,7 +135,7 @@ class SAM2LoRA(Method):
         """Weighted distance between the expected and the reached IoU."""
         if not self.quality:
             return 0.0
-        from ..training.losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
+        from .auxiliary_losses import quality_loss  # MONAI takes two seconds to import, and prediction never needs it
 
         return self.quality * quality_loss(extras["quality"], extras["logits"], targets)
 

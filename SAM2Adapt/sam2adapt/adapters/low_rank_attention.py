@@ -15,8 +15,8 @@ from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.attention import AttentionParts, score_bias
+from ..shared.errors import SettingsError
 
 
 class LowRankAttention(nn.Module):

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..network.network import Prompts, SegmentationNetwork
+from ..shared.errors import SettingsError
 
 KeepOn = Callable[[float], bool]
 
@@ -69,3 +70,21 @@ class Method:
         :param batches: normalised training images (B, 3, H, W) on the network's device.
         :param keep_on: is told after every step what share is done; when it says no, the preparation ends there.
         """
+
+
+#: All methods by name; the package fills it, and ``combined`` makes its parts from it.
+METHODS: dict[str, type[Method]] = {}
+
+
+def create(name: str, settings: dict | None = None) -> Method:
+    """Make a method by its name with settings that differ from its defaults.
+
+    :raises SettingsError: no such method, or a setting that it does not have.
+    """
+    if name not in METHODS:
+        raise SettingsError(f"There is no method '{name}'.", f"Choose one of: {', '.join(METHODS)}.")
+    try:
+        return METHODS[name](**(settings or {}))
+    except TypeError as error:
+        known = ", ".join(METHODS[name].setting_names())
+        raise SettingsError(f"Method '{name}' does not take these settings: {error}.", f"It has: {known}.") from error

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from . import Method, create
+from .method import Method, create
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..network.network import SegmentationNetwork
+from ..shared.errors import SettingsError
 from .detail import separable
 from .method import Method
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import ModelFileError, SettingsError
+from ..shared.errors import ModelFileError, SettingsError
 from . import dropout
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
@@ -138,7 +138,9 @@ class SegmentationNetwork(nn.Module):
         """Decode images with prompts, and those without apart from them, since SAM2's fillers are tokens as well."""
         if self.prompts is None:
             raise SettingsError(
-                "This model was not trained with prompts.", "Train one with --method lora --set prompts=0.5."
+                "This model was not trained with prompts.",
+                "Train one with the method lora and its setting prompts=0.5.",
+                setting=("method", "settings"),
             )
         asked = [index for index, own in enumerate(prompts) if own]
         others = [index for index, own in enumerate(prompts) if not own]

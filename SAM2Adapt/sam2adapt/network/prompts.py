@@ -13,7 +13,7 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
+from ..shared.errors import SettingsError
 
 _NEGATIVE, _POSITIVE, _FIRST_CORNER, _LAST_CORNER, _NOTHING = 0, 1, 2, 3, -1  # labels of SAM2's prompt encoder
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..bases import BASES, base_file, file_sha256
-from ..card import BASE_FORMAT, BASE_METADATA_KEY, read_base_card
-from ..errors import ModelFileError
-from ..files import atomic_write
+from ..modelfiles.bases import BASES, base_file, file_sha256
+from ..modelfiles.card import BASE_FORMAT, BASE_METADATA_KEY, read_base_card
+from ..shared.errors import ModelFileError
+from ..shared.files import atomic_write
 from .base import CONFIGS, ImagePath
 
 # What an official checkpoint holds beside the image path: the memory modules, which image mode never uses.

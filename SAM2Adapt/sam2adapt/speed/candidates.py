@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..device import autocast, autocast_dtype
+from ..adapters.costs import count
+from ..machine.device import autocast, autocast_dtype
 from ..network.base import CONFIGS
-from ..sizes import count
 from . import peers
 from .context import Context
 from .material import ct_volume, grey_slices

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..device import autocast_dtype
+from ..machine.device import autocast_dtype
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputFileError
-from ..slices import Normalization, SliceSettings, SliceStack
-from ..volume import Volume, read_volume
+from ..imaging.volume import Volume, read_volume
+from ..segmenting.slices import Normalization, SliceSettings, SliceStack
+from ..shared.errors import InputFileError
 
 CT = Path("ct_sample/chaos_ct/image.nii.gz")  # 512 x 512 x 78
 MR = Path("acdc/images/patient043_frame01.nii.gz")  # 174 x 224 x 12

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..bundle import validate_card
-from ..model import Model, load_model
-from ..terminology import describe
+from ..imaging.terminology import describe
+from ..modelfiles.bundle import validate_card
+from ..segmenting.model import Model, load_model
 from .networks import build
 
 BUNDLED = "torso-ct"

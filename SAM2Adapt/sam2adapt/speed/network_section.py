@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..errors import SettingsError
 from ..network.base import CONFIGS
+from ..shared.errors import SettingsError
 from . import peers
 from .candidates import Candidates, Row, all_rows
 from .context import Context

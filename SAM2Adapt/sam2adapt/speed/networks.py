@@ -3,11 +3,11 @@
 import torch
 
 from .. import adapters
-from ..model import exported
 from ..network.base import BaseConfig
-from ..network.inference import InferenceNetwork
 from ..network.network import SegmentationNetwork
+from ..network.predicting.network import InferenceNetwork
 from ..network.weights import random_base
+from ..segmenting.model import exported
 
 CLASSES = 4
 BARE = "bare"  # base and class head, nothing else: what the cost of adapters is a share of

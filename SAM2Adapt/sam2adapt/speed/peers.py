@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError
-from ..slices import normalise
+from ..segmenting.slices import normalise
+from ..shared.errors import SettingsError
 
 _SAM2_CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 _NNUNET_FEATURES, _NNUNET_MOST, _NNUNET_SMALLEST = 32, 512, 4

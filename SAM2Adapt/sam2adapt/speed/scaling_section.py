@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .. import predict
+from ..segmenting import predict
 from . import material, memory
 from .context import Context
 from .models import random_model

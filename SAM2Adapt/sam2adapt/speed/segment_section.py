@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from .. import predict
-from ..device import autocast
-from ..model import Model
-from ..volume import read_volume, write_labels, write_volume
+from ..imaging.volume import read_volume, write_labels, write_volume
+from ..machine.device import autocast
+from ..segmenting import predict
+from ..segmenting.model import Model
 from . import material
 from .context import Context
 from .models import bundled_model, for_mr, random_model

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..serve_arrays import write_array
-from ..volume import Volume
+from ..imaging.volume import Volume
+from ..server.arrays import write_array
 
 
 class Server:

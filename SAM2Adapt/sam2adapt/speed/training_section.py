@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import adapters
-from ..terminology import describe
-from ..training.cases import Case
+from ..evaluation.cases import Case
+from ..imaging.terminology import describe
+from ..imaging.volume import Volume, write_labels, write_volume
 from ..training.estimate import estimate
-from ..training.run import TrainRequest, train
-from ..training.settings import TrainSettings
-from ..volume import Volume, write_labels, write_volume
+from ..training.run import train
+from ..training.settings import TrainRequest, TrainSettings
 from . import material, memory
 from .context import Context
 from .models import METHOD

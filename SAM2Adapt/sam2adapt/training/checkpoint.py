@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ModelFileError, OutputError
-from ..files import atomic_write
+from ..shared import paths
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.files import atomic_write
 
 CHECKPOINT = "checkpoint.pt"  # in the run's folder
 
@@ -16,21 +17,27 @@ def save_checkpoint(path: Path, state: dict) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
     except (OutputError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        message = f"The checkpoint '{path}' cannot be written: {error.__cause__ or error}."
+        if not path.exists():
+            raise OutputError(message, "Free some disk space, then start the training again.") from error
         raise OutputError(
-            f"The checkpoint '{path}' cannot be written: {error.__cause__ or error}.",
-            "Free some disk space and go on with --resume; the former checkpoint is kept.",
+            message, "The previous checkpoint is kept: free some disk space, then resume.", setting="resume"
         ) from error
 
 
 def load_checkpoint(path: Path) -> dict:
     """Read a checkpoint of ours (tensors and plain values only)."""
     try:
+        if paths.exists(path):
+            paths.check_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelFileError(
-            f"There is no checkpoint '{path}' to resume from.", "Start the training without --resume."
+            f"There is no checkpoint '{path}' to resume from.", "Start a new training: do not resume.", setting="resume"
         ) from error
     except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
         raise ModelFileError(
-            f"The checkpoint '{path}' cannot be read: {error}.", "Start the training without --resume."
+            f"The checkpoint '{path}' cannot be read: {error}.",
+            "Start a new training: do not resume.",
+            setting="resume",
         ) from error

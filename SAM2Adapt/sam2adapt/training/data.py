@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..errors import TrainingDataError
-from ..slices import SliceSettings
-from .cases import Case, select
+from ..evaluation.cases import Case, select
+from ..segmenting.slices import SliceSettings
+from ..shared.errors import TrainingDataError
 from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .settings import TrainRequest
 from .split import check_validation, draw_split, hold_out_slices
-
-if TYPE_CHECKING:
-    from .run import TrainRequest
 
 
 @dataclass
@@ -32,10 +29,12 @@ class TrainingData:
     split: dict
 
 
-def read_data(request: "TrainRequest", slices: SliceSettings | None, say: Callable[[str], None]) -> TrainingData:
+def read_data(
+    request: TrainRequest, slices: SliceSettings | None, say: Callable[[str], None], former: str | None = None
+) -> TrainingData:
     """Read the cases of a run into its folder.
 
-    :param slices: axis, grid and grey levels of the model that is continued.
+    :param slices: axis, grid and grey levels of the model that is continued; ``former``: its modality.
     :raises UserError: they cannot be read, do not fit together, or leave nothing to train on.
     """
     structures, settings = request.structures, request.settings
@@ -44,7 +43,7 @@ def read_data(request: "TrainRequest", slices: SliceSettings | None, say: Callab
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices)
+    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former)
     check_validation(parts["val"], structures)
     prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
     for case in prepared:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from ..device import memory_used
+from ..machine.device import memory_used
 from .loop import Progress
 from .run import TrainRequest, set_up
 

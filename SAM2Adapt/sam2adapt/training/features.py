@@ -13,12 +13,13 @@ import torch
 from monai.data import ThreadDataLoader
 from torch import Tensor
 
-from ..device import autocast
-from ..errors import SettingsError
-from ..files import make_folder, output_error
+from ..machine.device import autocast
+from ..machine.exchange import lead, own
 from ..network.network import Prompts, SegmentationNetwork
-from ..slices import normalise
-from .distributed import lead, own
+from ..segmenting.slices import normalise
+from ..shared.errors import SettingsError
+from ..shared.files import make_folder, output_error
+from ..shared.paths import is_file
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice
@@ -51,7 +52,9 @@ def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> N
     if not quick_fits(network, continued):
         raise SettingsError(
             f"Quick adapt trains head and decoder only, and method '{method}' has untrained parts in the encoder.",
-            "Start from a trained model with --init, or choose method head, or lora with --set placement=decoder.",
+            "Start from a trained model, choose the method head, or lora with placement=decoder, or train without quick"
+            " adapt.",
+            setting=("init", "method", "settings", "quick"),
         )
 
 
@@ -80,7 +83,7 @@ class CachedFeatures:
 
         def write_missing() -> None:
             for copy, paths in enumerate(files):
-                if not all(path.is_file() for path in paths):
+                if not all(is_file(path) for path in paths):
                     _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
 
         lead(write_missing)

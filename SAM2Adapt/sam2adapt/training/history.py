@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import atomic_write
+from ..shared.files import atomic_write
 
 
 @dataclass

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..adapters import Method
-from ..device import autocast, autocast_dtype, is_out_of_memory, release_memory
-from ..errors import CancelledError, DeviceError, OutputError, SettingsError
+from ..machine import exchange
+from ..machine.device import autocast, autocast_dtype, is_out_of_memory, release_memory
+from ..machine.exchange import MemoryRanOutElsewhere, lead
 from ..network import dropout
 from ..network.network import Prompts, SegmentationNetwork
-from ..slices import normalise
-from . import distributed
+from ..segmenting.slices import normalise
+from ..shared.errors import CancelledError, DeviceError, OutputError, SettingsError
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from .distributed import MemoryRanOutElsewhere, lead
 from .features import CachedFeatures, is_encoder_side
 from .history import History, Progress, dice_columns, write_log
 from .losses import SegmentationLoss
@@ -67,7 +67,7 @@ class Trainer:
         say: Callable[[str], None] = lambda text: None,
     ):
         self.network, self.settings, self.device = network.to(device), settings, device
-        distributed.share_batch_norms(network)
+        exchange.share_batch_norms(network)
         self.folder, self.validate, self.method = folder, validate, method
         self.progress, self.cancelled, self.control, self.say = progress, cancelled, control, say
         self.source = AugmentedSlices(cases, crop, context, settings)
@@ -84,10 +84,12 @@ class Trainer:
         self._scores: dict[str, float] = {}
         batches = batches_of(len(self.source), settings.batch_size)
         self.batch = len(batches[0])
-        if self.batch < distributed.count():
+        if self.batch < exchange.count():
+            larger = " or train with a larger batch size." if len(self.source) >= exchange.count() else ""
             raise SettingsError(
-                f"A batch of {self.batch} slices cannot be shared by {distributed.count()} processes.",
-                f"Start at most {self.batch} processes, or give a larger --batch-size.",
+                f"A batch of {self.batch} slices cannot be shared by {exchange.count()} processes.",
+                f"Start at most {self.batch} processes{',' + larger if larger else '.'}",
+                setting="batch_size" if larger else (),
             )
         self.steps = settings.steps or max(1, settings.epochs * len(batches))
         self.epochs = math.ceil(self.steps / len(batches))
@@ -110,7 +112,7 @@ class Trainer:
         self._start_clock()
         lead(self._prepare)
         self._tick()
-        distributed.copy_from_first(self.network.trained_state().values())
+        exchange.copy_from_first(self.network.trained_state().values())
         self._start_averages()
 
     def _prepare(self) -> None:
@@ -142,7 +144,7 @@ class Trainer:
     def run(self, resume: bool = False) -> dict[str, Tensor]:
         """Train to the end and give the tensors of the best epoch (the last one without validation)."""
         if resume:
-            distributed.agreed(lambda: self._restore(load_checkpoint(self.checkpoint)))
+            exchange.agreed(lambda: self._restore(load_checkpoint(self.checkpoint)))
         self._start_clock()
         if not self._over():
             # Whoever has asked for the end by now gets no step; and the validation before the first one is told.
@@ -175,7 +177,7 @@ class Trainer:
         total, count = 0.0, 0
         places = batches_of(len(self.source), self.settings.batch_size)
         for (inputs, targets), batch in zip(self.source.batches(epoch), places, strict=True):
-            seeds = [image_seed(self.settings.seed, epoch, place) for place in distributed.own(batch)]
+            seeds = [image_seed(self.settings.seed, epoch, place) for place in exchange.own(batch)]
             total, count = total + self._step(inputs, targets, seeds), count + 1
             self._report("training", epoch, total / count)
             if self._over():
@@ -190,10 +192,10 @@ class Trainer:
         factor = schedule(self._fraction(self.history.step), self.settings.warmup) * self.history.rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial"] * factor
-        loss, sent = None, distributed.bytes_sent()
+        loss, sent = None, exchange.bytes_sent()
         while loss is None:
             loss = self._gradients(inputs, targets, seeds)
-        self.bytes_per_step = distributed.bytes_sent() - sent
+        self.bytes_per_step = exchange.bytes_sent() - sent
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
         # The scaler leaves steps out whose gradients have overflowed, as they do until it has found its scale.
@@ -241,23 +243,24 @@ class Trainer:
         try:
             sizes = piece_sizes(self.batch, self._parts)
             loss = backward(forward, loss_of, [*own, torch.tensor(seeds)], prompts, sizes, self.scaler.scale)
-            distributed.add_gradients(self._parameters())
+            exchange.add_gradients(self._parameters())
             return loss
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if not isinstance(error, MemoryRanOutElsewhere):
-                distributed.tell_memory_ran_out()
+                exchange.tell_memory_ran_out()
             self._take_smaller_parts(error)
         release_memory()
         return None
 
     def _take_smaller_parts(self, error: Exception) -> None:
-        now, most = self._slices_at_once(), self.batch // distributed.count()
+        now, most = self._slices_at_once(), self.batch // exchange.count()
         if self._parts == most:
             raise DeviceError(
                 f"Memory ran out in the training with {'a single slice' if now == 1 else f'{now} slices'} at once.",
-                "Close other programs, or train with a smaller --size or base.",
+                "Close other programs, or train with a smaller image size or base network.",
+                setting=("size", "base"),
             ) from error
         self._parts = min(2 * self._parts, most)
         self.say(
@@ -267,7 +270,7 @@ class Trainer:
 
     def _slices_at_once(self) -> int:
         """The most images that a process computes at once."""
-        return math.ceil(math.ceil(self.batch / self._parts) / distributed.count())
+        return math.ceil(math.ceil(self.batch / self._parts) / exchange.count())
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -302,7 +305,8 @@ class Trainer:
         if self.history.setbacks >= _MOST_SETBACKS:
             raise SettingsError(
                 f"The loss is no longer a number in epoch {broken}, with an eighth of the learning rate too.",
-                "Go on from the last good epoch with --resume and a smaller --learning-rate.",
+                "Train again with a smaller learning rate, or resume with it from the last good epoch.",
+                setting=("learning_rate", "resume"),
             )
         self.history.setbacks, self.history.rate = self.history.setbacks + 1, self.history.rate / 2
         self.history.seconds = step
@@ -360,8 +364,11 @@ class Trainer:
             self.preview = None
             self.progress(state)
         if self.cancelled and self.cancelled():
-            remedy = "Go on from the last whole epoch with --resume." if self.history.epoch else "Start it again."
-            raise CancelledError("The training was cancelled.", remedy)
+            if self.history.epoch:
+                raise CancelledError(
+                    "The training was cancelled.", "Resume it from its last whole epoch.", setting="resume"
+                )
+            raise CancelledError("The training was cancelled.", "Start it again.")
 
     def _save(self) -> None:
         state = {
@@ -391,6 +398,7 @@ class Trainer:
                 f"The run to resume was started with another setting '{changed[0]}'"
                 f" ({state['settings'][changed[0]]}, not {own.get(changed[0])}).",
                 "Resume with the same settings, or start a new run.",
+                setting=(changed[0], "resume"),
             )
         self.network.load_trained_state(state["network"])
         self.average = {name: tensor.to(self.device) for name, tensor in state["average"].items()}

@@ -5,10 +5,11 @@ from monai.networks import one_hot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
-from .distributed import summed
+from ..adapters.auxiliary_losses import overlap
+from ..machine.exchange import summed
+from ..shared.annotation import IGNORE
+from ..shared.errors import SettingsError
 
-IGNORE = 255  # label value of voxels that are not annotated
 TERMS = ("ce", "dice", "focal_tversky")
 
 # Focal Tversky as in SAM2LoRA's code: misses weigh more than false alarms, and poor overlaps more than good ones.
@@ -47,7 +48,7 @@ class SegmentationLoss(nn.Module):
             return total
         truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1]) * annotated
         probability = logits.softmax(dim=1) * annotated
-        hits, found, wanted = summed(_overlap(probability, truth))[:, 1:]
+        hits, found, wanted = summed(overlap(probability, truth))[:, 1:]
         if self.weights.get("dice"):
             total = total + self.weights["dice"] * (1 - (2 * hits + 1) / (found + wanted + 1)).mean()
         if self.weights.get("focal_tversky"):
@@ -55,47 +56,3 @@ class SegmentationLoss(nn.Module):
             missed = (1 - (hits + 1) / (hits + wrong + 1)).clamp(min=_SMALLEST) ** _GAMMA
             total = total + self.weights["focal_tversky"] * missed.mean()
         return total
-
-
-def _overlap(probability: Tensor, truth: Tensor) -> Tensor:
-    """Sums (3, K) of p g, p and g over batch and pixels, of probabilities and truth (B, K, H, W)."""
-    return torch.stack([values.sum(dim=(0, 2, 3)) for values in (probability * truth, probability, truth)])
-
-
-def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """Mean distance |q - IoU| between the expected IoU q (B, K) and that of the most probable classes.
-
-    SAM2LoRA's term (arXiv 2510.10288), there for one mask. Ours: the mean is over images and structures, of those that
-    an image's truth or prediction holds, since all others have no IoU.
-
-    :param logits: (B, K, H, W); no gradient flows through them.
-    :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
-    """
-    count, annotated = logits.shape[1], (target != IGNORE).unsqueeze(1)
-    truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), count).bool() & annotated
-    found = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
-    hits, union = ((f(truth, found)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
-    distances = (quality[:, 1:].float() - hits / union.clamp(min=1)).abs()
-    distance, number = summed(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
-    return distance / number.clamp(min=1)
-
-
-def edge_target(target: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the borders between classes: dilation minus erosion with 3x3 pixels, of any class (models.md 4).
-
-    :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
-    :return: edges and, where all 3x3 pixels are annotated, the pixels that count, both (B, 1, H, W) of 0 and 1.
-    """
-    labels = target.unsqueeze(1).float()
-    largest, smallest = (F.max_pool2d(sign * labels, 3, stride=1, padding=1) * sign for sign in (1, -1))
-    return (largest != smallest).float(), (largest != IGNORE).float()
-
-
-def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy plus soft Dice of edge logits (B, 1, H, W) against the borders of the target (B, H, W)."""
-    edges, annotated = edge_target(target)
-    logits = logits.float()
-    entropy = F.binary_cross_entropy_with_logits(logits, edges, weight=annotated, reduction="sum")
-    overlap = _overlap(logits.sigmoid() * annotated, edges * annotated)
-    entropy, pixels, hits, found, wanted = summed(torch.stack([entropy, annotated.sum(), *overlap[:, 0]]))
-    return entropy / pixels.clamp(min=1) + 1 - (2 * hits + 1) / (found + wanted + 1)

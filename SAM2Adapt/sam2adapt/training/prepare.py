@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..errors import ClassesError, GeometryError, ModalityError, TrainingDataError
-from ..files import output_error
-from ..slices import Normalization, SliceSettings, SliceStack
-from ..terminology import Structure
-from ..volume import Volume, check_voxels, read_labels, read_volume, same_geometry
-from .cases import Case
-from .losses import IGNORE
+from ..evaluation.cases import Case
+from ..evaluation.load_case import load_case
+from ..imaging.terminology import Structure
+from ..imaging.volume import Volume, read_labels
+from ..segmenting.slices import Normalization, SliceSettings, SliceStack
+from ..shared.annotation import IGNORE
+from ..shared.errors import ClassesError, ModalityError, TrainingDataError
+from ..shared.files import make_folder, output_error
+from ..shared.modality import modality_of
 from .settings import TrainSettings
 
-_AIR = -200  # Hounsfield units: only CT goes below
 _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
 
 
@@ -35,41 +36,20 @@ class Fingerprint:
     voxels: dict[int, int] = field(default_factory=dict)
 
 
-def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
-    """Read an image and its label values (K, J, I), and check that they belong together.
-
-    :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
-    """
-    volume, labels = read_volume(case.image), read_labels(case.label)
-    check_voxels(volume)
-    if not same_geometry(volume, labels):
-        raise GeometryError(
-            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
-            f" {volume.size} voxels, or another origin, spacing or direction).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
-    values = labels.array[0]
-    known = {0, IGNORE, *(s.id for s in structures)}
-    strange = sorted(set(np.unique(values).tolist()) - known)
-    if strange:
-        raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes.",
-            f"Name it with --classes (given: {', '.join(f'{s.id}={s.name}' for s in structures)}), or set it to 0.",
-        )
-    return volume, values
-
-
 def fingerprint(
     cases: list[Case],
     structures: list[Structure],
     settings: TrainSettings,
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
+    former: str | None = None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
     :param validation: cases to name if a class is in none of the training cases, but in one of these.
     :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
+        the others are, or "OTHER".
     :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
     """
     modalities, counts, extents, sides, levels = set(), [], [], [], []
@@ -90,10 +70,12 @@ def fingerprint(
         inside = volume.array[:, (values > 0) & (values != IGNORE)]
         if inside.size:
             levels.append(np.percentile(inside, (0.5, 99.5)))
+    modalities = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
     if len(modalities) > 1:
         raise ModalityError(
             f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
-            "Train one model for each, or say with --modality what they all are.",
+            "Train one model for each kind, or say which modality they all are.",
+            setting="modality",
         )
     _check_every_class_occurs(structures, voxels, unannotated, validation)
     modality = modalities.pop()
@@ -117,23 +99,21 @@ def _check_every_class_occurs(
             if (read_labels(case.label).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
-                    "Move a case with it to the training part, or take it out of the classes.",
+                    "Move a case with it to the training part, or leave the class out.",
+                    setting=("split", "classes"),
                 )
         mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
         raise ClassesError(
             f"No training label holds a voxel of '{missing[0].name}'.",
-            "Take it out of --classes, or correct the labels." + (mask if unannotated else ""),
+            "Correct the labels, or leave the class out." + (mask if unannotated else ""),
+            setting="classes",
         )
 
 
 def _modality(volume: Volume) -> str:
-    if volume.channels == 3:
-        return "RGB"
-    if volume.modality:
-        return volume.modality
-    if volume.array.min() < _AIR:
-        return "CT"
-    return "MR" if volume.physical else "OTHER"
+    """Kind of a training image; "" where its grey levels do not say, "OTHER" for grey pictures, which never do."""
+    found = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
+    return found if found or volume.physical else "OTHER"
 
 
 def _is_stack(volume: Volume) -> bool:
@@ -198,7 +178,7 @@ def prepare(
 
     :raises TrainingDataError: no slice of any case is annotated.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     prepared = []
     for number, case in enumerate(cases):
         volume, values = load_case(case, structures)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..device import autocast
-from ..files import atomic_write, make_folder, replay_file
+from ..machine.device import autocast
 from ..network.network import SegmentationNetwork
-from ..slices import normalise, with_neighbours
-from .losses import IGNORE
+from ..segmenting.slices import normalise, with_neighbours
+from ..shared.annotation import IGNORE
+from ..shared.files import atomic_write, make_folder, replay_file
 from .prepare import PreparedCase
 
 MOST = 200  # slices of training that are kept

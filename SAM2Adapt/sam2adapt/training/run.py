@@ -4,7 +4,7 @@ import math
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,70 +14,31 @@ import torch
 from torch import Tensor
 
 from .. import __version__, adapters
-from ..bundle import validate_card, write_bundle
-from ..errors import OutputError, UserError
-from ..evaluate import evaluate, mean_dice
-from ..files import atomic_write, megabytes
-from ..model import Model, build_network
+from ..adapters.costs import measure
+from ..evaluation.cases import Case
+from ..evaluation.evaluate import evaluate, mean_dice
+from ..machine import exchange
+from ..machine.exchange import agreed, lead, training_device
+from ..machine.team import Team
+from ..modelfiles.bundle import validate_card, write_bundle
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
-from ..sizes import measure
-from ..team import Team
-from ..terminology import Structure
-from . import distributed
-from .cases import Case
+from ..segmenting.model import Model, build_network
+from ..shared import paths
+from ..shared.errors import OutputError, UserError
+from ..shared.files import atomic_write, check_output, megabytes, output_error
 from .checkpoint import CHECKPOINT
 from .data import TrainingData, read_data
-from .distributed import agreed, lead, training_device
 from .features import check_quick
 from .loop import Progress, Trainer, Watch
+from .parent import TOLERANCE, Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
-from .settings import TrainSettings
+from .settings import TrainRequest, TrainSettings
 from .split import only_slices, without_slices
-from .start import TOLERANCE, Parent, read_parent
 
 _VALIDATION_SHARE = 0.2  # of a run's time, about
-
-
-@dataclass
-class TrainRequest:
-    """What to train on what, and what to call it.
-
-    :param groups: of case ids that must not be parted by a drawn split, those of one patient for instance.
-    :param allow_forgetting: put the model in its place even if it has lost what its parent knew.
-    :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
-    :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
-    """
-
-    cases: list[Case]
-    output: Path
-    structures: list[Structure]
-    base: str = "nano"
-    method: str = "dual-lw"
-    method_settings: dict = field(default_factory=dict)
-    settings: TrainSettings = field(default_factory=TrainSettings)
-    split: dict[str, list[str]] | None = None
-    groups: dict[str, str] | None = None
-    name: str | None = None
-    description: str = ""
-    license: str = "unspecified"
-    data: str = ""
-    peg: str = "add"
-    train_upscaling: bool | None = None
-    postprocessing: dict = field(default_factory=dict)
-    init: str | None = None
-    allow_forgetting: bool = False
-    keep_slices: bool = True
-    resume: bool = False
-    device: str = "auto"
-    preview: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Run folder beside the bundle: checkpoint, ``log.csv`` and, while it runs, the prepared slices."""
-        return self.output.with_suffix(".run")
 
 
 @dataclass
@@ -115,8 +76,8 @@ def train(
         than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
-    with distributed.joined(team):
-        if distributed.number():  # the first process speaks and decides for all
+    with exchange.joined(team):
+        if exchange.number():  # the first process speaks and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
         request = replace(request, resume=lead(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
@@ -133,7 +94,7 @@ def train(
 def _goes_on(request: TrainRequest, team: Team) -> bool:
     """Whether a run goes on from its checkpoint: if asked to, or if torchrun has started its processes again."""
     checkpoint = request.folder / CHECKPOINT
-    if team.restarts and checkpoint.exists():
+    if team.restarts and paths.exists(checkpoint):
         return True
     if team.size > 1 and not request.resume:
         checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
@@ -155,10 +116,10 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
         "best_epoch": trainer.history.best_epoch,
         "before": trainer.history.before or None,
     }
-    if distributed.count() > 1:
+    if exchange.count() > 1:
         sent = trainer.bytes_per_step
-        say(f"{distributed.count()} processes have added up {megabytes(sent)} each in every step")
-        card["training"]["processes"] = {"count": distributed.count(), "bytes_per_step": sent}
+        say(f"{exchange.count()} processes have added up {megabytes(sent)} each in every step")
+        card["training"]["processes"] = {"count": exchange.count(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
     if request.keep_slices:
@@ -185,7 +146,7 @@ def set_up(
             load_base(request.base),
         )
     )
-    data = lead(lambda: read_data(request, parent and parent.slices, say))
+    data = lead(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)
@@ -345,9 +306,7 @@ def _check_output(request: TrainRequest) -> None:
         raise OutputError(f"'{request.output}' is not a name for a model file.", "End it with .safetensors.")
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
-        (request.folder / ".writable").touch()
-        (request.folder / ".writable").unlink()
     except OSError as error:
-        raise OutputError(
-            f"The folder '{request.output.parent}' cannot be written to: {error.strerror}.", "Choose another folder."
-        ) from error
+        raise output_error(request.folder, error) from error
+    check_output(request.output)
+    check_output(request.folder / CHECKPOINT)

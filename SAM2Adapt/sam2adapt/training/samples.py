@@ -9,10 +9,10 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..machine.exchange import own
 from ..network.network import Prompts, SegmentationNetwork
-from ..slices import normalise, with_neighbours
-from .distributed import own
-from .losses import IGNORE
+from ..segmenting.slices import normalise, with_neighbours
+from ..shared.annotation import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings
 from .transforms import augmentation

@@ -1,6 +1,10 @@
-"""Settings of a training run; all of them go into the bundle, so that the run can be repeated."""
+"""What to train on what, and its settings, which all go into the bundle, so that the run can be repeated."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..evaluation.cases import Case
+from ..imaging.terminology import Structure
 
 
 @dataclass
@@ -50,6 +54,45 @@ class TrainSettings:
     def to_json(self) -> dict:
         """All settings, as JSON can hold them."""
         return asdict(self)
+
+
+@dataclass
+class TrainRequest:
+    """What to train on what, and what to call it.
+
+    :param groups: of case ids that must not be parted by a drawn split, those of one patient for instance.
+    :param allow_forgetting: put the model in its place even if it has lost what its parent knew.
+    :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
+    :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
+    """
+
+    cases: list[Case]
+    output: Path
+    structures: list[Structure]
+    base: str = "nano"
+    method: str = "dual-lw"
+    method_settings: dict = field(default_factory=dict)
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    split: dict[str, list[str]] | None = None
+    groups: dict[str, str] | None = None
+    name: str | None = None
+    description: str = ""
+    license: str = "unspecified"
+    data: str = ""
+    peg: str = "add"
+    train_upscaling: bool | None = None
+    postprocessing: dict = field(default_factory=dict)
+    init: str | None = None
+    allow_forgetting: bool = False
+    keep_slices: bool = True
+    resume: bool = False
+    device: str = "auto"
+    preview: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Run folder beside the bundle: checkpoint, ``log.csv`` and, while it runs, the prepared slices."""
+        return self.output.with_suffix(".run")
 
 
 def usual_rate(base: str, continued: bool = False) -> float:

@@ -6,12 +6,13 @@ from collections import Counter
 
 import numpy as np
 
-from ..errors import TrainingDataError
-from ..terminology import Structure
-from ..volume import read_labels
-from .cases import Case
-from .losses import IGNORE
-from .prepare import PreparedCase, load_case
+from ..evaluation.cases import Case
+from ..evaluation.load_case import load_case
+from ..imaging.terminology import Structure
+from ..imaging.volume import read_labels
+from ..shared.annotation import IGNORE
+from ..shared.errors import TrainingDataError
+from .prepare import PreparedCase
 
 _SHARE = 5  # every fifth volume or annotated slice is held out
 _FEWEST_SLICES = 5  # that must be annotated before one of them is held out

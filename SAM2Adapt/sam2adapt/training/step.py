@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..machine.exchange import count, number
 from ..network.network import Prompts, SegmentationNetwork
-from .distributed import count, number
 from .settings import TrainSettings
 
 _FEW_PIXELS = 256 * 256  # a crop whose attentions' scores are no burden to keep for the way back

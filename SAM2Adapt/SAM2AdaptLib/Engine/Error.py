@@ -1,0 +1,83 @@
+"""The one failure that all of the Slicer side reports, whether the engine said it or it happened here."""
+
+import re
+
+from slicer.i18n import tr as _
+
+
+class EngineError(Exception):
+    """A failure with a sentence that says what is wrong and one that says what to do.
+
+    :param kind: class name of ``sam2adapt.shared.errors``, or "EngineStopped", "EngineMissing" or "Defect".
+    :param message: one sentence that says what is wrong.
+    :param remedy: one sentence that says what to do about it.
+    :param details: for a report to the developers: a traceback, or the engine's last words.
+    :param setting: what the remedy is about: keywords of the engine's methods, or methods ("downloadBase").
+    """
+
+    def __init__(self, kind, message, remedy="", details="", setting=()):
+        super().__init__(kind, message, remedy, details)
+        self.kind = kind
+        self.message = message
+        self.remedy = remedy
+        self.details = details
+        self.setting = tuple(setting)
+
+    def __str__(self):
+        return f"{self.message} {self.remedy}".strip()
+
+
+def fromUserError(error):
+    """The EngineError for a ``sam2adapt.shared.errors.UserError`` that was raised in this process."""
+    setting = [re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in error.setting]
+    return EngineError(type(error).__name__, error.message, remedyInPanel(error.remedy, setting), setting=setting)
+
+
+def remedyInPanel(remedy, setting):
+    """The engine's remedy, which suits a command line as well, with the names of the panel's controls in brackets.
+
+    :param remedy: a sentence.
+    :param setting: as of ``EngineError``; what has no control is left out.
+    """
+    known = controlNames()
+    names = list(dict.fromkeys(known[name] for name in setting if name in known))
+    return f"{remedy.removesuffix('.')} ({', '.join(names)})." if names else remedy
+
+
+def controlNames():
+    """Where the panels have what the engine's remedies are about: {keyword or method of the engine: words}."""
+    further = _("{setting} in “Further settings”")
+    return {
+        "addModel": _("“Import model from file…” in the menu “Models”"),
+        "allowForgetting": _("“Add it anyway”"),
+        "anyModality": _("“Auto-segment” offers “Run anyway”"),
+        "axis": _("“Slices”"),
+        "base": _("“Base network”"),
+        "batchSize": _("“Batch size”"),
+        "classes": _("“Structures”"),
+        "device": _("“Device”"),
+        "downloadBase": _("“Auto-segment” and “Start training” offer it"),
+        "flips": _("“Mirror up and down”, “Mirror left and right”"),
+        "images": _("“Cases”"),
+        "init": _("“Start from”"),
+        "labels": _("“Cases”"),
+        "learningRate": _("“Learning rate”"),
+        "method": _("“Method”"),
+        "modality": further.format(setting="modality=CT"),
+        "model": _("“Model”"),
+        "peg": further.format(setting="peg"),
+        "preset": _("“Preset”"),
+        "quick": _("“Quick adapt”"),
+        "removeModel": _("“Remove model…” in the menu “Models”"),
+        "resume": _("“Resume”"),
+        "roi": _("“Region”"),
+        "rotation": _("“Rotation (degrees)”"),
+        "scale": _("“Scaling”"),
+        "seed": _("“Seed”"),
+        "settings": _("“Method settings”"),
+        "size": _("“Image size”"),
+        "source": _("“Offline folder” of “Install engine”"),
+        "split": _("column “Use” of “Cases”"),
+        "structures": _("“Structures”"),
+        "trainUpscaling": further.format(setting="trainUpscaling"),
+    }

@@ -1,0 +1,1 @@
+"""The engine's process, and the jobs that run in it."""

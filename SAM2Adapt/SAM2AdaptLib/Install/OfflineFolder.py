@@ -1,0 +1,120 @@
+"""A folder of packages, models and weights that was filled on a computer with internet, for one without."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install.PythonEnvironment import BUILD_TOOLS, OK, SAM2, packageName, requirements, torchRequirements
+
+FOLDER = "SAM2Adapt-offline"
+
+BASES_ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+# Megabytes of the official base weights.
+BASES = {"tiny": 156, "small": 184, "base_plus": 324, "large": 898}
+PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
+# The safetensors format allows no longer headers.
+_MAX_HEADER = 100_000_000
+
+
+def checkFolder(folder):
+    """Make sure that a folder can be installed from.
+
+    :param folder: path.
+    :raises EngineError: there is no such folder, or no package in it.
+    """
+    if not Path(folder).is_dir():
+        raise EngineError(
+            "InstallError",
+            _("The folder “{folder}” does not exist.").format(folder=folder),
+            _("Choose the folder that holds the downloaded packages."),
+        )
+    if not any(path.name.endswith(PACKAGE_SUFFIXES) for path in Path(folder).iterdir()):
+        raise EngineError(
+            "InstallError",
+            _("There are no Python packages (.whl files) in “{folder}”.").format(folder=folder),
+            _("Choose the folder that holds the downloaded packages, not the one above it."),
+        )
+
+
+def weightFiles(folder):
+    """Arguments of the engine's command line for each model and each base's weights in a folder.
+
+    Both commands do nothing for what is here already.
+
+    :param folder: path.
+    :return: list of (file name, list of arguments).
+    """
+    found = []
+    for base in BASES:
+        path = Path(folder, f"sam2.1_hiera_{base}.pt")
+        if path.is_file():
+            found.append((path.name, ["models", "download", base, "--from", str(path)]))
+    models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
+    return found + [(path.name, ["models", "add", str(path)]) for path in models]
+
+
+def _isModel(path):
+    """Whether a file says that it is a model of SAM2Adapt; the engine checks the rest of it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            return length <= _MAX_HEADER and "sam2adapt" in json.loads(file.read(length))["__metadata__"]
+        except (ValueError, KeyError, TypeError):
+            return False
+
+
+def shoppingList(environment):
+    """What to fetch on a computer with internet for what is missing here, to print or to take along.
+
+    :param environment: ``PythonEnvironment`` of the engine.
+    :return: text with the commands and addresses.
+    """
+    weights = [f"   {BASES_ADDRESS}sam2.1_hiera_{base}.pt  ({size} MB)" for base, size in BASES.items()]
+    lines = [
+        _("How to install the engine of SAM2Adapt on a computer without internet"),
+        "",
+        _(
+            "1. On a computer with internet, with the same operating system ({system}) and the same Slicer or Python"
+            " {python}, open a terminal in Slicer's folder “bin”. These commands fill the folder {folder}:"
+        ).format(system=platform.system(), python=".".join(platform.python_version_tuple()[:2]), folder=FOLDER),
+        *_packageCommands(environment),
+        "",
+        _("2. Weights of base networks; only some models and trainings need them. Put them into the same folder:"),
+        *weights,
+        "",
+        _("3. Models that you were given (.safetensors): put them into the same folder."),
+        "",
+        _("4. Bring the folder here and choose it to install the engine from. No network is used then."),
+    ]
+    return "\n".join(lines)
+
+
+def _packageCommands(environment):
+    """The commands that fetch the packages that are missing, each after a line that says what it fetches."""
+    torch = torchRequirements(environment.sitePackages)
+    others = [text for text in (*BUILD_TOOLS, *requirements()) if environment.state(text) != OK]
+    # These two would bring a second torch along.
+    alone = [text for text in (*others, *SAM2) if packageName(text) in ("monai", "sam2")]
+    others = [text for text in others if text not in alone]
+    lines = []
+    if any(environment.state(text) != OK for text in torch):
+        lines += [
+            _("   PyTorch for an NVIDIA GPU (about 3 GB; for another version of CUDA replace cu128), or"),
+            _wheelCommand(*torch, "--index-url", "https://download.pytorch.org/whl/cu128"),
+            _("   PyTorch for the CPU (about 200 MB):"),
+            _wheelCommand(*torch, "--index-url", "https://download.pytorch.org/whl/cpu"),
+        ]
+    lines += [_("   all the rest (about 100 MB):"), *([_wheelCommand(*others)] if others else [])]
+    switch = "set SAM2_BUILD_CUDA=0" if os.name == "nt" else "export SAM2_BUILD_CUDA=0"
+    return [*lines, f"   {switch}", _wheelCommand("--no-deps", "--no-build-isolation", *alone)]
+
+
+def _wheelCommand(*arguments):
+    words = ["PythonSlicer" if os.name == "nt" else "./PythonSlicer", "-m", "pip", "wheel", "-w", FOLDER, *arguments]
+    return "   " + (subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))

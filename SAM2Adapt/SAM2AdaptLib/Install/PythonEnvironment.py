@@ -1,0 +1,113 @@
+"""What is installed for the engine's Python, and what the engine needs of it, found without running anything."""
+
+import importlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+from SAM2AdaptLib.Engine.Client import enginePython
+
+REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+# What sam2 asks for.
+TORCH = ("torch>=2.5.1", "torchvision>=0.20.1")
+BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the package wheel
+SAM2 = ("sam2==1.1.0",)
+# Slicer and its extensions have loaded these or are built against them: whatever pip thinks, they stay as they are.
+PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "highdicom", "torch", "torchvision", "torchaudio")
+IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage"}
+
+OK, MISSING, BROKEN, OTHER_VERSION = "ok", "missing", "broken", "other version"
+
+# Windows refuses longer paths, whatever its settings say, because PythonSlicer does not ask for them.
+MAX_WINDOWS_PATH = 259
+# Longest paths inside the packages, with some reserve: those of torch's headers, and in 2.13 those of its licences.
+LONGEST_PATH = 125
+LONGEST_PATH_OF_TORCH_2_13 = 173
+
+
+class PythonEnvironment:
+    """What is installed for one Python, found without running it.
+
+    :param python: path of the interpreter; None for the engine's.
+    """
+
+    def __init__(self, python=None):
+        self.python = str(python or enginePython())
+        self.isOwn = os.path.normcase(os.path.abspath(self.python)) == os.path.normcase(os.path.abspath(sys.executable))
+        if self.isOwn:
+            self.sitePackages = sysconfig.get_paths()["purelib"]
+            self._paths = sys.path
+        else:
+            # Not resolved: in an environment made by venv the interpreter is a link to the one it was made from.
+            prefix = Path(os.path.abspath(self.python)).parent.parent
+            found = [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("Lib/site-packages")]
+            self.sitePackages = str(found[0]) if found else ""
+            self._paths = [str(path) for path in found]
+        self.refresh()
+
+    def refresh(self):
+        """Forget what was there, after something was installed."""
+        importlib.invalidate_caches()
+
+    def distribution(self, name):
+        """The installed package of that name (upper and lower case are the same), or None."""
+        found = importlib.metadata.distributions(name=name, path=self._paths)
+        # A killed installation may leave a folder without metadata, which pip does not count either.
+        return next((package for package in found if package.metadata.get("Version")), None)
+
+    def version(self, name):
+        """Its version, or None."""
+        package = self.distribution(name)
+        return package.version if package else None
+
+    def state(self, requirement):
+        """``OK``, ``MISSING``, ``BROKEN`` (pip thinks it is there, its code is not) or ``OTHER_VERSION``.
+
+        :param requirement: text such as ``monai>=1.5``.
+        """
+        from packaging.requirements import Requirement
+
+        requirement = Requirement(requirement)
+        version = self.version(requirement.name)
+        importable = self._isImportable(IMPORT_NAMES.get(requirement.name, requirement.name))
+        if version is None:
+            # Slicer builds some of its packages itself, and not all of those say their version.
+            return OK if importable and requirement.name in PROTECTED else MISSING
+        if not importable:
+            return BROKEN
+        return OK if requirement.specifier.contains(version, prereleases=True) else OTHER_VERSION
+
+    def _isImportable(self, name):
+        if self.isOwn:
+            spec = importlib.util.find_spec(name)
+        else:
+            spec = importlib.machinery.PathFinder.find_spec(name, self._paths)
+        # A folder without code in it counts as a package too, one without an origin.
+        return spec is not None and spec.origin is not None
+
+
+def requirements():
+    """The lines of Resources/requirements.txt, without comments."""
+    lines = (line.strip() for line in REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def torchRequirements(sitePackages, windows=os.name == "nt"):
+    """What to ask for as torch and torchvision: not torch 2.13 where its paths are too long.
+
+    :param sitePackages: folder that it is to be installed in.
+    """
+    if windows and len(sitePackages) + 1 + LONGEST_PATH_OF_TORCH_2_13 > MAX_WINDOWS_PATH:
+        return (f"{TORCH[0]},!=2.13.*", TORCH[1])
+    return TORCH
+
+
+def packageName(requirement):
+    """Name of the package in a text such as ``monai>=1.5``."""
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name

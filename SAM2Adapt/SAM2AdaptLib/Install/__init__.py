@@ -1,0 +1,1 @@
+"""Checks, installs and repairs the engine."""

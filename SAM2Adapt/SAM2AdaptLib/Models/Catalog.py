@@ -1,0 +1,140 @@
+"""Models known on this machine, read from the headers of their files.
+
+Slicer's process has no torch and none of the engine's packages, so this needs the standard library only. The engine
+checks a model in full when it is added and when it runs; here a file is either readable enough to be listed, or listed
+with what is wrong with it.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sam2adapt.shared.files import bundled_folder, home
+from slicer.i18n import tr as _
+
+SUFFIX = ".safetensors"
+OWN, BUNDLED = "own", "bundled"
+DOWNLOADED_BASES = "sam2.1_hiera_*.pt*"
+_SCHEMA_VERSION = 1
+# The safetensors format allows no longer headers.
+_MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file; ``problem`` says why it cannot be used, and is "" when it can."""
+
+    path: Path
+    where: str
+    name: str
+    version: str = ""
+    description: str = ""
+    modality: str = ""
+    structures: tuple[str, ...] = ()
+    license: str = ""
+    dice: float | None = None
+    axis: str = ""
+    base: str = ""
+    basePresent: bool = False
+    created: float = 0.0
+    digest: str = ""
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        """What a scene and the console call it: ``NAME@VERSION``."""
+        return f"{self.name}@{self.version}" if self.version else self.name
+
+    def fits(self, modality: str) -> bool:
+        """Whether it was trained for volumes of this modality; an unknown modality ("") fits every model."""
+        return not modality or self.modality in (modality, "OTHER")
+
+
+def modelsFolder() -> Path:
+    """Folder of the user's own models (may not exist)."""
+    return home() / "models"
+
+
+def basesFolder() -> Path:
+    """Folder of downloaded base weights (may not exist)."""
+    return home() / "bases"
+
+
+def modelList() -> list[Model]:
+    """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
+    models = []
+    for folder, where in ((modelsFolder(), OWN), (bundled_folder(), BUNDLED)):
+        found = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
+        models += sorted(found, key=lambda model: model.created, reverse=True)
+    return models
+
+
+def findModel(models: list[Model], text: str) -> Model | None:
+    """The usable model called ``NAME`` or ``NAME@VERSION`` (upper and lower case are the same), or None."""
+    wanted = text.casefold()
+    return next((m for m in models if not m.problem and wanted in (m.name.casefold(), m.id.casefold())), None)
+
+
+def defaultModel(models: list[Model], modality: str) -> str:
+    """Id of the model to begin with: the first that works and fits, else the first that works, else ""."""
+    usable = [model for model in models if not model.problem]
+    return next((model.id for model in sorted(usable, key=lambda model: not model.fits(modality))), "")
+
+
+def downloadedFiles() -> list[Path]:
+    """Base weights that were downloaded, and what is left of broken downloads."""
+    return sorted(path for path in basesFolder().glob(DOWNLOADED_BASES) if path.is_file())
+
+
+def _read(path, where):
+    """Describe a model file; None for base weights, which lie in the same folders."""
+    try:
+        metadata = _metadata(path)
+        if "sam2adapt_base" in metadata and "sam2adapt" not in metadata:
+            return None
+        return _fromCard(path, where, json.loads(metadata["sam2adapt"]))
+    except OSError as error:
+        problem = _("The file cannot be read: {reason}.").format(reason=error.strerror or error)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        problem = _("The file is damaged, or no model of SAM2Adapt.")
+    return Model(path, where, path.stem, problem=problem)
+
+
+def _metadata(path):
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        return json.loads(file.read(length))["__metadata__"]
+
+
+def _fromCard(path, where, card):
+    if card["schema_version"] > _SCHEMA_VERSION:
+        problem = _("It was written by a newer SAM2Adapt. Update the extension.")
+        return Model(path, where, str(card.get("name", path.stem)), problem=problem)
+    metrics = card["metrics"]
+    base = card["base"]["id"]
+    return Model(
+        path=path,
+        where=where,
+        name=card["name"],
+        version=card["version"],
+        description=card["description"],
+        modality=card["modality"],
+        structures=tuple(entry["name"] for entry in card["classes"]),
+        license=card["license"],
+        dice=metrics["dice"]["mean"] if metrics else None,
+        axis=card["slices"]["axis"],
+        base=base,
+        basePresent=_basePresent(base),
+        created=datetime.fromisoformat(card["created"]).timestamp(),
+        digest=card["digest"],
+    )
+
+
+def _basePresent(base):
+    """Whether a file of that base is there; its checksum is the engine's to check."""
+    if (basesFolder() / f"sam2.1_hiera_{base}.pt").is_file():
+        return True
+    return any((folder / f"{base}{SUFFIX}").is_file() for folder in (bundled_folder(), basesFolder()))

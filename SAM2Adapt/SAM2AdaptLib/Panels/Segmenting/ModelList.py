@@ -1,0 +1,162 @@
+"""The searchable list of models: what each finds, for what modality, how well, how fast, under which licence."""
+
+import textwrap
+
+import qt
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Models import Catalog, ExpectedTime
+from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Scene import VolumeModality
+
+NAME, MODALITY, DICE, TIME, LICENSE = range(5)
+SEARCHED = qt.Qt.UserRole + 1
+_STRUCTURES_SHOWN = 4
+_TOOLTIP_WIDTH = 80
+
+
+class ModelList:
+    """Fills the tree of models and the structures of the chosen one; what is chosen there are parameters.
+
+    :ivar models: list of ``ModelCatalog.Model`` as last read from the disk.
+    :ivar modality: that of the volume to segment; "" when it is not known.
+    """
+
+    def __init__(self, ui):
+        """
+        :param ui: widgets of the panel by name.
+        """
+        self._ui = ui
+        self._shown = None
+        self.models = []
+        self.modality = ""
+        self._proposed = None  # model that was chosen here and not by the user
+        header = ui.modelTree.header()
+        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
+        for column in (MODALITY, DICE, TIME, LICENSE):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        ui.modelSearchBox.connect("textChanged(QString)", self._filter)
+        self.read()
+
+    def read(self):
+        """Read the models and the expected times anew."""
+        self.models = Catalog.modelList()
+        self._shown = None
+
+    def chosen(self, parameterNode):
+        """The model that the parameter names, None if it is not on this computer."""
+        return next((model for model in self.models if model.id == parameterNode.model), None)
+
+    def update(self, parameterNode):
+        """Show the models for the parameters as they are now, those that fit the volume first."""
+        volumeNode = parameterNode.inputVolume
+        volume = (volumeNode, hasVoxels(volumeNode))
+        settings = (parameterNode.model, parameterNode.device, parameterNode.testTimeAugmentation)
+        if self._shown == (volume, settings):
+            return
+        if self._shown is None or self._shown[0] != volume:
+            self.modality = VolumeModality.volumeModality(volumeNode) if hasVoxels(volumeNode) else ""
+        self._shown = (volume, settings)
+        model = self.chosen(parameterNode)
+        unfit = model is not None and not model.fits(self.modality)
+        if not parameterNode.model or (unfit and parameterNode.model == self._proposed):
+            self._proposed = parameterNode.model = Catalog.defaultModel(self.models, self.modality)
+            model = self.chosen(parameterNode)
+        self._fillModels(parameterNode)
+        self._fillStructures(model.structures if model else (), parameterNode.skippedStructures)
+        self._ui.modelHintLabel.text = self._hint(model, parameterNode.model)
+
+    def _fillModels(self, parameterNode):
+        tree = self._ui.modelTree
+        # Nobody chose anything while the list is rebuilt, so the parameter must not change.
+        tree.blockSignals(True)
+        tree.clear()
+        for model in sorted(self.models, key=lambda model: (bool(model.problem), not model.fits(self.modality))):
+            item = self._item(model, self._expectedSeconds(model, parameterNode))
+            if model.id == parameterNode.model and not tree.selectedItems():
+                tree.setCurrentItem(item)
+        tree.blockSignals(False)
+        self._filter(self._ui.modelSearchBox.text)
+
+    def _expectedSeconds(self, model, parameterNode):
+        if model.problem or not hasVoxels(parameterNode.inputVolume):
+            return None
+        settings = (parameterNode.device, parameterNode.testTimeAugmentation)
+        return ExpectedTime.expectedSeconds(model, parameterNode.inputVolume, *settings)
+
+    def _item(self, model, seconds):
+        item = qt.QTreeWidgetItem(self._ui.modelTree)
+        item.setData(NAME, qt.Qt.UserRole, model.id)
+        item.setData(NAME, SEARCHED, " ".join([model.description, *model.structures]))
+        item.setText(NAME, f"{model.name}\n{model.problem or structuresInWords(model.structures)}")
+        item.setText(MODALITY, model.modality)
+        item.setText(DICE, "-" if model.dice is None else f"{model.dice:.2f}")
+        item.setText(TIME, _("not measured yet") if seconds is None else Dialogs.inWords(seconds))
+        item.setText(LICENSE, model.license)
+        item.setToolTip(NAME, tooltip(model))
+        item.setToolTip(TIME, _("For the whole of the chosen volume, as last measured on this computer."))
+        item.setToolTip(DICE, _("Overlap with the reference, measured on other images: 1 is perfect."))
+        if warning := model.problem or mismatch(model, self.modality):
+            item.setIcon(MODALITY, qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+            grey = qt.QBrush(self._ui.modelTree.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
+            for column in range(self._ui.modelTree.columnCount):
+                item.setForeground(column, grey)
+                item.setToolTip(column, warning)
+        return item
+
+    def _fillStructures(self, names, skipped):
+        structureList = self._ui.structureList
+        structureList.blockSignals(True)
+        structureList.clear()
+        for name in names:
+            item = qt.QListWidgetItem(name, structureList)
+            item.setCheckState(qt.Qt.Unchecked if name in skipped else qt.Qt.Checked)
+        structureList.blockSignals(False)
+
+    def _hint(self, model, name):
+        if model is None:
+            missing = _("The model “{name}” is not on this computer. Choose another one, or import its file.")
+            return missing.format(name=name) if name else _("There is no model on this computer. Import one.")
+        weights = _(
+            "Needs the base weights “{base}”, which are not here yet; they are offered for download when it runs."
+        )
+        hints = [model.description, "" if model.basePresent or model.problem else weights.format(base=model.base)]
+        return model.problem or mismatch(model, self.modality) or " ".join(hints).strip()
+
+    def _filter(self, text):
+        words = text.casefold().split()
+        tree = self._ui.modelTree
+        for row in range(tree.topLevelItemCount):
+            item = tree.topLevelItem(row)
+            shown = [item.text(column) for column in (NAME, MODALITY, LICENSE)]
+            searched = " ".join([*shown, item.data(NAME, SEARCHED)]).casefold()
+            item.setHidden(not all(word in searched for word in words))
+
+
+def hasVoxels(volumeNode):
+    """Whether there is a volume and something in it; a node is in the scene before its voxels are."""
+    image = volumeNode.GetImageData() if volumeNode else None
+    return image is not None and image.GetPointData().GetScalars() is not None
+
+
+def mismatch(model, modality):
+    """A sentence that warns of a model that was made for another modality than the volume's; "" when it fits."""
+    if model.fits(modality):
+        return ""
+    text = _("This model is for {model}, but the volume looks like {volume}.")
+    return text.format(model=model.modality, volume=modality)
+
+
+def structuresInWords(structures):
+    """The first names of a list of structures and how many more there are."""
+    if len(structures) <= _STRUCTURES_SHOWN + 1:
+        return ", ".join(structures)
+    more = _("and {number} more").format(number=len(structures) - _STRUCTURES_SHOWN)
+    return f"{', '.join(structures[:_STRUCTURES_SHOWN])} {more}"
+
+
+def tooltip(model):
+    """All that a line of the list has no room for."""
+    where = _("came with SAM2Adapt") if model.where == Catalog.BUNDLED else str(model.path)
+    lines = [f"{model.name} {model.version} ({where})", model.description, ", ".join(model.structures)]
+    return "\n".join(textwrap.fill(line, _TOOLTIP_WIDTH) for line in lines if line)

@@ -1,0 +1,102 @@
+"""The section of the panel that shows a result and leads on from it."""
+
+import qt
+import slicer
+
+from SAM2AdaptLib.Scene import SegmentationHistory, Statistics
+
+UNCERTAINTY_OPACITY = 0.5
+
+
+class ResultsSection:
+    """The table of the last result, and what can be done with it."""
+
+    def __init__(self, ui, onUndone):
+        """
+        :param ui: widgets of the panel by name.
+        :param onUndone: called after the former segmentation was brought back.
+        """
+        self._ui = ui
+        self._onUndone = onUndone
+        self._nodeIds = ("", "", "")
+        self._rows = []
+        header = ui.resultsTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for column in (1, 2):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        ui.copyButton.connect("clicked()", self.copy)
+        ui.editButton.connect("clicked()", self.edit)
+        ui.trainButton.connect("clicked()", self.useForTraining)
+        ui.undoButton.connect("clicked()", self.undo)
+        ui.uncertaintyCheckBox.connect("toggled(bool)", self.showUncertainty)
+        self.clear()
+
+    def clear(self):
+        """Forget the result, for instance because its scene was closed."""
+        self._nodeIds = ("", "", "")
+        self._rows = []
+        self._ui.resultsCollapsibleButton.visible = False
+
+    def show(self, volumeNode, segmentationNode, uncertaintyNode=None):
+        """Show a segmentation of a volume; ``uncertaintyNode`` is laid over the image."""
+        nodes = (volumeNode, segmentationNode, uncertaintyNode)
+        self._nodeIds = tuple(node.GetID() if node else "" for node in nodes)
+        self._ui.resultsCollapsibleButton.visible = True
+        self._fill(Statistics.statistics(volumeNode, segmentationNode))
+        self._ui.undoButton.enabled = SegmentationHistory.canUndo(segmentationNode)
+        self.showUncertainty(self._ui.uncertaintyCheckBox.checked)
+
+    def copy(self):
+        """Put the table on the clipboard, tab separated."""
+        slicer.app.clipboard().setText(Statistics.asText(self._rows))
+
+    def edit(self):
+        """Open the Segment Editor on the result."""
+        volumeNode, segmentationNode = self._nodes()[:2]
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.util.getModuleWidget("SegmentEditor").editor
+        editor.setSegmentationNode(segmentationNode)
+        editor.setSourceVolumeNode(volumeNode)
+
+    def useForTraining(self):
+        """Open the training module on the result."""
+        parameterNode = slicer.util.getModuleLogic("SAM2AdaptTraining").getParameterNode()
+        parameterNode.exampleSegmentation = self._nodes()[1]
+        slicer.util.selectModule("SAM2AdaptTraining")
+
+    def undo(self):
+        """Bring back the segmentation as it was before the last run."""
+        volumeNode, segmentationNode = self._nodes()[:2]
+        SegmentationHistory.undo(segmentationNode)
+        if self._nodes()[1] and segmentationNode.GetSegmentation().GetNumberOfSegments():
+            self.show(volumeNode, segmentationNode)
+        else:
+            self.clear()
+        self._onUndone()
+
+    def showUncertainty(self, shown):
+        """Lay the uncertainty of the last result over the image, or take it away."""
+        uncertaintyNode = self._nodes()[2]
+        if uncertaintyNode:
+            foreground = uncertaintyNode if shown else None
+            slicer.util.setSliceViewerLayers(foreground=foreground, foregroundOpacity=UNCERTAINTY_OPACITY)
+
+    def update(self):
+        """Forget the result when one of its nodes is gone."""
+        if self._rows and not all(self._nodes()[:2]):
+            self.clear()
+
+    def _nodes(self):
+        return tuple(slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None for nodeId in self._nodeIds)
+
+    def _fill(self, rows):
+        self._rows = rows
+        table = self._ui.resultsTable
+        table.setRowCount(len(rows))
+        for index, row in enumerate(rows):
+            mean = "-" if row["mean"] is None else f"{row['mean']:.1f}"
+            for column, text in enumerate((row["structure"], f"{row['ml']:.1f}", mean)):
+                item = qt.QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                table.setItem(index, column, item)

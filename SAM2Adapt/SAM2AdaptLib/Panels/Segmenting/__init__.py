@@ -1,0 +1,1 @@
+"""Sections of the panel SAM2 Auto-Segment."""

@@ -1,0 +1,168 @@
+"""The cases in the panel's table, from the scene and from folders, and the structures that they have together."""
+
+from pathlib import Path
+
+import slicer
+import vtk
+from sam2adapt.shared.errors import UserError
+from slicer.util import VTKObservationMixin
+
+from SAM2AdaptLib.Training import Cases, Classes, FolderCases
+from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
+
+#: Attribute of a segmentation node that is in the table of cases: what it is used for.
+USE_ATTRIBUTE = "SAM2Adapt.Use"
+_REMOVED = "-"  # use of a case of a folder that was taken out of the table
+
+
+class TrainingCaseList(VTKObservationMixin):
+    """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
+
+    A case is examined anew only after its nodes have changed, because that reads all of its voxels.
+
+    :ivar cases: list of ``TrainingCases.TrainingCase``.
+    :ivar classes: what ``TrainingClasses.match`` made of them.
+    """
+
+    def __init__(self, onChanged):
+        """
+        :param onChanged: called when the nodes of a case were changed.
+        """
+        VTKObservationMixin.__init__(self)
+        self._onChanged = onChanged
+        self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
+        self._folders = {}  # path -> cases
+        self.cases, self.classes = [], []
+
+    def clear(self):
+        """Forget all nodes."""
+        self.removeObservers()
+        self._examined, self.cases, self.classes = {}, [], []
+
+    def addScene(self, nodes=None):
+        """Put every segmentation of the scene that is meant for the user into the table; returns how many are new.
+
+        :param nodes: take only these segmentations, and those of these volumes.
+        """
+        new = [case for case in Cases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
+        if nodes is not None:
+            new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
+        for case in new:
+            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
+            self._examined[_key(case.volumeNode, case.segmentationNode)] = case
+        return len(new)
+
+    def addFolder(self, parameterNode, path):
+        """Put the pairs of a folder into the table, those that were taken out before too.
+
+        :return: how many pairs it has.
+        :raises UserError: it holds none, or cannot be read.
+        """
+        path = str(Path(path).resolve())
+        self._folders[path] = FolderCases.fromFolder(path)
+        labels = {str(case.label) for case in self._folders[path]}
+        parameterNode.fileUses = [
+            entry for entry in parameterNode.fileUses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED
+        ]
+        parameterNode.caseFolders = [*(known for known in parameterNode.caseFolders if known != path), path]
+        return len(labels)
+
+    def remove(self, parameterNode, case):
+        """Take a case out of the table; its data stay as they are."""
+        if case.segmentationNode is None:
+            self.setUse(parameterNode, case, _REMOVED)
+            return
+        case.segmentationNode.RemoveAttribute(USE_ATTRIBUTE)
+        if parameterNode.exampleSegmentation is case.segmentationNode:
+            parameterNode.exampleSegmentation = None
+
+    def setUse(self, parameterNode, case, use):
+        """Say what a case is for."""
+        if case.segmentationNode:
+            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, use)
+        else:
+            others = [entry for entry in parameterNode.fileUses if _parts(entry)[1] != str(case.label)]
+            parameterNode.fileUses = others if use == TRAIN else [*others, f"{use} {case.label}"]
+
+    def read(self, parameterNode):
+        """Find the cases and match their structures anew."""
+        example = parameterNode.exampleSegmentation
+        if example and not example.GetAttribute(USE_ATTRIBUTE):
+            example.SetAttribute(USE_ATTRIBUTE, TRAIN)
+        self.cases = self._sceneCases() + self._folderCases(parameterNode)
+        self.classes = Classes.match(self.cases)
+        skipped = set(parameterNode.skippedClasses)
+        for entry in self.classes:
+            entry.use = entry.key not in skipped
+
+    def problems(self):
+        """What forbids to train, as a list of UserError."""
+        return Classes.problems(self.cases, self.classes)
+
+    def _sceneCases(self):
+        found = {}
+        for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
+            if use not in (TRAIN, VALIDATE, IGNORE):
+                continue
+            volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+            key = _key(volumeNode, segmentationNode)
+            case = self._examined.get(key)
+            if case is None:
+                case = Cases.SceneCase(volumeNode, segmentationNode, use)
+            case.use = use
+            found[key] = case
+        self._examined = found
+        self._observe()
+        return list(found.values())
+
+    def _observe(self):
+        self.removeObservers()
+        for key, case in self._examined.items():
+            segmentation = case.segmentationNode.GetSegmentation()
+            events = [
+                (segmentation, segmentation.SegmentAdded),
+                (segmentation, segmentation.SegmentRemoved),
+                (segmentation, segmentation.SegmentModified),
+                (segmentation, segmentation.SourceRepresentationModified),
+                (case.segmentationNode, case.segmentationNode.ReferenceModifiedEvent),
+                (case.segmentationNode, case.segmentationNode.TransformModifiedEvent),
+            ]
+            if case.volumeNode:
+                events.append((case.volumeNode, case.volumeNode.TransformModifiedEvent))
+                events.append((case.volumeNode, case.volumeNode.ImageDataModifiedEvent))
+                events.append((case.volumeNode, vtk.vtkCommand.ModifiedEvent))
+            for observed, event in events:
+                self.addObserver(observed, event, lambda caller, event, key=key: self._onNodeChanged(key))
+
+    def _onNodeChanged(self, key):
+        self._examined.pop(key, None)
+        self._onChanged()
+
+    def _folderCases(self, parameterNode):
+        chosen = {label: use for use, label in map(_parts, parameterNode.fileUses)}
+        found = []
+        for path in parameterNode.caseFolders:
+            for case in self._inFolder(path):
+                case.use = chosen.get(str(case.label), TRAIN)
+                if case.use != _REMOVED:
+                    found.append(case)
+        return found
+
+    def _inFolder(self, path):
+        if path not in self._folders:
+            try:
+                self._folders[path] = FolderCases.fromFolder(path)
+            except UserError:
+                self._folders[path] = []  # of a scene from another computer; its cases are simply not here
+        return self._folders[path]
+
+
+def _key(volumeNode, segmentationNode):
+    return segmentationNode.GetID(), volumeNode and volumeNode.GetID()
+
+
+def _parts(entry):
+    """Use and label file of an entry of the parameter fileUses."""
+    use, _space, label = entry.partition(" ")
+    return use, label

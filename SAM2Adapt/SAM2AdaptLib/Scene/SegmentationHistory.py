@@ -1,0 +1,207 @@
+"""Undo of automatic runs: the segments that a run replaces are kept, and the ones it adds are known.
+
+Undo touches what the run touched and nothing else, so that what the user drew since then stays.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from SAM2AdaptLib.Scene import SegmentationBridge
+
+MAXIMUM_STATES = 3
+
+_kept = {}  # ID of a segmentation node: (weak reference to it, its states)
+
+
+@contextmanager
+def recorded(segmentationNode, names):
+    """Make what happens to a segmentation in the block undoable; if the block fails, it is undone at once.
+
+    :param names: names of the segments that the block may change; it may add any, and leaves all others alone.
+    """
+    state, stamps = _SegmentsState(segmentationNode, names), _stamps(segmentationNode)
+    try:
+        yield
+    except BaseException:
+        if _stamps(segmentationNode) != stamps:
+            state.restore(segmentationNode)
+        raise
+    state.closeWith(segmentationNode)
+    push(segmentationNode, state)
+
+
+def recordCreated(segmentationNode):
+    """Make undoable that a run created this node with all the segments that it has now."""
+    state = _SegmentsState(segmentationNode, names=(), isNew=True)
+    state.closeWith(segmentationNode)
+    push(segmentationNode, state)
+
+
+def push(segmentationNode, state):
+    """Add a state: an object whose ``restore(segmentationNode)`` brings the former segmentation back."""
+    states = _statesOf(segmentationNode)
+    if not states:
+        reference = vtk.vtkWeakReference()
+        reference.Set(segmentationNode)
+        _kept[segmentationNode.GetID()] = reference, states
+    states.append(state)
+    del states[:-MAXIMUM_STATES]
+
+
+def canUndo(segmentationNode):
+    """Whether there is a run on this segmentation to undo."""
+    return bool(_statesOf(segmentationNode))
+
+
+def undo(segmentationNode):
+    """Undo the last run on a segmentation; a node that the run created is removed, if the user added nothing to it.
+
+    :return: False if there was nothing to undo.
+    """
+    if not canUndo(segmentationNode):
+        return False
+    _statesOf(segmentationNode).pop().restore(segmentationNode)
+    return True
+
+
+def forget(segmentationNode):
+    """Drop what was kept for undo."""
+    _statesOf(segmentationNode).clear()
+
+
+def _statesOf(segmentationNode):
+    """The states of a segmentation, the oldest first; those of nodes that have left the scene are dropped."""
+    for nodeId, (reference, _) in list(_kept.items()):
+        node = reference.Get()
+        if node is None or node.GetScene() is None:
+            del _kept[nodeId]
+    reference, states = _kept.get(segmentationNode.GetID(), (None, []))
+    return states if reference and reference.Get() is segmentationNode else []
+
+
+class _SegmentsState:
+    """The named segments of a segmentation node, its grid, and which other segments there are."""
+
+    def __init__(self, segmentationNode, names, isNew=False):
+        segmentation = segmentationNode.GetSegmentation()
+        ids = [] if isNew else list(segmentation.GetSegmentIDs())
+        self._isNew = isNew
+        self._formerIds = ids
+        self._addedIds = None
+        self._source = segmentation.GetSourceRepresentationName()
+        self._grid = segmentation.GetConversionParameter(_gridParameter())
+        self._gridVolumeId = segmentationNode.GetNodeReferenceID(_gridRole(segmentationNode))
+        self._copies = _copySegments(segmentation, [i for i in ids if segmentation.GetSegment(i).GetName() in names])
+
+    def closeWith(self, segmentationNode):
+        """The run ended: what is there and was not there before is its result."""
+        self._addedIds = [i for i in segmentationNode.GetSegmentation().GetSegmentIDs() if i not in self._formerIds]
+
+    def restore(self, segmentationNode):
+        if self._addedIds is None:
+            self.closeWith(segmentationNode)
+        segmentation = segmentationNode.GetSegmentation()
+        added = [i for i in self._addedIds if segmentation.GetSegment(i)]
+        with slicer.util.NodeModify(segmentationNode):
+            with SegmentationBridge.keepingOthers(segmentation, [*added, *self._copies]):
+                for segmentId in added:
+                    segmentation.RemoveSegment(segmentId)
+                for segmentId, copy in self._copies.items():
+                    _putBack(segmentation, segmentId, copy)
+            if segmentation.GetNumberOfSegments() == 0:
+                segmentation.SetSourceRepresentationName(self._source)
+            if [i for i in segmentation.GetSegmentIDs() if i in self._formerIds] != self._formerIds:
+                segmentation.ReorderSegments(self._formerIds)
+            segmentation.SetConversionParameter(_gridParameter(), self._grid)
+            segmentationNode.SetNodeReferenceID(_gridRole(segmentationNode), self._gridVolumeId)
+        if self._isNew and segmentation.GetNumberOfSegments() == 0:
+            removeNode(segmentationNode)
+
+
+def removeNode(node):
+    """Remove a node from its scene, if it is in one, with its display and storage nodes."""
+    scene = node.GetScene()
+    if not scene:
+        return
+    belongings = [node.GetStorageNode()]
+    if node.IsA("vtkMRMLDisplayableNode"):
+        belongings += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for belonging in belongings:
+        if belonging:
+            scene.RemoveNode(belonging)
+    scene.RemoveNode(node)
+
+
+def _stamps(segmentationNode):
+    """Modification times of everything in a segmentation."""
+    segmentation = segmentationNode.GetSegmentation()
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    data = [segment.GetRepresentation(name) for segment in segments for name in _representationNames(segment)]
+    return [item.GetMTime() for item in (segmentationNode, segmentation, *segments, *data)]
+
+
+def _copySegments(segmentation, segmentIds):
+    """Dict from ID to a copy; segments that share a label map share its copy, which holds no other segment."""
+    copies, values, result = {}, {}, {}  # the first two by the address of the original: VTK's data cannot be hashed
+    for segmentId in segmentIds:
+        segment = segmentation.GetSegment(segmentId)
+        copy = slicer.vtkSegment()
+        _copyDescription(segment, copy)
+        for name in _representationNames(segment):
+            original = segment.GetRepresentation(name)
+            address = original.GetAddressAsString("")
+            if address not in copies:
+                copies[address] = original.NewInstance()
+                copies[address].DeepCopy(original)
+            copy.AddRepresentation(name, copies[address])
+            values.setdefault(address, []).append(segment.GetLabelValue())
+        result[segmentId] = copy
+    for address, copy in copies.items():
+        if copy.IsA("vtkImageData") and copy.GetPointData().GetScalars():
+            _keepValues(vtk_to_numpy(copy.GetPointData().GetScalars()), values[address])
+    return result
+
+
+def _keepValues(voxels, values):
+    """Set all other values of an array of labels to 0, in place."""
+    kept = np.zeros(max(int(voxels.max(initial=0)), *values) + 1, voxels.dtype)
+    kept[values] = values
+    voxels[...] = kept[voxels]
+
+
+def _copyDescription(source, target):
+    target.DeepCopyMetadata(source)
+    target.SetNameAutoGenerated(source.GetNameAutoGenerated())
+    target.SetColorAutoGenerated(source.GetColorAutoGenerated())
+
+
+def _putBack(segmentation, segmentId, copy):
+    """Give a segment its former content, in place, so that its visibility in the views stays."""
+    segment = segmentation.GetSegment(segmentId)
+    if segment is None:
+        segmentation.AddSegment(copy, segmentId)
+        return
+    # Its voxels must leave a label map that it may share with segments of the user.
+    segmentation.SeparateSegmentLabelmap(segmentId)
+    segment.RemoveAllRepresentations()
+    _copyDescription(copy, segment)
+    for name in _representationNames(copy):
+        segment.AddRepresentation(name, copy.GetRepresentation(name))
+
+
+def _representationNames(segment):
+    names = []
+    segment.GetContainedRepresentationNames(names)
+    return names
+
+
+def _gridParameter():
+    return slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+
+
+def _gridRole(segmentationNode):
+    return segmentationNode.GetReferenceImageGeometryReferenceRole()

@@ -1,0 +1,82 @@
+"""How a volume is cut into slices for training, and whether its segmentation lies on the same voxel grid."""
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from SAM2AdaptLib.Scene import SegmentationBridge
+
+_THICK = 1.5  # spacing ratio from which the engine takes a volume for a stack of thick slices
+_SAME_SPACING = 0.99  # spacings that differ by rounding only must not decide
+_TOLERANCE = 1e-3  # of a voxel
+_SAMPLES = 200_000  # voxels of a segmentation that are looked at
+
+
+def slicingAxis(volumeNode):
+    """Voxel axis (0 = I, 1 = J, 2 = K) along which the engine slices a volume, unless it is told otherwise.
+
+    That is the axis of the largest spacing of a stack of thick slices, else the one that runs from feet to head.
+    """
+    sizes, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
+    directions = np.abs(SegmentationBridge.ijkToRAS(volumeNode)[:3, :3] / spacing)
+    fromSideToHead = sorted(range(3), key=lambda axis: int(np.argmax(directions[:, axis])))
+    if thin := [axis for axis in fromSideToHead if sizes[axis] == 1]:
+        return thin[-1]
+    if max(spacing) > _THICK * sorted(spacing)[1]:
+        return next(axis for axis in reversed(fromSideToHead) if spacing[axis] > _SAME_SPACING * max(spacing))
+    return int(np.argmax(directions[2]))
+
+
+def compare(volumeNode, segmentationNode):
+    """Compare the grid of a volume with what a segmentation stores; a linear transform may lie between them.
+
+    :return: (whether all label maps lie on the volume's voxels, share of the segmentation outside of the volume).
+    """
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode(), matrix
+    )
+    toIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
+    size = np.array(volumeNode.GetImageData().GetDimensions())
+    isSame, total, outside = True, 0, 0
+    for points, toSegmentation in _points(segmentationNode):
+        gridToIJK = toIJK @ toSegmentation
+        shift = gridToIJK[:3, 3]
+        isSame &= np.allclose(gridToIJK[:3, :3], np.eye(3), atol=_TOLERANCE)
+        isSame &= np.allclose(shift, np.round(shift), atol=_TOLERANCE)
+        indices = points @ gridToIJK[:3, :3].T + shift
+        inside = ((indices >= -0.5 - _TOLERANCE) & (indices <= size - 0.5 + _TOLERANCE)).all(axis=1)
+        total += len(points)
+        outside += np.count_nonzero(~inside)
+    return bool(isSame), outside / max(1, total)
+
+
+def _points(segmentationNode):
+    """For each label map or surface: (N, 3) points of it, and the (4, 4) matrix from them to the node's coordinates."""
+    segmentation = segmentationNode.GetSegmentation()
+    stored = segmentation.GetSourceRepresentationName()
+    representations = {}  # segments may share a label map
+    for segmentId in segmentation.GetSegmentIDs():
+        if data := segmentation.GetSegment(segmentId).GetRepresentation(stored):
+            representations[data.GetAddressAsString("")] = data
+    for data in representations.values():
+        if data.IsA("vtkOrientedImageData"):
+            yield from _voxels(data)
+        elif data.IsA("vtkPolyData") and data.GetNumberOfPoints():
+            yield vtk_to_numpy(data.GetPoints().GetData()), np.eye(4)
+
+
+def _voxels(image):
+    """The voxels of a label map that are not background, at most so many of them that it takes no time."""
+    dimensions = image.GetDimensions()
+    if 0 in dimensions:
+        return
+    found = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()))
+    if not len(found):
+        return
+    found = found[:: 1 + len(found) // _SAMPLES]
+    k, j, i = np.unravel_index(found, dimensions[::-1])
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    yield np.stack([i, j, k], axis=1) + image.GetExtent()[::2], slicer.util.arrayFromVTKMatrix(matrix)

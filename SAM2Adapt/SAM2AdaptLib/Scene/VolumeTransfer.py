@@ -1,0 +1,235 @@
+"""Volumes on their way to the engine and back: arrays in a private folder, with the geometry that goes with them."""
+
+import atexit
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from sam2adapt.shared.errors import GeometryError, OutputError, SettingsError, VolumeError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Scene import SegmentationBridge
+
+_FOLDER_PREFIX = "SAM2Adapt-job-"
+_FOLDER_NAME = re.compile(_FOLDER_PREFIX + r"(\d+)-\w{8}")  # with the process ID
+_COLOUR_TYPES = ("uint8", "uint16")
+_SHEAR_TOLERANCE = 1e-3  # of the cosine between two voxel axes
+_LATTICE = 9  # points along each edge of a region, because a curved transform may put its extremes between the corners
+_VOXEL_EDGE_TOLERANCE = 1e-3  # of a voxel
+
+
+class PrivateFolder:
+    """A temporary folder that only this user can read and that is removed at the latest when Slicer ends.
+
+    What a Slicer that was killed left behind is removed when the next folder is made.
+
+    :ivar path: the folder (pathlib.Path).
+    :raises OutputError: the temporary folder of Slicer cannot be written to.
+    """
+
+    def __init__(self):
+        removeLeftovers()
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_temporaryFolder()))
+        except OSError as error:
+            raise OutputError(
+                _("No temporary folder could be made: {error}.").format(error=error.strerror or error),
+                _("Choose another temporary folder in Slicer's application settings, or free space on its disk."),
+            ) from error
+        atexit.register(self.close)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        """Remove the folder with all that is in it; may be called again.
+
+        On Windows files that an ending process still has open stay; they are removed when Slicer ends, or with the
+        leftovers after that.
+        """
+        shutil.rmtree(self.path, ignore_errors=True)
+        if not self.path.exists():
+            atexit.unregister(self.close)
+
+    def remove(self, path):
+        """Remove one file now, if no process has it open, so that many time points do not fill the disk."""
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
+
+def removeLeftovers():
+    """Remove the folders of processes that ended without removing them."""
+    for folder in _temporaryFolder().glob(f"{_FOLDER_PREFIX}*"):
+        name = _FOLDER_NAME.fullmatch(folder.name)
+        if name and not _isRunning(int(name[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporaryFolder():
+    return Path(slicer.app.temporaryPath if hasattr(slicer, "app") else tempfile.gettempdir())
+
+
+def _isRunning(processId):
+    if os.name != "nt":
+        try:
+            os.kill(processId, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # it runs, as another user's
+        return True
+    # On Windows os.kill would end the process.
+    synchronize, stillWaiting = 0x00100000, 0x00000102
+    handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, processId)
+    if not handle:
+        return False
+    running = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == stillWaiting
+    ctypes.windll.kernel32.CloseHandle(handle)
+    return running
+
+
+def writeVolume(volumeNode, path, dicomModality=""):
+    """Write the voxels of a volume node for the engine.
+
+    :param volumeNode: vtkMRMLScalarVolumeNode, or vtkMRMLVectorVolumeNode for a colour image.
+    :param path: ``.npy`` file to write: (K, J, I), or (K, J, I, 3) for colour.
+    :param dicomModality: "CT" or "MR" from the DICOM tag, "" if there is none.
+    :return: the ``input`` of the engine's request ``segment``: path, name, and geometry in LPS, without the
+      parent transform.
+    :raises VolumeError, GeometryError: as ``requireSegmentable``.
+    :raises OutputError: the file cannot be written.
+    """
+    requireSegmentable(volumeNode)
+    channels, origin, spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    voxels = _greyOrColour(channels)
+    try:
+        with open(path, "wb") as file:
+            # Not np.save, which does not say that the disk is full.
+            np.lib.format.write_array_header_2_0(file, np.lib.format.header_data_from_array_1_0(voxels))
+            file.write(voxels.data)
+    except OSError as error:
+        raise OutputError(
+            _("Volume '{name}' could not be handed to the engine: {error}.").format(
+                name=volumeNode.GetName(), error=error.strerror or error
+            ),
+            _("Free space on the disk of '{folder}'.").format(folder=os.path.dirname(path)),
+        ) from error
+    return {
+        "array": str(path),
+        "name": volumeNode.GetName() or "",
+        "origin": origin.tolist(),
+        "spacing": spacing.tolist(),
+        "direction": direction.ravel().tolist(),
+        "modality": dicomModality,
+    }
+
+
+def requireSegmentable(volumeNode):
+    """Refuse what is no grey or colour image on a right-angled grid.
+
+    :raises VolumeError: no voxels, a label map, or more values a voxel than an image has.
+    :raises GeometryError: the voxel axes are not perpendicular.
+    """
+    SegmentationBridge.requireVoxels(volumeNode)
+    name = volumeNode.GetName()
+    channels, _origin, _spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    count, remedy = len(channels), _("Choose a CT, MR or colour volume.")
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise VolumeError(_("'{name}' is a label map, not an image.").format(name=name), remedy)
+    if count > 4 or (count > 1 and channels.dtype.name not in _COLOUR_TYPES):
+        raise VolumeError(
+            _("Volume '{name}' has {count} values of type {type} a voxel: it is no grey or colour image.").format(
+                name=name, count=count, type=channels.dtype
+            ),
+            remedy,
+        )
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=_SHEAR_TOLERANCE):
+        raise GeometryError(
+            _("The voxel axes of volume '{name}' are not perpendicular.").format(name=name),
+            _("Resample it onto a right-angled grid first, with the module Resample Scalar Volume for instance."),
+        )
+
+
+def _greyOrColour(channels):
+    """(C, K, J, I) to a contiguous (K, J, I) or (K, J, I, 3); a last channel of an even number is transparency."""
+    voxels = channels[0] if len(channels) <= 2 else np.moveaxis(channels[:3], 0, -1)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused by the engine
+        return np.ascontiguousarray(voxels, np.float32 if voxels.dtype == np.float64 else None)
+
+
+def voxelBox(volumeNode, roiNode, parentTransformNode):
+    """The smallest box of voxels that holds a region of interest.
+
+    Region and volume may be rotated and transformed; of a rotated region the box holds the corners as well.
+
+    :param volumeNode: volume that gives the grid.
+    :param roiNode: vtkMRMLMarkupsROINode.
+    :param parentTransformNode: transform of the volume, or None (a time point of a sequence does not know its own).
+    :return: [i0, i1, j0, j1, k0, k1], ends excluded.
+    :raises SettingsError: the region has no size, or none of it lies in the volume.
+    """
+    size = np.array(roiNode.GetSize())
+    if not (size > 0).all():
+        raise SettingsError(
+            _("Region '{name}' has not been placed.").format(name=roiNode.GetName()),
+            _("Place it in a slice view, or choose no region."),
+        )
+    indices = _regionInVoxels(volumeNode, roiNode, size, parentTransformNode)
+    dimensions = np.array(volumeNode.GetImageData().GetDimensions())
+    # The voxel i reaches from i - 1/2 to i + 1/2; one that is only touched is left out.
+    start = np.floor(indices.min(axis=0) + 0.5 + _VOXEL_EDGE_TOLERANCE).astype(int).clip(0, dimensions)
+    stop = np.ceil(indices.max(axis=0) + 0.5 - _VOXEL_EDGE_TOLERANCE).astype(int).clip(0, dimensions)
+    if (start >= stop).any():
+        raise SettingsError(
+            _("Region '{region}' lies outside volume '{volume}'.").format(
+                region=roiNode.GetName(), volume=volumeNode.GetName()
+            ),
+            _("Move it over the volume, or choose no region."),
+        )
+    return [int(end) for pair in zip(start, stop, strict=True) for end in pair]
+
+
+def _regionInVoxels(volumeNode, roiNode, size, parentTransformNode):
+    """(N, 3) points of the region, its corners among them, in voxel indices I, J, K of the volume."""
+    edge = np.linspace(-0.5, 0.5, _LATTICE)
+    lattice = np.stack(np.meshgrid(edge, edge, edge), axis=-1).reshape(-1, 3) * size
+    toWorld = slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
+    worldToVolume = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parentTransformNode, worldToVolume)
+    world = lattice @ toWorld[:3, :3].T + toWorld[:3, 3]
+    ras = np.array([worldToVolume.TransformPoint(point) for point in world])
+    rasToIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode))
+    return ras @ rasToIJK[:3, :3].T + rasToIJK[:3, 3]
+
+
+def createUncertaintyNode(volumeNode):
+    """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels."""
+    scene = slicer.mrmlScene
+    name = SegmentationBridge.freeNodeName(_("{name} uncertainty").format(name=volumeNode.GetName()))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    if colours := scene.GetFirstNodeByName("Inferno"):
+        display.SetAndObserveColorNodeID(colours.GetID())
+    SegmentationBridge.putBeside(volumeNode, node)
+    return node
+
+
+def fillVolume(node, array, gridNode):
+    """Give a volume node voxels (K, J, I) on the grid of another volume."""
+    matrix = vtk.vtkMatrix4x4()
+    gridNode.GetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(node, array)

@@ -1,0 +1,1 @@
+"""Between MRML nodes and arrays; needs no Qt."""

@@ -1,0 +1,290 @@
+"""Cases to train on: a volume with its segmentation, which of its slices are annotated, and what is wrong with it."""
+
+import numpy as np
+import slicer
+import vtk
+from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Training import CaseFiles
+
+TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
+
+#: Tag of a segment: numbers of slices that hold nothing on purpose, "3,4,9".
+EMPTY_SLICES_TAG = "SAM2Adapt.EmptySlices"
+#: Attribute of a segmentation node: whether all slices are annotated or only some; absent: as the segments look.
+ANNOTATED_ATTRIBUTE = "SAM2Adapt.Annotated"
+ALL, SOME = "all", "some"
+
+_FEWEST_OF_A_WHOLE = 4  # one to three neighbouring slices are more likely a start than all of a structure
+_OUTSIDE = 0.01  # share of a segmentation that may stick out of the volume, as edges do after resampling
+
+
+class Segment:
+    """One segment of a case.
+
+    :ivar id, name, terminology, color: as in the segmentation; terminology is Slicer's serialized entry.
+    :ivar voxels: how many voxels of the volume it has; None where that was not counted.
+    """
+
+    def __init__(self, id, name, terminology="", color=None, voxels=None):  # noqa: A002  as Slicer calls it
+        self.id, self.name, self.terminology, self.color, self.voxels = id, name, terminology, color, voxels
+
+
+class TrainingCase:
+    """What all cases have in common; see ``SceneCase`` and ``TrainingFolders.FileCase``.
+
+    :ivar name: what the user reads.
+    :ivar use: "train", "validate" or "ignore".
+    :ivar volumeNode, segmentationNode: nodes in the scene; None for a case that lies in files.
+    :ivar annotatedSlices: numbers of the slices that are annotated, along ``axis``; None: as the label file says.
+    :ivar isWhole: whether all slices are annotated; None: as the label file says.
+    :ivar sliceCount: number of slices along ``axis``; None where the file was not read.
+    :ivar problems: list of UserError; a case that has one cannot be used.
+    :ivar notes: list of sentences that the user should know.
+    """
+
+    volumeNode = segmentationNode = annotatedSlices = isWhole = sliceCount = axis = None
+
+    def __init__(self, name, use=TRAIN):
+        self.name, self.use = name, use
+        self.problems, self.notes = [], []
+
+    def segments(self):
+        """List of Segment."""
+        raise NotImplementedError
+
+    def modality(self):
+        """Either "CT" or "MR" if that is known for certain, else ""."""
+        return ""
+
+    def write(self, folder, identifier, values):
+        """Write image and label map for the engine, under one name.
+
+        :param folder: pathlib.Path with the folders ``images`` and ``labels``.
+        :param identifier: name of the files, without suffix.
+        :param values: dict from segment ID to label value; other segments count as background.
+        :raises UserError: the case cannot be used, or the files cannot be written.
+        """
+        raise NotImplementedError
+
+
+class SceneCase(TrainingCase):
+    """A volume and its segmentation in the scene, which are never changed.
+
+    :param volumeNode: the volume; None is a problem of the case.
+    :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
+    :param scene: the scene of both; without it Slicer's.
+    """
+
+    def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None):
+        super().__init__((volumeNode or segmentationNode).GetName() or "", use)
+        self._scene = scene or slicer.mrmlScene
+        self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
+        self._segments = []
+        self.examine()
+
+    def segments(self):
+        return self._segments
+
+    def modality(self):
+        return VolumeModality.dicomModality(self.volumeNode)
+
+    def isInScene(self):
+        """Whether both nodes are still there."""
+        return all(node and self._scene.IsNodePresent(node) for node in (self.volumeNode, self.segmentationNode))
+
+    def examine(self):
+        """Look at volume and segmentation as they are now; fills everything but name and use."""
+        self._labels()
+
+    def write(self, folder, identifier, values, writeImage=True):
+        if not self.isInScene():
+            raise TrainingDataError(
+                _("'{name}' was removed from the scene before it was written.").format(name=self.name),
+                _("Take the case out of the table, or load it again."),
+            )
+        labels = self._labels()
+        if self.problems:
+            raise self.problems[0]
+        table = np.zeros(len(self._segments) + 1, np.uint8)
+        for number, segment in enumerate(self._segments, start=1):
+            table[number] = values.get(segment.id, 0)
+        labels = table[labels]
+        missing = np.setdiff1d(np.arange(self.sliceCount), self.annotatedSlices)
+        np.moveaxis(labels, 2 - self.axis, 0)[missing] = CaseFiles.NOT_ANNOTATED
+        if writeImage:
+            CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
+        CaseFiles.writeLabels(labels, self.volumeNode, folder / CaseFiles.LABELS / f"{identifier}.nrrd")
+
+    def _labels(self):
+        """Labels (K, J, I) of all segments, the n-th having the value n, and everything about them; None on a problem.
+
+        A problem is kept, not raised.
+        """
+        self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
+        self.axis = self.sliceCount = self.annotatedSlices = self.isWhole = None
+        try:
+            return self._examined()
+        except UserError as error:
+            self.problems.append(error)
+            return None
+
+    def _examined(self):
+        if self.volumeNode is None:
+            raise TrainingDataError(
+                _("Segmentation '{name}' does not say which volume it belongs to.").format(name=self.name),
+                _("Choose its source geometry in the Segment Editor."),
+            )
+        VolumeTransfer.requireSegmentable(self.volumeNode)
+        if not self._segments:
+            raise TrainingDataError(
+                _("Segmentation '{name}' has no segment.").format(name=self.segmentationNode.GetName()),
+                _("Add a segment for each structure and draw it on a few slices."),
+            )
+        self.axis = VolumeGrid.slicingAxis(self.volumeNode)
+        self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
+        labels = SegmentationBridge.exportLabels(
+            self.volumeNode, self.segmentationNode, [segment.id for segment in self._segments]
+        )
+        self._checkGrid()
+        # Plane by plane, because numpy widens what it counts to 64 bits.
+        counts = sum(np.bincount(plane.ravel(), minlength=len(self._segments) + 1) for plane in labels)
+        for number, segment in enumerate(self._segments, start=1):
+            segment.voxels = int(counts[number])
+        self._readAnnotation(np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != 2 - self.axis))))
+        return labels
+
+    def _checkGrid(self):
+        """Note a segmentation on another grid than the volume's, and refuse one that lies elsewhere."""
+        isSame, outside = VolumeGrid.compare(self.volumeNode, self.segmentationNode)
+        if outside > _OUTSIDE:
+            raise GeometryError(
+                _("{percent} % of segmentation '{segmentation}' lies outside of volume '{volume}'.").format(
+                    percent=round(100 * outside),
+                    segmentation=self.segmentationNode.GetName(),
+                    volume=self.volumeNode.GetName(),
+                ),
+                _("Choose the volume on which it was drawn, or put both under the same transform."),
+            )
+        if not isSame:
+            self.notes.append(_("The segmentation has another voxel grid and is resampled onto the volume's."))
+
+    def _readAnnotation(self, drawn):
+        """Decide which slices are annotated.
+
+        :param drawn: numbers of the slices on which there is a voxel of any segment.
+        """
+        declared = emptySlices(self.segmentationNode)
+        if strange := [number for number in declared if not 0 <= number < self.sliceCount]:
+            raise TrainingDataError(
+                _("Slice {number} of '{name}' is declared empty, but there are only slices 0 to {last}.").format(
+                    number=strange[0], name=self.name, last=self.sliceCount - 1
+                ),
+                _("Correct the list of empty slices."),
+            )
+        annotated = sorted({*drawn.tolist(), *declared})
+        choice = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE)
+        isContiguous = len(drawn) > 0 and int(drawn[-1] - drawn[0]) + 1 == len(drawn)
+        looksWhole = isContiguous and len(drawn) >= min(_FEWEST_OF_A_WHOLE, self.sliceCount) and not declared
+        self.isWhole = choice == ALL or (choice != SOME and looksWhole)
+        self.annotatedSlices = list(range(self.sliceCount)) if self.isWhole else annotated
+        if not self.annotatedSlices or (len(drawn) == 0 and choice != ALL and not declared):
+            raise TrainingDataError(
+                _("Segmentation '{name}' has no voxel in volume '{volume}'.").format(
+                    name=self.segmentationNode.GetName(), volume=self.volumeNode.GetName()
+                ),
+                _("Draw the structures on a few slices, or say that the slices are empty on purpose."),
+            )
+        if choice is None:
+            self.notes.append(
+                _("Taken as annotated on all slices, because the slices with segments have no gap.")
+                if self.isWhole
+                else _("Only slices with segments are used; the others count as not annotated.")
+            )
+
+
+def fromScene():
+    """List of what ``sceneCases`` gives."""
+    return list(sceneCases())
+
+
+def sceneCases():
+    """Give a SceneCase for each segmentation in the scene that is not hidden from the lists of nodes, one at a time.
+
+    A segmentation belongs to the volume of its reference geometry. Of several segmentations of one volume the first is
+    used, the others are set to "ignore". A large one takes seconds to examine; take the next from the event loop then.
+    """
+    seen = set()
+    for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if segmentationNode.GetHideFromEditors():
+            continue
+        volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+        case = SceneCase(volumeNode, segmentationNode)
+        if volumeNode and volumeNode.GetID() in seen:
+            case.use = IGNORE
+            case.notes.append(_("Another segmentation of the same volume is in the table."))
+        elif volumeNode:
+            seen.add(volumeNode.GetID())
+        yield case
+
+
+def setWhole(segmentationNode, whole):
+    """Say whether all slices of a segmentation are annotated; None: as its segments look."""
+    if whole is None:
+        segmentationNode.RemoveAttribute(ANNOTATED_ATTRIBUTE)
+    else:
+        segmentationNode.SetAttribute(ANNOTATED_ATTRIBUTE, ALL if whole else SOME)
+
+
+def emptySlices(segmentationNode):
+    """Sorted numbers of the slices that segments declare empty on purpose.
+
+    :raises TrainingDataError: a segment's tag is no list of numbers.
+    """
+    numbers, segmentation = set(), segmentationNode.GetSegmentation()
+    for segmentId in segmentation.GetSegmentIDs():
+        value = vtk.reference("")
+        segment = segmentation.GetSegment(segmentId)
+        if not segment.GetTag(EMPTY_SLICES_TAG, value):
+            continue
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        if strange := [word for word in words if not word.isdecimal()]:
+            raise TrainingDataError(
+                _("The empty slices of segment '{name}' are given as '{word}', which is no number.").format(
+                    name=segment.GetName(), word=strange[0]
+                ),
+                _("Write numbers of slices with commas between them, as in 3,4,9."),
+            )
+        numbers |= {int(word) for word in words}
+    return sorted(numbers)
+
+
+def declareEmpty(segmentationNode, numbers):
+    """Declare that slices hold nothing on purpose, in the place of those declared before.
+
+    :param numbers: slices, counted along ``TrainingGrid.slicingAxis`` of the volume; may be empty.
+    :raises ClassesError: the segmentation has no segment to keep this with.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0:
+        raise ClassesError(
+            _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
+            _("Add a segment for each structure first."),
+        )
+    for segmentId in segmentation.GetSegmentIDs():
+        segmentation.GetSegment(segmentId).RemoveTag(EMPTY_SLICES_TAG)
+    if numbers:
+        text = ",".join(str(int(number)) for number in sorted(numbers))
+        segmentation.GetNthSegment(0).SetTag(EMPTY_SLICES_TAG, text)
+
+
+def segmentsOf(segmentationNode):
+    """List of Segment of a segmentation node, in its order."""
+    segmentation = segmentationNode.GetSegmentation()
+    found = []
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        found.append(Segment(segmentId, segment.GetName() or "", segment.GetTerminology() or "", segment.GetColor()))
+    return found

@@ -1,0 +1,1 @@
+"""Many studies with one model."""

@@ -1,0 +1,188 @@
+"""What is known of each study of an output folder: a record a study, the claim on it, and the manifest of all.
+
+Records lie in ``.sam2adapt`` of the output folder, one small file each, written after the output is whole: a run that
+was killed, or another process that works on the same folder, sees from them what is done. A claim is a lock of the
+operating system on a file there; it ends with the process that holds it, so a study whose process died is free at once.
+"""
+
+import json
+import uuid
+from collections import Counter
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout  # torch requires it
+
+from ..imaging.volume import read_labels
+from ..shared import paths
+from ..shared.errors import OutputError, UserError
+from ..shared.files import atomic_write, check_output, output_error, write_json
+from ..shared.manifest_table import table
+from .studies import Study, hidden_folder
+
+DONE, FAILED, OPEN = "done", "failed", "open"
+_ROW = ("input", "series", "output", "status", "message", "seconds", "slices", "structures", "model", "digest")
+
+
+class Records:
+    """The records of an output folder, as one run sees them.
+
+    :param job: what the outputs depend on beside the inputs: the model's name and digest, and settings.
+    :param run: identifier of this run, shared by all its processes: what failed in it is not tried again.
+    :param suffix: of the outputs, for instance ".seg.nrrd".
+    """
+
+    def __init__(self, output: Path, job: dict, run: str, suffix: str):
+        self.output, self.job, self.run, self.suffix = output, job, run, suffix
+        self._held: dict[str, FileLock] = {}
+
+    def file_of(self, study: Study) -> Path:
+        """The file in which the study's labels are to lie."""
+        return self.output / f"{study.name}{self.suffix}"
+
+    def read(self, study: Study) -> dict | None:
+        """The study's record; None if there is none of this input, model and settings."""
+        try:
+            record = json.loads(paths.read_text(self._path(study, ".json")))
+        except (UserError, ValueError):
+            return None
+        expected = {"fingerprint": study.fingerprint, **self.job}
+        return record if isinstance(record, dict) and expected.items() <= record.items() else None
+
+    def is_settled(self, study: Study) -> bool:
+        """Whether nothing is left to do in this run: the output is there and whole, or the study failed in this run."""
+        record = self.read(study)
+        if record is None:
+            return False
+        if record["status"] == FAILED:
+            return record["run"] == self.run
+        return _is_whole(self.file_of(study), record["bytes"])
+
+    def claim(self, study: Study) -> bool:
+        """Take a study that nobody works on; False if another process, or this one, has it.
+
+        :raises OutputError: the file system has no locks.
+        """
+        lock = FileLock(self._path(study, ".lock"), thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise output_error(Path(lock.lock_file), error) from error
+        self._held[study.name] = lock
+        return True
+
+    def was_interrupted(self, study: Study) -> bool:
+        """Whether a process died while it worked on the study (or works on it now)."""
+        return paths.exists(self._path(study, ".lock"))
+
+    def settle(self, study: Study, result: dict | UserError | Exception, seconds: dict[str, float]) -> dict:
+        """Write the record of a study that is done (``result``: slices and structures) or failed, and end the claim."""
+        failed = isinstance(result, Exception)
+        record = {
+            "input": str(study.source), "series": study.series, "name": study.name, "output": None, "status": DONE,
+            "message": "", "seconds": {name: round(value, 3) for name, value in seconds.items()}, "slices": None,
+            "structures": [], **self.job, "fingerprint": study.fingerprint, "run": self.run,
+        }  # fmt: skip
+        if failed:
+            kind = "" if isinstance(result, UserError) else f"{type(result).__name__}: "
+            record |= {"status": FAILED, "message": f"{kind}{result}"}
+        else:
+            file = self.file_of(study)
+            record |= {**result, "output": f"{study.name}{self.suffix}", "bytes": paths.check_file(file).st_size}
+        write_json(self._path(study, ".json"), record)
+        self.release(study)
+        return record
+
+    def release(self, study: Study | None = None) -> None:
+        """End the claim on a study, or all claims of this process."""
+        for name in [study.name] if study else list(self._held):
+            lock = self._held.pop(name)
+            lock.release()
+            with suppress(OSError):  # on Windows another process may be looking at it
+                Path(lock.lock_file).unlink()
+
+    def rows(self, studies: list[Study]) -> list[dict]:
+        """The manifest's rows; a study that this run did not come to has the status "open"."""
+        blank = dict.fromkeys(_ROW) | {"status": OPEN, "message": "", "structures": [], "seconds": {}}
+        rows = []
+        for study in studies:
+            known = {"input": str(study.source), "series": study.series, "output": None}
+            record = self.read(study) if self.is_settled(study) else None
+            rows.append({key: (record or blank | known | self.job)[key] for key in _ROW})
+        return rows
+
+    def write_manifest(self, rows: list[dict]) -> None:
+        """Write ``manifest.json`` and ``manifest.csv``, each by atomic rename."""
+        counts = Counter(row["status"] for row in rows)
+        content = {**self.job, "counts": {status: counts[status] for status in (DONE, FAILED, OPEN)}, "studies": rows}
+        write_json(self.output / "manifest.json", content)
+        with atomic_write(self.output / "manifest.csv") as file:
+            file.write(table(rows).encode("utf-8-sig", "replace"))  # with the mark by which Excel knows UTF-8
+
+    def _path(self, study: Study, suffix: str) -> Path:
+        # The names of inputs may be longer, or deeper, than a file name can be.
+        name = sha256(f"{study.name}{self.suffix}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return hidden_folder(self.output) / f"{name}{suffix}"
+
+
+def known_names(output: Path) -> dict[tuple[str, str], str]:
+    """The names, by input and series, of studies that have been tried and are still there, whatever the model was."""
+    names = {}
+    for path in paths.listing(hidden_folder(output)):
+        if path.suffix != ".json":
+            continue
+        with suppress(UserError, ValueError, LookupError, TypeError):  # damaged ones are written anew
+            record = json.loads(paths.read_text(path))
+            if paths.exists(record["input"]):
+                names[record["input"], record["series"]] = record["name"]
+    return names
+
+
+def begin_run(output: Path, restarted: bool) -> str:
+    """Make the output folder and give the run's identifier; that of the run before if this one was ``restarted``.
+
+    :raises OutputError: the folder cannot be made or written to, or what is to be written into it.
+    """
+    file = hidden_folder(output) / "run"
+    paths.utf8_name(output, OutputError)  # which ITK needs for each output
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(output, error) from error
+    for name in ("manifest.json", "manifest.csv"):
+        check_output(output / name)
+    if restarted and paths.exists(file):
+        return paths.read_text(file)
+    run = uuid.uuid4().hex
+    with atomic_write(file) as stream:
+        stream.write(run.encode())
+    return run
+
+
+def prepare_output(path: Path) -> None:
+    """Make the folder of an output, take away what a killed process left half-written beside it, prove it writable.
+
+    :raises OutputError: the folder cannot be made, or the output not be written into it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in paths.listing(path.parent):
+            if other.name.startswith(".") and other.name[9:] == path.name:  # as image_files.replacing names them
+                other.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    check_output(path, libraries=True)
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether an output is all there. One of another size is read: corrections that a user saved must not be lost."""
+    try:
+        if paths.check_file(path).st_size == size:
+            return True
+        read_labels(path)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,256 @@
+"""Many studies with one model: one call for a folder of thousands, that can be killed and goes on where it stopped.
+
+While the network works on one study, one thread reads the next and another writes the last, so at most three volumes
+are in memory. Processes that were started together (``torchrun``), or by hand on one output folder, share the studies:
+each takes the next one that nobody has, and at the end waits for those of the others, to do again what a dead one left.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..imaging.image_files import LABEL_SUFFIXES
+from ..imaging.terminology import Structure, choose
+from ..imaging.volume import Volume, read_series_files, read_volume, write_labels
+from ..machine.team import Team
+from ..modelfiles.card import read_card
+from ..modelfiles.catalog import find_model
+from ..segmenting.model import Model, load_model
+from ..segmenting.predict import Options, Segmentation, segment
+from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
+from .manifest import FAILED, Records, begin_run, known_names, prepare_output
+from .studies import Study, find_studies
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 0.2  # at studies that other processes have
+
+
+@dataclass
+class Summary:
+    """How a batch ended.
+
+    :ivar rows: those of the manifest, a study each, in the order of the inputs.
+    :ivar now: how many were segmented or failed in this run, by this process.
+    :ivar seconds: from the first study to the last, without the search for studies.
+    """
+
+    output: Path
+    rows: list[dict]
+    now: int
+    seconds: float
+
+    def count(self, status: str) -> int:
+        """Studies of a status: "done", "failed" or "open" (not come to, because the run was stopped)."""
+        return sum(row["status"] == status for row in self.rows)
+
+    @property
+    def failures(self) -> list[dict]:
+        """The rows of the studies that failed."""
+        return [row for row in self.rows if row["status"] == FAILED]
+
+
+def segment_folder(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    model: str | Path,
+    options: Options | None = None,
+    *,
+    device: str = "auto",
+    suffix: str = ".seg.nrrd",
+    progress: Callable[[float, int, str], None] | None = None,
+    finished: Callable[[dict], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Segment all volumes of files, folders and CSV lists into a folder, with ``manifest.json`` and ``manifest.csv``.
+
+    What the folder holds already, made from the same input by the same model and settings, is not made again. A study
+    that cannot be segmented is one row with its reason and stops no other.
+
+    :param inputs: see ``batch_inputs.find_studies``.
+    :param model: name or file.
+    :param suffix: format of the outputs.
+    :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
+    :param finished: called, from another thread, with the record of each study that this process has done.
+    :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
+    :param stop: set it to end the run after the studies in work.
+    :raises UserError: nothing can be done at all (no such model, no input, an output folder that cannot be written).
+    :raises CancelledError: ``cancelled()`` gave True.
+    """
+    options, team, output = options or Options(), Team.from_environment(), Path(output)
+    if suffix not in LABEL_SUFFIXES:
+        raise OutputError(
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(LABEL_SUFFIXES)}.", setting="format"
+        )
+    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
+    card = read_card(find_model(model))
+    if options.structures is not None:
+        structures = [Structure.from_json(entry) for entry in card["classes"]]
+        # As the model spells and orders them, so that another spelling is no other batch.
+        names = [structure.name for structure in choose(structures, options.structures, card["name"])]
+        options = replace(options, structures=names)
+    job = {"model": card["name"], "digest": card["digest"], "settings": options.to_json()}
+
+    def begin() -> list:
+        studies = find_studies(paths, output, known_names(output))
+        return [begin_run(output, team.restarts > 0), studies]
+
+    run, studies = team.share(begin)
+    records = Records(output, job, run, suffix)
+    device, _ = team.device(device)
+    work = _Work(records, studies, lambda: load_model(model, device), options, stop or threading.Event())
+    work.listen(progress, finished, cancelled)
+    started = time.perf_counter()
+    try:
+        work.do(team)
+    finally:
+        rows = records.rows(studies)
+        if team.rank == 0:
+            records.write_manifest(rows)
+    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+
+
+@dataclass
+class _Task:
+    """A study that this process has claimed, on its way through the three threads."""
+
+    place: int
+    study: Study
+    volume: Volume | None = None
+    result: dict | Exception | None = None
+    segmentation: Segmentation | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class _Work:
+    """One process's part of a batch."""
+
+    def __init__(
+        self,
+        records: Records,
+        studies: list[Study],
+        load: Callable[[], Model],
+        options: Options,
+        stop: threading.Event,
+    ):
+        self.records, self.studies, self.options, self.stop = records, studies, options, stop
+        self.finished_here = 0
+        self._load, self._model = load, None
+        self._ended = threading.Event()
+
+    def listen(self, progress, finished, cancelled) -> None:
+        """Set who is told, and asked; see ``segment_folder``."""
+        self._progress, self._finished = progress or (lambda done, total, name: None), finished or (lambda record: None)
+        self._cancelled = cancelled
+
+    def do(self, team: Team) -> None:
+        """Do studies until none is left that nobody has done."""
+        tasks = self._tasks(sorted(self.studies, key=lambda study: self._late(study, team)))
+        try:
+            self._overlapped(tasks)
+        finally:
+            self.records.release()
+
+    def _overlapped(self, tasks: Iterator[_Task]) -> None:
+        """Read the next task and write the last one while the network works on one."""
+        with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+            written: Future | None = None
+            try:
+                upcoming = reader.submit(next, tasks, None)
+                while (task := upcoming.result()) and not self.stop.is_set():
+                    upcoming = reader.submit(next, tasks, None)
+                    self._segment(task)
+                    if written:
+                        written.result()
+                    written = writer.submit(self._write, task)
+                if written:
+                    written.result()
+                if not self.stop.is_set():
+                    self._progress(len(self.studies), len(self.studies), "")
+            finally:
+                self._ended.set()
+
+    def _late(self, study: Study, team: Team) -> tuple:
+        """Order of the work: what a process died of comes last; of several processes, none must end with a huge one."""
+        return self.records.was_interrupted(study), -study.size if team.size > 1 else 0
+
+    def _tasks(self, order: list[Study]) -> Iterator[_Task]:
+        """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
+        left = list(enumerate(order))
+        while left:
+            busy = []
+            for place, study in left:
+                if self.stop.is_set() or self._ended.is_set():
+                    return
+                if self.records.is_settled(study):
+                    # A process may have died between its record and the end of its claim.
+                    if self.records.was_interrupted(study) and self.records.claim(study):
+                        self.records.release(study)
+                elif not self.records.claim(study):
+                    busy.append((place, study))
+                elif self.records.is_settled(study):  # another process was quicker
+                    self.records.release(study)
+                else:
+                    yield self._read(_Task(place, study))
+            left = busy
+            if left:
+                self._ended.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _read(self, task: _Task) -> _Task:
+        started = time.perf_counter()
+        try:
+            if task.study.problem:
+                raise task.study.problem
+            prepare_output(self.records.file_of(task.study))
+            files = task.study.files
+            task.volume = read_series_files(files) if files else read_volume(task.study.source)
+        except Exception as error:
+            task.result = error
+        task.seconds["read"] = time.perf_counter() - started
+        return task
+
+    def _segment(self, task: _Task) -> None:
+        """Label the task's volume; a failure becomes its result, and the volume is let go of."""
+        self._report(task, 0.0)
+        if task.result is None:
+            if self._model is None:
+                self._model = self._load()
+            try:
+                task.segmentation = segment(
+                    task.volume, self._model, self.options,
+                    lambda done, total: self._report(task, done / total), self._cancelled,
+                )  # fmt: skip
+            except (CancelledError, ClassesError):  # no other study would get on better
+                raise
+            except Exception as error:
+                task.result = error
+            else:
+                task.seconds |= task.segmentation.seconds
+                task.result = {"slices": task.segmentation.slices, "structures": task.segmentation.sizes}
+        task.volume = None
+
+    def _report(self, task: _Task, fraction: float) -> None:
+        almost = min(fraction, 0.99)  # it is done when it is written
+        self._progress(task.place + almost, len(self.studies), task.study.name)
+
+    def _write(self, task: _Task) -> None:
+        started = time.perf_counter()
+        if task.segmentation is not None:
+            file = self.records.file_of(task.study)
+            try:
+                write_labels(file, task.segmentation.labels, task.segmentation.structures)
+            except UserError as error:
+                task.result = error
+            task.segmentation = None
+            task.seconds["write"] = time.perf_counter() - started
+        if isinstance(task.result, Exception) and not isinstance(task.result, UserError):
+            logger.error("A defect stopped the study '%s'.", task.study.source, exc_info=task.result)
+        record = self.records.settle(task.study, task.result, task.seconds)
+        self.finished_here += 1
+        self._finished(record)

@@ -1,0 +1,263 @@
+"""What a batch is made of: the volumes in files, folders and CSV lists, and where the output of each goes.
+
+DICOM files are split into series, also where a series lies in several folders or a folder holds several of them.
+Outputs lie in folders as the inputs do, below the deepest folder that all inputs share.
+"""
+
+import contextlib
+import csv
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
+from ..imaging.image_files import LABEL_SUFFIXES, PICTURES, stem_of, suffix_of
+from ..shared import paths as look
+from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
+
+logger = logging.getLogger(__name__)
+_DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
+_COLUMN = "input"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One volume of a batch.
+
+    :ivar source: the file, or the folder of the DICOM series.
+    :ivar name: path of its output below the output folder, with "/", without suffix.
+    :ivar series: identifier of the DICOM series, else "".
+    :ivar files: the files of the DICOM series, else none.
+    :ivar size: bytes of its files.
+    :ivar fingerprint: changes with the path, size or time of change of any of its files.
+    :ivar problem: why it cannot be read, where that is known already.
+    """
+
+    source: Path
+    name: str = ""
+    series: str = ""
+    files: tuple[str, ...] = ()
+    size: int = 0
+    fingerprint: str = ""
+    problem: UserError | None = None
+    description: str = field(default="", compare=False)
+
+
+def hidden_folder(output: Path) -> Path:
+    """Where an output folder keeps its records."""
+    return output / ".sam2adapt"
+
+
+def find_studies(
+    inputs: Iterable[Path], output: Path, names: Mapping[tuple[str, str], str] | None = None
+) -> list[Study]:
+    """All volumes of the inputs: files in the order of inputs and names, then the DICOM series.
+
+    What cannot be read becomes a study with a ``problem``: it must show up in the results and not stop the others.
+
+    :param inputs: image files, DICOM files, folders (with all below them), and .csv files with a column "input".
+    :param output: folder of the outputs; it is left out where it lies in an input folder, and so are those of others.
+    :param names: of studies that have one, by source and series: when inputs are added they keep them.
+    :raises InputFileError: a CSV file cannot be read, or nothing at all was found.
+    :raises SettingsError: an input lies in the output folder, or a CSV file has no column "input".
+    """
+    output = Path(os.path.abspath(output))
+    paths = [Path(os.path.abspath(path)) for item in inputs for path in _listed(Path(item))]
+    inside = next((path for path in paths if path == output or output in path.parents), None)
+    if inside:
+        raise SettingsError(f"The input '{inside}' lies in the output folder.", "Choose another output folder.")
+    plain: dict[Study, None] = {}
+    dicom: dict[str, list[str]] = {}
+    for path in paths:
+        unreadable: list[Study] = []
+
+        def note(place: Path, problem: UserError, found: list[Study] = unreadable) -> None:
+            found.append(Study(place, problem=problem))
+
+        empty = True
+        for image in _images(path, output, note):
+            empty = False
+            try:
+                look.utf8_name(image)
+                if _is_dicom(image):
+                    dicom.setdefault(str(image.parent), []).append(str(image))
+                else:
+                    plain[Study(image)] = None
+            except UserError as problem:
+                plain[Study(image, problem=problem)] = None
+        plain |= dict.fromkeys(unreadable)
+        if empty and not unreadable:
+            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+            plain[Study(path, problem=problem)] = None
+    studies = [*plain, *_series(dicom)]
+    if not studies:
+        raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
+    return [_measured(study) for study in _named(studies, _shared_folder(paths), names or {})]
+
+
+def series_files(folder: Path, series: str) -> tuple[str, ...]:
+    """The files of a DICOM series that lie in a folder, in the order of their positions.
+
+    :raises SeriesError: the folder holds no such series.
+    """
+    found, _ = _split([str(path) for path in look.listing(folder) if _is_dicom(path)])
+    for info in found:
+        if info.uid == series:
+            return info.files
+    raise SeriesError(f"{folder} holds no series '{series}'.", "Run the batch again, it looks for series anew.")
+
+
+def _listed(path: Path) -> Iterator[Path]:
+    """The paths in a CSV file, relative to its folder; any other path itself."""
+    if path.suffix.lower() != ".csv":
+        yield path
+        return
+    try:
+        lines = look.read_text(path, "utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"The list '{path}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
+    # Spreadsheets of countries with a decimal comma separate columns by semicolons.
+    separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
+    rows = csv.DictReader(lines, delimiter=separator)
+    columns = {name.strip().lower(): name for name in rows.fieldnames or () if name}
+    if _COLUMN not in columns:
+        raise SettingsError(
+            f"The list '{path}' has no column '{_COLUMN}'.", "Name the column of the files or folders so."
+        )
+    yield from (path.parent / row[columns[_COLUMN]].strip() for row in rows if (row[columns[_COLUMN]] or "").strip())
+
+
+def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], None]) -> Iterator[Path]:
+    """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out.
+
+    A file that cannot be examined may be one: it is given, too. What is no folder is given itself.
+    """
+
+    def is_searched(path: Path) -> bool:
+        if path.name.startswith(".") or path == output:
+            return False
+        return not _or(look.exists, hidden_folder(path), otherwise=False)
+
+    if not _or(look.is_dir, folder, otherwise=False):
+        yield folder
+        return
+    for place, folders, names in look.walk(folder, on_error):
+        folders[:] = [name for name in folders if is_searched(place / name)]
+        for name in names:
+            known = suffix_of(name) in _SUFFIXES
+            is_image = known or (suffix_of(name) != ".seg.nrrd" and _or(_is_dicom, place / name, otherwise=True))
+            if is_image and not name.startswith("."):
+                yield place / name
+
+
+def _or(question: Callable[[Path], bool], path: Path, otherwise: bool) -> bool:
+    """The answer to a question about a path; ``otherwise`` where it cannot be examined, which reading it will say."""
+    try:
+        return question(path)
+    except UserError:
+        return otherwise
+
+
+def _is_dicom(path: Path) -> bool:
+    return suffix_of(path) not in _SUFFIXES and look.is_file(path) and is_dicom(path)
+
+
+def _series(files: dict[str, list[str]]) -> Iterator[Study]:
+    """The series of DICOM files by folder. A series that lies in several folders is put together."""
+    folders: dict[str, list[str]] = {}  # of each identifier
+    found: dict[str, list[SeriesInfo]] = {}
+    for folder, paths in files.items():
+        whole, damaged = _split(paths)
+        yield from (Study(Path(path), problem=error) for path, error in damaged)
+        found[folder] = whole
+        for uid in dict.fromkeys(_base(info) for info in whole):
+            folders.setdefault(uid, []).append(folder)
+    for folder, series in found.items():
+        for uid in dict.fromkeys(_base(info) for info in series):
+            own = [info for info in series if _base(info) == uid]
+            if folders[uid][0] != folder:
+                continue
+            if len(folders[uid]) > 1:
+                parts = (info for other in folders[uid] for info in found[other] if _base(info) == uid)
+                own = list_series([path for info in parts for path in info.files])
+            yield from (
+                Study(Path(folder), series=info.uid, files=info.files, description=info.description) for info in own
+            )
+
+
+def _base(info: SeriesInfo) -> str:
+    # Images without an identifier belong together only where they lie together.
+    return info.uid.partition("#")[0] if not info.uid.startswith("unnamed") else f"unnamed {info.files[0]}"
+
+
+def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserError]]]:
+    """The series of files, and the files that are damaged; what shows no anatomy is named in the log."""
+    found = scan(list(dict.fromkeys(paths)))
+    if left_out := found.left_out():
+        logger.warning("%s", left_out)
+    return [info for info, _ in found.series], [(file.path, file.error) for file in found.unreadable]
+
+
+def _shared_folder(paths: list[Path]) -> Path:
+    try:
+        folders = [path if _or(look.is_dir, path, otherwise=False) else path.parent for path in paths]
+        return Path(os.path.commonpath(folders))
+    except ValueError as error:
+        raise SettingsError("The inputs lie on several drives.", "Make one batch of each drive.") from error
+
+
+def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str]) -> Iterator[Study]:
+    """Give each study the name it has, or the shortest that no other has; upper and lower case count as the same."""
+    series = Counter(study.source for study in studies if study.series)
+    names = [_names(study, root, series[study.source] == 1) for study in studies]
+    short = Counter(name.casefold() for name, _ in names)
+    taken = Counter(name.casefold() for name in known.values())
+    for study, (name, longer) in zip(studies, names, strict=True):
+        if kept := known.get((str(study.source), study.series)):
+            yield replace(study, name=kept)
+            continue
+        chosen = name if short[name.casefold()] == 1 and not taken[name.casefold()] else longer
+        taken[chosen.casefold()] += 1
+        number = taken[chosen.casefold()]
+        yield replace(study, name=chosen if number == 1 else f"{chosen}-{number}")
+
+
+def _names(study: Study, root: Path, alone: bool) -> tuple[str, str]:
+    """A short name, and one that tells it from others of that name."""
+    place = study.source.relative_to(root)
+    if not study.series:
+        return place.with_name(stem_of(place) or place.name).as_posix() if place.name else root.name, place.as_posix()
+    uid = _file_name(study.series)
+    if alone:
+        return place.as_posix() if place.parts else root.name, (place / uid).as_posix()
+    description = _file_name(study.description) or "series"
+    return (place / description).as_posix(), (place / f"{description} {uid}").as_posix()
+
+
+def _file_name(text: str) -> str:
+    """A name that every file system takes."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", text).strip(" .")[:100]
+
+
+def _measured(study: Study) -> Study:
+    beside = [study.source]
+    if suffix_of(study.source) in _DETACHED:
+        stem = stem_of(study.source)
+        with contextlib.suppress(UserError):  # without the right to list the folder the header counts alone
+            beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]
+    size, digest = 0, hashlib.sha256(study.series.encode())
+    for path in study.files or beside:
+        status = None
+        with contextlib.suppress(UserError):  # reading it will say so
+            status = look.status(path)
+        if status is None:
+            continue
+        size += status.st_size
+        digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return replace(study, size=size, fingerprint=digest.hexdigest())

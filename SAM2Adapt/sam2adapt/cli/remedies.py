@@ -1,0 +1,60 @@
+"""Remedies as the command line shows them: with the flag, or the command, that does what the sentence says.
+
+The engine's sentences are neutral (``errors.UserError``): "Choose no base network." becomes "Choose no base network
+(--base)." The flags come from the parser of the command that failed, so that they cannot be wrong.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+from ..shared.errors import UserError
+
+# Settings whose argument in the parser has another name.
+_ARGUMENTS = {"settings": "set"}
+# Actions that are commands of their own, with the word for what such a command takes.
+COMMANDS = {
+    "add_model": ("models", "add", "FILE"),
+    "download_base": ("models", "download", "BASE"),
+    "remove_model": ("models", "remove", "NAME"),
+}
+
+
+def shell_remedy(error: UserError, parser: argparse.ArgumentParser) -> str:
+    """The remedy with its flags and commands in brackets; those that the command does not have are left out.
+
+    :param parser: that of the command that failed.
+    """
+    options = {action.dest: _flag(action) for action in _actions(parser)}
+    hints = []
+    for number, name in enumerate(error.setting):
+        value = "" if number or error.value is None else _quoted(error.value)
+        argument = _ARGUMENTS.get(name, name)
+        if name in COMMANDS:
+            *words, placeholder = COMMANDS[name]
+            hints.append(" ".join(["sam2adapt", *words, value or placeholder]))
+        elif argument in options:
+            hints.append(f"{options[argument]} {value}".rstrip())
+    if not hints:
+        return error.remedy
+    return f"{error.remedy.removesuffix('.')} ({', '.join(hints)})."
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Arguments of a parser and of the sub-commands below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _actions(child)
+        else:
+            yield action
+
+
+def _flag(action: argparse.Action) -> str:
+    """The long flag; a positional argument is shown as its help does."""
+    long = [flag for flag in action.option_strings if flag.startswith("--")]
+    return long[0] if long else str(action.metavar or action.dest.upper())
+
+
+def _quoted(text: str) -> str:
+    # Double quotes, which both POSIX shells and Windows understand.
+    return f'"{text}"' if set(text) & set(" ()&;<>|*?'") else text

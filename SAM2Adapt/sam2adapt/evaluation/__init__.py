@@ -1,0 +1,1 @@
+"""Labelled cases, and how well a model does on them."""

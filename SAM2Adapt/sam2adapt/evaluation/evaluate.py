@@ -1,0 +1,106 @@
+"""A model against the labels of many cases, on each case's own grid."""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from ..imaging.volume import Volume
+from ..machine.exchange import spread
+from ..segmenting.model import Model
+from ..segmenting.predict import Options, segment
+from ..segmenting.slices import SliceStack
+from ..shared.annotation import IGNORE
+from .cases import Case
+from .load_case import load_case
+from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+
+Slices = dict[str, list[int]]
+
+
+def evaluate(
+    model: Model,
+    cases: list[Case],
+    progress: Callable[[int, int], None] | None = None,
+    slices: Slices | None = None,
+) -> dict:
+    """Segment each case as a user would and compare it with its labels.
+
+    Voxels labelled 255 ("not annotated") count for nothing. AUC is that of the network's probabilities, before
+    post-processing.
+
+    :param progress: called with (cases done, cases in all).
+    :param slices: of each case (by id) those that count, indices along the model's slicing axis; None: all.
+    :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
+    """
+    ids = [structure.id for structure in model.structures]
+    confusion, areas = ConfusionMatrix(ids), HistogramAUC(ids)
+    results, physical = {}, True
+    for number, case in enumerate(cases):
+        volume, truth = _loaded(case, model, slices)
+        physical = volume.physical
+        observe = _observer(areas, truth)
+        labels = segment(volume, model, Options(any_modality=True, observe=observe)).labels.array[0]
+        annotated = truth != IGNORE
+        labels, truth = np.where(annotated, labels, 0), np.where(annotated, truth, 0)
+        results[case.id] = case_metrics(labels, truth, ids, volume.spacing[::-1] if physical else None)
+        confusion.update(labels[annotated], truth[annotated])
+        if progress:
+            progress(number + 1, len(cases))
+    unit = "mm" if physical else "voxel"
+    return aggregate(results, model.structures, confusion.miou(), areas.auc(), unit)
+
+
+def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:
+    """Image and label values (K, J, I), not annotated outside the slices that count."""
+    volume, truth = load_case(case, model.structures)
+    if slices is None:
+        return volume, truth
+    stack, counting = SliceStack(volume, model.slices), np.full_like(truth, IGNORE)
+    stack.oriented(counting)[slices[case.id]] = stack.oriented(truth)[slices[case.id]]
+    return volume, counting
+
+
+def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, int, Tensor], None]:
+    def observe(stack: SliceStack, start: int, probabilities: Tensor) -> None:
+        wanted = stack.oriented(truth)[start : start + len(probabilities)]
+        annotated = wanted != IGNORE
+        classes = probabilities[:, 1:].movedim(1, 0).cpu().numpy()
+        areas.update(classes[:, annotated], wanted[annotated])
+
+    return observe
+
+
+def mean_dice(
+    model: Model,
+    cases: list[Case],
+    slices: Slices | None = None,
+    watch: Callable[[], None] = lambda: None,
+    observe: Callable[[Case, np.ndarray], None] = lambda case, labels: None,
+) -> dict[str, float]:
+    """Dice of each class, averaged over the cases in which it occurs, and their mean.
+
+    Processes that train together share the cases.
+
+    :param slices: as ``evaluate`` has it.
+    :param watch: called after each batch of slices; what it raises ends the measurement.
+    :param observe: is given each case and its predicted labels (K, J, I).
+    """
+
+    def measure(case: Case) -> list[float]:
+        volume, truth = _loaded(case, model, slices)
+        result = segment(volume, model, Options(any_modality=True), lambda done, total: watch())
+        labels = result.labels.array[0]
+        observe(case, labels)
+        return [_dice(labels, truth, structure.id) for structure in model.structures]
+
+    scores = np.array(spread(measure, cases)).reshape(len(cases), len(model.structures)).T
+    named = zip((structure.name for structure in model.structures), scores, strict=True)
+    means = {name: float(np.nanmean(values)) for name, values in named if not np.all(np.isnan(values))}
+    return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}
+
+
+def _dice(labels: np.ndarray, truth: np.ndarray, value: int) -> float:
+    predicted, wanted = (labels == value) & (truth != IGNORE), truth == value
+    total = int(predicted.sum()) + int(wanted.sum())
+    return 2 * int((predicted & wanted).sum()) / total if total else float("nan")

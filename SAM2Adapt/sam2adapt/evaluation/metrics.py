@@ -1,0 +1,188 @@
+"""How well labels agree: Dice, IoU and surface distances of one case, and confusion and ROC areas over a set.
+
+Overlap and surface distances are MONAI's (``monai.metrics``). The surface of a mask is its voxels with a face on the
+outside; HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both surfaces.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice, compute_iou, get_mask_edges, get_surface_distance
+from scipy.ndimage import find_objects
+
+from ..imaging.terminology import Structure
+
+MEASURES = ("dice", "iou", "hd95", "assd")
+_NAN = float("nan")
+_LOGIT_LIMIT = 40.0  # a softmax in float64 rounds to 1 at 37; below -40 the network is as sure as can be
+
+
+def case_metrics(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int],
+                 spacing: Sequence[float] | None = None) -> dict[int, dict[str, float]]:
+    """Agreement of two label volumes, class by class.
+
+    :param prediction: (K, J, I) unsigned integers.
+    :param truth: (K, J, I) unsigned integers.
+    :param ids: the label values to compare.
+    :param spacing: mm along K, J, I; distances are in mm, or in voxels if None.
+    :return: for each id "dice", "iou", "hd95" and "assd". A class that neither has is NaN throughout (it says nothing);
+        a class that only one has gets Dice and IoU 0 and distances NaN, for no distance is defined.
+    :raises ValueError: the shapes differ.
+    """
+    if prediction.shape != truth.shape or prediction.ndim != 3:
+        raise ValueError(f"Two (K, J, I) arrays of one shape are needed, not {prediction.shape} and {truth.shape}.")
+    steps = np.ones(3) if spacing is None else np.asarray(spacing, np.float64)
+    boxes = [find_objects(array, max_label=max(ids, default=1)) for array in (prediction, truth)]
+    return {number: _class_metrics(prediction, truth, number, [box[number - 1] for box in boxes], steps)
+            for number in ids}
+
+
+def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes: list, steps: np.ndarray) -> dict:
+    present = [box for box in boxes if box is not None]
+    if not present:
+        return dict.fromkeys(MEASURES, _NAN)
+    if len(present) == 1:
+        return {"dice": 0.0, "iou": 0.0, "hd95": _NAN, "assd": _NAN}
+    # Nothing outside the joint box counts, and distance maps of a whole CT would take minutes
+    joint = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*present, strict=True))
+    masks = [torch.from_numpy(array[joint] == number) for array in (prediction, truth)]
+    overlap = [mask[None, None].float() for mask in masks]
+    # A picture is no thin volume: along an axis of one voxel every voxel would lie on the surface
+    thick = [axis for axis in range(3) if truth.shape[axis] > 1] or [2]
+    flat = [mask.reshape([mask.shape[axis] for axis in thick]) for mask in masks]
+    surfaces = get_mask_edges(*flat)
+    there, back = (np.asarray(get_surface_distance(*pair, spacing=steps[thick].tolist()), np.float64)
+                   for pair in (surfaces, surfaces[::-1]))
+    return {
+        "dice": compute_dice(*overlap, ignore_empty=False).item(),
+        "iou": compute_iou(*overlap, ignore_empty=False).item(),
+        "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
+        "assd": float(np.concatenate([there, back]).mean()),
+    }
+
+
+class ConfusionMatrix:
+    """Voxel counts over a whole set, for the mean IoU that papers on 2-D data report.
+
+    One matrix is summed over all cases and the IoU is taken at the end, background included (the protocol of G-SAM and
+    of the SAM2 adapter papers); cases are not weighted alike, large ones count more.
+
+    :param ids: label values of the classes; every other value counts as background.
+    """
+
+    def __init__(self, ids: Sequence[int]):
+        self.ids = list(ids)
+        self.counts = np.zeros((len(self.ids) + 1, len(self.ids) + 1), np.int64)
+        self._index = np.zeros(max(self.ids, default=0) + 2, np.int64)
+        self._index[self.ids] = np.arange(1, len(self.ids) + 1)
+
+    def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        """Add labels of one shape; rows of ``counts`` are the truth, columns the prediction, background first."""
+        if prediction.shape != truth.shape:
+            raise ValueError(f"The shapes {prediction.shape} and {truth.shape} differ.")
+        classes = len(self.counts)
+        last = len(self._index) - 1
+        for predicted, wanted in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
+            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (wanted, predicted))
+            counts = np.bincount(rows * classes + columns, minlength=classes**2)
+            self.counts += counts.reshape(classes, classes)
+
+    def iou(self) -> np.ndarray:
+        """(1 + classes,) IoU of background and classes; NaN for a class that never occurred."""
+        hits = np.diag(self.counts)
+        union = self.counts.sum(0) + self.counts.sum(1) - hits
+        return np.divide(hits, union, out=np.full(len(hits), _NAN), where=union > 0)
+
+    def miou(self) -> float:
+        """Mean over background and the classes that occurred; NaN before the first update."""
+        values = self.iou()
+        return float(np.nanmean(values)) if np.isfinite(values).any() else _NAN
+
+
+class HistogramAUC:
+    """Area under the ROC curve of each class over a set, from histograms instead of kept probabilities.
+
+    Bins are equal in logit, so that the confident ends, where networks put most voxels, stay resolved. Voxels of one
+    bin count as ties (half), as in the Mann-Whitney statistic.
+
+    :param ids: label values of the classes, in the order of the probabilities.
+    :param bins: number of bins; with 4096 the area is right to 1e-3.
+    """
+
+    def __init__(self, ids: Sequence[int], bins: int = 4096):
+        self.ids = list(ids)
+        self.bins = bins
+        self.positive = np.zeros((len(self.ids), bins), np.int64)
+        self.negative = np.zeros((len(self.ids), bins), np.int64)
+
+    def update(self, probabilities: np.ndarray, truth: np.ndarray) -> None:
+        """Add voxels.
+
+        :param probabilities: (classes, …) from 0 to 1, background left out.
+        :param truth: (…) label values.
+        """
+        if probabilities.shape != (len(self.ids), *truth.shape):
+            raise ValueError(f"Probabilities {probabilities.shape} do not fit {len(self.ids)} x {truth.shape}.")
+        for index, number in enumerate(self.ids):
+            share = np.asarray(probabilities[index], np.float64)
+            with np.errstate(divide="ignore"):
+                logit = np.log(share) - np.log1p(-share)
+            place = (logit + _LOGIT_LIMIT) * (self.bins / (2 * _LOGIT_LIMIT))
+            place = np.clip(place, 0, self.bins - 1).astype(np.int64)
+            hit = truth == number
+            self.positive[index] += np.bincount(place[hit], minlength=self.bins)
+            self.negative[index] += np.bincount(place[~hit], minlength=self.bins)
+
+    def auc(self) -> dict[int, float]:
+        """Area of each class against all the rest; NaN where a set has no voxel of it, or nothing else."""
+        result = {}
+        for index, number in enumerate(self.ids):
+            positive, negative = self.positive[index], self.negative[index]
+            pairs = int(positive.sum()) * int(negative.sum())
+            below = np.cumsum(negative) - negative
+            won = float(np.sum(positive * (below + negative / 2.0)))
+            result[number] = won / pairs if pairs else _NAN
+        return result
+
+
+def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures: Sequence[Structure],
+              miou: float | None = None, auc: Mapping[int, float] | None = None, distance_unit: str = "mm") -> dict:
+    """What ``evaluate --json`` writes.
+
+    :param cases: for each case's name what :func:`case_metrics` gave.
+    :param structures: the classes; their names become the keys.
+    :param miou: :meth:`ConfusionMatrix.miou` of the set.
+    :param auc: :meth:`HistogramAUC.auc` of the set.
+    :param distance_unit: "mm" or "voxel", of HD95 and ASSD.
+    :return: per measure the mean over cases for each class, and their mean over classes under "mean"; every undefined
+        value is left out of means and is None, for JSON has no NaN.
+    """
+    result: dict = {}
+    for measure in MEASURES:
+        classes = {structure.name: _mean(case[structure.id][measure] for case in cases.values()
+                                         if structure.id in case) for structure in structures}
+        result[measure] = {"mean": _mean(classes.values()), **classes}
+    areas = {structure.name: (auc or {}).get(structure.id, _NAN) for structure in structures}
+    result["auc"] = {"mean": _mean(areas.values()), **areas}
+    result["miou_with_background"] = _NAN if miou is None else miou
+    result["distance_unit"] = distance_unit
+    result["cases"] = [
+        {"id": name, **{measure: {structure.name: case[structure.id][measure] for structure in structures
+                                  if structure.id in case} for measure in MEASURES}}
+        for name, case in cases.items()]
+    return _without_nan(result)
+
+
+def _mean(values) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else _NAN
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

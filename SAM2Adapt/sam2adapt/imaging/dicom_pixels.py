@@ -1,0 +1,213 @@
+"""Voxels of DICOM files: declared and stored bytes compared before memory is taken, values as the header defines them.
+
+Uncompressed voxels are read here, compressed ones are decoded by GDCM (:mod:`.dicom_codestream`). Slope, intercept,
+sign and stored bits are those of each file and each frame; MONOCHROME1 says how to display values and changes none.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
+
+from ..shared.errors import InputFileError, VolumeError
+from . import dicom_classes
+from .dicom_codestream import decode, split_frames
+from .dicom_header import COPY_AGAIN, DAMAGE, ImageHeader
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_INT16 = np.iinfo(np.int16)
+
+
+def check_readable(header: ImageHeader) -> None:
+    """Refuse, before memory is taken, what cannot be read and what is shorter than the header declares.
+
+    :raises InputFileError: unsupported compression or layout, cut, or another length than declared.
+    """
+    pixels, path = header.pixels, header.path
+    if pixels.element != "PixelData":
+        raise InputFileError(f"{path} stores its values as {pixels.element}, which is not read.",
+                             "Open it in Slicer and save it as .nrrd.")
+    if not dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax not in dicom_classes.COMPRESSED:
+        names = ", ".join(sorted({name.partition(" Lossless")[0] for name in dicom_classes.COMPRESSED.values()}))
+        raise InputFileError(
+            f"{path} is compressed as {dicom_classes.syntax_name(pixels.syntax)}, which is not supported.",
+            f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.")
+    if pixels.allocated not in (8, 16, 32) or (pixels.samples > 1 and pixels.allocated == 32):
+        raise InputFileError(f"{path} has {pixels.allocated} bits a value, which is not read.",
+                             "Export it with 8 or 16 bits a value.")
+    colour = pixels.samples == 3 and pixels.photometric in _DECODED_TO_RGB
+    if not colour and (pixels.samples != 1 or pixels.photometric not in (*_GREY, "PALETTE COLOR")):
+        raise InputFileError(f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is "
+                             "not read.", "Export it in grey levels or RGB.")
+    plain_rgb = pixels.photometric == "RGB" and dicom_classes.is_uncompressed(pixels.syntax)
+    if colour and pixels.allocated != 8 and not plain_rgb:  # GDCM mixes up the bytes of RLE colours of 16 bits
+        raise InputFileError(f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
+                             "Export it as uncompressed RGB with 8 bits a colour.")
+    if dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax != dicom_classes.DEFLATED:
+        stored = max(os.path.getsize(path) - pixels.start, 0)
+        _check_length(header, stored if pixels.length is None else min(pixels.length, stored))
+
+
+def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
+    """(N, rows, columns), or (N, rows, columns, 3) in colour: all frames of the files in their order.
+
+    The type is that of the stored values; with slope 1 and a whole intercept int16 or int32; otherwise float32.
+
+    :raises InputFileError: see :func:`check_readable`; or the voxels cannot be decoded.
+    """
+    for header in headers:
+        check_readable(header)
+    first = headers[0]
+    if any(header.pixels.samples != first.pixels.samples for header in headers):
+        raise VolumeError(f"{first.path} and {headers[-1].path} have different numbers of values a pixel.",
+                          "Keep images in colour apart from those in grey levels.")
+    if first.pixels.samples > 1 or first.pixels.photometric == "PALETTE COLOR":
+        return np.concatenate([_colours(header) for header in headers])
+    return _rescaled(headers, _stack(headers))
+
+
+def _check_length(header: ImageHeader, stored: int) -> None:
+    pixels = header.pixels
+    pixel = 2 if pixels.photometric == "YBR_FULL_422" else pixels.samples * pixels.allocated // 8
+    wanted = header.rows * header.columns * pixel * header.frames
+    declared = f"{header.columns} x {header.rows} pixels x {header.frames} frames x {pixel} bytes"
+    if stored < wanted:
+        raise InputFileError(f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
+                             COPY_AGAIN)
+    if stored - wanted >= max(2, wanted // header.frames) or not _is_padding(header, wanted, stored):
+        raise InputFileError(f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds "
+                             f"{stored}.", "Export it again.")
+
+
+def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
+    """True if nothing but zeros follows the voxels: anything else means that the header describes other voxels."""
+    if stored - wanted < 2 or header.pixels.syntax == dicom_classes.DEFLATED:
+        return True
+    with open(header.path, "rb") as file:
+        file.seek(header.pixels.start + wanted)
+        return not file.read(stored - wanted).strip(b"\0")
+
+
+def _stack(headers: Sequence[ImageHeader]) -> np.ndarray:
+    """(N, rows, columns) stored values; of the widest type where the files differ."""
+    kinds = [np.dtype(f"{'i' if header.pixels.signed else 'u'}{header.pixels.allocated // 8}") for header in headers]
+    stack = None
+    place = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for header in headers:
+            values = _stored_values(header, Path(folder))
+            if stack is None:  # only now: the first file has proved to be decodable
+                count = sum(h.frames for h in headers)
+                stack = np.empty((count, header.rows, header.columns), np.result_type(*kinds))
+            stack[place : place + header.frames] = values
+            place += header.frames
+    return stack
+
+
+def _stored_values(header: ImageHeader, folder: Path) -> np.ndarray:
+    """(frames, rows, columns) of the type that the header declares, without bits that are no part of the value."""
+    pixels = header.pixels
+    kind = np.dtype(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
+    shape = header.frames, header.rows, header.columns
+    if pixels.syntax in dicom_classes.COMPRESSED:
+        values, shift = decode(header, split_frames(header), folder).astype(kind, copy=False), 0
+    else:
+        values = _raw(header, kind, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        shift = pixels.high_bit + 1 - pixels.stored
+    spare = pixels.allocated - pixels.stored - shift
+    if spare + shift and (shift or _has_more_bits(values, pixels.stored)):
+        values = (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
+    return values
+
+
+def _has_more_bits(values: np.ndarray, stored: int) -> bool:
+    """True if values lie outside the stored bits, as overlays in the upper bits and bare sign bits do."""
+    low, high = int(values.min()), int(values.max())
+    half = 1 << (stored - 1)
+    return (low < -half or high >= half) if values.dtype.kind == "i" else high >= 2 * half
+
+
+def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
+    if header.pixels.syntax == dicom_classes.DEFLATED:
+        data = _whole(header).PixelData
+        _check_length(header, len(data))
+        return np.frombuffer(data, kind.newbyteorder("<"), count)
+    order = ">" if header.pixels.syntax == "1.2.840.10008.1.2.2" else "<"
+    if order == ">" and kind.itemsize == 1:  # written as words, the bytes of a pair change places
+        element = _whole(header)["PixelData"]
+        pairs = np.frombuffer(element.value, np.uint8)
+        pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)[:, :: -1 if element.VR == "OW" else 1]
+        return pairs.reshape(-1)[:count].view(kind)
+    values = np.fromfile(header.path, kind.newbyteorder(order), count, offset=header.pixels.start)
+    return values.astype(kind, copy=False)
+
+
+def _whole(header: ImageHeader) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(header.path, force=True)
+    except DAMAGE as error:
+        raise InputFileError(f"{header.path} is damaged: it cannot be read to its end.", COPY_AGAIN) from error
+
+
+def _rescaled(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
+    if any(header.has_lut for header in headers):
+        return _through_tables(headers, stack)
+    pairs = [pair for header in headers for pair in header.rescales or ((1.0, 0.0),) * header.frames]
+    if any(slope == 0 for slope, _ in pairs):
+        path = next(header.path for header in headers if any(s == 0 for s, _ in header.rescales or ()))
+        raise InputFileError(f"{path} has a RescaleSlope of 0, which makes all voxels one value.", "Export it again.")
+    slope, intercept = pairs[0]
+    if len(set(pairs)) > 1 or slope != 1 or intercept != int(intercept):
+        result = np.empty(stack.shape, np.float32)
+        for index, (slope, intercept) in enumerate(pairs):
+            result[index] = stack[index] * slope + intercept
+        return result
+    if intercept == 0:
+        return stack
+    low, high = int(stack.min()) + int(intercept), int(stack.max()) + int(intercept)
+    if stack.itemsize == 2 and low >= _INT16.min and high <= _INT16.max:
+        unsigned = stack.view(np.uint16)  # in place: modulo 2**16 the sum is the same with and without sign
+        unsigned += np.uint16(int(intercept) % 65536)
+        return unsigned.view(np.int16)
+    fits = low >= _INT16.min and high <= _INT16.max
+    return (stack.astype(np.int64) + int(intercept)).astype(np.int16 if fits else np.int32)
+
+
+def _through_tables(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
+    result, place = np.empty(stack.shape, np.float32), 0
+    for header in headers:
+        dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=True) if header.has_lut else None
+        for index in range(place, place + header.frames):
+            if dataset is not None:
+                result[index] = apply_modality_lut(stack[index], dataset)
+            else:
+                slope, intercept = (header.rescales or ((1, 0),) * header.frames)[index - place]
+                result[index] = stack[index] * slope + intercept
+        place += header.frames
+    return result
+
+
+def _colours(header: ImageHeader) -> np.ndarray:
+    """(frames, rows, columns, 3) uint8 or uint16."""
+    pixels = header.pixels
+    if pixels.photometric == "PALETTE COLOR":
+        with tempfile.TemporaryDirectory() as folder:
+            indices = _stored_values(header, Path(folder))
+        colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
+        return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
+    shape = header.frames, header.rows, header.columns, 3
+    if pixels.syntax in dicom_classes.COMPRESSED:
+        with tempfile.TemporaryDirectory() as folder:
+            return decode(header, split_frames(header), Path(folder))
+    if pixels.photometric == "YBR_FULL_422":
+        return _whole(header).pixel_array.reshape(shape)
+    values = _raw(header, np.dtype(f"u{pixels.allocated // 8}"), int(np.prod(shape, dtype=np.int64)))
+    if pixels.planar:
+        values = np.moveaxis(values.reshape(header.frames, 3, header.rows, header.columns), 1, -1)
+    values = values.reshape(shape)
+    return convert_color_space(values, pixels.photometric, "RGB") if pixels.photometric == "YBR_FULL" else values

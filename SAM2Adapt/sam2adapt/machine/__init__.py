@@ -1,0 +1,1 @@
+"""What computes: device, memory, and the processes that work together."""

@@ -1,0 +1,277 @@
+"""Base weights on this machine: the official SAM 2.1 checkpoints and our own base files.
+
+Official checkpoints are pickles. They are handed on only after their SHA-256 was found in ``BASES``; every other pickle
+is refused unread. Own base files are safetensors and can hold no code.
+"""
+
+import contextlib
+import difflib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..shared import files, paths
+from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
+from ..shared.files import hash_file, megabytes
+from .card import read_base_card
+from .download import download
+
+_URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+NANO = "nano"
+_OWN_SUFFIX = ".safetensors"
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+# Hashing this much takes some 20 ms; anything larger is remembered.
+_REMEMBER_ABOVE = 32_000_000
+_CACHE = "checksums.json"
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """A published base: file name, size in bytes, SHA-256 (hex), address, licence."""
+
+    id: str
+    file: str
+    bytes: int
+    sha256: str
+    url: str
+    license: str
+
+
+def _official(base_id: str, size: int, sha256: str) -> BaseInfo:
+    file = f"sam2.1_hiera_{base_id}.pt"
+    return BaseInfo(base_id, file, size, sha256, _URL + file, "Apache-2.0")
+
+
+# Sizes and hashes: facebookresearch/sam2 (README, release 092824) and the LFS pages of facebook/sam2.1-hiera-*.
+BASES: dict[str, BaseInfo] = {
+    info.id: info
+    for info in (
+        _official("tiny", 156_008_466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+        _official("small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+        _official("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+        _official("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
+    )
+}
+
+
+def bases_folder() -> Path:
+    """Folder of downloaded base weights."""
+    return files.home() / "bases"
+
+
+def base_file(base: str | Path, sha256: str | None = None) -> Path:
+    """Find the file of a base network and make sure that it may be read.
+
+    :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, the id of a base file of ours in the bases
+        folder, or a path.
+    :param sha256: the file that a model was trained on; another one is refused.
+    :return: a safetensors base file of ours, or an official ``.pt`` whose SHA-256 matched.
+    :raises WeightsMissingError: the weights are not on this machine.
+    :raises ChecksumError: a ``.pt`` that is not an official one.
+    :raises ModelFileError: not base weights, or not those with ``sha256``.
+    """
+    if _looks_like_path(base):
+        path = paths.expand(base)
+        found = [(path, check_base(path))]
+    else:
+        found = [(path, check_base(path)) for path in _candidates(str(base))]
+    if not found:
+        raise _missing(str(base))
+    for path, digest in found:
+        if sha256 in (None, digest):
+            return path
+    path, digest = found[0]
+    raise ModelFileError(
+        f"The model needs base weights with SHA-256 {sha256}, but '{path}' has {digest}.",
+        f"Put the weights that the model was trained on into '{bases_folder()}', or train the model again.",
+    )
+
+
+def base_present(base_id: str, sha256: str | None = None) -> bool:
+    """Tell whether a base that a model asks for is usable here, at once after the first time."""
+    try:
+        base_file(base_id, sha256)
+    except UserError:
+        return False
+    return True
+
+
+def check_base(path: Path) -> str:
+    """Make sure that a file is base weights that may be read.
+
+    :return: its SHA-256.
+    :raises InputFileError: missing or unreadable; ``ChecksumError``: a ``.pt`` that is not official;
+        ``ModelFileError``: not base weights.
+    """
+    if not _is_pickle(path):
+        read_base_card(path)
+        return file_sha256(path)
+    digest = file_sha256(path)
+    if any(info.sha256 == digest for info in BASES.values()):
+        return digest
+    intended = next((info for info in BASES.values() if info.file == path.name), None)
+    if intended is not None:
+        size = paths.check_file(path).st_size
+        raise ChecksumError(
+            f"'{path}' is not the official file of that name: it has {size} of {intended.bytes} bytes"
+            f" and SHA-256 {digest} instead of {intended.sha256}.",
+            "Delete it, then download it again.",
+            setting="download_base",
+            value=intended.id,
+        )
+    raise ChecksumError(
+        f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read because"
+        " they can run code of their maker.",
+        "Use a .safetensors base file of SAM2Adapt, or download an official file.",
+        setting="download_base",
+        value="tiny",
+    )
+
+
+def official_info(path: Path) -> BaseInfo | None:
+    """The published base that a file is, by size and SHA-256; None for none of them. Nothing is unpickled."""
+    if paths.is_file(path) and paths.check_file(path).st_size in {info.bytes for info in BASES.values()}:
+        digest = file_sha256(path)
+        return next((info for info in BASES.values() if info.sha256 == digest), None)
+    return None
+
+
+def download_base(
+    base_id: str,
+    source: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Path:
+    """Bring an official base here, from its publisher or from a local copy.
+
+    :param source: another address or a path.
+    :raises WeightsMissingError: no such base. Others: as ``download.download``.
+    """
+    info = BASES.get(base_id)
+    if info is None:
+        raise WeightsMissingError(
+            f"There is no base '{base_id}' to download{_suggestion(base_id)}.", f"Choose one of {', '.join(BASES)}."
+        )
+    target, address = bases_folder() / info.file, str(source or info.url)
+    path = download(address, target, info.sha256, info.bytes, progress=progress, cancel=cancel)
+    _remember(path, info.sha256)
+    return path
+
+
+def remove_base(base_id: str) -> list[Path]:
+    """Delete a downloaded official base and what is left of a broken download.
+
+    :return: the files deleted.
+    :raises WeightsMissingError: there is nothing to delete; ``SettingsError``: not a base that is downloaded.
+    """
+    if base_id not in BASES:
+        raise SettingsError(f"'{base_id}' is no base that is downloaded.", f"Choose one of {', '.join(BASES)}.")
+    file = bases_folder() / BASES[base_id].file
+    found = [path for path in (file, file.with_name(file.name + ".part")) if paths.is_file(path)]
+    if not found:
+        raise WeightsMissingError(
+            f"The base weights '{base_id}' are not on this machine.", "There is nothing to delete."
+        )
+    for path in found:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise files.output_error(path, error) from error
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file; that of a large file is remembered with its size and time of change.
+
+    :raises InputFileError: the file is missing or unreadable.
+    """
+    path = Path(path)
+    before = paths.check_file(path)
+    if before.st_size < _REMEMBER_ABOVE:
+        return hash_file(path)
+    known = _read_cache().get(str(path.resolve()))
+    if isinstance(known, dict) and (known.get("size"), known.get("mtime_ns")) == _state(before):
+        return str(known.get("sha256"))
+    digest = hash_file(path)
+    if _state(paths.check_file(path)) == _state(before):
+        _remember(path, digest)
+    return digest
+
+
+def _candidates(base_id: str) -> list[Path]:
+    """Files that may be a base, the official or bundled one first."""
+    found = []
+    if base_id in BASES and paths.is_file(official := bases_folder() / BASES[base_id].file):
+        found.append(official)
+    for folder in (files.bundled_folder(), bases_folder()):
+        for path in paths.listing(folder):
+            if path.suffix != _OWN_SUFFIX:
+                continue
+            # Models and broken files lie in the same folders and are no candidates.
+            with contextlib.suppress(ModelFileError, InputFileError):
+                if read_base_card(path)["id"] == base_id:
+                    found.append(path)
+    return found
+
+
+def _missing(base_id: str) -> WeightsMissingError:
+    info = BASES.get(base_id)
+    if info is not None:
+        return WeightsMissingError(
+            f"The base weights '{base_id}' ({info.file}, {megabytes(info.bytes)}) are not on this machine.",
+            f"Put the file from {info.url} into '{bases_folder()}', or let SAM2Adapt download it.",
+            setting="download_base",
+            value=base_id,
+        )
+    if base_id == NANO:
+        return WeightsMissingError(
+            f"The base weights 'nano' are missing from '{files.bundled_folder()}', where SAM2Adapt brings them.",
+            "Install SAM2Adapt again.",
+        )
+    return WeightsMissingError(
+        f"No base weights '{base_id}' are on this machine{_suggestion(base_id)}.",
+        f"Choose one of {', '.join((NANO, *BASES))}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
+    )
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, [NANO, *BASES], n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _looks_like_path(base: str | Path) -> bool:
+    if isinstance(base, Path):
+        return True
+    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((_OWN_SUFFIX, *_PICKLES))
+
+
+def _is_pickle(path: Path) -> bool:
+    with paths.open_file(path) as file:
+        start = file.read(4)
+    return path.suffix.lower() in _PICKLES or start.startswith((b"PK\x03\x04", b"\x80\x02"))
+
+
+def _state(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read_cache() -> dict:
+    try:
+        cache = json.loads(paths.read_text(files.home() / _CACHE))
+    except (UserError, ValueError):
+        return {}
+    return cache if isinstance(cache, dict) else {}
+
+
+def _remember(path: Path, sha256: str) -> None:
+    """Keep a large file's SHA-256. A home that cannot be written costs only the time to hash again."""
+    stat = paths.check_file(path)
+    if stat.st_size < _REMEMBER_ABOVE:
+        return
+    entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
+    with contextlib.suppress(UserError, OSError):
+        cache = _read_cache() | {str(path.resolve()): entry}
+        with files.atomic_write(files.make_folder(files.home()) / _CACHE) as file:
+            file.write(json.dumps(cache, indent=1).encode())

@@ -1,0 +1,114 @@
+"""Model files ("bundles"): one ``.safetensors`` with what was trained and, as its only metadata entry, the card.
+
+Nothing in a bundle can run code. ``card.py`` reads cards without torch; this module reads and writes tensors.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.files import atomic_write
+from .card import (
+    FORMAT,
+    METADATA_KEY,
+    SCHEMA_VERSION,
+    compute_digest,
+    read_bytes,
+    read_card,
+    validate_card,
+    verify_digest,
+)
+
+__all__ = [
+    "FORMAT",
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "read_bundle",
+    "read_card",
+    "validate_card",
+    "write_bundle",
+]
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model file in memory: its card, its tensors by name (on the CPU), and where it was read from."""
+
+    card: dict[str, Any]
+    tensors: dict[str, Tensor]
+    path: Path
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a model file and check all of it: form, schema, digest, finite numbers.
+
+    :raises InputFileError: the file is missing or unreadable.
+    :raises ModelFileError: it is not a bundle, damaged, changed after it was made, or of a newer version.
+    """
+    path = Path(path)
+    card = read_card(path)
+    # Read, not memory-mapped: the file may be replaced by a new training run while this model is in use.
+    data = read_bytes(path)
+    verify_digest(path, card, data)
+    try:
+        tensors = load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"'{path}' holds numbers of a kind that this version cannot read ({error}).", "Update SAM2Adapt."
+        ) from error
+    if name := _not_finite(tensors):
+        raise ModelFileError(
+            f"'{path}' holds NaN or infinite numbers in tensor '{name}'.", "Train the model again, or use another one."
+        )
+    return Bundle(card, tensors, path)
+
+
+def write_bundle(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write a model file; it appears whole or not at all.
+
+    :param card: as in ``schemas/bundle.schema.json``; a ``digest`` in it is replaced.
+    :param tensors: what was trained, by name; copied to the CPU.
+    :return: the card as written, with its digest.
+    :raises ModelFileError: the card is not valid, or a tensor holds NaN or infinity.
+    :raises OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise OutputError(f"'{path}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    validate_card({key: value for key, value in card.items() if key != "digest"})
+    if not tensors:
+        raise ModelFileError("There is no trained tensor to write.", "Train something first.")
+    if name := _not_finite(tensors):
+        raise ModelFileError(
+            f"The trained tensor '{name}' holds NaN or infinite numbers, so no model was written.",
+            "Train again with a lower learning rate.",
+        )
+    # Tensors that share memory (tied or sliced ones) are refused by safetensors, so each becomes its own copy.
+    own = {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    card = json.loads(json.dumps(dict(card)))
+    card["digest"] = compute_digest(card, save(own))
+    data = save(own, {METADATA_KEY: json.dumps(card, ensure_ascii=False, allow_nan=False)})
+    with atomic_write(path) as file:
+        file.write(data)
+    return card
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor with a NaN or infinite number."""
+    for name, tensor in tensors.items():
+        # torch has no isfinite for 8-bit floats.
+        values = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+        if not torch.isfinite(values).all():
+            return name
+    return None

@@ -1,0 +1,296 @@
+"""Cards of model files: what a ``.safetensors`` file says about itself, read from its header and checked.
+
+Nothing here reads tensors into memory or imports torch, so that a list of models appears at once.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from safetensors import SafetensorError, deserialize, safe_open
+
+from .. import __version__
+from ..shared import paths
+from ..shared.errors import ModelFileError
+
+METADATA_KEY = "sam2adapt"
+FORMAT = "sam2adapt-bundle"
+SCHEMA_VERSION = 1
+BASE_METADATA_KEY = "sam2adapt_base"
+BASE_FORMAT = "sam2adapt-base"
+
+# The safetensors format allows headers of up to 100 MB.
+_MAX_HEADER = 100_000_000
+_AGAIN = "Get the file again from where it came."
+_NOT_OURS = "Choose a model file (.safetensors) that SAM2Adapt has written."
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Kind (as safetensors names it, for instance ``F32``) and shape of a stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, TensorInfo]]:
+    """Read metadata and the list of tensors of a safetensors file.
+
+    :raises InputFileError: the file is missing or unreadable.
+    :raises ModelFileError: it is not a safetensors file, or damaged.
+    """
+    path = Path(path)
+    _check_form(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}
+            tensors = {key: TensorInfo(s.get_dtype(), tuple(s.get_shape())) for key, s in slices.items()}
+            return file.metadata() or {}, tensors
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a bundle's card from its header alone; the tensors are not looked at.
+
+    :return: the card as in ``schemas/bundle.schema.json``, with its ``digest``.
+    :raises InputFileError: the file is missing or unreadable.
+    :raises ModelFileError: it is not a bundle, damaged, or of a newer version.
+    """
+    path = Path(path)
+    metadata, _ = read_header(path)
+    if METADATA_KEY not in metadata:
+        what = "holds base weights, not a model" if BASE_METADATA_KEY in metadata else "was not made by SAM2Adapt"
+        raise ModelFileError(f"'{path}' {what}.", _NOT_OURS)
+    card = parse_card(metadata[METADATA_KEY], path)
+    if isinstance(card, dict):
+        _check_version(card, path)
+    problem = _problem(card) or (None if "digest" in card else "field 'digest' is missing")
+    if problem:
+        raise ModelFileError(f"The card of '{path}' is not valid: {problem}.", _AGAIN)
+    return card
+
+
+def read_base_card(path: Path) -> dict[str, Any]:
+    """Read the card of one of our base weight files (``nano`` and the like), with at least ``format`` and ``id``.
+
+    :raises InputFileError: the file is missing or unreadable.
+    :raises ModelFileError: it is no base weight file.
+    """
+    path = Path(path)
+    metadata, _ = read_header(path)
+    if BASE_METADATA_KEY not in metadata:
+        what = "holds a model, not base weights" if METADATA_KEY in metadata else "was not made by SAM2Adapt"
+        raise ModelFileError(
+            f"'{path}' {what}.", "Give the name of a base (nano, tiny, small, base_plus, large) or a base weight file."
+        )
+    card = parse_card(metadata[BASE_METADATA_KEY], path)
+    if not isinstance(card, dict) or card.get("format") != BASE_FORMAT or not _is_base_id(card.get("id")):
+        raise ModelFileError(f"The card of the base weights '{path}' is not valid.", _AGAIN)
+    return card
+
+
+def validate_card(card: dict[str, Any]) -> None:
+    """Check a card that is to be written; ``digest`` may still be missing.
+
+    :raises ModelFileError: naming the field that is wrong.
+    """
+    if problem := _problem(card):
+        raise ModelFileError(f"The model card is not valid: {problem}.", "Correct this field and try again.")
+
+
+def compute_digest(card: dict[str, Any], data: bytes) -> str:
+    """Digest of a card and the tensors in a serialized safetensors file (its metadata does not count).
+
+    SHA-256 over the card's canonical JSON without ``digest``, then for each tensor, sorted by name, the JSON of
+    ``[name, dtype, shape]`` and the raw little-endian bytes; a line feed ends each JSON text.
+
+    :return: ``sha256:`` and 64 hex digits.
+    """
+    digest = hashlib.sha256(_canonical({key: value for key, value in card.items() if key != "digest"}) + b"\n")
+    for name, tensor in sorted(deserialize(data), key=lambda entry: entry[0]):
+        digest.update(_canonical([name, tensor["dtype"], list(tensor["shape"])]) + b"\n")
+        digest.update(tensor["data"])
+    return f"sha256:{digest.hexdigest()}"
+
+
+def verify_digest(path: Path, card: dict[str, Any], data: bytes) -> None:
+    """Check that a bundle's bytes are those that its card was written with.
+
+    :raises ModelFileError: the file was changed or damaged.
+    """
+    try:
+        same = compute_digest(card, data) == card["digest"]
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+    if not same:
+        raise ModelFileError(f"'{path}' was changed after it was made: its contents do not match its digest.", _AGAIN)
+
+
+def read_verified_card(path: Path) -> dict[str, Any]:
+    """Read a bundle's card and check the digest over all its tensors, without decoding them.
+
+    :raises ModelFileError: as ``read_card``, and when the file was changed after it was made.
+    """
+    card = read_card(path)
+    verify_digest(path, card, read_bytes(path))
+    return card
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    :raises InputFileError: it cannot be read.
+    """
+    return paths.read_bytes(path)
+
+
+def parse_card(text: str, path: Path) -> Any:
+    """Parse a card's JSON text; NaN, Infinity and repeated keys are refused.
+
+    :raises ModelFileError: the text is not JSON.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key occurs twice")
+        return found
+
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"The card of '{path}' is not readable JSON: {error}.", _AGAIN) from error
+
+
+@functools.cache
+def _validator() -> jsonschema.protocols.Validator:
+    schema = json.loads((Path(__file__).parent / "schemas" / "bundle.schema.json").read_text("utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _is_base_id(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
+
+
+def _check_form(path: Path) -> None:
+    """Refuse what is plainly no whole safetensors file, in words that say what it is instead."""
+    with paths.open_file(path) as file:
+        start = file.read(9)
+        size = os.fstat(file.fileno()).st_size
+    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+        raise ModelFileError(
+            f"'{path}' is a PyTorch pickle, which can run code of its maker and is never read as a model.", _NOT_OURS
+        )
+    if size < 9 or start[8:9] != b"{":
+        raise ModelFileError(f"'{path}' is not a safetensors file.", _NOT_OURS)
+    length = int.from_bytes(start[:8], "little")
+    if length > _MAX_HEADER:
+        raise ModelFileError(f"'{path}' is damaged: its header claims to be {length} bytes long.", _AGAIN)
+    if 8 + length > size:
+        raise ModelFileError(f"'{path}' is cut off inside its header ({size} of more than {8 + length} bytes).", _AGAIN)
+
+
+def _damaged(path: Path, error: Exception) -> ModelFileError:
+    """Say what is wrong with a file that safetensors refuses; a body cut short is the common case."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        expected = 8 + length + max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
+        if (size := paths.check_file(path).st_size) < expected:
+            return ModelFileError(f"'{path}' is cut off: it has {size} of {expected} bytes.", _AGAIN)
+    return ModelFileError(f"'{path}' is damaged ({str(error)[:200]}).", _AGAIN)
+
+
+def _check_version(card: dict[str, Any], path: Path) -> None:
+    version = card.get("schema_version")
+    if not isinstance(version, int) or version <= SCHEMA_VERSION:
+        return
+    # The part of a newer card that tells the writer's version may have moved, so it is looked up with care.
+    writer = None
+    with contextlib.suppress(KeyError, TypeError):
+        writer = card["training"]["software"]["sam2adapt"]
+    needed = f"SAM2Adapt {writer}" if isinstance(writer, str) else "a newer SAM2Adapt"
+    raise ModelFileError(
+        f"'{path}' was written by {needed} (file version {version}); this is SAM2Adapt {__version__}, which reads"
+        f" file versions up to {SCHEMA_VERSION}.",
+        f"Update SAM2Adapt{f' to {writer} or later' if isinstance(writer, str) else ''}.",
+    )
+
+
+def _problem(card: Any) -> str | None:
+    """Say what is wrong with a card in half a sentence; None for nothing."""
+    try:
+        if field := _not_finite(card):
+            return f"field '{field}' is not a finite number (use null)"
+        plain = json.loads(_canonical(card))
+        error = jsonschema.exceptions.best_match(_validator().iter_errors(plain))
+    except UnicodeEncodeError:
+        return "it holds characters that no text can hold"
+    except RecursionError:
+        return "it is nested too deeply"
+    if error is not None:
+        field = error.json_path.removeprefix("$").removeprefix(".")
+        return f"{f'field {field!r}' if field else 'the card'}: {_shortened(error.message)}"
+    return _contradiction(plain)
+
+
+def _not_finite(card: Any) -> str | None:
+    """Path of the first NaN or infinite number."""
+    waiting = [("", card)]
+    while waiting:
+        field, value = waiting.pop()
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            return field
+        if isinstance(value, dict):
+            waiting += [(f"{field}.{key}" if field else str(key), item) for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+    return None
+
+
+def _contradiction(card: dict[str, Any]) -> str | None:
+    """What a schema cannot say: fields that disagree with each other."""
+    names = [entry["name"] for entry in card["classes"]]
+    ids = [entry["id"] for entry in card["classes"]]
+    for name in (card["name"], *names):
+        if not name.isprintable() or name != name.strip():
+            return f"the name {name!r} has line breaks, control characters or spaces at its ends"
+    if len({name.casefold() for name in names}) < len(names):
+        return "two of its classes have the same name"
+    if len(set(ids)) < len(ids):
+        return "two of its classes have the same id"
+    for step in ("largest_together", "largest_component", "fill_holes"):
+        if strange := sorted(set(card["postprocessing"].get(step, [])) - set(ids)):
+            return f"field 'postprocessing.{step}' names class {strange[0]}, which the model does not have"
+    slices, normalization = card["slices"], card["slices"]["normalization"]
+    if slices["spacing"] is None and slices["size"] is None:
+        return "of fields 'slices.spacing' and 'slices.size' one must be given"
+    if normalization["low"] >= normalization["high"]:
+        return "field 'slices.normalization.low' is not below 'high'"
+    if normalization["kind"] == "percentile" and not 0 <= normalization["low"] < normalization["high"] <= 100:
+        return "field 'slices.normalization' has percentiles outside 0..100"
+    try:
+        datetime.fromisoformat(card["created"])
+    except ValueError:
+        return f"field 'created' is not a date: '{card['created']}'"
+    return None
+
+
+def _shortened(text: str, length: int = 200) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"

@@ -1,0 +1,1 @@
+"""The network in the form that predicts: merged, fused and prepared."""

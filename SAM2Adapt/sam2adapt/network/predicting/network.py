@@ -1,0 +1,87 @@
+"""The form of a network that only predicts: prepared once, equal to the plain form up to rounding, and faster.
+
+Products with constant weights are joined, weights are stored in the kind of numbers that is computed with and in the
+order that oneDNN wants, and nothing is computed that nobody reads. Neither compiler nor GPU is needed.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..base import pad_to_stride
+from ..network import SegmentationNetwork, at_size
+from ..prompts import Prompts
+from .decoder import Decoder, kernel_maps
+from .ops import GroupNorm
+from .trunk import Encoder
+
+
+class InferenceNetwork(nn.Module):
+    """What an exported ``SegmentationNetwork`` computes, without gradients.
+
+    The form is made when it is first asked for, for the device that the network is on and the kind of numbers that
+    autocast asks for, and made anew when one of these changes. Images with prompts take the plain way.
+
+    :param plain: the network after its method's ``export``; its parameters must not change afterwards.
+    """
+
+    def __init__(self, plain: SegmentationNetwork):
+        super().__init__()
+        self.plain = plain.eval().requires_grad_(False)
+        self._form: tuple[torch.device, torch.dtype, _Form] | None = None
+        self.eval()
+
+    def forward(self, images: Tensor, prompts: Sequence[Prompts] | None = None) -> Tensor:
+        """Segment images (B, 3, H, W); returns logits (B, K, H, W), as ``SegmentationNetwork`` does."""
+        if prompts and any(prompts):
+            return self.plain(images, prompts)
+        kind = images.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with torch.no_grad(), torch.autocast(kind, enabled=False):
+            if self._form is None or self._form[:2] != (images.device, dtype):
+                self._form = images.device, dtype, _Form(self.plain, dtype)
+            return self._form[2](pad_to_stride(images), tuple(images.shape[-2:]))
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceNetwork":
+        self._form = None  # its memory is free before the parameters move
+        return super()._apply(function, recurse)
+
+    def train(self, mode: bool = True) -> "InferenceNetwork":
+        """Only the flag changes: there is nothing to train."""
+        self.training = mode
+        return self
+
+
+class _Form:
+    def __init__(self, network: SegmentationNetwork, dtype: torch.dtype):
+        self.encoder, self.decoder, self.dtype = Encoder(network.base, dtype), Decoder(network, dtype), dtype
+        self.detail = None if network.detail is None else _convolutions(network.detail, dtype)
+        self.refinement = None if network.refinement is None else _convolutions(network.refinement, dtype)
+
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, K, *size) of padded images."""
+        features = self.encoder(images)
+        if self.detail is not None or self.refinement is not None:
+            images = images.to(self.dtype, memory_format=torch.channels_last)
+        if self.detail is not None:
+            details = self.detail(images)
+            added = (details.embedding, details.s0, details.s1)
+            features = [a + b.permute(0, 2, 3, 1) for a, b in zip(features, added, strict=True)]
+        kernels, pixels = self.decoder(*features)
+        logits = at_size(kernel_maps(kernels, pixels), size)
+        if self.refinement is None:
+            return logits
+        finer = self.refinement(pixels.permute(0, 3, 1, 2).to(self.dtype), self.refinement.stem(images))
+        return logits + at_size(kernel_maps(kernels, finer.permute(0, 2, 3, 1)), size)
+
+
+def _convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy in one kind of numbers, with channels that lie side by side."""
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, GroupNorm(child))
+    return module.to(dtype, memory_format=torch.channels_last)

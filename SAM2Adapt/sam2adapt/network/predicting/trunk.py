@@ -1,0 +1,172 @@
+"""Hiera trunk and neck in the form that only predicts: fewer products, fewer copies, the same result.
+
+The stream of tokens stays in float32 and (B, H, W, C); matrix products are in the kind of numbers that is asked for.
+"""
+
+import torch
+from sam2.modeling.backbones.hieradet import MultiScaleBlock
+from sam2.modeling.backbones.image_encoder import FpnNeck
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base import AnySizeHiera, ImagePath
+from ..bottleneck import AdaptedMLP
+from .ops import Linear, activation_name, window_attention
+
+_LANES = 16  # numbers that a vector instruction takes: products and convolutions of odd widths are slower
+
+
+class Convolution:
+    """A convolution of tokens (B, H, W, C), which stay in that order."""
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, bias: bool = True):
+        self.weight = layer.weight.detach().to(dtype, memory_format=torch.channels_last)
+        self.bias = layer.bias.detach().to(dtype) if bias and layer.bias is not None else None
+        self.options = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype).permute(0, 3, 1, 2)
+        return F.conv2d(x, self.weight, self.bias, **self.options).permute(0, 2, 3, 1)
+
+
+class Norm:
+    """A layer norm."""
+
+    def __init__(self, layer: nn.LayerNorm):
+        self.arguments = (layer.normalized_shape, layer.weight.detach(), layer.bias.detach(), layer.eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, *self.arguments)
+
+
+def _widened(layer: nn.Conv2d, unused: int) -> nn.Conv2d:
+    """A convolution with as many more channels that are zero."""
+    channels, dense = layer.out_channels + unused, layer.groups == 1
+    wide = nn.Conv2d(channels, channels, layer.kernel_size, padding=layer.padding, groups=1 if dense else channels)
+    wide.weight.data = F.pad(layer.weight.detach(), (0, 0, 0, 0, 0, unused if dense else 0, 0, unused))
+    wide.bias.data = F.pad(layer.bias.detach(), (0, unused))
+    return wide
+
+
+class BlockMLP:
+    """The MLP of a block and, in the same two products, the adapter beside it."""
+
+    def __init__(self, mlp: nn.Module, dtype: torch.dtype):
+        first, second = mlp.layers
+        self.width, self.spatial = first.out_features, None
+        weights = [first.weight, first.bias, second.weight, second.bias]
+        if isinstance(mlp, AdaptedMLP):
+            down, up, spatial = mlp.adapter.down, mlp.adapter.up, mlp.adapter.spatial
+            unused = -down.out_features % _LANES
+            if isinstance(spatial, nn.Conv2d):
+                self.spatial = Convolution(_widened(spatial, unused), dtype)
+                self.end = None
+            else:
+                self.spatial = spatial.prepared()
+                self.end = self.width + down.out_features
+            weights[0] = torch.cat([weights[0], F.pad(down.weight, (0, 0, 0, unused))])
+            weights[1] = torch.cat([weights[1], F.pad(down.bias, (0, unused))])
+            weights[2] = torch.cat([weights[2], F.pad(mlp.scale * up.weight, (0, unused))], dim=1)
+            weights[3] = weights[3] + mlp.scale * up.bias
+        self.first = Linear(weights[0], weights[1], dtype, activation_name(mlp.act))
+        self.second = Linear(weights[2], weights[3], dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        if self.spatial is not None:
+            side = hidden[..., self.width : self.end]
+            side.copy_(self.spatial(side))
+        return self.second(hidden)
+
+
+class Block:
+    """One of the trunk's blocks."""
+
+    def __init__(self, block: MultiScaleBlock, dtype: torch.dtype):
+        self.norms = Norm(block.norm1), Norm(block.norm2)
+        self.heads, self.window, self.stride = block.attn.num_heads, block.window_size, block.q_stride
+        self.qkv, self.out = Linear.of(block.attn.qkv, dtype), Linear.of(block.attn.proj, dtype)
+        self.padding = block.attn.qkv.bias.detach()[block.dim_out :].to(dtype)
+        self.shortcut = Linear.of(block.proj, dtype) if block.dim != block.dim_out else None
+        self.dtype = dtype
+        self.mlp = BlockMLP(block.mlp, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        n = self.norms[0](x).to(self.dtype)
+        if self.shortcut is not None:
+            x = self._pool(self.shortcut(n)).float()
+        qkv = self.qkv(n)
+        channels = qkv.shape[-1] // 3
+        q = self._pool(qkv[..., :channels])
+        x = x + self.out(window_attention(q, qkv[..., channels:], self.heads, self.window, self.padding))
+        return x.add_(self.mlp(self.norms[1](x).to(self.dtype)))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        if not self.stride:
+            return x
+        return F.max_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride).permute(0, 2, 3, 1)
+
+
+class Trunk:
+    """``AnySizeHiera``."""
+
+    def __init__(self, trunk: AnySizeHiera, dtype: torch.dtype):
+        self.dtype, self.trunk = dtype, trunk
+        self.patches = Convolution(trunk.patch_embed.proj, dtype, bias=False)
+        self.peg = None if isinstance(trunk.peg, nn.Identity) else Convolution(trunk.peg.conv, dtype)
+        self.blocks = [Block(block, dtype) for block in trunk.blocks]
+        self._positions: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) images to four maps (B, H / s_i, W / s_i, C_i) at strides 4, 8, 16, 32."""
+        x = self.patches(images.permute(0, 2, 3, 1))
+        x = x + self._positions_of(tuple(x.shape[1:3]))
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == 0 and self.peg is not None:
+                x = x + self.peg(x)
+            if i in self.trunk.stage_ends:
+                maps.append(x)
+        return maps
+
+    def _positions_of(self, size: tuple[int, int]) -> Tensor:
+        """Position embedding and the bias of the patches' convolution; kept for the last size."""
+        if size not in self._positions:
+            bias = self.trunk.patch_embed.proj.bias.detach().view(1, 1, 1, -1)
+            added = self.trunk._get_pos_embed(size) if self.trunk.use_position_embedding else 0
+            self._positions = {size: (bias + added).contiguous()}
+        return self._positions[size]
+
+
+class Encoder:
+    """``ImagePath.features`` on tokens (B, H, W, C)."""
+
+    def __init__(self, base: ImagePath, dtype: torch.dtype):
+        neck: FpnNeck = base.image_encoder.neck
+        decoder = base.sam_mask_decoder
+        self.trunk = Trunk(base.image_encoder.trunk, dtype)
+        deepest, deep, middle, finest = (level.conv for level in neck.convs)
+        self.deepest = _pointwise([deepest], dtype)
+        self.deep = _pointwise([deep], dtype, base.no_mem_embed.detach().flatten())
+        self.s1 = _pointwise([middle, decoder.conv_s1], dtype)
+        self.s0 = _pointwise([finest, decoder.conv_s0], dtype)
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embedding (B, H/16, W/16, D), s0 (B, H/4, W/4, D/8) and s1 (B, H/8, W/8, D/4) of (B, 3, H, W) images."""
+        finest, middle, deep, deepest = self.trunk(images)
+        above = self.deepest(deepest)
+        embedding = self.deep(deep).float()
+        batch, height, width, dim = above.shape
+        embedding.view(batch, height, 2, width, 2, dim).add_(above.view(batch, height, 1, width, 1, dim))
+        return embedding, self.s0(finest), self.s1(middle)
+
+
+def _pointwise(convolutions: list[nn.Conv2d], dtype: torch.dtype, added: Tensor | float = 0.0) -> Linear:
+    """One linear layer for 1x1 convolutions one after the other (computed in float64), plus a constant."""
+    weight, bias = None, 0
+    for convolution in convolutions:
+        own, offset = convolution.weight.detach().flatten(1).double(), convolution.bias.detach().double()
+        bias = own @ bias + offset if weight is not None else offset
+        weight = own @ weight if weight is not None else own
+    return Linear(weight.float(), (bias + added).float(), dtype)

@@ -1,0 +1,340 @@
+"""Volume in, labels out: batches of slices through the network, logits back to the native grid, labels kept as uint8.
+
+The one path of all segmentation: command line, server, evaluation and validation during training.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..imaging import cleaning
+from ..imaging.terminology import Structure, choose
+from ..imaging.volume import Volume, check_voxels
+from ..machine.device import autocast, is_out_of_memory, release_memory
+from ..shared.errors import CancelledError, DeviceError, SettingsError
+from ..shared.label_runs import count_labels
+from .label_maps import label_maps
+from .model import Model
+from .prefetch import prefetch
+from .slices import SliceStack, check_modality
+
+logger = logging.getLogger(__name__)
+
+SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; flips would confuse left with right
+_PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 64 * 256 * 256, "mps": 16 * 256 * 256}
+_PROBABILITIES_PER_BATCH = 1 << 24  # on the native grid: 64 MiB
+
+
+@dataclass
+class Options:
+    """What a run may change.
+
+    :param structures: names of those wanted; None: all.
+    :param roi: voxel ranges (i0, i1, j0, j1, k0, k1), ends excluded; nothing is labelled outside.
+    :param tta: average the probabilities over the scales 0.875, 1, 1.125.
+    :param uncertainty: also return the entropy of each voxel's probabilities (0..1).
+    :param any_modality: do not refuse a modality that the model was not trained on.
+    :param observe: is given the stack, the first slice and the probabilities (B, K, H, W) of every batch.
+    """
+
+    structures: list[str] | None = None
+    roi: tuple[int, int, int, int, int, int] | None = None
+    tta: bool = False
+    uncertainty: bool = False
+    any_modality: bool = False
+    observe: Callable[[SliceStack, int, Tensor], None] | None = None
+    batch_size: int | None = None
+    post_process: bool = True
+
+    @property
+    def wants_probabilities(self) -> bool:
+        """Whether anything but labels is asked for; these come from logits, at a fraction of time and memory."""
+        return self.tta or self.uncertainty or self.observe is not None
+
+    def to_json(self) -> dict:
+        """What the labels depend on beside volume and model, for reports."""
+        return {
+            "structures": self.structures, "roi": self.roi and list(self.roi), "tta": self.tta,
+            "any_modality": self.any_modality, "post_process": self.post_process,
+        }  # fmt: skip
+
+
+@dataclass
+class Segmentation:
+    """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
+
+    :ivar structures: those that were asked for, in the model's order; ``labels`` holds no others.
+    :ivar device: where the last slices were computed: the CPU, although the model is on a GPU, if that was too small.
+    :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, what it waits for them), "network" (the
+        forward pass alone) and "post-process" (labels on the native grid, cleaning).
+    """
+
+    labels: Volume
+    structures: list[Structure]
+    device: torch.device
+    uncertainty: Volume | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    slices: int = 0
+
+    @property
+    def sizes(self) -> list[dict]:
+        """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each structure asked for."""
+        counts = count_labels(self.labels.array[0])
+        voxel_ml = float(np.prod(self.labels.spacing)) / 1000 if self.labels.physical else None
+        return [
+            {"id": s.id, "name": s.name, "voxels": n, "ml": None if voxel_ml is None else round(n * voxel_ml, 3)}
+            for s, n in ((s, int(counts[s.id])) for s in self.structures)
+        ]
+
+
+def segment(
+    volume: Volume,
+    model: Model,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Segmentation:
+    """Segment one volume.
+
+    :param progress: called with (slices done, slices in all), at first with 0 done.
+    :param cancelled: asked between batches; true stops with ``CancelledError``.
+    The model is left as it was, its network where it was, however this ends.
+
+    :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
+    """
+    options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
+    with _timed(seconds, "prepare"):
+        check_voxels(volume)
+        if not options.any_modality:
+            check_modality(volume, model.card["modality"], model.name)
+        structures = choose(model.structures, options.structures, model.name)
+        stack = SliceStack(volume, model.slices)
+        region = _region(volume, options.roi)
+        labels = np.zeros(volume.array.shape[1:], np.uint8)
+        entropy = np.zeros(labels.shape, np.float32) if options.uncertainty else None
+    first, last = stack.slice_range(region) if options.roi else (0, len(stack))
+    if progress:
+        progress(0, last - first)
+    # Of a volume only one-byte labels are ever kept.
+    with _borrowed(model):
+        for start, found, probabilities in _batches(stack, model, options, first, last, seconds):
+            stop = start + len(found)
+            with _timed(seconds, "post-process"):
+                stack.oriented(labels)[start:stop] = found
+                if entropy is not None:
+                    stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
+            if options.observe:
+                options.observe(stack, start, probabilities)
+            del probabilities
+            if progress:
+                progress(stop - first, last - first)
+            if cancelled and cancelled():
+                raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+        device = model.device
+    with _timed(seconds, "post-process"):
+        for array in (labels, entropy):
+            if array is not None and options.roi:
+                _clip(array, region)
+        if options.post_process:
+            # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
+            voxel_ml = float(np.prod(volume.spacing)) / 1000
+            cleaning.clean(stack.oriented(labels), model.card["postprocessing"], voxel_ml)
+        if len(structures) < len(model.structures):
+            _keep(labels, [structure.id for structure in structures])
+    return Segmentation(
+        labels=volume.with_array(labels),
+        structures=structures,
+        device=device,
+        uncertainty=None if entropy is None else volume.with_array(entropy),
+        seconds=seconds,
+        slices=last - first,
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[part] += time.perf_counter() - started
+
+
+@contextmanager
+def _borrowed(model: Model) -> Iterator[None]:
+    """Set the network to evaluate; at the end, also one by an error, it is as it was and back on its device."""
+    training, device = model.network.training, model.device
+    model.network.eval()
+    try:
+        yield
+    finally:
+        model.network.train(training)
+        if model.device != device:
+            _return(model, device)
+
+
+def _return(model: Model, device: torch.device) -> None:
+    """Move a network back to the GPU from the CPU.
+
+    :raises DeviceError: another program has taken the memory meanwhile; the network is then whole on the CPU.
+    """
+    try:
+        model.network.to(device)
+    except (RuntimeError, MemoryError) as error:
+        model.network.to(model.device)
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            "The GPU's memory no longer holds the model.", "Close other programs that use the GPU, or choose the CPU."
+        ) from error
+    model.device = device
+
+
+def _batches(
+    stack: SliceStack, model: Model, options: Options, first: int, last: int, seconds: dict[str, float]
+) -> Iterator[tuple[int, np.ndarray, Tensor | None]]:
+    """Give (first slice, labels (B, H, W), probabilities (B, K, H, W) if anybody wants them), on the native grid.
+
+    Batches become smaller when memory runs out.
+    """
+    size = prepared = _batch_size(stack, model, options)
+    starts = range(first, last, prepared)
+    for begin, images in zip(starts, _prepared(stack, model, starts, last, seconds), strict=True):
+        start, stop = begin, begin + len(images)
+        while start < stop:
+            part = images[start - stop :][:size]
+            try:
+                with torch.inference_mode():
+                    labels, probabilities = _segment_slices(model, part, stack.native_size, options, seconds)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = _smaller(len(part), model, error)
+                continue
+            yield start, labels, probabilities
+            del probabilities  # before the next batch is computed
+            start += len(part)
+
+
+def _prepared(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
+    """Give the network's input (B, 3, h, w) of each batch.
+
+    While a GPU computes, the processor prepares what is next. Where the processor computes all, that is not faster
+    (``Testing/benchmarks/left_out.py``): both then work on less than all cores.
+    """
+
+    def prepare(start: int) -> Tensor:
+        images = stack.batch(start, min(last, start + starts.step))
+        return images.pin_memory() if model.device.type == "cuda" else images
+
+    batches = iter((prefetch if _prepares_ahead(model.device) else map)(prepare, starts))
+    for _ in starts:
+        with _timed(seconds, "prepare"):
+            images = next(batches)
+        yield images
+
+
+def _prepares_ahead(device: torch.device) -> bool:
+    return device.type != "cpu"
+
+
+def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
+    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // max(1, stack.size[0] * stack.size[1]))
+    if options.wants_probabilities:
+        values = len(model.label_values) * stack.native_size[0] * stack.native_size[1]
+        size = min(size, max(1, _PROBABILITIES_PER_BATCH // values))
+    return size
+
+
+def _smaller(size: int, model: Model, error: Exception) -> int:
+    """Batch size to try after memory ran out; at one slice the network moves from the GPU to the CPU."""
+    if size > 1:
+        logger.warning("Memory ran out with %d slices at once; going on with %d.", size, size // 2)
+        return size // 2
+    if model.device.type == "cpu":
+        raise DeviceError(
+            "Memory ran out with a single slice.",
+            "Close other programs, or choose a model with a smaller base network.",
+            setting="model",
+        ) from error
+    logger.warning("The GPU's memory does not hold a single slice; going on with the CPU.")
+    release_memory()
+    model.device = torch.device("cpu")
+    model.network.to(model.device)
+    return 1
+
+
+def _segment_slices(
+    model: Model, images: Tensor, size: tuple[int, int], options: Options, seconds: dict[str, float]
+) -> tuple[np.ndarray, Tensor | None]:
+    """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities if they are wanted."""
+    with _timed(seconds, "network"), autocast(model.device):
+        logits = _logits(model, images.to(model.device, non_blocking=True), SCALES if options.tta else (1.0,))
+    values = torch.tensor(model.label_values, dtype=torch.uint8)
+    with _timed(seconds, "post-process"):
+        if not options.wants_probabilities:
+            return label_maps(logits[0], values, size).cpu().numpy(), None
+        probabilities = sum(_on_grid(scaled, size).softmax(dim=1) for scaled in logits) / len(logits)
+        return values[probabilities.max(dim=1).indices.cpu()].numpy(), probabilities
+
+
+def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Tensor]:
+    """Logits (B, K, h, w), float32, of images at each scale."""
+    logits = []
+    for scale in scales:
+        size = tuple(max(1, round(n * scale)) for n in images.shape[-2:])
+        scaled = images if scale == 1 else _on_grid(images, size, antialias=True)
+        logits.append(model.network(scaled).float())
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)  # or its time would be taken for that of what reads the logits
+    return logits
+
+
+def _on_grid(images: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Entropy over the classes, 0 (certain) to 1 (all classes alike): (B, H, W)."""
+    classes = probabilities.shape[1]
+    return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)
+
+
+def _keep(labels: np.ndarray, wanted: list[int]) -> None:
+    """Set all other labels to 0, in place."""
+    kept = np.zeros(256, np.uint8)
+    kept[wanted] = wanted
+    for plane in labels:
+        plane[...] = kept[plane]
+
+
+def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, slice]:
+    """Array slices (K, J, I) of the region of interest."""
+    if roi is None:
+        return (slice(None),) * 3
+    ranges = list(zip(roi[::2], roi[1::2], volume.size, strict=True))
+    if any(not 0 <= low < high <= size for low, high, size in ranges):
+        size = " x ".join(map(str, volume.size))
+        raise SettingsError(
+            f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
+            "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
+            setting="roi",
+        )
+    return tuple(slice(low, high) for low, high, _ in reversed(ranges))
+
+
+def _clip(array: np.ndarray, region: tuple[slice, slice, slice]) -> None:
+    """Set what lies outside the region of (K, J, I) to 0, in place."""
+    for axis, inside in enumerate(region):
+        lines = np.moveaxis(array, axis, 0)
+        lines[: inside.start] = 0
+        lines[inside.stop :] = 0

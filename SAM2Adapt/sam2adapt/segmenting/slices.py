@@ -1,0 +1,266 @@
+"""Volumes as the network sees them: oriented, cut into slices, resampled in plane, normalised; and the exact way back.
+
+Orientation is a permutation and flips read from the geometry, never a resampling, so that the same patient stored in
+another axis order gives the same slices. Resampling maps the whole field of view of a slice onto the model's grid
+(pixel edges onto pixel edges), which makes the way back the same map inverted.
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..imaging.volume import Volume
+from ..shared.errors import ModalityError, VolumeError
+from ..shared.modality import is_hounsfield, modality_of
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
+_BINS = 1 << 16
+_TO_HOUNSFIELD = (
+    "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
+    "1024 subtracted."
+)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How grey levels become 0..1: a fixed ``window`` or ``range``, or ``percentile`` of each volume."""
+
+    kind: str
+    low: float
+    high: float
+
+    def limits(self, array: np.ndarray) -> tuple[float, float]:
+        """Grey levels (low, high) of one volume that become 0 and 1."""
+        if self.kind != "percentile":
+            return self.low, self.high
+        low, high = float(array.min()), float(array.max())
+        # A histogram, not a sort: its result does not depend on the order of the voxels.
+        levels, occurrences = _grey_levels(array)
+        counts, edges = np.histogram(levels, bins=_BINS, range=(low, high), weights=occurrences)
+        cumulative = np.cumsum(counts) / array.size
+        at = np.searchsorted(cumulative, (self.low / 100, self.high / 100))
+        return float(edges[at[0]]), float(edges[min(at[1] + 1, _BINS)])
+
+
+def _grey_levels(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey levels and how often each occurs; None: once each, where counting first would not be quicker."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
+        return array, None
+    low, high = int(array.min()), int(array.max())
+    counts = np.zeros(high - low + 1, np.int64)
+    for channel in array:
+        for plane in channel:  # numpy.bincount widens to 64 bits
+            counts += np.bincount((plane.astype(np.int32) - low).ravel(), minlength=len(counts))
+    return np.arange(low, high + 1), counts
+
+
+@dataclass(frozen=True)
+class SliceSettings:
+    """How a model cuts volumes into slices (the card's ``slices``).
+
+    :param orientation: anatomical directions in which the oriented axes I, J, K increase, for instance ``LPS``.
+    :param axis: ``axial``, ``coronal``, ``sagittal`` or ``acquisition`` (the axis of the largest spacing).
+    :param spacing: millimetres (row, column) of the model's grid; None: the longest side becomes ``size`` pixels.
+    :param context: neighbours above and below that a one-channel slice gets as further channels (0 or 1).
+    """
+
+    normalization: Normalization
+    orientation: str = "LPS"
+    axis: str = "acquisition"
+    spacing: tuple[float, float] | None = None
+    size: int | None = None
+    context: int = 1
+
+    @classmethod
+    def from_card(cls, slices: dict) -> "SliceSettings":
+        """Read the card's ``slices``."""
+        spacing = slices["spacing"]
+        return cls(
+            normalization=Normalization(**slices["normalization"]),
+            **{key: slices[key] for key in ("orientation", "axis", "size", "context")},
+            spacing=tuple(spacing) if spacing else None,
+        )
+
+    def to_card(self) -> dict:
+        """Give the card's ``slices``."""
+        card = asdict(self)
+        card["spacing"] = list(self.spacing) if self.spacing else None
+        return card
+
+
+def orientation_axes(direction: np.ndarray, orientation: str = "LPS") -> tuple[list[int], list[bool]]:
+    """Find the voxel axis, and whether it is reversed, for each letter of an orientation.
+
+    :param direction: (3, 3) direction cosines, columns for I, J, K, rows L, P, S.
+    :return: for each letter the index of the voxel axis (0 = I) and True where it must be flipped.
+    """
+    rows = [next(i for i, pair in enumerate(_LETTERS) if letter in pair) for letter in orientation]
+
+    def score(axes: tuple[int, ...]) -> float:
+        closeness = sum(abs(direction[row, axis]) for row, axis in zip(rows, axes, strict=True))
+        # Between two equally close axes the choice must not depend on how they are stored: a product of two cosines of
+        # one axis keeps its value when that axis is flipped.
+        tie = sum(direction[row, axis] * direction[(row + 1) % 3, axis] for row, axis in zip(rows, axes, strict=True))
+        return closeness + 1e-6 * tie
+
+    axes = max(permutations(range(3)), key=score)
+    flips = [
+        bool(direction[row, axis] < 0) != (letter == _LETTERS[row][1])
+        for row, axis, letter in zip(rows, axes, orientation, strict=True)
+    ]
+    return list(axes), flips
+
+
+class SliceStack:
+    """A volume as N slices (H, W) in the model's frame.
+
+    :param volume: one channel (CT, MR) or three (colour).
+    :param settings: the model's.
+    """
+
+    def __init__(self, volume: Volume, settings: SliceSettings):
+        self.volume, self.settings = volume, settings
+        axes, self._flips = orientation_axes(volume.direction, settings.orientation)
+        spacing = [float(volume.spacing[axis]) for axis in axes]
+        sizes = [volume.size[axis] for axis in axes]
+        self.axis = _slicing_axis(settings, spacing, sizes, volume)
+        rows, columns = (2, 1) if self.axis == 0 else (2, 0) if self.axis == 1 else (1, 0)
+        # numpy order of (C, K, J, I): voxel axis a is array axis 3 - a.
+        self._order = [0, *(3 - axes[a] for a in (self.axis, rows, columns))]
+        self._reversed = [False, *(self._flips[a] for a in (self.axis, rows, columns))]
+        self.array = self._forward(volume.array)
+        self.native_size = self.array.shape[2:]
+        self.native_spacing = (spacing[rows], spacing[columns])
+        self.size = _grid_size(self.native_size, self.native_spacing, settings)
+        self._limits: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return self.array.shape[1]
+
+    def _forward(self, array: np.ndarray) -> np.ndarray:
+        return array.transpose(self._order)[tuple(slice(None, None, -1) if r else slice(None) for r in self._reversed)]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Grey levels that become 0 and 1 (found once a volume)."""
+        if self._limits is None:
+            self._limits = self.settings.normalization.limits(self.volume.array)
+        return self._limits
+
+    def oriented(self, array: np.ndarray) -> np.ndarray:
+        """Bring another array (K, J, I) of the volume's grid into this stack's order (N, H, W), as a view."""
+        return self._forward(array[None])[0]
+
+    def restored(self, array: np.ndarray) -> np.ndarray:
+        """Bring an array (N, H, W) of this stack back to the volume's order (K, J, I), as a view."""
+        array = array[None][tuple(slice(None, None, -1) if r else slice(None) for r in self._reversed)]
+        return array.transpose(np.argsort(self._order))[0]
+
+    def slice_range(self, region: tuple[slice, slice, slice]) -> tuple[int, int]:
+        """First and last (excluded) slice that touches a region (K, J, I) of the volume's grid."""
+        axis = self._order[1]
+        touched = np.zeros(self.volume.array.shape[axis], bool)
+        touched[region[axis - 1]] = True
+        slices = np.flatnonzero(touched[::-1] if self._reversed[1] else touched)
+        return int(slices[0]), int(slices[-1]) + 1
+
+    def grey(self, start: int, stop: int) -> Tensor:
+        """Slices start..stop on the model's grid, scaled to 0..1: (stop - start, C, h, w) float32."""
+        low, high = self.limits
+        # A copy always: numpy calls a flipped axis of one voxel contiguous, and torch refuses its negative stride.
+        block = np.array(self.array[:, start:stop].swapaxes(0, 1), dtype=np.float32, order="C")
+        tensor = torch.from_numpy(block)
+        if tensor.shape[-2:] != self.size:
+            tensor = F.interpolate(tensor, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        return ((tensor - low) / ((high - low) or 1.0)).clamp_(0, 1)
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        """Network input of slices start..stop: (stop - start, 3, h, w), with neighbours as channels, normalised."""
+        context = self.settings.context if self.array.shape[0] == 1 else 0
+        first, last = max(0, start - context), min(len(self), stop + context)
+        return normalise(with_neighbours(self.grey(first, last), start - first, stop - first, context))
+
+
+def with_neighbours(grey: Tensor, start: int, stop: int, context: int) -> Tensor:
+    """Channels k-1, k, k+1 of the one-channel slices start..stop in (N, 1, h, w); the end slices are repeated.
+
+    Three-channel slices are passed through, and without context the one channel is repeated.
+    """
+    if grey.shape[1] == 3:
+        return grey[start:stop]
+    offsets = (-1, 0, 1) if context else (0, 0, 0)
+    at = [torch.arange(start + o, stop + o).clamp(0, len(grey) - 1) for o in offsets]
+    return torch.cat([grey[index] for index in at], dim=1)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Apply ImageNet's mean and deviation to (B, 3, H, W) in 0..1, as SAM2 was trained."""
+    mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    return (images - mean) / images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+
+
+def check_modality(volume: Volume, modality: str, model: str) -> None:
+    """Refuse colour where a scanner's volume is wanted, the reverse, and CT for MR or MR for CT.
+
+    The modality is that of the DICOM tag, and without one it is told from the grey levels.
+
+    :raises ModalityError: the volume's kind is known and is not the model's, or CT is not in Hounsfield units.
+    """
+    colour = volume.channels == 3
+    if colour != (modality == "RGB"):
+        raise ModalityError(
+            f"'{volume.name}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was trained"
+            f" on {modality}.",
+            f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
+        )
+    looks = modality_of(volume.array, volume.modality, colour, volume.physical)
+    if {looks, modality} == {"CT", "MR"}:
+        verb = "is" if volume.modality else "has the grey levels of"
+        hint = f" {_TO_HOUNSFIELD}" if modality == "CT" and not volume.modality else ""
+        raise ModalityError(
+            f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
+            f"Choose a model for {looks}, or allow any modality to try it all the same.{hint}",
+            setting="any_modality",
+        )
+    if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
+        raise ModalityError(
+            f"'{volume.name}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
+            f"(HU), on which model '{model}' was trained, reach -1000 in air.",
+            f"{_TO_HOUNSFIELD} Or allow any modality to try it all the same.",
+            setting="any_modality",
+        )
+
+
+def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:
+    """Index (0 = I .. 2 = K of the oriented axes) of the axis to slice along."""
+    thin = [a for a in range(3) if sizes[a] == 1]
+    wanted = {"axial": "SI", "coronal": "PA", "sagittal": "LR"}.get(settings.axis)
+    if wanted is None:
+        if thin:
+            return thin[-1]
+        # 1 %: spacings that differ by rounding only must not decide.
+        return max(a for a in range(3) if spacing[a] > 0.99 * max(spacing))
+    axis = next(a for a in range(3) if settings.orientation[a] in wanted)
+    if thin and axis not in thin:
+        if not volume.physical:
+            return thin[-1]
+        raise VolumeError(
+            f"'{volume.name}' is a single slice in another plane than the {settings.axis} one that the model segments.",
+            "Choose a model for this plane, or a whole volume.",
+        )
+    return axis
+
+
+def _grid_size(native: tuple[int, int], spacing: tuple[float, float], settings: SliceSettings) -> tuple[int, int]:
+    """Rows and columns of the model's grid for one slice."""
+    if settings.spacing:
+        scales = [s / t for s, t in zip(spacing, settings.spacing, strict=True)]
+    else:
+        scales = [settings.size / max(native)] * 2
+    return tuple(max(1, round(n * scale)) for n, scale in zip(native, scales, strict=True))

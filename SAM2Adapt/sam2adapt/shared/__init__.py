@@ -1,0 +1,1 @@
+"""Facts and helpers that every other room may use: standard library and numpy only."""

@@ -1,0 +1,102 @@
+"""Failures that a user can cause: one class each, a sentence that says what is wrong and one that says what to do.
+
+They cross the process wall unchanged (class name, message, remedy) and are shown with both sentences; every other
+exception is a defect of ours and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """A failure that a user can cause and mend.
+
+    Both sentences are for every reader: they name no flag, no command and no button. ``setting`` says what the remedy
+    is about, and whoever shows the error adds the word for it: the command line a flag (``cli_remedies.py``), Slicer
+    the label of a control (``EngineError.py``).
+
+    :param message: one sentence that says what is wrong, naming the file or value.
+    :param remedy: one sentence that says what to do about it.
+    :param setting: fields of the request that the remedy changes ("batch_size"), or actions that it takes, named as
+        the engine server's methods in snake case ("download_base"). One name, or several.
+    :param value: what to give to the first of them, if a certain value helps.
+    """
+
+    def __init__(self, message: str, remedy: str, *, setting: str | tuple[str, ...] = (), value: str | None = None):
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+        self.setting = (setting,) if isinstance(setting, str) else setting
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+
+class InputFileError(UserError):
+    """A file or folder is missing, unreadable or of an unknown format."""
+
+
+class SeriesError(UserError):
+    """A DICOM folder holds no series, several of them, or one with missing slices."""
+
+
+class VolumeError(UserError):
+    """A volume cannot be segmented: 4-D, NaN or infinite voxels, constant, an axis of size zero, 1x1 in plane."""
+
+
+class ModalityError(UserError):
+    """A volume is not of the kind that the model was trained on (a colour image for a CT model, for instance)."""
+
+
+class GeometryError(UserError):
+    """An image and its labels do not share one voxel grid."""
+
+
+class ClassesError(UserError):
+    """Classes asked for do not agree with the labels found or with the model."""
+
+
+class TrainingDataError(UserError):
+    """There is nothing to train on: no pair, no annotated voxel, a split that matches no file."""
+
+
+class ModelNotFoundError(UserError):
+    """No model of that name is known on this machine."""
+
+
+class ModelFileError(UserError):
+    """A model file is truncated, tampered with, foreign, or written by a newer version."""
+
+
+class WeightsMissingError(UserError):
+    """The weights of a base network are not on this machine."""
+
+
+class ChecksumError(UserError):
+    """A file's SHA-256 is not the published one."""
+
+
+class DownloadError(UserError):
+    """A download failed; what has arrived is kept and continued next time."""
+
+
+class BatchError(UserError):
+    """Some studies of a batch failed, or it was stopped before all were done; the others are there."""
+
+
+class OutputError(UserError):
+    """The output cannot be written: no such folder, not writable, disk full, unknown format."""
+
+
+class SettingsError(UserError):
+    """A setting or a combination of settings is not possible."""
+
+
+class ForgettingError(UserError):
+    """A model that was continued segments what it had learnt before clearly worse than its parent."""
+
+
+class DeviceError(UserError):
+    """The device asked for is not there or has too little memory."""
+
+
+class CancelledError(UserError):
+    """The user stopped the run; what was there before is unchanged, and a run that can go on is kept."""

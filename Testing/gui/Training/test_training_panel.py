@@ -1,0 +1,279 @@
+"""The panel of training before a run: cases, structures, what to start from, and what forbids to start."""
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from training_testing import addCase
+
+pytest_plugins = ["training_testing"]
+USE, ANNOTATED = 2, 3
+
+
+def choose(table, row, use):
+    box = table.cellWidget(row, USE)
+    box.setCurrentIndex(box.findData(use))
+
+
+def rename(segmentationNode, number, name):
+    segmentation = segmentationNode.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetNthSegmentID(number)).SetName(name)
+
+
+def test_opens_empty_and_without_a_process(panel):
+    assert not panel.widget.logic.engine.isRunning()
+    assert not panel.ui.startButton.enabled
+    assert panel.status == "Add corrected cases." == panel.ui.startButton.toolTip
+    for name in ("install", "unfinished", "results", "classes"):
+        assert getattr(panel.ui, f"{name}CollapsibleButton").isHidden()
+    panel.addScene()
+    assert "Segment a volume first" in panel.status
+
+
+def test_scene_is_all_that_is_needed(panel):
+    addCase("a", ("liver", "spleen"))
+    addCase("b", ("Spleen",), annotated=range(8))
+    panel.addScene()
+    assert panel.column(panel.ui.caseTable, 0) == ["a", "b"]
+    assert panel.column(panel.ui.caseTable, ANNOTATED) == ["3 of 8", "all 8"]
+    assert panel.column(panel.ui.classTable, 0) == ["liver", "spleen"]
+    assert panel.column(panel.ui.classTable, 1) == ["1 of 2", "2 of 2"]
+    assert panel.ui.startButton.enabled, panel.status
+
+
+def test_use_of_a_case_is_chosen_in_its_row_and_kept_with_the_scene(panel):
+    addCase("a")
+    addCase("b")
+    panel.addScene()
+    choose(panel.ui.caseTable, 0, "ignore")
+    choose(panel.ui.caseTable, 1, "validate")
+    panel.processEvents()
+    assert panel.status == "There is no case to train on. Set the use of a case to training."
+    panel.widget.exit()
+    panel.widget.enter()
+    assert [panel.ui.caseTable.cellWidget(row, USE).currentData for row in range(2)] == ["ignore", "validate"]
+    choose(panel.ui.caseTable, 0, "train")
+    panel.processEvents()
+    assert panel.ui.startButton.enabled
+    panel.ui.caseTable.selectRow(1)
+    panel.ui.removeCaseButton.click()
+    assert panel.column(panel.ui.caseTable, 0) == ["a"]
+
+
+def test_ambiguous_structure_is_refused_until_it_is_resolved(panel):
+    _volume, segmentation = addCase("a", ("liver", "spleen"))
+    panel.addScene()
+    rename(segmentation, 1, "liver")
+    panel.waitFor(lambda: not panel.ui.startButton.enabled)
+    assert panel.status.startswith("'a' has several segments for the class 'liver'.")
+    assert not panel.ui.classTable.item(0, 2).icon().isNull()
+    rename(segmentation, 1, "spleen")
+    panel.waitFor(lambda: panel.ui.startButton.enabled)
+
+
+def test_structures_can_be_left_out(panel):
+    addCase("a", ("liver", "spleen"))
+    panel.addScene()
+    panel.ui.classTable.item(1, 0).setCheckState(qt.Qt.Unchecked)
+    assert [entry.use for entry in panel.widget._inputs.classes] == [True, False]
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.ui.classTable.item(1, 0).checkState() == qt.Qt.Unchecked
+    panel.ui.classTable.item(0, 0).setCheckState(qt.Qt.Unchecked)
+    assert panel.status == "There is no class to learn. Choose at least one class."
+
+
+def test_annotated_slices_are_as_the_user_says(panel):
+    addCase("a")
+    panel.addScene()
+    panel.ui.emptySlicesEdit.text = "0, 7"
+    panel.ui.emptySlicesEdit.editingFinished.emit()
+    assert panel.column(panel.ui.caseTable, ANNOTATED) == ["5 of 8"]
+    panel.ui.emptySlicesEdit.text = "0,99"
+    panel.ui.emptySlicesEdit.editingFinished.emit()
+    assert "there are only slices 0 to 7" in panel.ui.caseHintLabel.text
+    assert not panel.ui.startButton.enabled
+    panel.ui.emptySlicesEdit.text = ""
+    panel.ui.emptySlicesEdit.editingFinished.emit()
+    panel.ui.annotatedComboBox.setCurrentIndex(1)
+    panel.ui.annotatedComboBox.activated.emit(1)
+    assert panel.column(panel.ui.caseTable, ANNOTATED) == ["all 8"]
+
+
+def test_what_is_wrong_with_a_case_is_shown(panel):
+    volume = slicer.util.addVolumeFromArray(np.zeros((3, 8, 8), np.int16), name="empty")
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    panel.addScene()
+    assert "'nothing' has no segment" in panel.ui.caseHintLabel.text
+    assert not panel.ui.caseTable.item(0, 4).icon().isNull()
+    assert not panel.ui.startButton.enabled
+    slicer.mrmlScene.RemoveNode(segmentation)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 0
+
+
+@pytest.fixture
+def folder(tmp_path, scene):
+    """Images and labels of two cases, as nnU-Net wants them."""
+    for number in range(2):
+        volume, segmentation = addCase(f"case{number}", ("liver",))
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        slicer.modules.segmentations.logic().ExportAllSegmentsToLabelmapNode(segmentation, labels, 0)
+        for name, node in (("imagesTr", volume), ("labelsTr", labels)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            node.AddDefaultStorageNode()
+            suffix = "_0000" if node is volume else ""
+            node.GetStorageNode().SetFileName(str(tmp_path / name / f"case{number}{suffix}.nrrd"))
+            assert node.GetStorageNode().WriteData(node)
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
+    slicer.mrmlScene.Clear(0)
+    return tmp_path
+
+
+def test_folder_is_added_by_the_button(panel, folder, dialogs, answers):
+    panel.widget.enter()
+    answers.append(lambda dialog: str(folder))
+    panel.ui.addFolderButton.click()
+    assert panel.column(panel.ui.caseTable, 0) == ["case0", "case1"]
+    assert panel.column(panel.ui.classTable, 0) == ["liver"]
+    assert panel.ui.startButton.enabled, panel.status
+    choose(panel.ui.caseTable, 1, "validate")
+    panel.processEvents()
+    panel.ui.caseTable.selectRow(0)
+    panel.ui.removeCaseButton.click()
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.column(panel.ui.caseTable, 0) == ["case1"]
+    assert panel.ui.caseTable.cellWidget(0, USE).currentData == "validate"
+    panel.widget._inputs.addFolder(str(folder))
+    assert panel.ui.caseTable.rowCount == 2
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    answers[:] = [lambda dialog: str(folder / "imagesTr")]
+    dialogs.clear()
+    panel.ui.addFolderButton.click()
+    assert "No image in" in dialogs[-1]["text"]
+
+
+def test_preset_says_what_it_needs_and_settings_are_checked(panel):
+    from SAM2AdaptLib.Training import Options
+
+    addCase("a")
+    panel.addScene()
+    assert Options.engineOptions(panel.parameters)["preset"] == "nano"
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    assert "156 MB" in panel.ui.startHintLabel.text
+    options = Options.engineOptions(panel.parameters)
+    assert (options["preset"], options["license"], options["patience"]) == ("fast", "unspecified", 10)
+    assert "learningRate" not in options, "the engine knows what suits the base"
+    assert panel.ui.learningRateSpinBox.text == "automatic"
+    panel.ui.learningRateSpinBox.value = 0.002
+    assert Options.engineOptions(panel.parameters)["learningRate"] == 0.002
+    panel.ui.methodSettingsEdit.text = "rank"
+    assert panel.status == "“rank” is not a setting with a value. Write it like rank=8."
+    panel.ui.methodSettingsEdit.text = "rank=4, blocks=all"
+    assert Options.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
+    panel.ui.nameEdit.text = " "
+    assert panel.status == "Give the model a name."
+    panel.ui.nameEdit.text = "a/b"
+    assert "file names cannot have" in panel.status
+    panel.ui.nameEdit.text = "Torso-CT"
+    assert panel.status == "There is a model “Torso-CT” already. Give the new one another name."
+
+
+def test_continuing_a_model_offers_quick_adapt(panel):
+    from SAM2AdaptLib.Training import Options
+
+    addCase("a")
+    panel.addScene()
+    assert panel.ui.quickCheckBox.isHidden()
+    panel.ui.startComboBox.setCurrentIndex(panel.ui.startComboBox.findData("torso-ct@1.0.0"))
+    assert not panel.ui.quickCheckBox.isHidden()
+    assert panel.ui.presetComboBox.isHidden()
+    panel.ui.quickCheckBox.checked = True
+    options = Options.engineOptions(panel.parameters)
+    assert (options["init"], options["quick"]) == ("torso-ct@1.0.0", True)
+    assert "preset" not in options and "base" not in options
+    panel.parameters.startModel = ""
+    panel.processEvents()
+    assert panel.ui.quickCheckBox.isHidden()
+    assert "quick" not in Options.engineOptions(panel.parameters)
+    for method, settings, fits in (("head", "", True), ("lora", "placement = decoder", True), ("lora", "", False)):
+        panel.parameters.method, panel.parameters.methodSettings = method, settings
+        panel.processEvents()
+        assert panel.ui.quickCheckBox.isHidden() != fits
+        assert Options.engineOptions(panel.parameters)["quick"] == fits
+    panel.parameters.startModel = "gone@1.0.0"
+    panel.processEvents()
+    assert "“gone@1.0.0” is not on this computer" in panel.status
+
+
+def test_engine_missing_shows_the_install_section(panel, monkeypatch):
+    addCase("a")
+    panel.addScene()
+    monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", "/no/such/python")
+    panel.widget.enter()
+    assert not panel.ui.installCollapsibleButton.isHidden()
+    assert not panel.ui.startButton.enabled
+    assert not panel.ui.rankSceneButton.enabled
+    monkeypatch.undo()
+
+
+def test_auto_segment_hands_its_result_over(panel):
+    _volume, segmentation = addCase("a")
+    panel.widget.logic.getParameterNode().exampleSegmentation = segmentation
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.column(panel.ui.caseTable, 0) == ["a"]
+    panel.ui.caseTable.selectRow(0)
+    panel.ui.removeCaseButton.click()
+    assert panel.ui.caseTable.rowCount == 0
+
+
+def drop(panel, *urls):
+    """Drop URLs onto the section of the cases; returns whether it takes them."""
+    mimeData = qt.QMimeData()
+    mimeData.setUrls([qt.QUrl(url) for url in urls])
+    place = (qt.Qt.CopyAction, mimeData, qt.Qt.LeftButton, qt.Qt.NoModifier)
+    section, entering = panel.ui.casesCollapsibleButton, qt.QDragEnterEvent(qt.QPoint(5, 5), *place)
+    entering.ignore()
+    qt.QCoreApplication.sendEvent(section, entering)
+    qt.QCoreApplication.sendEvent(section, qt.QDropEvent(qt.QPointF(5, 5), *place))
+    return entering.isAccepted()
+
+
+def test_folder_is_dropped(panel, folder):
+    panel.widget.enter()
+    assert drop(panel, folder.as_uri())
+    assert panel.column(panel.ui.caseTable, 0) == ["case0", "case1"]
+
+
+def test_files_are_left_to_slicer(panel, folder):
+    panel.widget.enter()
+    assert not drop(panel, (folder / "imagesTr" / "case0_0000.nrrd").as_uri(), "https://localhost/x")
+    assert panel.ui.caseTable.rowCount == 0
+
+
+def test_nodes_are_dropped(panel):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "patient")
+    pairs = {name: addCase(name, seed=seed) for seed, name in enumerate("abc")}
+    items = {
+        name: [hierarchy.CreateItem(patient if name == "c" else hierarchy.GetSceneItemID(), node) for node in pair]
+        for name, pair in pairs.items()
+    }
+    url = "mrml://scene/subjecthierarchy/item?id={}".format
+    assert drop(panel, url(items["b"][0]), url(items["b"][1]))
+    assert panel.column(panel.ui.caseTable, 0) == ["b"]
+    assert drop(panel, url(items["a"][1]))
+    assert drop(panel, url(patient))
+    assert sorted(panel.column(panel.ui.caseTable, 0)) == ["a", "b", "c"]
+    assert drop(panel, url(patient))
+    assert "that is not in the table" in panel.status
+
+
+def test_fits_into_a_narrow_panel_whatever_the_names_are(panel, screenshot, tmp_path):
+    addCase("a very long name of a volume " * 3, ("a structure with a very long name " * 2,))
+    panel.addScene()
+    screenshot(panel.widget.parent, tmp_path / "panel.png", width=330, expand=True)
+    assert panel.widget.parent.width <= 330
