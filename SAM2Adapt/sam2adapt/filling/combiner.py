@@ -1,7 +1,7 @@
 """Weigh the opinions on one structure in one slice: a small class-agnostic network, trained beforehand on many volumes.
 
-It sees no grey level's meaning and no structure's name, only what each opinion says, how far it may be trusted (how well
-it predicted the hidden drawn slices, how far the neighbours are) and where the image has edges.
+It sees no grey level's meaning and no structure's name, only what each opinion says, how far it may be trusted (how
+well it predicted the hidden drawn slices, how far the neighbours are) and where the image has edges.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ this is what everything that is learnt is trained and judged on.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch
 from .flow import SliceFlow
 from .growth import grow_on, preference, seeds
 from .shape import empty_beside, signed_distance
+from .threads import Team
 
 MAPS = ("distance", "flow", "growth", "distance spread", "flow spread")
 
@@ -37,9 +39,9 @@ class Evidence:
     :param step: distance of the slices in pixels.
     """
 
-    def __init__(self, images: np.ndarray, step: float):
-        self.images, self.step = images, step
-        self.flow = SliceFlow(images)
+    def __init__(self, images: np.ndarray, step: float, team: Team):
+        self.images, self.step, self._team = images, step, team
+        self.flow = SliceFlow(images, team)
         self._carried: dict[tuple, _Carried] = {}
         self._used: dict[tuple, _Carried] = {}
 
@@ -51,22 +53,23 @@ class Evidence:
         """
         self.drawn = [dict(sorted(masks.items())) for masks in drawn]
         self.distances = [{k: signed_distance(mask) for k, mask in masks.items()} for masks in self.drawn]
-        self._used = {}
         gaps: dict[tuple[int, int], list[int]] = {}
         for index, masks in enumerate(self.drawn):
             places = list(masks)
-            for low, high in zip(places, places[1:], strict=False):
+            for low, high in pairwise(places):
                 gaps.setdefault((low, high), []).append(index)
-        for number, ((low, high), structures) in enumerate(sorted(gaps.items())):
-            tell(number / len(gaps))
-            pairs = [(k, k - 1) for k in range(low + 1, high + 1)] + [(k, k + 1) for k in range(high - 1, low - 1, -1)]
-            self.flow.prepare(pairs)
-            for index in structures:
-                for source, target in ((low, high), (high, low)):
-                    key = (index, source, target, self.drawn[index][source].tobytes())
-                    if key not in self._carried:
-                        self._carried[key] = self._carry(index, source, target)
-                    self._used[index, source, target] = self._carried[key]
+        self.flow.prepare(pair for low, high in gaps for pair in _steps(low, high))
+        tell(0.4)
+        places = [
+            (k, *way) for (low, high), own in sorted(gaps.items()) for k in own for way in ((low, high), (high, low))
+        ]
+        keys = [(index, source, target, self.drawn[index][source].tobytes()) for index, source, target in places]
+        missing = [n for n, key in enumerate(keys) if key not in self._carried]
+        for number, carried in enumerate(self._team.map(lambda n: self._carry(*places[n]), missing)):
+            self._carried[keys[missing[number]]] = carried
+            tell(0.4 + 0.6 * number / len(missing))
+        self._carried = {key: self._carried[key] for key in keys}
+        self._used = dict(zip(places, self._carried.values(), strict=True))
 
     def _carry(self, index: int, source: int, target: int) -> "_Carried":
         way = 1 if target > source else -1
@@ -118,6 +121,11 @@ class Evidence:
         ]
         gap = sides[0][1] * sides[1][1] / (sides[0][1] + sides[1][1]) if len(sides) == 2 else float(sides[0][1])
         return Slice(np.stack(maps).astype(np.float32), gap)
+
+
+def _steps(low: int, high: int) -> list[tuple[int, int]]:
+    """(target, source) slices on the way from one drawn slice to the next, and back."""
+    return [(k, k - 1) for k in range(low + 1, high + 1)] + [(k, k + 1) for k in range(high - 1, low - 1, -1)]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ The flow between each pair of consecutive slices depends on the image alone, so 
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from skimage.registration import optical_flow_ilk
 from skimage.transform import resize
 from torch.nn import functional as F
+
+from .threads import Team
 
 _LARGEST = 128  # pixels a side for the flow, which is smooth
 _RADIUS = 5
@@ -20,12 +21,13 @@ class SliceFlow:
     """Optical flow between consecutive slices of a stack, computed where it is needed.
 
     :param images: (N, H, W) float32, grey levels scaled to about -1 to 1.
+    :param team: computes several flows at once.
     """
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: np.ndarray, team: Team):
         shrink = min(1.0, _LARGEST / max(images.shape[1:]))
         size = tuple(max(8, round(n * shrink)) for n in images.shape[1:])
-        self._images = images
+        self._images, self._team = images, team
         self._small = images
         if size != images.shape[1:]:
             self._small = np.stack([resize(image, size, anti_aliasing=True) for image in images]).astype(np.float32)
@@ -35,8 +37,7 @@ class SliceFlow:
     def prepare(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Compute the flow of (target, source) slices, several at once."""
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._fields]
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-            self._fields.update(zip(missing, pool.map(self._compute, missing), strict=True))
+        self._fields.update(zip(missing, self._team.map(self._compute, missing), strict=True))
 
     def carry(self, maps: torch.Tensor, source: int, target: int) -> torch.Tensor:
         """Warp maps (S, H, W) of the source slice to the slice beside it."""

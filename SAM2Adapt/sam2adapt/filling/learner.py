@@ -19,7 +19,7 @@ _FIRST_WEIGHTS = (0.1, 0.3, 0.5)  # of the opinions, before anything is learnt
 class PixelLearner:
     """A pixel classifier with one output a structure, so that structures may overlap.
 
-    It starts from a fixed weighing of the opinions, and a second training on the same inputs from where the first ended.
+    It starts from a fixed weighing of the opinions, and a second training from where the first ended.
 
     :param seed: of initial weights and batches; the same seed gives the same result.
     """

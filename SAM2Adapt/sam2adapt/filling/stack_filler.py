@@ -1,6 +1,6 @@
 """Fill the slices between drawn ones of a stack: evidence, what the drawn slices teach, and both weighed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -8,6 +8,8 @@ from .combiner import Combiner, channels
 from .evidence import Evidence, Slice
 from .grey import edges_of, pixel_features
 from .learner import OPINIONS, PixelLearner
+from .shape import interpolated, signed_distance
+from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
@@ -22,12 +24,12 @@ class StackFiller:
     :param images: (N, H, W) grey levels scaled to about -1 to 1.
     :param step: distance of the slices in pixels.
     :param combiner: weighs the opinions; None: what the learner says is the answer.
-    :param seed: of the learner.
+    :param team: computes slices side by side; :param seed: of the learner.
     """
 
-    def __init__(self, images: np.ndarray, step: float, combiner: Combiner | None, seed: int = 0):
+    def __init__(self, images: np.ndarray, step: float, combiner: Combiner | None, team: Team, seed: int = 0):
         self.images, self.step, self.seed = images, step, seed
-        self.evidence = Evidence(images, step)
+        self.evidence = Evidence(images, step, team)
         self._combiner, self._learner = combiner, PixelLearner(seed)
         self._features: dict[int, np.ndarray] = {}
         self._edges: dict[int, np.ndarray] = {}
@@ -40,6 +42,15 @@ class StackFiller:
         self.evidence.carry(drawn, lambda share: tell(0.6 * share))
         self.trust = np.stack([self._hidden_dice(index) for index in range(len(drawn))])
         self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share))
+
+    def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
+        """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
+        distances = [{k: signed_distance(mask) for k, mask in sorted(masks.items())} for masks in drawn]
+        for slice_ in range(len(self.images)):
+            found = [interpolated(own, slice_) for own in distances]
+            if any(own is not None for own in found):
+                nothing = np.full(self.images.shape[1:], -np.inf, np.float32)
+                yield slice_, np.stack([nothing if own is None else own for own in found])
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""

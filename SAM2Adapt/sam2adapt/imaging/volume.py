@@ -16,11 +16,11 @@ from ..shared.errors import GeometryError, InputFileError, SeriesError, VolumeEr
 from ..shared.label_runs import count_labels
 from .dicom import SeriesInfo, SeriesVoxels, is_dicom, list_series, read_file, read_series
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
+from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata, split_layers
 from .terminology import Structure
 
-__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "list_series", "read_labels", "read_series_files",
-           "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
+__all__ = ["SeriesInfo", "Volume", "check_input", "check_voxels", "list_series", "read_labels", "read_segments",
+           "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels", "write_volume"]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"
@@ -130,6 +130,21 @@ def read_labels(path: str | os.PathLike) -> Volume:
 def read_structures(path: str | os.PathLike) -> list[Structure]:
     """The segments of a .seg.nrrd with the label values that :func:`read_labels` gives; none for other formats."""
     return _labels(path)[1]
+
+
+def read_segments(path: str | os.PathLike) -> list[tuple[Structure, np.ndarray]]:
+    """The segments of a .seg.nrrd with a mask (K, J, I) each, so that those that overlap stay whole.
+
+    :raises InputFileError: missing, unreadable, or no segmentation.
+    """
+    path = check_input(path)
+    image = read_image(path)
+    keys = metadata(image)
+    if not is_segmentation(keys):
+        raise InputFileError(f"{path} holds no segments.", "Save the segmentation from Slicer as .seg.nrrd.")
+    array = sitk.GetArrayFromImage(image)
+    layers = array[np.newaxis] if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(array, -1, 0)
+    return split_layers(layers, keys, str(path))
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = 1e-3) -> bool:

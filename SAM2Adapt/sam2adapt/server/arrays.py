@@ -25,7 +25,7 @@ def read_input(params: dict[str, Any]) -> Volume:
         raise GeometryError(
             f"The voxel axes of '{name}' are not perpendicular.", "Resample the volume onto a right-angled grid first."
         )
-    array = _channels_first(_read_array(Path(params["array"])), name)
+    array = _channels_first(read_array(Path(params["array"])), name)
     colour = len(array) == 3
     modality = "RGB" if colour else params.get("modality", "")
     return Volume(array, params["origin"], params["spacing"], direction, name, modality)
@@ -46,7 +46,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         raise output_error(path, error) from error
 
 
-def _read_array(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file; its voxels stay on disk until they are needed.
+
+    :raises InputFileError: no such file, or not an array.
+    """
     paths.check_file(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..shared.files import check_output
-from . import batch_methods, model_methods, rank_methods, train_methods
+from . import batch_methods, fill_methods, model_methods, rank_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
@@ -80,6 +80,7 @@ METHODS: dict[str, Callable[[WarmModels, dict[str, Any], Task], Any]] = {
     "segment": segment,
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
+    "fill": fill_methods.fill,
     "rank": rank_methods.rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,

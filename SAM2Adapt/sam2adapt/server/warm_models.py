@@ -1,4 +1,4 @@
-"""The models that stay loaded between requests."""
+"""The models that stay loaded between requests, and the volume that was filled last."""
 
 import sys
 from collections import OrderedDict
@@ -10,16 +10,21 @@ from ..shared import paths
 if TYPE_CHECKING:
     import torch
 
+    from ..filling.filler import Filler
     from ..segmenting.model import Model
 
 _MODELS_KEPT = 2
 
 
 class WarmModels:
-    """What stays between requests: the models used last, loaded."""
+    """What stays between requests: the models used last, loaded.
+
+    :ivar filler: key of a volume's voxels and what fills it, for ``fill_methods``; None before the first filling.
+    """
 
     def __init__(self):
         self._models: OrderedDict[tuple, Model] = OrderedDict()
+        self.filler: tuple[str, Filler] | None = None
 
     def model(self, name: str, device: "torch.device") -> "Model":
         """A model, loaded now or before; a file that was replaced is loaded anew.
