@@ -28,7 +28,7 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata, split_layers
+from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
 from .stored_image import StoredImage, affine_of
 from .terminology import Structure
 
