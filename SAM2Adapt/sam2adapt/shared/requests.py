@@ -14,7 +14,7 @@ from . import known_bases, presets, slicing_axis
 from .errors import SettingsError
 from .fields import SERVER, SHELL, Request, setting
 from .formats import OUTPUT_SUFFIXES
-from .overlaps import CHOICES, LAST
+from .labels.overlaps import CHOICES, LAST
 from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .formats import LABEL_SUFFIXES
+from ..formats import LABEL_SUFFIXES
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 #: Headers whose voxels lie in a file of their own.
