@@ -22,9 +22,9 @@ def deformable_convolution(x: Tensor, offsets: Tensor, mask: Tensor, weight: Ten
         sample[b, y, x, p] = mask[b, y, x, p] * x at (y + row of p + row offset, x + column of p + column offset)
         out[b, y, x]       = sum over p of weight[p] applied to sample[b, y, x, p], plus bias
 
-    ``embedding_bag`` computes all samples at once: its table has a row of r channels for each position, and each sample
-    is a bag of four rows with four weights (the mask is part of them). Outside x there are zeros: the table is that of x
-    with borders of zeros, of H + 3 rows and W + 3 columns, and places further out are moved onto the border.
+    ``embedding_bag`` computes all samples at once. Its table has a row of r channels for each position, and each sample
+    is a bag of four rows with four weights (the mask is part of them). Outside x there are zeros: the table has a
+    border of them, H + 3 rows and W + 3 columns in all, and places further out are moved onto the border.
 
     :param x: tokens (B, H, W, r), float32.
     :param offsets: (B, H, W, 18) in positions: row and column of point 0, row and column of point 1, …

@@ -13,7 +13,7 @@ from ..imaging.volume import Volume, read_volume
 from ..shared.annotation import IGNORE
 from ..shared.errors import CancelledError, DrawingError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.image_names import LABEL_SUFFIXES, suffix_of
+from ..shared.labels.image_names import LABEL_SUFFIXES, suffix_of
 from ..shared.requests.actions import Fill
 from ..shared.slicing_axis import ARRAY_AXES
 from .arrays import read_array, read_input, write_array

@@ -68,8 +68,8 @@ def _label_cells(labels: Tensor, by_class: Tensor, values: Tensor, cells: Tensor
     """Label all native pixels within some cells of the model's grid, in place.
 
     A cell is the square between four pixels of the model's grid, named after its upper left one. It holds up to Y x X
-    native pixels, Y = ``rows.most`` and X = ``columns.most``, at which the logits of its corners are interpolated: along
-    the upper and the lower edge first, then between the edges.
+    native pixels, Y = ``rows.most`` and X = ``columns.most``, at which the logits of its corners are interpolated:
+    along the upper and the lower edge first, then between the edges.
 
     :param labels: (B, H, W) on the native grid.
     :param by_class: (K, B h w) logits.

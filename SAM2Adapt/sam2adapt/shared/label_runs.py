@@ -126,8 +126,8 @@ def _touching_pairs(runs: Runs, touching: int) -> Iterator[tuple[np.ndarray, np.
         row 1:  . . # # .        run 2: begin 9, end 10
 
     Run 0 moved on to the next row is 7 to 8. It overlaps no run, so by ``FACES`` it touches none; with one more
-    position on either side, 6 to 9, it touches run 2 by ``CORNERS``. Run 1 moves on to 10 and touches run 2 by both. The results
-    are ``[1], [2]`` and ``[0, 1], [2, 2]``.
+    position on either side, 6 to 9, it touches run 2 by ``CORNERS``. Run 1 moves on to 10 and touches it by both. The
+    results are ``[1], [2]`` and ``[0, 1], [2, 2]``.
     """
     width = int(runs.stop.max(initial=0)) + 2  # gaps, so that a row's last voxel does not touch the next row's first
     begin, end = runs.row * width + runs.start + 1, runs.row * width + runs.stop  # positions of first and last voxel

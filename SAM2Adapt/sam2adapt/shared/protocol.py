@@ -10,6 +10,8 @@ PREVIEW = "preview"
 # Codes of errors: what a user can mend, a defect of ours, and JSON-RPC's own.
 USER_ERROR, DEFECT = 1, -32000
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+# Dice that a continued model may lose on what it could before; beyond it the user decides whether to keep the model.
+FORGETTING = 0.005
 # Stages that progress names.
 LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING = "loading", "segmenting", "finishing", "ranking", "downloading"
 SEARCHING, BATCH = "searching", "batch"

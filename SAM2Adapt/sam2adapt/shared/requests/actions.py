@@ -12,8 +12,8 @@ from typing import Any
 
 from .. import known_bases, presets, slicing_axis
 from ..errors import SettingsError
-from ..image_names import OUTPUT_SUFFIXES
-from ..overlaps import CHOICES, LAST
+from ..labels.image_names import OUTPUT_SUFFIXES
+from ..labels.overlaps import CHOICES, LAST
 from ..protocol import ACTIONS
 from .fields import SERVER, SHELL, Request, setting
 
