@@ -94,12 +94,19 @@ def drawings_from_masks(
 
 
 def _directions(mask: np.ndarray) -> list[int]:
-    """The array axes along which slices were drawn: those with gaps between occupied slices."""
-    gaps = [axis for axis in range(3) if _has_gap(_occupied(mask, axis, False))]
-    if gaps:
-        return gaps[:1] if len(gaps) == 1 else [max(gaps, key=lambda axis: _gap_share(mask, axis))]
-    crossed = [axis for axis in range(3) if _has_gap(_occupied(mask, axis, True))]
-    return crossed or [0]
+    """The array axes along which slices were drawn.
+
+    One axis will do if its slices with patches of 2 x 2 hold nearly all voxels and leave gaps. If slices of two
+    directions are drawn, those of one leave lines without patches between the slices of the other.
+    """
+    patches = [_occupied(mask, axis, True) for axis in range(3)]
+    gaps = [axis for axis in range(3) if _has_gap(patches[axis])]
+    counts = [np.moveaxis(mask, axis, 0).sum((1, 2)) for axis in range(3)]
+    alone = [axis for axis in gaps if counts[axis][list(patches[axis])].sum() > 0.95 * mask.sum()]
+    if alone:
+        return [max(alone, key=lambda axis: _gap_share(patches[axis]))]
+    thin = [_occupied(mask, axis, False) for axis in range(3)]
+    return gaps or [max(range(3), key=lambda axis: _gap_share(thin[axis]))]
 
 
 def _occupied(mask: np.ndarray, axis: int, crossed: bool) -> tuple[int, ...]:
@@ -117,9 +124,9 @@ def _has_gap(places: Sequence[int]) -> bool:
     return len(places) > 1 and places[-1] - places[0] + 1 > len(places)
 
 
-def _gap_share(mask: np.ndarray, axis: int) -> float:
-    places = _occupied(mask, axis, False)
-    return 1 - len(places) / (places[-1] - places[0] + 1)
+def _gap_share(places: Sequence[int]) -> float:
+    """Which share of the slices from the first to the last is not among these."""
+    return 1 - len(places) / (places[-1] - places[0] + 1) if places else 0.0
 
 
 def _strokes(known: np.ndarray, slices: Sequence[Sequence[int]], what: str = "The label map") -> list[str]:
