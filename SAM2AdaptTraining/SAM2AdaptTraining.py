@@ -13,7 +13,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
-from sam2adapt.shared.requests import Train
+from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError

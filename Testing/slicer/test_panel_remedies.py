@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import remedy_texts
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.request_schema import schema
+from sam2adapt.shared.requests.schema import schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

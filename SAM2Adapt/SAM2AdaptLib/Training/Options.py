@@ -4,7 +4,7 @@ import enum
 
 from sam2adapt.shared import known_bases, presets, slicing_axis
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.requests import Train
+from sam2adapt.shared.requests.actions import Train
 from slicer.i18n import tr as _
 
 

@@ -22,7 +22,7 @@ from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
 from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
-from ..shared.formats import OUTPUT_SUFFIXES
+from ..shared.image_names import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .studies import Study, find_studies
 
@@ -181,26 +181,39 @@ class _Work:
         return self.records.was_interrupted(study), -study.size if team.world_size > 1 else 0
 
     def _tasks(self, order: list[Study]) -> Iterator[_Task]:
-        """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
-        left = list(enumerate(order))
-        while left:
+        """Claim and read studies one by one, until every study is settled.
+
+        Several processes walk through the same studies, in rounds. For this process, a study is
+
+        - settled: it has a record. Nothing is left to do.
+        - free: claim it, read it, and hand it on.
+        - busy: another process has claimed it. It comes again in the next round: then it is settled, or free because
+          that process has died and its claim with it.
+
+        Three studies of which another process has b: the first round yields a and c, the next ones wait for b.
+        """
+        waiting = list(enumerate(order))
+        while waiting:
             busy = []
-            for place, study in left:
+            for place, study in waiting:
                 if self.stop.is_set() or self._ended.is_set():
                     return
                 if self.records.is_settled(study):
-                    # A process may have died between its record and the end of its claim.
-                    if self.records.was_interrupted(study) and self.records.claim(study):
-                        self.records.release(study)
+                    self._remove_dead_claim(study)
                 elif not self.records.claim(study):
                     busy.append((place, study))
-                elif self.records.is_settled(study):  # another process was quicker
+                elif self.records.is_settled(study):  # by another process, between the first look and the claim
                     self.records.release(study)
                 else:
                     yield self._read(_Task(place, study))
-            left = busy
-            if left:
+            waiting = busy
+            if waiting:
                 self._ended.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _remove_dead_claim(self, study: Study) -> None:
+        """Remove the claim of a process that died after it wrote its record and before it let go of the study."""
+        if self.records.was_interrupted(study) and self.records.claim(study):
+            self.records.release(study)
 
     def _read(self, task: _Task) -> _Task:
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.errors import ClassesError, SettingsError
-from ..shared.fields import SHELL, Request, Setting, default_of, is_required, settings_of
+from ..shared.requests.fields import SHELL, Request, Setting, default_of, is_required, settings_of
 
 _TYPES = {"integer": int, "number": float, "path": Path, "paths": Path, "image": Path, "split": Path, "groups": Path}
 

@@ -1,4 +1,4 @@
-"""Words of the engine server's protocol that both sides of the wall use; ``requests.py`` has the methods."""
+"""Words of the engine server's protocol that both sides of the wall use; ``requests.schema`` has the methods."""
 
 # Methods that the server itself handles, whatever is being computed.
 CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"

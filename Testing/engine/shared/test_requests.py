@@ -15,9 +15,7 @@ from sam2adapt.cli.options import flags_of
 from sam2adapt.server.methods import METHODS as DONE
 from sam2adapt.shared import known_bases, presets, protocol, slicing_axis
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
-from sam2adapt.shared.request_schema import METHODS, schema
-from sam2adapt.shared.requests import (
+from sam2adapt.shared.requests.actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -28,6 +26,8 @@ from sam2adapt.shared.requests import (
     SegmentBatch,
     Train,
 )
+from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
+from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
 
@@ -92,7 +92,7 @@ def test_the_schema_is_valid_and_has_each_method_once():
     assert METHODS.keys() - DONE.keys() == {protocol.CANCEL, protocol.CONTROL, protocol.SHUTDOWN}
     assert DONE.keys() <= METHODS.keys()
     assert found["$defs"]["estimate"] == {"$ref": "#/$defs/train"}
-    printed = subprocess.check_output([sys.executable, "-m", "sam2adapt.shared.request_schema"], encoding="utf-8")
+    printed = subprocess.check_output([sys.executable, "-m", "sam2adapt.shared.requests.schema"], encoding="utf-8")
     assert json.loads(printed) == found
     text = json.dumps(found)
     assert set(re.findall(r"#/\$defs/(\w+)", text)) <= found["$defs"].keys()

@@ -41,6 +41,14 @@ def watched(notes: Path, *arguments, **options) -> list[str]:
     return torchrun(SUPPORT / "distributed_runs.py", "watched", notes, *arguments, **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_modules():
+    """The processes that the tests start find the modules of engine and tests where this one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> tuple[dict, dict]:
     """What one process and two reach in each of ``RUNS``."""

@@ -2,8 +2,7 @@
 
 import json
 
-from .fields import Request, definition
-from .requests import (
+from .actions import (
     AddModel,
     Cancel,
     Control,
@@ -22,6 +21,7 @@ from .requests import (
     Shutdown,
     Train,
 )
+from .fields import Request, definition
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -118,7 +118,7 @@ def schema(limits: bool = True) -> dict:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parameters of the engine server's methods",
         "description": "One definition a method of `sam2adapt serve`, printed by `python -m"
-        " sam2adapt.shared.request_schema`. Lengths in millimetres, directions LPS, paths absolute.",
+        " sam2adapt.shared.requests.schema`. Lengths in millimetres, directions LPS, paths absolute.",
         "$defs": definitions,
     }
 

@@ -1,6 +1,6 @@
 """The requests: one dataclass an action, with defaults, limits and help, whoever asks (command line, server, panel).
 
-``requests/`` carries them out. A field is described by its ``Setting`` (``fields.py``); ``request_schema.py`` says
+``requests/`` carries them out. A field is described by its ``Setting`` (``fields.py``); ``schema.py`` says
 which request each method of the engine server takes. Lengths are in millimetres.
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import known_bases, presets, slicing_axis
-from .errors import SettingsError
+from .. import known_bases, presets, slicing_axis
+from ..errors import SettingsError
+from ..image_names import OUTPUT_SUFFIXES
+from ..overlaps import CHOICES, LAST
+from ..protocol import ACTIONS
 from .fields import SERVER, SHELL, Request, setting
-from .formats import OUTPUT_SUFFIXES
-from .overlaps import CHOICES, LAST
-from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
