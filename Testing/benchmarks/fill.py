@@ -81,8 +81,8 @@ def write_table(path: Path, rows: list[dict]) -> None:
     table = _by_row(rows)
     lines = [
         "# Filling from a few drawn slices", "",
-        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one volume."
-        " Made by `Testing/benchmarks/fill.py`.",
+        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one volume.",
+        "Made by `Testing/benchmarks/fill.py`.",
         "",
         f"| set | drawn | volumes | {' | '.join(methods)} | ours expects | CPU s, ours |",
         f"| --- | --- | --- | {' | '.join('---' for _ in methods)} | --- | --- |",
