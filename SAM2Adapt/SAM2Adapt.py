@@ -12,7 +12,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
-from sam2adapt.shared.requests import Segment
+from sam2adapt.shared.requests.actions import Segment
 
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
@@ -21,16 +21,14 @@ from SAM2AdaptLib.Models import Catalog
 from SAM2AdaptLib.Panels import Connectors
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels, ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
-from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality
+from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality, Volumes
 from SAM2AdaptLib.Segmenting import SegmentJob
 from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
-
-VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 #
@@ -228,7 +226,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
     def _observeVolume(self, volumeNode):
         """Follow the volume until it has voxels, which may arrive after the node itself."""
         self.removeObservers(self._onVolumeModified)
-        if volumeNode and not hasVoxels(volumeNode):
+        if volumeNode and not Volumes.hasVoxels(volumeNode):
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
 
@@ -245,12 +243,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
                 node.outputSegmentation = None
 
     def _onVolumeModified(self, caller, event):
-        if hasVoxels(caller):
+        if Volumes.hasVoxels(caller):
             self.update()
 
     def whyNot(self) -> str:
         """Why the model cannot run now; "" when it can."""
-        if not self._installSection.problem and not hasVoxels(self._parameterNode.inputVolume):
+        if not self._installSection.problem and not Volumes.hasVoxels(self._parameterNode.inputVolume):
             return _("Load a volume, or choose one.")
         return self._whyNoModel()
 
@@ -304,8 +302,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
 
     def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
         """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return [volume for volume in volumes if volume.GetClassName() in VOLUME_CLASSES]
+        return Volumes.images()
 
     def segment(self, volumeNode, model, segmentationNode=None, **options):
         """Segment a volume and wait for it; Slicer stays alive.

@@ -13,7 +13,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
-from sam2adapt.shared.requests import Train
+from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
@@ -27,7 +27,7 @@ from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import SegmentationBridge, Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
@@ -159,7 +159,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed; a training goes on with its own copies of the cases."""
+        """Called just before the scene is closed; a training goes on with its copies of the cases."""
         self._ranking.cancel()
         self._ranking.clear()
         self._results.clear()
@@ -319,7 +319,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, engine=None, modelEngine=None) -> None:
         """
-        :param engine: ``EngineClient`` that trains; without it one of its own, so that Auto-segment stays free.
+        :param engine: ``EngineClient`` that trains; without it a new one, so that Auto-segment stays free.
         :param modelEngine: the one for all else; without it the one that all modules share. Nothing is started here.
         """
         ScriptedLoadableModuleLogic.__init__(self)
@@ -380,7 +380,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         :param volumes: volume nodes, or a folder of images; None: the volumes of the scene without a segmentation.
         :return: list of ``RankingJob.RankedVolume``, the least sure first.
         """
-        volumes = RankingJob.unlabelledVolumes() if volumes is None else volumes
+        volumes = Volumes.unlabelled() if volumes is None else volumes
         return self.startRanking(volumes, model, **options).wait().ranked
 
     def startRanking(self, volumes, model, **options):

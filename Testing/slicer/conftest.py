@@ -83,6 +83,7 @@ def lib(slicerCore):
         "Scene.VolumeGrid",
         "Scene.VolumeModality",
         "Scene.VolumeTransfer",
+        "Scene.Volumes",
         "Segmenting.SegmentJob",
         "Training.CaseFiles",
         "Training.Cases",

@@ -1,4 +1,4 @@
-"""Asks the engine, which runs in a process of its own, and never makes Slicer wait for it.
+"""Asks the engine, which runs in another process, and never makes Slicer wait for it.
 
 A request is sent when the one before it is answered. Whatever happens to the engine's process, every request ends in
 one way: its result, an error, or cancelled; and the process is started again when the next request needs it.
@@ -12,13 +12,12 @@ import os
 import sys
 
 import qt
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
 from SAM2AdaptLib.Engine.Job import Waitable
 from SAM2AdaptLib.Engine.Process import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
-
-USER_ERROR = 1  # JSON-RPC code of the failures that a user can mend; all other codes are defects of ours
 
 
 class EngineRequest(Waitable):
@@ -132,7 +131,7 @@ class EngineClient:
         if request.state != "running":
             return False
         params = {"id": request.id, "action": action}
-        self._process.send(json.dumps({"jsonrpc": "2.0", "method": "control", "params": params}))
+        self._process.send(json.dumps({"jsonrpc": "2.0", "method": protocol.CONTROL, "params": params}))
         return True
 
     def stop(self):
@@ -259,7 +258,7 @@ def answeredError(error):
     """
     data = error.get("data") or {}
     kind, details = data.get("kind", ""), data.get("traceback", "")
-    if error["code"] == USER_ERROR:
+    if error["code"] == protocol.USER_ERROR:
         setting = data.get("setting", ())
         remedy = remedyInPanel(data.get("remedy", ""), setting)
         return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))

@@ -56,13 +56,13 @@ def weightFiles(folder):
     :param folder: path.
     :return: list of (file name, list of arguments).
     """
-    found = []
+    weights = []
     for info in BASES.values():
         path = Path(folder, info.file)
         if path.is_file():
-            found.append((path.name, ["models", "download", info.id, "--from", str(path)]))
+            weights.append((path.name, ["models", "download", info.id, "--from", str(path)]))
     models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
-    return found + [(path.name, ["models", "add", str(path)]) for path in models]
+    return weights + [(path.name, ["models", "add", str(path)]) for path in models]
 
 
 def _isModel(path):

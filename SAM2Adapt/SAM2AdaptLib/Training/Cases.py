@@ -4,10 +4,10 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
-from sam2adapt.shared.overlaps import FIRST, LAST, REFUSE, overlap_notes
+from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
@@ -235,7 +235,7 @@ def sceneCases():
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if segmentationNode.GetHideFromEditors():
             continue
-        volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+        volumeNode = Volumes.volumeOf(segmentationNode)
         case = SceneCase(volumeNode, segmentationNode)
         if volumeNode and volumeNode.GetID() in seen:
             case.use = IGNORE
@@ -298,8 +298,8 @@ def declareEmpty(segmentationNode, numbers):
 def segmentsOf(segmentationNode):
     """List of Segment of a segmentation node, in its order."""
     segmentation = segmentationNode.GetSegmentation()
-    found = []
+    segments = []
     for segmentId in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
-        found.append(Segment(segmentId, segment.GetName() or "", segment.GetTerminology() or "", segment.GetColor()))
-    return found
+        segments.append(Segment(segmentId, segment.GetName() or "", segment.GetTerminology() or "", segment.GetColor()))
+    return segments

@@ -4,7 +4,7 @@ import enum
 
 from sam2adapt.shared import known_bases, presets, slicing_axis
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.requests import Train
+from sam2adapt.shared.requests.actions import Train
 from slicer.i18n import tr as _
 
 
@@ -111,15 +111,15 @@ def pairs(text):
 
     :raises SettingsError: it is not of that form.
     """
-    found = {}
+    settings = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not name or not equals or not value:
             raise SettingsError(
                 _("“{part}” is not a setting with a value.").format(part=part), _("Write it like rank=8.")
             )
-        found[name] = _value(value)
-    return found
+        settings[name] = _value(value)
+    return settings
 
 
 def _value(text):

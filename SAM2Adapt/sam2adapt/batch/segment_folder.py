@@ -22,7 +22,7 @@ from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
 from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
-from ..shared.formats import OUTPUT_SUFFIXES
+from ..shared.labels.image_names import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .studies import Study, find_studies
 

@@ -19,7 +19,7 @@ from typing import Any
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
-from ..shared.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from ..shared.labels.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
 _SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # segmentations are no inputs

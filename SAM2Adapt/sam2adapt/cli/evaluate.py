@@ -4,7 +4,7 @@ import argparse
 import functools
 import sys
 
-from ..shared.requests import Evaluate
+from ..shared.requests.actions import Evaluate
 from .options import add_options, request_of
 from .progress import Bar
 

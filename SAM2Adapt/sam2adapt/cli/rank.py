@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..shared.errors import UserError
-from ..shared.requests import Rank
+from ..shared.requests.actions import Rank
 from .options import add_options, request_of
 from .progress import Bar
 from .remedies import shell_remedy

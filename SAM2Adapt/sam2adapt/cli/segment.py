@@ -6,7 +6,7 @@ import sys
 import threading
 
 from ..shared.errors import BatchError, SettingsError
-from ..shared.requests import Segment, SegmentBatch
+from ..shared.requests.actions import Segment, SegmentBatch
 from .options import add_options, request_of
 from .progress import Bar, leads
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..shared.errors import ForgettingError, UserError
-from ..shared.requests import Train
+from ..shared.requests.actions import Train
 from .options import add_options, request_of
 from .progress import Bar, duration, leads
 

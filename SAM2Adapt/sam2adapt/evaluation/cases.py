@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +15,9 @@ from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
-from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
-from ..shared.training_pairs import find_pairs, images_of, layout
+from ..shared.labels.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
-logger = logging.getLogger(__name__)
 _LARGEST_CLASS = 254
 _LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175
 VALUES_SUFFIX = ".values.json"  # of a file beside a label file that says what its values become
@@ -55,7 +53,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
 def find_cases(
     images: Path, labels: Path, channel: int = 0, say: Callable[[str], None] = lambda text: None, overlap: str = "last"
 ) -> list[Case]:
-    """Pair the files of two folders, or of one, by name; see ``shared.training_pairs.find_pairs``.
+    """Pair the files of two folders, or of one, by name; see ``shared.labels.training_pairs.find_pairs``.
 
     Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
 
@@ -65,7 +63,7 @@ def find_cases(
     try:
         pairs = find_pairs(images, labels, channel)
     except TrainingDataError:
-        if found := _dicom_cases(images, labels):
+        if found := _dicom_cases(images, labels, say):
             return found
         raise
     for _, image, label in pairs.found:
@@ -76,7 +74,7 @@ def find_cases(
     return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
 
 
-def _dicom_cases(images: Path, labels: Path) -> list[Case]:
+def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None]) -> list[Case]:
     """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
     from ..imaging.dicom import scan
     from ..imaging.dicom_labels import label_files
@@ -93,12 +91,11 @@ def _dicom_cases(images: Path, labels: Path) -> list[Case]:
         taken.add(uid)
         info = series[uid]
         folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
-        cases.append(Case(Path(path).stem, folder, Path(path), info.uid))
+        cases.append(Case(Path(path).stem, folder, Path(path), series=info.uid))
     if alone:
-        logger.warning("%d label files have no series of their own in %s and are left out, %s for instance.",
-                       len(alone), images, alone[0])
+        say(f"{len(alone)} label files have no series of their own in {images} and are left out: {alone[0]} for one.")
     if idle := [str(info) for uid, info in series.items() if uid not in taken]:
-        logger.warning("%d series in %s have no labels and are left out, %s for instance.", len(idle), images, idle[0])
+        say(f"{len(idle)} series in {images} have no labels and are left out: {idle[0]} for one.")
     names = Counter(case.id for case in cases)  # "RTSTRUCT.dcm" in the folder of each patient is common
     return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
 
@@ -180,8 +177,8 @@ def named_cases(
 ) -> tuple[list[Case], list[Structure]]:
     """Cases of two folders, or of an MSD or nnU-Net folder, and the classes that their labels show.
 
-    Names, colours and codes come from ``names``, else from where ``shared.label_names.label_table`` finds them. Where
-    the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
+    Names, colours and codes come from ``names``, else from where ``shared.labels.label_names.label_table`` finds them.
+    Where the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
 
     :param labels: None: ``images`` is a folder with ``dataset.json``, or with folders of images and labels.
     :param names: of the values in the label files.

@@ -57,8 +57,14 @@ def read_dicom_labels(
         labels, grid = _structure_set(path, dataset, grid, structures)
         return labels, grid, list(structures.values())
     labels, own = _segmentation(path, dataset, structures)
-    labels = labels if grid is None else place_on_grid(path, labels, own, grid)
-    return labels, grid or own, list(structures.values())
+    if grid is not None:
+        try:
+            return place_on_grid(path, labels, own, grid), grid, list(structures.values())
+        except GeometryError as error:
+            if image is not None:
+                raise
+            logger.warning("%s It is placed by its own frames.", error.message)
+    return labels, own, list(structures.values())
 
 
 def read_dicom_structures(path: str | os.PathLike) -> list[Structure]:

@@ -6,7 +6,7 @@ from typing import Any
 from ..evaluation.cases import Case, named_cases, occurring
 from ..imaging.terminology import Structure, describe
 from ..shared.errors import ClassesError
-from ..shared.requests import Evaluate, Train
+from ..shared.requests.actions import Evaluate, Train
 
 
 def find_cases_and_classes(

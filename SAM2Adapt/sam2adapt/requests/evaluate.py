@@ -9,7 +9,7 @@ from ..evaluation.cases import as_classes_of, read_split, select
 from ..modelfiles.catalog import find_model
 from ..shared.errors import SettingsError
 from ..shared.files import atomic_write, check_output, write_json
-from ..shared.requests import Evaluate
+from ..shared.requests.actions import Evaluate
 from .cases import find_cases_and_classes
 
 

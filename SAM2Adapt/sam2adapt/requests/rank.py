@@ -9,7 +9,7 @@ from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import InputFileError, UserError
 from ..shared.files import check_output, write_json
-from ..shared.requests import Rank, RankVolume
+from ..shared.requests.actions import Rank, RankVolume
 from .arrays import read_input
 from .segment import Load
 

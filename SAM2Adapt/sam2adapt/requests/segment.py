@@ -13,8 +13,8 @@ from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import CancelledError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.formats import LABEL_SUFFIXES, OUTPUT_SUFFIXES
-from ..shared.requests import Segment, SegmentBatch, SeriesFiles
+from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
+from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
 from .arrays import read_input, write_array
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ..shared import paths, presets
 from ..shared.errors import ClassesError, InputFileError, OutputError
 from ..shared.files import check_output
 from ..shared.known_bases import NANO
-from ..shared.requests import FLIPS, Train
+from ..shared.requests.actions import FLIPS, Train
 from .cases import find_cases_and_classes, ids_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,6 @@ from ..shared.errors import ModalityError, SettingsError
 from .prepare import Fingerprint
 from .replay import Replay, read_replay
 
-TOLERANCE = 0.005  # of Dice that a continued model may lose on what its parent was validated on
-
 
 @dataclass
 class Parent:

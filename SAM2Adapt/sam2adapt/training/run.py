@@ -28,11 +28,12 @@ from ..segmenting.model import Model, build_network
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, megabytes, output_error
+from ..shared.protocol import FORGETTING
 from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
 from .loop import Progress, Trainer
-from .parent import TOLERANCE, Parent, read_parent
+from .parent import Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
 from .record import CHECKPOINT
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
@@ -74,7 +75,7 @@ def train(
     :param say: gets plain sentences about what happens.
     :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
     :return: the bundle's path: ``request.output``, or a file in the run's folder if the model has lost more than
-        ``parent.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
+        ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
     with exchange.process_group(team):
@@ -205,7 +206,7 @@ def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
     setup.card["training"]["replay"] = {
         "slices": slices["train"], "validation_slices": slices["val"], "former": former,
     }  # fmt: skip
-    return former is not None and former["before"] - former["after"] > TOLERANCE
+    return former is not None and former["before"] - former["after"] > FORGETTING
 
 
 def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:

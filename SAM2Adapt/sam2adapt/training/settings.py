@@ -7,7 +7,7 @@ from ..evaluation.cases import Case
 from ..imaging.terminology import Structure
 from ..shared import presets
 from ..shared.known_bases import NANO
-from ..shared.requests import Train
+from ..shared.requests.actions import Train
 
 
 @dataclass

@@ -12,7 +12,7 @@ from sam2adapt.cli.remedies import COMMANDS, shell_remedy
 from sam2adapt.server.messages import error_of
 from sam2adapt.server.methods import METHODS
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.fields import settings_of, subclasses
+from sam2adapt.shared.requests.fields import settings_of, subclasses
 from sam2adapt.training.settings import TrainSettings
 
 

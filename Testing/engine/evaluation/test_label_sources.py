@@ -212,9 +212,9 @@ def test_overlapping_segments(overlap):
     assert both, "the sample has overlapping segments"
     if overlap == "refuse":
         with pytest.raises(ClassesError, match="segments overlap"):
-            read_labels(path, overlap)
+            read_labels(path, overlap=overlap)
         return
-    labels = read_labels(path, overlap)
+    labels = read_labels(path, overlap=overlap)
     for (earlier, later), count in both.items():
         loser, winner = (earlier, later) if overlap == "last" else (later, earlier)
         assert any(f"'{loser}'" in note and f"'{winner}' ({count})" in note for note in labels.notes), labels.notes

@@ -15,26 +15,27 @@ from sam2adapt.cli.options import flags_of
 from sam2adapt.server.methods import METHODS as DONE
 from sam2adapt.shared import known_bases, presets, protocol, slicing_axis
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
-from sam2adapt.shared.request_schema import METHODS, schema
-from sam2adapt.shared.requests import (
+from sam2adapt.shared.requests.actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
     Evaluate,
+    Fill,
     Rank,
     RemoveModel,
     Segment,
     SegmentBatch,
     Train,
 )
+from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
+from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
 
 COMMANDS = {
     Segment: ("segment",), SegmentBatch: ("segment",), Train: ("train",), Evaluate: ("evaluate",), Rank: ("rank",),
     AddModel: ("models", "add"), RemoveModel: ("models", "remove"), DownloadBase: ("models", "download"),
-    DescribeModel: ("info",),
+    DescribeModel: ("info",), Fill: ("fill",),
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_help_of_options_is_that_of_their_fields():
                 assert shown[name].help == one.help, (words, name)
                 required = is_required(request, name)
                 assert shown[name].default in (
-                    [None] if required or one.kind == "settings" else [default_of(request, name)]
+                    [None] if required or one.kind in ("settings", "slices") else [default_of(request, name)]
                 )
 
 
@@ -92,7 +93,7 @@ def test_the_schema_is_valid_and_has_each_method_once():
     assert METHODS.keys() - DONE.keys() == {protocol.CANCEL, protocol.CONTROL, protocol.SHUTDOWN}
     assert DONE.keys() <= METHODS.keys()
     assert found["$defs"]["estimate"] == {"$ref": "#/$defs/train"}
-    printed = subprocess.check_output([sys.executable, "-m", "sam2adapt.shared.request_schema"], encoding="utf-8")
+    printed = subprocess.check_output([sys.executable, "-m", "sam2adapt.shared.requests.schema"], encoding="utf-8")
     assert json.loads(printed) == found
     text = json.dumps(found)
     assert set(re.findall(r"#/\$defs/(\w+)", text)) <= found["$defs"].keys()
@@ -116,7 +117,7 @@ def test_what_the_schema_says_of_a_field_is_what_the_field_says():
 def limits() -> list[tuple[type, str, object]]:
     """Values of numbers and choices just outside their limits."""
     found = []
-    for request in (Train, Rank, Segment, SegmentBatch, Evaluate):
+    for request in (Train, Rank, Segment, SegmentBatch, Evaluate, Fill):
         for name, one in settings_of(request).items():
             step = 1 if one.kind == "integer" else 0.5
             values = [one.minimum - step] if one.minimum is not None else []
@@ -196,7 +197,7 @@ def test_whole_numbers_of_json_are_whole_numbers():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["segment", "--help"], ["models", "download", "-h"]]
+    "words", [["--help"], ["train", "--help"], ["fill", "--help"], ["segment", "--help"], ["models", "download", "-h"]]
 )
 def test_help_comes_without_torch_and_without_the_libraries_of_images(words):
     code = (

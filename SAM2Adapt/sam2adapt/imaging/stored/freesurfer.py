@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.errors import InputFileError, VolumeError
+from ...shared.errors import InputFileError, VolumeError
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
 from .stored_image import StoredImage, checked_place
 

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from .formats import LABEL_SUFFIXES
+LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")  # of label maps that can be written
+OUTPUT_SUFFIXES = (*LABEL_SUFFIXES, ".dcm")  # of segmentations: label maps, and DICOM SEG
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 #: Headers whose voxels lie in a file of their own.
