@@ -81,8 +81,9 @@ def write_table(path: Path, rows: list[dict]) -> None:
     table = _by_row(rows)
     lines = [
         "# Filling from a few drawn slices", "",
-        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one "
-        "volume. Made by `Testing/benchmarks/fill.py`.", "",
+        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one",
+        "volume. Made by `Testing/benchmarks/fill.py`.",
+        "",
         f"| set | drawn | volumes | {' | '.join(methods)} | ours expects | CPU s, ours |",
         f"| --- | --- | --- | {' | '.join('---' for _ in methods)} | --- | --- |",
     ]  # fmt: skip
@@ -127,11 +128,11 @@ def draw(path: Path, rows: list[dict]) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     table = _by_row(rows)
     methods = [method for method in (*PEERS, "ours") if any(row["method"] == method for row in rows)]
-    figure, axes = pyplot.subplots(figsize=(1.5 + 0.9 * len(table), 4))
+    figure, axes = plt.subplots(figsize=(1.5 + 0.9 * len(table), 4))
     for number, method in enumerate(methods):
         values = [_average(cells[method]) if method in cells else np.nan for cells in table.values()]
         axes.bar(np.arange(len(table)) + number * 0.8 / len(methods), values, 0.8 / len(methods), label=method)
