@@ -1,6 +1,4 @@
-import importlib
 import os
-import sys
 
 import numpy as np
 import vtk
@@ -14,24 +12,23 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
-from SAM2AdaptLib.Engine import Client
+from sam2adapt.shared.requests.actions import Segment
+
+from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models import Catalog
-from SAM2AdaptLib.Panels import Connectors, Dialogs
-from SAM2AdaptLib.Panels.InstallSection import InstallSection
+from SAM2AdaptLib.Panels import Connectors
+from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
-from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels, ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
-from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality
+from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality, Volumes
 from SAM2AdaptLib.Segmenting import SegmentJob
-from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic, waitFor
+from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
-
-VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 #
@@ -73,7 +70,7 @@ class SAM2AdaptParameterNode:
     model - NAME@VERSION of the model.
     outputSegmentation - Where the structures go; None makes a new segmentation.
     device - What computes: auto, cpu, cuda:0 and the like.
-    skippedStructures - Structures of the model that are not wanted.
+    skippedStructures - Structures of the model to leave out.
     roi - Box that limits the segmentation.
     existingSegments - What happens to segments that are there already.
     timePoints - Which volumes of a sequence are segmented.
@@ -85,13 +82,13 @@ class SAM2AdaptParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode | vtkMRMLVectorVolumeNode | None
     model: str
     outputSegmentation: vtkMRMLSegmentationNode
-    device: str = "auto"
+    device: str = Segment.device
     skippedStructures: list[str]
     roi: vtkMRMLMarkupsROINode
     existingSegments: ExistingSegments = ExistingSegments.REPLACE
     timePoints: TimePoints = TimePoints.CURRENT
-    postProcessing: bool = True
-    testTimeAugmentation: bool = False
+    postProcessing: bool = Segment.post_process
+    testTimeAugmentation: bool = Segment.tta
     uncertainty: bool = False
 
 
@@ -100,7 +97,7 @@ class SAM2AdaptParameterNode:
 #
 
 
-class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: a volume, a model, one button, the result."""
 
     def __init__(self, parent=None) -> None:
@@ -108,98 +105,54 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)  # needed for parameter node observation
         self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTags = []
-        self._reason = ""
         self._volumeId = ""
 
     def setup(self) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SAM2Adapt.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = SAM2AdaptLogic()
+        self.openPanel(SAM2AdaptLogic())
         self._modelList = ModelList(self.ui)
         self._modelMenu = ModelMenu(self.ui, self.logic.engine, self._chosenModel, self._onModelsChanged)
-        self._deviceList = DeviceList(self.ui.deviceComboBox, self.logic.engine, self._showStatus)
-        self._results = ResultsSection(self.ui, self._update)
-        self._installSection = InstallSection(self.ui, self._update)
-        self._run = RunControl(self.logic, self._onProgress, self._onFinished, self._onStopped)
-        self._batch = BatchSection(self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult)
+        self._results = ResultsSection(self.ui, self.update)
+        self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
+        self._batch = BatchSection(
+            self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
+        )
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
-        self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._onAdvancedCollapsed)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
         self._run.cancel()
         self._batch.cleanup()
-        self._installSection.cancel()
-        self.setParameterNode(None)
-        self.removeObservers()
-        self.logic.stopEngine()
+        super().cleanup()
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self._modelList.read()
-        self._installSection.show(self.logic.engineProblem())
-        self._installSection.resume()
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Called each time the user opens a different module."""
-        self.setParameterNode(None)
-
-    def onReload(self) -> None:
-        """Called by the Reload button; the helper package must be read anew as well."""
-        for name in [name for name in sys.modules if name.partition(".")[0] == "SAM2AdaptLib"]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        ScriptedLoadableModuleWidget.onReload(self)
+        super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
-        self.setParameterNode(None)
+        super().onSceneStartClose(caller, event)
         self._results.clear()
-        if not self._run.isRunning():
-            self._showStatus("")
-
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Ensure parameter node exists and observed."""
         parameterNode = self.logic.getParameterNode()
         if not parameterNode.inputVolume:
             parameterNode.inputVolume = self.logic.firstVolume()
+        self._volumeId = parameterNode.inputVolume.GetID() if parameterNode.inputVolume else ""
         self.setParameterNode(parameterNode)
 
-    def setParameterNode(self, inputParameterNode: SAM2AdaptParameterNode | None) -> None:
-        """Set and observe parameter node, so that the panel shows each change of it at once."""
-        if self._parameterNode:
-            for tag in self._parameterNodeGuiTags:
-                self._parameterNode.disconnectGui(tag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = inputParameterNode
-        if self._parameterNode:
-            self._volumeId = self._parameterNode.inputVolume.GetID() if self._parameterNode.inputVolume else ""
-            connectors = {
-                "model": Connectors.CurrentItemConnector(self.ui.modelTree),
-                "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
-                "skippedStructures": Connectors.UncheckedItemsConnector(self.ui.structureList),
-            }
-            self._parameterNodeGuiTags = [
-                self._parameterNode.connectGui(self.ui),
-                self._parameterNode.connectParametersToGui(connectors),
-            ]
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-            self._update()
+    def connectors(self):
+        """Connectors for the parameters whose widgets Slicer has none for."""
+        return {
+            "model": Connectors.CurrentItemConnector(self.ui.modelTree),
+            "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
+            "skippedStructures": Connectors.UncheckedItemsConnector(self.ui.structureList),
+        }
 
     def onApplyButton(self) -> None:
         """Run the model, or stop the run."""
@@ -207,7 +160,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._run.cancel()
         else:
             self._run.start(self._parameterNode, self._chosenModel(), self._modelList.modality)
-        self._update()
+        self.update()
 
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
@@ -215,13 +168,9 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _batchParameters(self):
         return self._parameterNode or self.logic.getParameterNode(), self._chosenModel()
 
-    def _showStatus(self, text):
-        self.ui.statusLabel.text = text
-
-    def _onProgress(self, fraction, text):
-        self.ui.progressBar.value = round(1000 * fraction)
-        self._showStatus(text)
-        self._updateButton()
+    def isRunning(self):
+        """Whether there is a run to cancel."""
+        return self._run.isRunning()
 
     def _onFinished(self, job, volumeNode):
         """Show the result; the panel may have been left in the meantime."""
@@ -230,15 +179,13 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
             self._results.show(volumeNode, job.segmentationNode, job.uncertaintyNode)
-        took = _("This took {time}.").format(time=Dialogs.inWords(job.seconds["total"]))
-        self._showStatus("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
+        took = _("This took {time}.").format(time=ProgressTexts.duration(job.seconds["total"]))
+        self._statusLine.show("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
         self._onModelsChanged()
 
     def _onStopped(self, error):
         """Say why there is no result."""
-        self._showStatus(str(error))
-        if error.kind == "EngineMissing":
-            self._installSection.show(error)
+        self.showError(error)
         self._onModelsChanged()  # the reason may be that the file of the model is gone
 
     def _onModelsChanged(self, row=None):
@@ -248,13 +195,9 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.model = f"{row['name']}@{row['version']}"
         elif self._parameterNode and not self._chosenModel():
             self._parameterNode.model = ""
-        self._update()
+        self.update()
 
-    def _onAdvancedCollapsed(self, collapsed):
-        if not collapsed and not self._installSection.problem:
-            self._deviceList.update()
-
-    def _update(self, caller=None, event=None) -> None:
+    def update(self) -> None:
         """Show what the parameters, the run and the engine allow now."""
         node = self._parameterNode
         if not node:
@@ -264,18 +207,17 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._modelList.update(node)
         self._results.update()
         self._batch.update()
-        self._updateButton()
+        self.updateButtons()
         self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
         self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
 
-    def _updateButton(self):
+    def updateButtons(self) -> None:
         """Show whether there is a run to cancel, a run to start, or what is missing for it."""
         if not self._parameterNode:
             return
-        running = self._run.isRunning()
-        reason = self._whyNot()
-        if not running and self.ui.statusLabel.text in ("", self._reason):
-            self._reason = self.ui.statusLabel.text = reason
+        running, reason = self.isRunning(), self.whyNot()
+        if not running:
+            self._statusLine.hint(reason)
         self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
@@ -284,7 +226,7 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _observeVolume(self, volumeNode):
         """Follow the volume until it has voxels, which may arrive after the node itself."""
         self.removeObservers(self._onVolumeModified)
-        if volumeNode and not hasVoxels(volumeNode):
+        if volumeNode and not Volumes.hasVoxels(volumeNode):
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
 
@@ -301,20 +243,20 @@ class SAM2AdaptWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 node.outputSegmentation = None
 
     def _onVolumeModified(self, caller, event):
-        if hasVoxels(caller):
-            self._update()
+        if Volumes.hasVoxels(caller):
+            self.update()
 
-    def _whyNot(self):
+    def whyNot(self) -> str:
         """Why the model cannot run now; "" when it can."""
-        if not self._installSection.problem and not hasVoxels(self._parameterNode.inputVolume):
+        if not self._installSection.problem and not Volumes.hasVoxels(self._parameterNode.inputVolume):
             return _("Load a volume, or choose one.")
         return self._whyNoModel()
 
     def _whyNoModel(self):
         """Why the model cannot run on any volume; "" when it can."""
         model = self._chosenModel()
-        if self._installSection.problem:
-            return _("Install the engine first.")
+        if problem := self.whyNoEngine():
+            return problem
         if model is None or model.problem:
             return _("Choose a model.")
         if set(model.structures) <= set(self._parameterNode.skippedStructures):
@@ -360,8 +302,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
 
     def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
         """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return [volume for volume in volumes if volume.GetClassName() in VOLUME_CLASSES]
+        return Volumes.images()
 
     def segment(self, volumeNode, model, segmentationNode=None, **options):
         """Segment a volume and wait for it; Slicer stays alive.
@@ -370,7 +311,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         :param segmentationNode: where the structures go; without it a new node, named after the volume.
         :return: the segmentation; None if no structure was found and there was no segmentation to put them into.
         """
-        return waitFor(self.startSegment, volumeNode, model, segmentationNode, **options).segmentationNode
+        return self.startSegment(volumeNode, model, segmentationNode, **options).wait().segmentationNode
 
     def startSegment(self, volumeNode, model, segmentationNode=None, **options):
         """Begin to segment a volume; returns a ``SegmentJob`` at once.
@@ -396,23 +337,28 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         return self._ask("addModel", path=os.path.abspath(path))
 
     def removeModel(self, name) -> None:
-        """Delete one of the user's own models."""
+        """Delete one of the user's models."""
         self._ask("removeModel", name=name)
 
     def exportModel(self, name, path) -> None:
         """Copy a model to a file."""
         self._ask("exportModel", name=name, path=os.path.abspath(path))
 
+    def downloadBase(self, base, onResult=None, onError=None, onProgress=None):
+        """Download the weights of a base network; returns the request."""
+        callbacks = {"onResult": onResult, "onError": onError, "onProgress": onProgress}
+        return self.engine.request("downloadBase", {"base": base}, **callbacks)
+
     def _ask(self, method, **params):
-        return self.engine.wait(self.engine.request(method, params))
+        return self.engine.request(method, params).wait().result
 
     def undo(self, segmentationNode) -> bool:
         """Bring back a segmentation as it was before the last run; False if there is nothing to undo."""
         return SegmentationHistory.undo(segmentationNode)
 
     def statistics(self, volumeNode, segmentationNode) -> list[dict]:
-        """Volume and intensity of each segment, see ``ResultTable.statistics``."""
-        return Statistics.statistics(volumeNode, segmentationNode)
+        """Volume and intensity of each segment, see ``Statistics.measure``."""
+        return Statistics.measure(volumeNode, segmentationNode)
 
     def volumeModality(self, volumeNode) -> str:
         """What a volume looks like: CT, MR, RGB, or "" when that is not clear."""

@@ -1,10 +1,7 @@
-import importlib
 import os
-import sys
 from typing import Annotated
 
 import numpy as np
-import qt
 import vtk
 
 import slicer
@@ -16,19 +13,21 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.requests.actions import Train
+
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Job import takeCallbacks
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Panels import Connectors, Dialogs
-from SAM2AdaptLib.Panels.InstallSection import InstallSection
-from SAM2AdaptLib.Panels.Segmenting.DeviceList import DeviceList
-from SAM2AdaptLib.Panels.Training import TrainingControl
-from SAM2AdaptLib.Panels.Training.RankingSection import TrainingRanking
-from SAM2AdaptLib.Panels.Training.StartFrom import TrainingStart
-from SAM2AdaptLib.Panels.Training.TrainingInputs import TrainingInputs
-from SAM2AdaptLib.Panels.Training.TrainingResults import TrainingResults
-from SAM2AdaptLib.Panels.Training.UnfinishedList import TrainingUnfinished
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
+from SAM2AdaptLib.Panels.Training.InputsSection import InputsSection
+from SAM2AdaptLib.Panels.Training.RankingSection import RankingSection
+from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
+from SAM2AdaptLib.Panels.Training.RunControl import RunControl
+from SAM2AdaptLib.Panels.Training.StartSection import StartSection
+from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
+from SAM2AdaptLib.Scene import SegmentationBridge, Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
@@ -69,7 +68,7 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation - A corrected segmentation that another module handed over as a case.
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
-    skippedClasses - Structures of the cases that are not to be learned.
+    skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
     preset - Base network and method in one word.
     quick - Only the last layers of the model learn.
@@ -83,27 +82,27 @@ class SAM2AdaptTrainingParameterNode:
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
-    quick: bool = False
+    quick: bool = Train.quick
     modelName: str
     description: str
     license: str
-    device: str = "auto"
+    device: str = Train.device
     base: str
     method: str
     methodSettings: str
-    epochs: Annotated[int, WithinRange(1, 100000)] = 100
+    epochs: Annotated[int, WithinRange(1, 100000)] = Train.epochs
     maxMinutes: Annotated[int, WithinRange(0, 100000)] = 0
     patience: Annotated[int, WithinRange(0, 1000)] = 10
-    batchSize: Annotated[int, WithinRange(1, 1024)] = 8
+    batchSize: Annotated[int, WithinRange(1, 1024)] = Train.batch_size
     learningRate: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     axis: str
     imageSize: Annotated[int, WithinRange(0, 1024)] = 0
-    rotation: Annotated[float, WithinRange(0.0, 180.0)] = 20.0
-    scale: Annotated[float, WithinRange(0.0, 0.9)] = 0.25
+    rotation: Annotated[float, WithinRange(0.0, 180.0)] = Train.rotation
+    scale: Annotated[float, WithinRange(0.0, 0.9)] = Train.scale
     mirrorRows: bool = False
     mirrorColumns: bool = False
-    allForTraining: bool = False
-    seed: Annotated[int, WithinRange(0, 1000000)] = 0
+    allForTraining: bool = Train.all_for_training
+    seed: Annotated[int, WithinRange(0, 1000000)] = Train.seed
     furtherSettings: str
     showPlots: bool = True
     preview: bool = True
@@ -114,7 +113,7 @@ class SAM2AdaptTrainingParameterNode:
 #
 
 
-class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: cases, structures, what to start from, one button, the result."""
 
     def __init__(self, parent=None) -> None:
@@ -122,81 +121,50 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)  # needed for parameter node observation
         self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTags = []
-        self._reason = ""
 
     def setup(self) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SAM2AdaptTraining.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = SAM2AdaptTrainingLogic()
-        self._start = TrainingStart(self.ui)
-        self._deviceList = DeviceList(self.ui.deviceComboBox, self.logic.engine, self._showStatus)
-        self._installSection = InstallSection(self.ui, self._update)
-        self._inputs = TrainingInputs(self.ui, self._onChanged)
-        self._unfinished = TrainingUnfinished(self.ui, self.onResume)
-        self._run = TrainingControl.TrainingControl(
-            self.logic, self._onProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
+        self.openPanel(SAM2AdaptTrainingLogic())
+        self._start = StartSection(self.ui)
+        self._inputs = InputsSection(self.ui, self.onParameterChanged)
+        self._unfinished = UnfinishedSection(self.ui, self.onResume)
+        self._run = RunControl(
+            self.logic, self.showProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
-        self._results = TrainingResults(self.ui, lambda: self._run.addedModel, self._onExport)
-        self._ranking = TrainingRanking(self.ui, self.logic.startRanking, self._start.rankingModel)
+        self._results = ResultsSection(self.ui, lambda: self._run.addedModel, self._onExport)
+        self._ranking = RankingSection(
+            self.ui, self.logic, self._start.rankingModel, self.whyNoEngine, self.offerInstallation
+        )
         self.ui.startButton.connect("clicked()", self.onStartButton)
         self.ui.estimateButton.connect("clicked()", self.onEstimateButton)
         self.ui.pauseButton.connect("clicked()", self._run.pauseOrProceed)
         self.ui.stopButton.connect("clicked()", self._run.stop)
         self.ui.cancelButton.connect("clicked()", self._run.cancel)
-        self.ui.expertCollapsibleButton.connect("contentsCollapsed(bool)", self._onExpertCollapsed)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.expertCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
         self._run.leave()
-        self._ranking.cancel()
-        self._installSection.cancel()
-        self.setParameterNode(None)
-        self.removeObservers()
+        self._ranking.leave()
+        super().cleanup()
         self._inputs.cleanup()
-        self.logic.stopEngine()
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self._start.read()
         self._unfinished.read()
-        self._installSection.show(self.logic.engineProblem())
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Called each time the user opens a different module."""
-        self.setParameterNode(None)
-
-    def onReload(self) -> None:
-        """Called by the Reload button; the helper package must be read anew as well."""
-        for name in [name for name in sys.modules if name.partition(".")[0] == "SAM2AdaptLib"]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        ScriptedLoadableModuleWidget.onReload(self)
+        super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed; a training goes on with its own copies of the cases."""
-        self.setParameterNode(None)
+        """Called just before the scene is closed; a training goes on with its copies of the cases."""
         self._ranking.cancel()
         self._ranking.clear()
         self._results.clear()
         self._run.sceneClosed()
-        if not self._run.isRunning():
-            self._showStatus("")
-
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
+        super().onSceneStartClose(caller, event)
 
     def initializeParameterNode(self) -> None:
         """Ensure parameter node exists and observed."""
@@ -206,27 +174,19 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.setParameterNode(parameterNode)
 
     def setParameterNode(self, inputParameterNode: SAM2AdaptTrainingParameterNode | None) -> None:
-        """Set and observe parameter node, so that the panel shows each change of it at once."""
-        if self._parameterNode:
-            for tag in self._parameterNodeGuiTags:
-                self._parameterNode.disconnectGui(tag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChanged)
-        self._parameterNode = inputParameterNode
+        """Set and observe parameter node; the cases of the scene are followed only while there is one."""
         self._inputs.setParameterNode(inputParameterNode)
-        if self._parameterNode:
-            connectors = {
-                "startModel": Connectors.UserDataConnector(self.ui.startComboBox),
-                "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
-                "base": Connectors.UserDataConnector(self.ui.baseComboBox),
-                "method": Connectors.UserDataConnector(self.ui.methodComboBox),
-                "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
-            }
-            self._parameterNodeGuiTags = [
-                self._parameterNode.connectGui(self.ui),
-                self._parameterNode.connectParametersToGui(connectors),
-            ]
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChanged)
-            self._update()
+        super().setParameterNode(inputParameterNode)
+
+    def connectors(self):
+        """Connectors for the parameters whose widgets Slicer has none for."""
+        return {
+            "startModel": Connectors.UserDataConnector(self.ui.startComboBox),
+            "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
+            "base": Connectors.UserDataConnector(self.ui.baseComboBox),
+            "method": Connectors.UserDataConnector(self.ui.methodComboBox),
+            "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
+        }
 
     def onStartButton(self) -> None:
         """Train with the cases and parameters of the panel."""
@@ -234,30 +194,26 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._clearResults()
         self._run.start(*inputs, self._parameterNode.modelName.strip(), self._options(), self._parameterNode.showPlots)
         self._unfinished.read()
-        self._update()
+        self.update()
 
     def onEstimateButton(self) -> None:
         """Measure how long the training would take."""
         self._run.estimate(self._inputs.cases, self._inputs.classes, self._options())
-        self._update()
+        self.update()
 
     def onResume(self, run) -> None:
         """Go on with an unfinished training."""
         self._clearResults()
         self._run.resume(run, self.logic.getParameterNode().showPlots)
         self._unfinished.read()
-        self._update()
+        self.update()
 
     def _options(self):
         return Options.engineOptions(self._parameterNode)
 
-    def _showStatus(self, text):
-        self.ui.statusLabel.text = text
-
-    def _onProgress(self, fraction, text):
-        self.ui.progressBar.value = round(1000 * fraction)
-        self._showStatus(text)
-        self._updateButtons()
+    def isRunning(self):
+        """Whether there is a training, an estimate or a download to cancel."""
+        return self._run.isRunning()
 
     def _onMessage(self, text):
         self.ui.messagesEdit.appendPlainText(text)
@@ -270,65 +226,59 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def _onFinished(self, job):
         """Show the result; the panel may have been left in the meantime."""
-        self._showStatus(job.message)
+        self._statusLine.show(job.message)
         self._start.read()
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job)
-        self._update()
+        self.update()
 
     def _onStopped(self, error):
         """Say why there is no result."""
-        self._showStatus(str(error))
-        if error.kind == "EngineMissing":
-            self._installSection.show(error)
+        self.showError(error)
         self._unfinished.read()
-        self._update()
+        self.update()
 
     def _onEstimated(self, text):
         self.ui.estimateLabel.text = text
-        self._showStatus("")
-        self._update()
+        self._statusLine.show("")
+        self.update()
 
     def _onExport(self, path):
         def exported(result):
-            self._showStatus(_("The model was exported."))
+            self._statusLine.show(_("The model was exported."))
 
         def failed(error):
-            self._showStatus(str(error))
+            self._statusLine.show(str(error))
             Dialogs.showError(error)
 
         self._run.export(path, exported, failed)
-
-    def _onExpertCollapsed(self, collapsed):
-        if not collapsed and not self._installSection.problem:
-            self._deviceList.update()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node):
         if self._parameterNode and not caller.IsClosing():
             self._inputs.nodeRemoved(node)
 
-    def _onChanged(self, caller=None, event=None) -> None:
-        """Something that the training depends on is different."""
+    def onParameterChanged(self, caller=None, event=None) -> None:
+        """Called when a parameter or a case has changed: an estimate of the time holds no longer."""
         self.ui.estimateLabel.text = ""
-        self._update()
+        self.update()
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Show what the parameters, the run and the engine allow now."""
         if self._parameterNode:
             self._inputs.update()
             self._start.update(self._parameterNode)
             self._results.update()
-            self._updateButtons()
+            self.updateButtons()
 
-    def _updateButtons(self):
+    def updateButtons(self) -> None:
         """Show what can be done with the run, or why there is none."""
         if not self._parameterNode:
             return
-        running, reason = self._run.isRunning(), self._whyNot()
-        if not running and self.ui.statusLabel.text in ("", self._reason):
-            self._reason = self.ui.statusLabel.text = reason
+        running, reason = self.isRunning(), self.whyNot()
+        if not running:
+            self._statusLine.hint(reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
         self.ui.startButton.toolTip = reason or _("Train; Slicer can be used meanwhile.")
@@ -338,12 +288,12 @@ class SAM2AdaptTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             button.enabled = self._run.canBeStopped()
         self.ui.pauseButton.text = _("Resume") if self._run.isPaused() else _("Pause")
         self._unfinished.setEnabled(not running and not self._installSection.problem)
-        self._ranking.update(_("Install the engine first.") if self._installSection.problem else "")
+        self._ranking.update()
 
-    def _whyNot(self):
+    def whyNot(self) -> str:
         """Why the training cannot start now; "" when it can."""
-        if self._installSection.problem:
-            return _("Install the engine first.")
+        if problem := self.whyNoEngine():
+            return problem
         if problem := self._inputs.problem() or self._start.problem(self._parameterNode):
             return problem
         if problem := self._start.nameProblem(self._parameterNode.modelName):
@@ -369,7 +319,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, engine=None, modelEngine=None) -> None:
         """
-        :param engine: ``EngineClient`` that trains; without it one of its own, so that Auto-segment stays free.
+        :param engine: ``EngineClient`` that trains; without it a new one, so that Auto-segment stays free.
         :param modelEngine: the one for all else; without it the one that all modules share. Nothing is started here.
         """
         ScriptedLoadableModuleLogic.__init__(self)
@@ -386,37 +336,28 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         :param allowForgetting: also add a continued model that lost some of what it could before.
         :return: path of the model file.
         """
-        loop = qt.QEventLoop()
-        callbacks = {"onFinished": lambda job: loop.quit(), "onError": lambda job, error: loop.quit()}
-        job = self.startTraining(cases, None, name, **callbacks, **options)
-        loop.exec_()
-        job.cancel()  # the loop also ends when the application quits
-        if job.error:
-            raise job.error
-        if TrainingControl.forgets(job.result.get("former")) and not allowForgetting:
+        job = self.startTraining(cases, None, name, **options).wait()
+        if TrainingJob.forgets(job.result.get("former")) and not allowForgetting:
             message = _("The new model is worse at what it could before.")
             remedy = _("It was not added; its file is {path}.").format(path=job.result["bundle"])
             raise EngineError("ForgettingError", message, remedy)
-        row = self.modelEngine.wait(self.addModel(job.result["bundle"]))
-        return row["path"]
+        return self.addModel(job.result["bundle"]).wait().result["path"]
 
-    def startTraining(self, cases, classes=None, name="my-model", onProgress=None, onFinished=None, onError=None,
-                      onLog=None, **options):  # fmt: skip
+    def startTraining(self, cases, classes=None, name="my-model", **options):
         """Begin a training; returns a ``TrainingJob`` at once.
 
         :param cases: as of ``train``.
-        :param classes: what ``TrainingClasses.match`` gave for the cases; without it all structures are learned.
-        :param onFinished: called with the job; the model is not among the user's yet, see ``addModel``.
+        :param classes: what ``Classes.match`` gave for the cases; without it all structures are learned.
+        :param options: also the callbacks of ``Job``. When onFinished is called, the model is not among the user's yet,
+          see ``addModel``.
         """
-        cases = self.cases(cases)
+        cases, callbacks = self.cases(cases), takeCallbacks(options)
         classes = classes or Classes.match(cases)
-        callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError, "onLog": onLog}
         return TrainingJob.start(self.engine, cases, classes, name, options, **callbacks)
 
-    def startEstimate(self, cases, classes=None, onProgress=None, onFinished=None, onError=None, **options):
+    def startEstimate(self, cases, classes=None, **options):
         """Begin to measure what a training would cost, by a few real steps; returns a ``TrainingJob`` at once."""
-        cases = self.cases(cases)
-        callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError}
+        cases, callbacks = self.cases(cases), takeCallbacks(options)
         return TrainingJob.estimate(self.engine, cases, classes or Classes.match(cases), options, **callbacks)
 
     def cases(self, cases) -> list:
@@ -437,20 +378,13 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         """Rank volumes by how unsure a model is of them, and wait for it.
 
         :param volumes: volume nodes, or a folder of images; None: the volumes of the scene without a segmentation.
-        :return: list of ``CaseRanking.RankedVolume``, the least sure first.
+        :return: list of ``RankingJob.RankedVolume``, the least sure first.
         """
-        loop = qt.QEventLoop()
-        callbacks = {"onFinished": lambda job: loop.quit(), "onError": lambda job, error: loop.quit()}
-        job = self.startRanking(RankingJob.unlabelledVolumes() if volumes is None else volumes, model, **callbacks,
-                                **options)  # fmt: skip
-        loop.exec_()
-        job.cancel()
-        if job.error:
-            raise job.error
-        return job.ranked
+        volumes = Volumes.unlabelled() if volumes is None else volumes
+        return self.startRanking(volumes, model, **options).wait().ranked
 
     def startRanking(self, volumes, model, **options):
-        """Begin to rank volumes; returns a ``CaseRanking.RankingJob`` at once."""
+        """Begin to rank volumes; returns a ``RankingJob.RankingJob`` at once."""
         return RankingJob.start(self.modelEngine, volumes, model, **options)
 
     def addModel(self, path, onResult=None, onError=None):
@@ -516,18 +450,7 @@ class SAM2AdaptTrainingTest(ScriptedLoadableModuleTest):
             self.delayDisplay(f"Run left out: {problem}")
             return
         self.delayDisplay("A run of the engine")
-        loop = qt.QEventLoop()
-        job = logic.startTraining(
-            [self.makeCase()],
-            name="self-test",
-            steps=2,
-            base="nano",
-            method="head",
-            allForTraining=True,
-            onFinished=lambda job: loop.quit(),
-            onError=lambda job, error: loop.quit(),
-        )
-        loop.exec_()
+        options = {"steps": 2, "base": "nano", "method": "head", "allForTraining": True}
+        job = logic.startTraining([self.makeCase()], name="self-test", **options).wait()
         logic.stopEngine()
-        self.assertEqual(job.error, None)
         self.assertTrue(os.path.isfile(job.result["bundle"]))

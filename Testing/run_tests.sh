@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
 # Sets up, checks the style and runs all tests, each folder in a process of its own: Slicer's libraries know one scene a process.
-# The last line counts them: "N passed, N failed, N skipped". Arguments go to pytest.
+# The last line counts them: "N passed, N failed, N skipped". Arguments go to pytest; --older-processor, the first of
+# them, imitates a processor without bf16.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$SAM2ADAPT_ROOT"
+
+if [ "${1:-}" = --older-processor ]; then
+  shift
+  export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+  export PYTHONPATH="$SAM2ADAPT_ROOT/Testing/support/older_processor${PYTHONPATH:+:$PYTHONPATH}"
+fi
 
 # Tests on real images are skipped without it.
 if [ -z "${SAM2ADAPT_DATA:-}" ] && [ -d ../shared/data ]; then

@@ -1,7 +1,6 @@
-"""Promises that the sources keep without being run: panels, the process wall, translatable texts."""
+"""Promises that the sources keep without being run: panels, imports of Slicer's side, translatable texts."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -10,14 +9,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("SAM2Adapt", "SAM2AdaptTraining")
-ENGINE = REPOSITORY / "SAM2Adapt" / "sam2adapt"
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
-SLICER_PACKAGES = {"slicer", "vtk", "qt", "ctk"}
-SLICER_SIDE_PACKAGES = SLICER_PACKAGES | {"numpy", "SAM2AdaptLib"}
-# Parts of the engine that need only the standard library, so that Slicer's process may use them (checked below).
-ENGINE_PARTS_FOR_SLICER = {"sam2adapt.shared.errors", "sam2adapt.shared.files", "sam2adapt.shared.manifest_table"}
-# Those that need numpy as well.
-NUMPY_PARTS_FOR_SLICER = {"sam2adapt.shared.modality", "sam2adapt.shared.label_runs"}
+# What Slicer's Python has from its start; and what both sides share, which needs no more (see test_imports.py).
+IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
+SHARED = "sam2adapt.shared"
+ENGINES_PACKAGES = {"torch", "torchvision", "sam2", "monai", "SimpleITK"}
 TEXT_PROPERTIES = {
     "text",
     "toolTip",
@@ -65,37 +61,31 @@ def fileScope(tree):
             pending.extend(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize("path", slicerSideFiles(), ids=relative)
-def test_slicer_side_imports_at_file_scope(path):
-    for name in importedNames(fileScope(parse(path))):
-        package = name.partition(".")[0]
-        allowed = (
-            package in sys.stdlib_module_names | SLICER_SIDE_PACKAGES
-            or name in ENGINE_PARTS_FOR_SLICER | NUMPY_PARTS_FOR_SLICER
-        )
-        assert allowed, f"{relative(path)} imports {name} at file scope"
+def isShared(name):
+    return name == SHARED or name.startswith(f"{SHARED}.")
 
 
-@pytest.mark.parametrize("path", slicerSideFiles(), ids=relative)
-def test_slicer_side_never_imports_torch(path):
-    packages = {name.partition(".")[0] for name in importedNames(ast.walk(parse(path)))}
-    assert not packages & {"torch", "torchvision", "sam2", "monai"}
+def test_slicer_side_imports_at_file_scope():
+    """Slicer loads its modules before anything of the engine is installed."""
+    allowed = sys.stdlib_module_names | IN_SLICER
+    wrong = [
+        f"{relative(path)} imports {name}"
+        for path in slicerSideFiles()
+        for name in importedNames(fileScope(parse(path)))
+        if name.partition(".")[0] not in allowed and not isShared(name)
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=relative)
-def test_engine_never_imports_slicer(path):
-    packages = {name.partition(".")[0] for name in importedNames(ast.walk(parse(path)))}
-    assert not packages & (SLICER_PACKAGES | {"SAM2AdaptLib", "Qt"})
-
-
-@pytest.mark.parametrize("name", sorted(ENGINE_PARTS_FOR_SLICER))
-def test_engine_parts_for_slicer_need_the_standard_library_only(name):
-    code = (
-        f"import sys; sys.path.insert(0, {str(ENGINE.parent)!r}); before = set(sys.modules); import {name}\n"
-        "print(*{n.partition('.')[0] for n in set(sys.modules) - before} - set(sys.stdlib_module_names))"
-    )
-    output = subprocess.check_output([sys.executable, "-I", "-c", code], encoding="utf-8")
-    assert output.split() == ["sam2adapt"]
+def test_modules_of_slicer_keep_to_their_side_of_the_wall():
+    """As the contract for SAM2AdaptLib, for the two files beside it, which are no package."""
+    wrong = []
+    for module in MODULES:
+        for name in importedNames(ast.walk(parse(REPOSITORY / module / f"{module}.py"))):
+            package = name.partition(".")[0]
+            if package in ENGINES_PACKAGES or (package == "sam2adapt" and not isShared(name)):
+                wrong.append(f"{module}.py imports {name}")
+    assert wrong == []
 
 
 def panel(module):
@@ -112,11 +102,10 @@ def parameters(module):
 
 
 def connectedInCode(module):
-    """Parameters that the widget hands to ``connectParametersToGui`` with a connector of its own."""
+    """Parameters for which the widget has a connector, see ``ModulePanel.connectors``."""
     widget = classNamed(parse(REPOSITORY / module / f"{module}.py"), f"{module}Widget")
-    for node in ast.walk(widget):
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["connectors"]:
-            yield from (key.value for key in node.value.keys)
+    (method,) = (node for node in widget.body if isinstance(node, ast.FunctionDef) and node.name == "connectors")
+    return [key.value for key in method.body[-1].value.keys]
 
 
 #: Rows of the tables of cases and structures, and what another module hands over: no widget shows one of these alone.
@@ -212,14 +201,13 @@ def untranslated(tree):
     return [ast.unparse(value) for value in shownExpressions(tree) if containsUntranslatedWords(value)]
 
 
-@pytest.mark.parametrize("path", slicerSideFiles(), ids=relative)
-def test_texts_for_the_user_are_translatable(path):
-    assert untranslated(parse(path)) == []
+def test_texts_for_the_user_are_translatable():
+    wrong = {relative(path): untranslated(parse(path)) for path in slicerSideFiles()}
+    assert {name: texts for name, texts in wrong.items() if texts} == {}
 
 
-@pytest.mark.parametrize(
-    ("source", "count"),
-    [
+def test_untranslated_texts_are_recognised():
+    sources = [
         ('self.ui.label.text = "Ready"', 1),
         ('self.ui.label.text = _("Ready")', 0),
         ('self.ui.label.text = _("{n} ready").format(n=3)', 0),
@@ -232,10 +220,9 @@ def test_texts_for_the_user_are_translatable(path):
         ('slicer.util.errorDisplay("Failed")', 1),
         ('slicer.util.errorDisplay(_("Failed"))', 0),
         ('self.ui.label.text = ""', 0),
-    ],
-)
-def test_untranslated_texts_are_recognised(source, count):
-    assert len(untranslated(ast.parse(source))) == count
+    ]
+    found = [(source, len(untranslated(ast.parse(source)))) for source, _ in sources]
+    assert found == sources
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -14,7 +14,6 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from monai.networks.nets import BasicUNet
 from sam2adapt import adapters
-from sam2adapt.adapters.presets import PRESETS
 from sam2adapt.cli.progress import Bar
 from sam2adapt.machine.device import choose_device
 from sam2adapt.modelfiles.bundle import read_bundle
@@ -22,6 +21,7 @@ from sam2adapt.network.base import pad_to_stride
 from sam2adapt.network.network import parameter_counts
 from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting.model import Model, load_model
+from sam2adapt.shared.presets import PRESETS
 from sam2adapt.training.loop import Progress, Trainer
 from sam2adapt.training.prepare import fingerprint, prepare
 from sam2adapt.training.run import crop_size, train

@@ -82,7 +82,9 @@ def write_table(path: Path, rows: list[dict]) -> None:
     table = _by_row(rows)
     lines = [
         "# Filling from a few drawn slices", "",
-        "Mean Dice (HD95 in mm) over structures and volumes, on the slices between drawn ones; made by `fill.py`.", "",
+        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one",
+        "volume. Made by `Testing/benchmarks/fill.py`.",
+        "",
         f"| set | drawn | volumes | {' | '.join(methods)} | ours expects | CPU s, ours |",
         f"| --- | --- | --- | {' | '.join('---' for _ in methods)} | --- | --- |",
     ]  # fmt: skip
@@ -127,7 +129,7 @@ def draw(path: Path, rows: list[dict]) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import pyplot as plt
 
     table = _by_row(rows)
     methods = [method for method in (*PEERS, "ours", *ABLATIONS) if any(row["method"] == method for row in rows)]

@@ -1,6 +1,6 @@
 """What the tests of both panels share: a panel whose events are processed until something shows."""
 
-DEADLINE = 120  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
+DEADLINE = 600  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
 
 
 class BasePanel:

@@ -26,10 +26,16 @@ RESULT = {
 }
 
 
-def engineError(kind="OutputError", message="It cannot be written.", remedy="Free space."):
+def engineError(kind="OutputError", message="It cannot be written.", remedy="Free space.", **further):
     from SAM2AdaptLib.Engine.Error import EngineError
 
-    return EngineError(kind, message, remedy, "")
+    return EngineError(kind, message, remedy, **further)
+
+
+def weightsMissing():
+    """What the engine answers when the weights of the base network 'tiny' are not on this computer."""
+    message = "The weights of 'tiny' (156 MB) are missing."
+    return engineError("WeightsMissingError", message, setting=["downloadBase"], value="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +109,7 @@ def scripted(panel, monkeypatch):
     monkeypatch.setattr(panel.widget.logic, "engine", engines.training)
     monkeypatch.setattr(panel.widget.logic, "modelEngine", engines.models)
     yield engines
-    panel.widget._run._pending = None  # nobody will answer it
+    panel.widget._run._pending = panel.widget._run._offer._pending = None  # nobody will answer it
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
     names = [
         "Engine.Error",
+        "Engine.Job",
         "Engine.ProgressTexts",
         "Scene.SegmentationBridge",
         "Scene.SegmentationHistory",
@@ -82,6 +83,7 @@ def lib(slicerCore):
         "Scene.VolumeGrid",
         "Scene.VolumeModality",
         "Scene.VolumeTransfer",
+        "Scene.Volumes",
         "Segmenting.SegmentJob",
         "Training.CaseFiles",
         "Training.Cases",

@@ -4,13 +4,11 @@ And the event loop that a job needs beside them.
 """
 
 import collections
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from serve_client import Client
 
 SOURCES = Path(__file__).resolve().parents[2] / "SAM2Adapt"
 
@@ -19,25 +17,21 @@ class ServedEngine:
     """``python -m sam2adapt serve``; callbacks are called from ``run``, as from an event loop."""
 
     def __init__(self):
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "sam2adapt", "serve"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
-        self._waiting, self._count = {}, 0
+        folders = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._client = Client(PYTHONPATH=os.pathsep.join(folders), OMP_NUM_THREADS="1")
+        self._waiting = {}
 
     def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
-        self._count += 1
-        self._waiting[self._count] = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
-        self._send({"id": self._count, "method": method, "params": params})
-        return _ServedRequest(self._send, self._count)
+        number = self._client.send(method, **params)
+        self._waiting[number] = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
+        return _ServedRequest(self._client, number)
 
     def run(self, until=lambda: False):
         """Deliver what the engine says until nothing is waited for, or until says so."""
         from SAM2AdaptLib.Engine.Error import EngineError
 
         while self._waiting and not until():
-            message = json.loads(self._process.stdout.readline())
+            message = self._client.receive()
             if "error" in message:
                 error, data = message["error"], message["error"].get("data", {})
                 failure = EngineError(data.get("kind"), error["message"], data.get("remedy"), data.get("traceback"))
@@ -52,29 +46,23 @@ class ServedEngine:
         """Kill the process; gives what a client says about it."""
         from SAM2AdaptLib.Engine.Error import EngineError
 
-        self._process.kill()
-        self.close()
+        self._client.__exit__()
         return EngineError("EngineStopped", "The engine stopped unexpectedly.", "Try again.")
 
     def close(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-    def _send(self, message):
-        self._process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-        self._process.stdin.flush()
+        self._client.process.stdin.close()
+        self._client.ended()
 
 
 class _ServedRequest:
-    def __init__(self, send, number):
-        self._send, self._number = send, number
+    def __init__(self, client, number):
+        self._client, self._number = client, number
 
     def cancel(self):
-        self._send({"method": "cancel", "params": {"id": self._number}})
+        self._client.notify("cancel", id=self._number)
 
     def control(self, action):
-        self._send({"method": "control", "params": {"id": self._number, "action": action}})
+        self._client.notify("control", id=self._number, action=action)
         return True
 
 

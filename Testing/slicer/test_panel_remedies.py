@@ -1,7 +1,6 @@
 """Remedies of the engine in the panels: each names controls that the panels have."""
 
 import ast
-import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -9,14 +8,16 @@ from xml.etree import ElementTree as ET
 import pytest
 import remedy_texts
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.requests.schema import schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # Files of the engine whose errors only a command line shows.
-SHELL_ONLY = {"cli/app.py", "cli/rank.py", "cli/segment.py", "cli/remedies.py"}
-# What no panel sets: it writes the groups of cases and the format of results itself, and shows no folder of series.
-WITHOUT_CONTROL = {"groups", "series", "format"}
+SHELL_ONLY = {"cli/segment.py", "cli/remedies.py", "cli/options.py", "requests/evaluate.py"}
+# What no panel sets: it writes the groups of cases and the format of results itself, hands over one channel of each
+# volume, declares no slices of a file empty, and shows no series of a folder.
+WITHOUT_CONTROL = {"groups", "series", "format", "reference", "channel", "empty"}
 
 
 def camelCase(name):
@@ -49,8 +50,7 @@ def test_every_setting_that_reaches_a_panel_has_a_control(lib):
 
 
 def test_the_table_holds_words_of_the_protocol_only(lib):
-    schema = remedy_texts.ENGINE / "server" / "schemas" / "serve.schema.json"
-    methods = json.loads(schema.read_text(encoding="utf-8"))["$defs"]
+    methods = schema()["$defs"]
     known = methods.keys() | {name for method in methods.values() for name in method.get("properties", {})}
     assert lib.Error.controlNames().keys() - known == set()
 

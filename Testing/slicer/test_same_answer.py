@@ -34,7 +34,7 @@ def test_sizes_are_those_of_the_command_line(lib, nodes, servedEngine, chest):
     job, errors = segment(lib, servedEngine, chest)
     assert not errors
     sample.assertTorsoSizes([(s["name"], s["voxels"], s["ml"]) for s in job.result["structures"]])
-    rows = lib.Statistics.statistics(chest, job.segmentationNode)
+    rows = lib.Statistics.measure(chest, job.segmentationNode)
     assert [(row["structure"], row["voxels"]) for row in rows] == [
         (s["name"], s["voxels"]) for s in job.result["structures"]
     ]

@@ -3,10 +3,10 @@
 import hashlib
 
 import torch
-from conftest import SMALL
+from engine_fixtures import SMALL
+from methods.claims import FULL_PARAMETERS as WHOLE
 from sam2adapt import adapters
-from sam2adapt.adapters.costs import shapes_only
-from sam2adapt.benchmark_methods import FULL_PARAMETERS as WHOLE
+from sam2adapt.adapters.sizes import shapes_only
 from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
 from torch import Tensor

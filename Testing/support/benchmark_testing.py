@@ -1,14 +1,12 @@
-"""What the tests of the benchmarks' scripts share: the scripts on the path, and small packs of pictures."""
+"""What the tests of the benchmarks' scripts share: small packs of pictures."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
 
 
 def write_picture(path: Path, array: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sam2adapt.imaging.terminology import Structure, describe
+from cards import model_card
 from sam2adapt.imaging.volume import Volume
 from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.network import base as base_module
@@ -21,7 +21,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join([SOURCES, *filter(None, [os.environ.g
 SMALL = BaseConfig(
     16, 1, (1, 1, 2, 1), (3,), window_spec=(8, 4, 8, 8), decoder_dim=32, decoder_mlp_dim=64, window_multiple=32
 )
-STRUCTURES = [describe(1, "right lung"), describe(7, "left lung"), describe(3, "heart")]
 
 
 @pytest.fixture(scope="session")
@@ -61,46 +60,6 @@ def data_path() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("SAM2ADAPT_DATA does not name a folder")
     return Path(folder)
-
-
-def model_card(structures: list[Structure] = STRUCTURES, base: dict | None = None, **changes) -> dict:
-    """A valid card; ``slices`` and ``postprocessing`` in ``changes`` replace single fields of these."""
-    card = {
-        "format": "sam2adapt-bundle",
-        "schema_version": 1,
-        "name": "test",
-        "version": "1.0.0",
-        "description": "Random weights, for tests.",
-        "license": "Apache-2.0",
-        "created": "2026-01-01T00:00:00+00:00",
-        "parent": None,
-        "method": {"name": "dual-lw", "settings": {}},
-        "base": base or {"id": "small-test", "sha256": "0" * 64},
-        "classes": [structure.to_json() for structure in structures],
-        "modality": "CT",
-        "slices": {
-            "orientation": "LPS",
-            "axis": "acquisition",
-            "spacing": None,
-            "size": 32,
-            "context": 1,
-            "normalization": {"kind": "percentile", "low": 0.5, "high": 99.5},
-        },
-        "network": {"peg": "add", "train_upscaling": False},
-        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0},
-        "training": {
-            "data": {},
-            "split": {"train": [], "val": []},
-            "seed": 0,
-            "settings": {},
-            "software": {},
-            "minutes": None,
-        },
-        "metrics": None,
-    }
-    for field in ("slices", "postprocessing"):
-        card[field] |= changes.pop(field, {})
-    return card | changes
 
 
 def untrained(card: dict):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+from cards import model_card
 from safetensors.torch import save_file
 from sam2adapt.modelfiles.bundle import write_bundle
 
@@ -12,36 +13,32 @@ LUNG = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
     "~SCT^39607008^Lung~SCT^24028007^Right~Anatomic codes - DICOM master list~^^~^^"
 )
-CARD = {
-    "format": "sam2adapt-bundle",
-    "schema_version": 1,
-    "name": "torso CT",
-    "version": "1.0.0",
-    "description": "Lungs on chest CT; a demonstration, not a clinical model.",
-    "license": "CC-BY-4.0",
-    "created": "2026-11-21T08:00:00+00:00",
-    "parent": None,
-    "method": {"name": "dual-lw", "settings": {"ratio": 0.25}},
-    "base": {"id": "nano", "sha256": "a" * 64},
-    "classes": [
+#: A card with something in every field.
+CARD = model_card(
+    name="torso CT",
+    description="Lungs on chest CT; a demonstration, not a clinical model.",
+    license="CC-BY-4.0",
+    created="2026-11-21T08:00:00+00:00",
+    method={"name": "dual-lw", "settings": {"ratio": 0.25}},
+    base={"id": "nano", "sha256": "a" * 64},
+    classes=[
         {"id": 1, "name": "right lung", "terminology": LUNG, "color": [0.7, 0.4, 0.4]},
         {"id": 7, "name": "left lung", "terminology": "", "color": [0.8, 0.5, 0.5]},
     ],
-    "modality": "CT",
-    "slices": {
-        "orientation": "LPS", "axis": "axial", "spacing": [1.5, 1.5], "size": None, "context": 1,
+    slices={
+        "axis": "axial", "spacing": [1.5, 1.5], "size": None,
         "normalization": {"kind": "window", "low": -1000, "high": 400.5},
     },
-    "network": {"peg": "add", "train_upscaling": True},
-    "postprocessing": {"largest_component": [1], "fill_holes": [1, 7], "minimum_ml": 0.5},
-    "training": {
+    network={"peg": "add", "train_upscaling": True},
+    postprocessing={"largest_component": [1], "fill_holes": [1, 7], "minimum_ml": 0.5},
+    training={
         "data": {"summary": "3 chest CT"}, "split": {"train": ["a", "b"], "val": ["c"]}, "seed": 0,
         "settings": {"epochs": 5}, "software": {"sam2adapt": "0.1.0"}, "minutes": 12.25, "machine": "x86",
     },
-    "metrics": {
+    metrics={
         "subset": "val", "dice": {"mean": 0.9375, "right lung": 0.95, "left lung": 0.925}, "hd95": {"mean": None},
     },
-}  # fmt: skip
+)  # fmt: skip
 
 
 def card(**changes) -> dict:

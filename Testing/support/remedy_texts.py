@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ENGINE = Path(__file__).resolve().parents[2] / "SAM2Adapt" / "sam2adapt"
-# Benchmarks are run from the command line alone.
-BENCHMARKS = ("speed/", "cli/benchmark", "benchmark_")
 # What only a reader at the command line can use: a flag, a command, or its name.
 SHELL_WORDS = re.compile(
-    r"(?<![\w-])--[a-z]|\bsam2adapt (segment|train|evaluate|rank|models|info|serve|benchmark)\b|command line"
+    r"(?<![\w-])--[a-z]|\bsam2adapt (segment|fill|train|evaluate|rank|models|info|serve|benchmark)\b|command line"
 )
 TELLING = {"warn", "warning", "say", "info", "log"}
 
 
 def engine_files() -> list[Path]:
-    """The engine's sources without benchmarks."""
-    return [path for path in sorted(ENGINE.rglob("*.py")) if not in_engine(path).startswith(BENCHMARKS)]
+    """The engine's sources."""
+    return sorted(ENGINE.rglob("*.py"))
 
 
 def in_engine(path: Path) -> str:

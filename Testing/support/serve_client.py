@@ -7,19 +7,21 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sam2adapt.imaging.volume import Volume
+
+if TYPE_CHECKING:  # tests beside Slicer's libraries do without the engine's packages
+    from sam2adapt.imaging.volume import Volume
 
 # Generous: the machine may be busy, and importing torch takes its time.
-PATIENCE = 120.0
+PATIENCE = 600.0  # seconds; a busy machine is slow, and a test that waits in vain fails anyway
 COMMAND = (sys.executable, "-u", "-m", "sam2adapt", "serve")
 
 
 def patched(code: str) -> tuple[str, ...]:
     """A command that runs ``code`` in the server's process before it serves."""
-    return (sys.executable, "-u", "-c", f"{code}\nfrom sam2adapt.serve import serve\nserve()")
+    return (sys.executable, "-u", "-c", f"{code}\nfrom sam2adapt.server.server import serve\nserve()")
 
 
 class Client:
@@ -58,6 +60,10 @@ class Client:
         message = {"jsonrpc": "2.0", "id": self._last, "method": method, "params": params}
         self.write(json.dumps(message).encode() + b"\n")
         return self._last
+
+    def notify(self, method: str, /, **params: Any) -> None:
+        """Send a notification, to which there is no answer."""
+        self.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode() + b"\n")
 
     def receive(self) -> dict:
         """The next message."""
@@ -118,7 +124,7 @@ class Client:
             stream.close()
 
 
-def described(volume: Volume, folder: Path) -> dict:
+def described(volume: "Volume", folder: Path) -> dict:
     """The ``input`` of a request for a volume, whose voxels are written into the folder."""
     array = volume.array[0] if volume.channels == 1 else np.moveaxis(volume.array, 0, -1)
     np.save(folder / "input.npy", array)

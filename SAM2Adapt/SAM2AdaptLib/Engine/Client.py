@@ -1,4 +1,4 @@
-"""Asks the engine, which runs in a process of its own, and never makes Slicer wait for it.
+"""Asks the engine, which runs in another process, and never makes Slicer wait for it.
 
 A request is sent when the one before it is answered. Whatever happens to the engine's process, every request ends in
 one way: its result, an error, or cancelled; and the process is started again when the next request needs it.
@@ -12,16 +12,15 @@ import os
 import sys
 
 import qt
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
+from SAM2AdaptLib.Engine.Job import Waitable
 from SAM2AdaptLib.Engine.Process import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
 
-USER_ERROR = 1  # JSON-RPC code of the failures that a user can mend; all other codes are defects of ours
-UNFINISHED = ("waiting", "running")
 
-
-class EngineRequest:
+class EngineRequest(Waitable):
     """One request, from the moment it is made.
 
     id, method: as sent; state: "waiting", "running", "done", "failed" or "cancelled"; result: what the engine answered
@@ -29,15 +28,19 @@ class EngineRequest:
     """
 
     def __init__(self, client, number, method, line, callbacks):
+        super().__init__()
         self.id = number
         self.method = method
         self.state = "waiting"
         self.result = None
-        self.error = None
         self._client = client
         self._line = line
         self._callbacks = callbacks
-        self._loops = []
+
+    @property
+    def isOver(self):
+        """Whether it is done, failed or cancelled."""
+        return self.state not in ("waiting", "running")
 
     def cancel(self):
         """Stop it at once; see ``EngineClient.cancel``."""
@@ -52,8 +55,7 @@ class EngineRequest:
 
     def _finish(self, state, result=None, error=None):
         self.state, self.result, self.error = state, result, error
-        for loop in self._loops:
-            loop.quit()
+        self._wake()
 
 
 class EngineClient:
@@ -100,16 +102,7 @@ class EngineClient:
         :return: its result.
         :raises EngineError: it failed or was cancelled.
         """
-        if request.state in UNFINISHED:
-            loop = qt.QEventLoop()
-            request._loops.append(loop)
-            loop.exec_()
-            request._loops.remove(loop)
-        if request.state in UNFINISHED:
-            self.cancel(request)  # the application quits
-        if request.error:
-            raise request.error
-        return request.result
+        return request.wait().result
 
     def cancel(self, request):
         """Stop a request at once: if the engine works on it, its process is killed with all that it started.
@@ -138,7 +131,7 @@ class EngineClient:
         if request.state != "running":
             return False
         params = {"id": request.id, "action": action}
-        self._process.send(json.dumps({"jsonrpc": "2.0", "method": "control", "params": params}))
+        self._process.send(json.dumps({"jsonrpc": "2.0", "method": protocol.CONTROL, "params": params}))
         return True
 
     def stop(self):
@@ -265,9 +258,10 @@ def answeredError(error):
     """
     data = error.get("data") or {}
     kind, details = data.get("kind", ""), data.get("traceback", "")
-    if error["code"] == USER_ERROR:
+    if error["code"] == protocol.USER_ERROR:
         setting = data.get("setting", ())
-        return EngineError(kind, error["message"], remedyInPanel(data.get("remedy", ""), setting), details, setting)
+        remedy = remedyInPanel(data.get("remedy", ""), setting)
+        return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))
     return missingPackage(f"{kind}: {error['message']}") or EngineError(
         "Defect",
         _("The engine failed: {reason}").format(reason=error["message"]),

@@ -1,8 +1,16 @@
 """The one failure that all of the Slicer side reports, whether the engine said it or it happened here."""
 
 import re
+import traceback
 
+from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
+
+#: Kinds of errors about the model, the engine or the settings: whatever volume comes next would meet them, too.
+HOPELESS = frozenset(
+    ["ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError",
+     "WeightsMissingError"]
+)  # fmt: skip
 
 
 class EngineError(Exception):
@@ -13,15 +21,21 @@ class EngineError(Exception):
     :param remedy: one sentence that says what to do about it.
     :param details: for a report to the developers: a traceback, or the engine's last words.
     :param setting: what the remedy is about: keywords of the engine's methods, or methods ("downloadBase").
+    :param value: what to give to the first of them, None if it is not known.
     """
 
-    def __init__(self, kind, message, remedy="", details="", setting=()):
+    def __init__(self, kind, message, remedy="", details="", setting=(), value=None):
         super().__init__(kind, message, remedy, details)
         self.kind = kind
         self.message = message
         self.remedy = remedy
         self.details = details
         self.setting = tuple(setting)
+        self.value = value
+
+    def withRemedy(self, remedy):
+        """The same error with another remedy."""
+        return EngineError(self.kind, self.message, remedy, self.details, self.setting, self.value)
 
     def __str__(self):
         return f"{self.message} {self.remedy}".strip()
@@ -30,7 +44,22 @@ class EngineError(Exception):
 def fromUserError(error):
     """The EngineError for a ``sam2adapt.shared.errors.UserError`` that was raised in this process."""
     setting = [re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in error.setting]
-    return EngineError(type(error).__name__, error.message, remedyInPanel(error.remedy, setting), setting=setting)
+    remedy = remedyInPanel(error.remedy, setting)
+    return EngineError(type(error).__name__, error.message, remedy, setting=setting, value=error.value)
+
+
+def fromException(exception, message):
+    """Any exception as an EngineError: what is not a failure that a user can mend is a defect of ours.
+
+    :param exception: the exception.
+    :param message: of the defect: a sentence with "{error}", for what the exception says.
+    """
+    if isinstance(exception, EngineError):
+        return exception
+    if isinstance(exception, UserError):
+        return fromUserError(exception)
+    details = "".join(traceback.format_exception(exception))
+    return EngineError("Defect", message.format(error=exception), _("Please report this with the details."), details)
 
 
 def remedyInPanel(remedy, setting):
@@ -56,7 +85,7 @@ def controlNames():
         "batchSize": _("“Batch size”"),
         "classes": _("“Structures”"),
         "device": _("“Device”"),
-        "downloadBase": _("“Auto-segment” and “Start training” offer it"),
+        "downloadBase": _("start again and choose “Download”"),
         "flips": _("“Mirror up and down”, “Mirror left and right”"),
         "images": _("“Cases”"),
         "init": _("“Start from”"),

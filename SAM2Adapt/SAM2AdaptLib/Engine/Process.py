@@ -1,4 +1,4 @@
-"""One process of the engine: what it says becomes messages, how it ended becomes a sentence, and it can be killed."""
+"""Processes beside Slicer: the engine, and programs that write lines. Each can be killed with all that it started."""
 
 import json
 import logging
@@ -23,7 +23,34 @@ DEATH_SECONDS = 2.0  # a killed process is gone within milliseconds, one that wa
 _alive = set()  # a QProcess that is destroyed before its process has ended blocks until it has
 
 
-class EngineProcess:
+class _ChildProcess:
+    """What both kinds of processes share: a QProcess that lives as long as its program, even after ``kill()``."""
+
+    def __init__(self, command, environment):
+        self._command = command
+        self._isKilled = False
+        self._process = qt.QProcess()
+        self._process.setProcessEnvironment(processEnvironment(environment))
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
+
+    def _run(self):
+        self._process.start(self._command[0], self._command[1:])
+
+    def _onProcessError(self, error):
+        if error == qt.QProcess.FailedToStart:
+            self._onNotStarted()
+
+    def _leave(self, tell):
+        """The program has ended, or never ran: ``tell()`` unless it was killed."""
+        _alive.discard(self)
+        if not self._isKilled:
+            tell()
+        self._process.deleteLater()
+
+
+class EngineProcess(_ChildProcess):
     """A process that speaks JSON-RPC 2.0, one message a line.
 
     :param command: list, the program and its arguments.
@@ -35,8 +62,8 @@ class EngineProcess:
     """
 
     def __init__(self, command, environment, onMessage, onEnd):
+        super().__init__(command, environment)
         self.isReady = False
-        self._command = command
         self._onMessage = onMessage
         self._onEnd = onEnd
         self._pid = None
@@ -44,18 +71,12 @@ class EngineProcess:
         self._group = None
         self._output = bytearray()
         self._errors = b""
-        self._isKilled = False
-        self._process = qt.QProcess()
-        self._process.setProcessEnvironment(processEnvironment(environment))
-        self._process.connect("readyReadStandardOutput()", self._onOutput)
         self._process.connect("readyReadStandardError()", self._onErrors)
-        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
-        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
 
     def start(self):
         """Start the process; what becomes of it is said by the callbacks."""
         _alive.add(self)
-        self._process.start(self._command[0], self._command[1:])
+        self._run()
         self._pid = self._process.processId()
 
     def send(self, line):
@@ -140,19 +161,74 @@ class EngineProcess:
         self._onErrors()
         self._pid = None  # the number may be another process's soon
         ProcessTree.killTree(None, self._group)  # what the engine started does not outlive it
-        self._end(self._failure)
+        self._leave(lambda: self._tell(self._failure()))
 
-    def _onProcessError(self, error):
-        if error == qt.QProcess.FailedToStart:
-            self._end(self._notStarted)
+    def _onNotStarted(self):
+        self._leave(lambda: self._tell(self._notStarted()))
 
-    def _end(self, failure):
-        _alive.discard(self)
-        if not self._isKilled:
-            if self._output:
-                logging.info("SAM2Adapt engine: %s", self._output.decode(errors="replace"))
-            self._onEnd(self, failure())
-        self._process.deleteLater()
+    def _tell(self, error):
+        if self._output:
+            logging.info("SAM2Adapt engine: %s", self._output.decode(errors="replace"))
+        self._onEnd(self, error)
+
+
+class LineProcess(_ChildProcess):
+    """A program whose standard output and error are read as one stream of UTF-8 lines.
+
+    :param command: list, the program and its arguments.
+    :param environment: dict of variables that are added to those of the engine.
+    :param onLine: called with (str) for each line; what a bar overwrites with a carriage return counts as a line.
+    :param onEnd: called with (int) when it has ended by itself: its exit code, negative if it crashed or never ran.
+
+    Both are called from Qt signals, never from ``start()``; none is called after ``kill()``.
+    """
+
+    def __init__(self, command, environment, onLine, onEnd):
+        super().__init__(command, environment)
+        self._onLine = onLine
+        self._onEnd = onEnd
+        self._rest = b""
+        self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
+
+    def start(self):
+        """Start the program; what becomes of it is said by the callbacks."""
+        _alive.add(self)
+        # Not now: a program that does not exist fails inside QProcess.start(), and would call back from in here.
+        qt.QTimer.singleShot(0, lambda: None if self._isKilled else self._run())
+
+    def kill(self):
+        """Kill the program with all that it started; nothing is called from now on.
+
+        :return: True, that it was stopped.
+        """
+        self._isKilled = True
+        if self._process.state() == qt.QProcess.NotRunning:
+            _alive.discard(self)
+        else:
+            ProcessTree.killTree(self._process.processId())
+        return True
+
+    def _onOutput(self):
+        data = self._rest + self._process.readAllStandardOutput().data()
+        *lines, self._rest = data.replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._say(line)
+
+    def _say(self, line):
+        text = line.decode(errors="replace").rstrip()
+        if text and not self._isKilled:
+            self._onLine(text)
+
+    def _onFinished(self):
+        self._onOutput()
+        self._say(self._rest)
+        crashed = self._process.exitStatus() == qt.QProcess.CrashExit
+        code = -abs(self._process.exitCode()) or -1 if crashed else self._process.exitCode()
+        self._leave(lambda: self._onEnd(code))
+
+    def _onNotStarted(self):
+        self._say(self._process.errorString().encode())
+        self._leave(lambda: self._onEnd(-1))
 
 
 def waitForKilled():

@@ -1,49 +1,94 @@
-"""The progress of a training in plain words."""
+"""How far a job is and how long it takes, in plain words."""
 
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
-_STAGES = {
-    "writing": lambda: _("Writing the cases"),
-    "reading": lambda: _("Reading the cases"),
-    "loading": lambda: _("Loading the model"),
-    "preparing": lambda: _("Preparing the slices"),
-    "training": lambda: _("Training"),
-    "validating": lambda: _("Validating"),
-    "evaluating": lambda: _("Measuring the result"),
-    "estimating": lambda: _("Measuring the time of a step"),
-    "paused": lambda: _("Paused"),
+WRITING = "writing"  # the one stage that is not the engine's: the cases of the scene become files
+_TRAINING_STAGES = {
+    protocol.READING: lambda: _("Reading the cases"),
+    protocol.LOADING: lambda: _("Loading the model"),
+    protocol.PREPARING: lambda: _("Preparing the slices"),
+    protocol.TRAINING: lambda: _("Training"),
+    protocol.VALIDATING: lambda: _("Validating"),
+    protocol.ESTIMATING: lambda: _("Measuring the time of a step"),
+    protocol.PAUSED: lambda: _("Paused"),
 }
 
 
-def progressText(progress):
-    """The engine's progress as a sentence without full stop.
+def duration(seconds):
+    """A time as people say it, for instance ``about 40 s``."""
+    if seconds < 1:
+        return _("less than 1 s")
+    if seconds < 90:
+        return _("about {seconds} s").format(seconds=round(seconds))
+    if seconds < 5400:
+        return _("about {minutes} min").format(minutes=round(seconds / 60))
+    return _("about {hours} h").format(hours=round(seconds / 3600, 1))
+
+
+def timeLeft(seconds):
+    """The time that is left, for instance ``about 40 s left``."""
+    return _("{time} left").format(time=duration(seconds))
+
+
+def segmenting(progress):
+    """The engine's progress of ``segment`` as a sentence without full stop.
+
+    :param progress: dict with "stage", and when it is "segmenting", "done", "total" and, where they are known, "rate"
+      (slices a second) and "secondsLeft".
+    """
+    stage = progress["stage"]
+    if stage == protocol.FINISHING:
+        return _("Cleaning up the result")
+    if stage != protocol.SEGMENTING:
+        return _("Loading the model")
+    text = _("Segmenting: {done} of {total} slices").format(done=progress["done"], total=progress["total"])
+    if rate := progress.get("rate"):
+        rate = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+        text = f"{text}, {_('{rate} slices/s').format(rate=rate)}"
+    return _withTimeLeft(text, progress.get("secondsLeft"))
+
+
+def batch(number, count, name, secondsLeft=None):
+    """Which study of a batch is in work."""
+    text = _("Study {number} of {count}: {name}").format(number=number, count=count, name=name)
+    return _withTimeLeft(text, secondsLeft)
+
+
+def ranking(number, count, name, secondsLeft=None):
+    """Which volume of a ranking is in work."""
+    text = _("Ranking volume {number} of {count}: {name}").format(number=number, count=count, name=name)
+    return _withTimeLeft(text, secondsLeft)
+
+
+def training(progress):
+    """The engine's progress of ``train`` or ``estimate`` as a sentence without full stop.
 
     :param progress: dict with "stage", and where they are known "done", "total", "unit", "loss", "bestDice" and
       "secondsLeft".
     """
     stage = progress["stage"]
-    text = _STAGES[stage]() if stage in _STAGES else stage
+    text = _TRAINING_STAGES[stage]() if stage in _TRAINING_STAGES else stage
     numbers = {"done": progress.get("done"), "total": progress.get("total")}
-    if stage == "writing":
+    if stage == WRITING:
         return _("Writing case {number} of {total}").format(number=numbers["done"] + 1, total=numbers["total"])
     if progress.get("unit") == "epoch":
         text = _("{stage}: epoch {done} of {total}").format(stage=text, **numbers)
-    elif stage == "preparing" and progress.get("unit") == "%":
+    elif stage == protocol.PREPARING and progress.get("unit") == "%":
         text = _("{stage}: {done} %").format(stage=text, done=numbers["done"])
     parts = [text]
     if (loss := progress.get("loss")) is not None:
         parts.append(_("loss {loss}").format(loss=f"{loss:.3f}"))
     if (dice := progress.get("bestDice")) is not None:
         parts.append(_("best Dice {dice}").format(dice=f"{dice:.3f}"))
-    if stage != "paused" and (left := progress.get("secondsLeft")) is not None:
-        parts.append(timeLeft(left))
-    return ", ".join(parts)
+    return _withTimeLeft(", ".join(parts), None if stage == protocol.PAUSED else progress.get("secondsLeft"))
 
 
-def timeLeft(seconds):
-    """A time as people say it."""
-    if seconds < 90:
-        return _("about {seconds} s left").format(seconds=round(seconds))
-    if seconds < 5400:
-        return _("about {minutes} min left").format(minutes=round(seconds / 60))
-    return _("about {hours} h left").format(hours=round(seconds / 3600, 1))
+def download(progress):
+    """The progress of ``downloadBase``; its "done" and "total" are bytes."""
+    done, total = (round(progress[key] / 1e6) for key in ("done", "total"))
+    return _("Downloading the weights: {done} of {total} MB").format(done=done, total=total)
+
+
+def _withTimeLeft(text, seconds):
+    return text if seconds is None else f"{text}, {timeLeft(seconds)}"

@@ -14,7 +14,8 @@ import qt
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Engine.LineProcess import LineProcess
+from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Engine.Process import LineProcess
 from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension
 from SAM2AdaptLib.Install.Packages import PackageInstaller, slicerPackaging, writeConstraints
 from SAM2AdaptLib.Install.PythonEnvironment import (
@@ -35,11 +36,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 MEGABYTES = {"torch": 200, "scipy": 37, "SimpleITK": 50, "numpy": 17, "scikit-image": 16, "Pillow": 7}
 MEGABYTES_TORCH_CUDA = 2800
 
-findProblem = Check.findProblem
-diagnose = Check.diagnose
-installPyTorchExtension = PyTorchExtension.installPyTorchExtension
-takePendingInstall = PyTorchExtension.takePendingInstall
-
 _running = []  # the one installation that is running, if any
 
 
@@ -54,7 +50,7 @@ class Step:
 
 
 def plan(wheelFolder=None, python=None):
-    """What an installation would do now, found without starting anything.
+    """What an installation would do now; nothing is started.
 
     :param wheelFolder: folder of packages to use instead of the network, or None.
     :param python: path of the engine's interpreter; None for the one that is used.
@@ -62,8 +58,8 @@ def plan(wheelFolder=None, python=None):
     """
     environment = PythonEnvironment(python)
 
-    def missing(wanted):
-        return [text for text in wanted if environment.state(text) != OK]
+    def missing(needed):
+        return [text for text in needed if environment.state(text) != OK]
 
     def size(texts):
         cuda = {"torch": MEGABYTES_TORCH_CUDA} if Check.hasNvidiaDriver() else {}
@@ -71,12 +67,12 @@ def plan(wheelFolder=None, python=None):
 
     torch = missing(torchRequirements(environment.sitePackages))
     steps = [Step("torch", _("PyTorch"), torch, size(torch))]
-    for name, title, wanted in (
+    for name, title, needed in (
         ("tools", _("Build tools"), BUILD_TOOLS),
         ("packages", _("Packages for images and networks"), requirements()),
         ("sam2", _("SAM 2"), SAM2),
     ):
-        texts = missing(wanted)
+        texts = missing(needed)
         steps.append(Step(name, title, texts, size(texts)))
     if wheelFolder and Path(wheelFolder).is_dir():
         names = [name for name, _arguments in OfflineFolder.weightFiles(wheelFolder)]
@@ -84,47 +80,39 @@ def plan(wheelFolder=None, python=None):
     return [step for step in steps if step.missing]
 
 
-def shoppingList(python=None):
-    """Text that says what to fetch on another computer when this one has no internet."""
-    return OfflineFolder.shoppingList(PythonEnvironment(python))
-
-
-def install(wheelFolder=None, onProgress=None, onLog=None, onFinished=None, onError=None, python=None):
+def install(wheelFolder=None, python=None, **callbacks):
     """Install what is missing, then start it to see that it works. The user must have agreed before.
 
     Without ``wheelFolder``, PyTorch is installed by the PyTorch extension, whose function keeps Slicer busy for some
     minutes and imports torch when it is done; all the rest runs beside Slicer. No dialog is opened.
 
     :param wheelFolder: folder of packages, models and weights to use instead of the network, or None.
-    :param onProgress: called with {"step": id, "title", "index", "count", "fraction": 0..1 of all, "text"}.
-    :param onLog: called with each line that pip writes.
-    :param onFinished: called with the ``InstallJob``; its ``diagnosis`` says which device will be used.
-    :param onError: called with an ``EngineError``: "CancelledError", "InstallError", "PyTorchExtensionMissing", or
-        "EngineMissing" when all was installed and does not work.
     :param python: path of the engine's interpreter; None for the one that is used.
+    :param callbacks: those of ``Job``. onProgress gets "step" (id), "title", "index" and "count" of the step in work;
+      onLog each line that pip writes; onError an error of kind "CancelledError", "InstallError",
+      "PyTorchExtensionMissing", or "EngineMissing" when all was installed and does not work.
     :return: ``InstallJob``; the callbacks are called from the event loop, never from here.
     :raises EngineError: an installation is running already.
     """
     if _running:
         raise EngineError("InstallError", _("The engine is being installed already."), _("Wait until it is done."))
-    callbacks = {"progress": onProgress, "log": onLog, "done": onFinished, "error": onError}
-    callbacks = {name: function or (lambda value: None) for name, function in callbacks.items()}
-    job = InstallJob(wheelFolder, PythonEnvironment(python), callbacks)
+    job = InstallJob(wheelFolder, PythonEnvironment(python), **callbacks)
     _running.append(job)
-    qt.QTimer.singleShot(0, job._begin)
+    job._later(job._begin)
     return job
 
 
-class InstallJob:
-    """An installation. state: "running", "done", "cancelled" or "failed"; error: EngineError; diagnosis: Diagnosis."""
+class InstallJob(Job):
+    """An installation. Unlike other jobs it may go on for a while after ``cancel``, until a package is whole.
 
-    def __init__(self, wheelFolder, environment, callbacks):
-        self.state = "running"
-        self.error = None
+    :ivar diagnosis: ``Check.Diagnosis`` of the engine, once it was installed; it says which device will be used.
+    """
+
+    def __init__(self, wheelFolder, environment, **callbacks):
+        super().__init__(**callbacks)
         self.diagnosis = None
         self._wheelFolder = wheelFolder
         self._environment = environment
-        self._callbacks = callbacks
         self._isCancelled = False
         self._work = None  # what runs beside Slicer now
         self._folder = None
@@ -134,12 +122,12 @@ class InstallJob:
 
     def cancel(self):
         """Stop: at once while something is looked up or downloaded, else as soon as the present package is whole."""
-        if self.state != "running":
+        if self.isOver:
             return
         self._isCancelled = True
         if self._work and self._work.kill():
             self._work = None
-            qt.QTimer.singleShot(0, self._next)
+            self._later(self._next)
 
     # Steps
 
@@ -154,10 +142,10 @@ class InstallJob:
                 self._removeRemains(step)
             self._folder = Path(tempfile.mkdtemp(prefix="SAM2Adapt-install-"))
         except EngineError as error:
-            self._end("failed", error)
+            self._end(FAILED, error)
         except OSError as error:
             remedy = _("Start Slicer again, then install the engine before anything else.")
-            self._end("failed", EngineError("InstallError", str(error), remedy))
+            self._end(FAILED, EngineError("InstallError", str(error), remedy))
         else:
             self._steps.append(Step("check", _("Check")))
             self._todo = list(self._steps)
@@ -188,31 +176,26 @@ class InstallJob:
         self._environment.refresh()
         if self._isCancelled:
             remedy = _("What was downloaded is kept: install the engine again to go on.")
-            self._end("cancelled", EngineError("CancelledError", _("The installation was stopped."), remedy))
+            self._end(CANCELLED, stopped(_("The installation was stopped."), remedy))
         elif not self._todo:
-            self._end("done")
+            self._end(DONE)
         else:
             self._step = self._todo.pop(0)
             steps = {"torch": self._installTorch, "weights": self._addWeights, "check": self._check}
             steps.get(self._step.id, self._installPackages)()
 
-    def _end(self, state, error=None):
-        self.state, self.error = state, error
+    def _release(self):
         _running.remove(self)
         qt.QCoreApplication.instance().disconnect("aboutToQuit()", self.cancel)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if error:
-            self._callbacks["error"](error)
-        else:
-            self._callbacks["done"](self)
 
-    def _report(self, fraction, text):
-        """Tell how far the installation is, with every step as long as its download."""
+    def _tell(self, fraction, text):
+        """Report how far the installation is, with every step as long as its download."""
         sizes = [step.megabytes + 20 for step in self._steps]
         index = self._steps.index(self._step)
         done = sum(sizes[:index]) + fraction * sizes[index]
-        self._callbacks["progress"](
+        self._report(
             {
                 "step": self._step.id,
                 "title": self._step.title,
@@ -229,7 +212,7 @@ class InstallJob:
             name = packageName(text)
             if self._environment.state(text) == BROKEN and (step.id == "torch" or name not in PROTECTED):
                 package = self._environment.distribution(name)
-                self._callbacks["log"](_("Removing what is left of {name}").format(name=name))
+                self._say(_("Removing what is left of {name}").format(name=name))
                 shutil.rmtree(Path(package.locate_file(IMPORT_NAMES.get(name, name))), ignore_errors=True)
                 shutil.rmtree(package._path)
 
@@ -239,7 +222,7 @@ class InstallJob:
         if self._wheelFolder:
             self._installPackages()
             return
-        self._report(0, _("Installing PyTorch. Slicer does not respond for some minutes."))
+        self._tell(0, _("Installing PyTorch. Slicer does not respond for some minutes."))
         # So that the text is painted before Slicer is busy.
         qt.QTimer.singleShot(100, self._runPyTorchUtils)
 
@@ -247,22 +230,22 @@ class InstallJob:
         if self._isCancelled:
             self._next()
             return
-        wanted = dict(zip(("torch", "torchvision"), torchRequirements(self._environment.sitePackages), strict=True))
+        needed = dict(zip(("torch", "torchvision"), torchRequirements(self._environment.sitePackages), strict=True))
         reason = _("the PyTorch extension gave no reason")
         try:
-            versions = [text.removeprefix(name) for name, text in wanted.items()]
+            versions = [text.removeprefix(name) for name, text in needed.items()]
             PyTorchExtension.installTorch(*versions, writeConstraints(self._environment, self._folder))
         except Exception as error:
             # Whatever it raises, what counts is whether PyTorch is there now.
             reason = f"{type(error).__name__}: {error}"
         self._environment.refresh()
-        if any(self._environment.state(text) != OK for text in wanted.values()):
+        if any(self._environment.state(text) != OK for text in needed.values()):
             message = _("The PyTorch extension could not install PyTorch ({reason}).").format(reason=reason)
             remedy = _(
                 "Look at Slicer's Python console for what it wrote. Without internet, install from a folder that was"
                 " filled on another computer."
             )
-            self._end("failed", EngineError("InstallError", message, remedy, reason))
+            self._end(FAILED, EngineError("InstallError", message, remedy, reason))
         else:
             self._next()
 
@@ -277,16 +260,16 @@ class InstallJob:
             self._step.missing,
             folder,
             self._wheelFolder,
-            withDependencies=self._step.id != "sam2",  # they are in our own list
-            onProgress=self._report,
-            onLog=self._callbacks["log"],
+            withDependencies=self._step.id != "sam2",  # our list has them
+            onProgress=self._tell,
+            onLog=self._say,
             onEnd=self._onStepEnd,
         )
         self._work.start()
 
     def _onStepEnd(self, error):
         if error:
-            self._end("failed", error)
+            self._end(FAILED, error)
         else:
             self._next()
 
@@ -300,7 +283,7 @@ class InstallJob:
 
         def onLine(line):
             lines.append(line)
-            self._callbacks["log"](line)
+            self._say(line)
 
         def nextFile():
             if not todo:
@@ -311,7 +294,7 @@ class InstallJob:
             lines.clear()
             self._work = LineProcess(command, {}, onLine, functools.partial(onEnd, name))
             self._work.start()
-            self._report(1 - (len(todo) + 1) / count, _("Copying {name}").format(name=name))
+            self._tell(1 - (len(todo) + 1) / count, _("Copying {name}").format(name=name))
 
         def onEnd(name, code):
             if not code:
@@ -319,17 +302,17 @@ class InstallJob:
                 return
             message = _("“{name}” was not taken over: {reason}").format(name=name, reason=" ".join(lines[-2:]))
             remedy = _("Get the file again, or remove it from the folder.")
-            self._end("failed", EngineError("InstallError", message, remedy, "\n".join(lines)))
+            self._end(FAILED, EngineError("InstallError", message, remedy, "\n".join(lines)))
 
         nextFile()
 
     def _check(self):
         self._work = Check.diagnose(self._onChecked, self._environment.python)
-        self._report(0, _("Starting the engine's packages for the first time"))
+        self._tell(0, _("Starting the engine's packages for the first time"))
 
     def _onChecked(self, diagnosis):
         self.diagnosis = diagnosis
         if diagnosis.problem:
-            self._end("failed", diagnosis.problem)
+            self._end(FAILED, diagnosis.problem)
         else:
             self._next()

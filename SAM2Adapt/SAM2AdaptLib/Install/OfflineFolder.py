@@ -7,16 +7,22 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from sam2adapt.shared.known_bases import BASES
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Install.PythonEnvironment import BUILD_TOOLS, OK, SAM2, packageName, requirements, torchRequirements
+from SAM2AdaptLib.Install.PythonEnvironment import (
+    BUILD_TOOLS,
+    OK,
+    SAM2,
+    PythonEnvironment,
+    packageName,
+    requirements,
+    torchRequirements,
+)
 
 FOLDER = "SAM2Adapt-offline"
 
-BASES_ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
-# Megabytes of the official base weights.
-BASES = {"tiny": 156, "small": 184, "base_plus": 324, "large": 898}
 PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
 # The safetensors format allows no longer headers.
 _MAX_HEADER = 100_000_000
@@ -50,13 +56,13 @@ def weightFiles(folder):
     :param folder: path.
     :return: list of (file name, list of arguments).
     """
-    found = []
-    for base in BASES:
-        path = Path(folder, f"sam2.1_hiera_{base}.pt")
+    weights = []
+    for info in BASES.values():
+        path = Path(folder, info.file)
         if path.is_file():
-            found.append((path.name, ["models", "download", base, "--from", str(path)]))
+            weights.append((path.name, ["models", "download", info.id, "--from", str(path)]))
     models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
-    return found + [(path.name, ["models", "add", str(path)]) for path in models]
+    return weights + [(path.name, ["models", "add", str(path)]) for path in models]
 
 
 def _isModel(path):
@@ -69,13 +75,13 @@ def _isModel(path):
             return False
 
 
-def shoppingList(environment):
+def shoppingList(python=None):
     """What to fetch on a computer with internet for what is missing here, to print or to take along.
 
-    :param environment: ``PythonEnvironment`` of the engine.
+    :param python: path of the engine's interpreter; None for the one that is used.
     :return: text with the commands and addresses.
     """
-    weights = [f"   {BASES_ADDRESS}sam2.1_hiera_{base}.pt  ({size} MB)" for base, size in BASES.items()]
+    weights = [f"   {info.url}  ({info.bytes / 1e6:.0f} MB)" for info in BASES.values()]
     lines = [
         _("How to install the engine of SAM2Adapt on a computer without internet"),
         "",
@@ -83,7 +89,7 @@ def shoppingList(environment):
             "1. On a computer with internet, with the same operating system ({system}) and the same Slicer or Python"
             " {python}, open a terminal in Slicer's folder “bin”. These commands fill the folder {folder}:"
         ).format(system=platform.system(), python=".".join(platform.python_version_tuple()[:2]), folder=FOLDER),
-        *_packageCommands(environment),
+        *_packageCommands(PythonEnvironment(python)),
         "",
         _("2. Weights of base networks; only some models and trainings need them. Put them into the same folder:"),
         *weights,

@@ -72,14 +72,3 @@ def showText(title, text):
     dialog.resize(720, 480)
     dialog.exec_()
     dialog.deleteLater()
-
-
-def inWords(seconds):
-    """A time as people say it, for instance ``about 40 s``."""
-    if seconds < 1:
-        return _("less than 1 s")
-    if seconds < 90:
-        return _("about {seconds} s").format(seconds=round(seconds))
-    if seconds < 5400:
-        return _("about {minutes} min").format(minutes=round(seconds / 60))
-    return _("about {hours} h").format(hours=round(seconds / 3600, 1))

@@ -4,7 +4,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Install import Installer
+from SAM2AdaptLib.Install import Installer, OfflineFolder, PyTorchExtension
 from SAM2AdaptLib.Panels import Dialogs
 
 
@@ -36,7 +36,7 @@ class InstallSection:
 
     def resume(self):
         """Go on with an installation that had to wait for Slicer's restart; the user has agreed to it already."""
-        pending = Installer.takePendingInstall() if self.problem else None
+        pending = PyTorchExtension.takePendingInstall() if self.problem else None
         if pending:
             self._ui.installFolderEdit.currentPath = pending["wheelFolder"] or ""
             self._install()
@@ -47,7 +47,7 @@ class InstallSection:
             self._job.cancel()
 
     def _isRunning(self):
-        return self._job is not None and self._job.state == "running"
+        return self._job is not None and not self._job.isOver
 
     def _onButton(self):
         if self._isRunning():
@@ -90,7 +90,7 @@ class InstallSection:
         self.show(None)
         self._onChanged()
 
-    def _onError(self, error):
+    def _onError(self, job, error):
         self._showEnd()
         self.show(error)
         if error.kind == "PyTorchExtensionMissing":
@@ -106,7 +106,7 @@ class InstallSection:
         if not Dialogs.confirm(error.message, explanation, _("Install and restart")):
             return
         try:
-            Installer.installPyTorchExtension(self._wheelFolder())
+            PyTorchExtension.installPyTorchExtension(self._wheelFolder())
         except EngineError as failure:
             Dialogs.showError(failure)
         else:
@@ -120,4 +120,4 @@ class InstallSection:
         return self._ui.installFolderEdit.currentPath or None
 
     def _showShoppingList(self):
-        Dialogs.showText(_("To fetch on another computer"), Installer.shoppingList())
+        Dialogs.showText(_("To fetch on another computer"), OfflineFolder.shoppingList())

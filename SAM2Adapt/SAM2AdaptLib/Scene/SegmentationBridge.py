@@ -13,6 +13,8 @@ from sam2adapt.shared.errors import ClassesError, GeometryError, VolumeError
 from sam2adapt.shared.label_runs import count_labels
 from vtk.util.numpy_support import vtk_to_numpy
 
+from SAM2AdaptLib.Scene import Volumes
+
 try:
     from slicer.i18n import tr as _
 except ImportError:  # PyPI's slicer-core has no translations
@@ -31,7 +33,7 @@ CUBIC_MILLIMETRES_PER_MILLILITRE = 1000.0
 def volumeToArrays(volumeNode):
     """Voxels and geometry of a volume node, in the engine's conventions.
 
-    The geometry is the node's own; a parent transform is not applied, because results are put under the same transform.
+    The geometry is that of the node; a parent transform is not applied, because results go under the same transform.
 
     :param volumeNode: vtkMRMLScalarVolumeNode, or vtkMRMLVectorVolumeNode for colour images.
     :return: (array, origin, spacing, direction). array (C, K, J, I) is a view of the node's voxels, not to be written
@@ -86,17 +88,21 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
     return segmentationNode
 
 
-def exportLabels(volumeNode, segmentationNode, segmentIds):
+def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
     """Segments as one array of labels on the grid of a volume; scene, segmentation and volume stay as they are.
 
     :param volumeNode: volume that gives the grid.
     :param segmentationNode: any segmentation; one that stores surfaces or contours is converted in a private copy.
-    :param segmentIds: list of segment IDs; the n-th gets the label n + 1, and where two overlap the later one wins.
+    :param segmentIds: list of segment IDs; the n-th gets the label n + 1.
+    :param firstWins: whether of two that overlap the one earlier in the list wins, not the later one.
     :return: (K, J, I) array, uint8, or uint16 for more than 255 segments.
     :raises VolumeError: the volume holds no voxels.
     :raises ClassesError: the list is empty or names a segment that is not there.
     :raises GeometryError: a non-linear transform lies between volume and segmentation.
     """
+    if firstWins:
+        labels = exportLabels(volumeNode, segmentationNode, list(segmentIds)[::-1])
+        return np.arange(len(segmentIds) + 1, 0, -1, labels.dtype)[labels] * (labels > 0)
     requireVoxels(volumeNode)
     segmentIds = list(segmentIds)
     if not segmentIds:
@@ -126,6 +132,39 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
     ):
         raise RuntimeError(f"Slicer could not merge the segments of '{segmentationNode.GetName()}'")
     return _imageToArray(merged).astype(dataType)
+
+
+def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
+    """Voxels that segments lose to others in ``exportLabels``.
+
+    :return: dict from the name of a segment that loses to a dict from the winner's name to the number of voxels; empty
+      if no two segments overlap.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    layers = {}  # segments that share a label map cannot overlap
+    for segmentId in segmentIds:
+        data = segmentation.GetSegment(segmentId).GetRepresentation(segmentation.GetSourceRepresentationName())
+        layers.setdefault(data.GetAddressAsString("") if data else segmentId, []).append(segmentId)
+    if len(layers) < 2:
+        return {}
+    names = [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds]
+    numbers = {segmentId: number for number, segmentId in enumerate(segmentIds)}
+    merged, lost = None, {}
+    for ids in layers.values():
+        table = np.array([0, *(numbers[segmentId] + 1 for segmentId in ids)])
+        layer = table[exportLabels(volumeNode, segmentationNode, ids)]
+        if merged is None:
+            merged = layer
+            continue
+        both = (merged > 0) & (layer > 0)
+        for one, other in np.unique(np.stack([merged[both], layer[both]]), axis=1).T if both.any() else ():
+            count = np.count_nonzero((merged == one) & (layer == other))
+            winner, loser = (min, max)[not firstWins](one, other), (max, min)[not firstWins](one, other)
+            found = lost.setdefault(names[loser - 1], {})
+            found[names[winner - 1]] = found.get(names[winner - 1], 0) + count
+        better = np.minimum(merged, layer) if firstWins else np.maximum(merged, layer)
+        merged = np.where(both, better, merged + layer)
+    return lost
 
 
 def _sharedLabelmap(segmentationNode, segmentIds):
@@ -186,7 +225,7 @@ def requireVoxels(volumeNode):
 
 
 def ijkToRAS(volumeNode):
-    """(4, 4) matrix from voxel indices of a volume node to its own RAS coordinates in mm, without parent transform."""
+    """(4, 4) matrix from voxel indices of a volume node to its RAS coordinates in mm, without parent transform."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -252,21 +291,21 @@ def _contiguousLabels(volumeNode, labels, structures):
 
 def _segmentsToReplace(segmentationNode, structures):
     """Map the name of each structure that is already there to the ID of its segment."""
-    wanted = {structure["name"] for structure in structures}
-    found = {}
+    names = {structure["name"] for structure in structures}
+    segmentIds = {}
     segmentation = segmentationNode.GetSegmentation()
     for segmentId in segmentation.GetSegmentIDs():
         name = segmentation.GetSegment(segmentId).GetName()
-        if name in wanted and name in found:
+        if name in names and name in segmentIds:
             raise ClassesError(
                 _("Segmentation '{segmentation}' has several segments named '{name}'.").format(
                     segmentation=segmentationNode.GetName(), name=name
                 ),
                 _("Rename them, or choose to add new segments."),
             )
-        if name in wanted:
-            found[name] = segmentId
-    return found
+        if name in names:
+            segmentIds[name] = segmentId
+    return segmentIds
 
 
 def requireUsable(segmentationNode, volumeNode):
@@ -320,7 +359,7 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
     with slicer.util.NodeModify(segmentationNode):
         if segmentation.GetNumberOfSegments() == 0:
             segmentation.SetSourceRepresentationName(_labelmapName())
-        if len(replaced) == segmentation.GetNumberOfSegments() or not _referenceVolume(segmentationNode):
+        if len(replaced) == segmentation.GetNumberOfSegments() or not Volumes.volumeOf(segmentationNode):
             # Other segments may rely on a grid chosen earlier; it changes only when there are none.
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         hasSurfaces = segmentation.ContainsRepresentation(_surfaceName())
@@ -357,10 +396,6 @@ def _freeName(segmentation, name):
     """The name, or the first of name_1, name_2 … that no segment has."""
     taken = {segmentation.GetSegment(segmentId).GetName() for segmentId in segmentation.GetSegmentIDs()}
     return next(free for free in (name, *(f"{name}_{n}" for n in range(1, len(taken) + 2))) if free not in taken)
-
-
-def _referenceVolume(segmentationNode):
-    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
 
 
 def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
@@ -408,11 +443,11 @@ def _updateSurface(segmentation, segmentId):
 
 def _verifyVoxelCounts(segmentation, segmentIds, contiguous):
     expected = count_labels(contiguous)
-    found = _segmentVoxelCounts(segmentation, segmentIds)
-    for wanted, segmentId in zip(expected[1:].tolist(), segmentIds, strict=False):
-        if found[segmentId] != wanted:
+    counts = _segmentVoxelCounts(segmentation, segmentIds)
+    for count, segmentId in zip(expected[1:].tolist(), segmentIds, strict=False):
+        if counts[segmentId] != count:
             name = segmentation.GetSegment(segmentId).GetName()
-            raise RuntimeError(f"Segment '{name}' received {found[segmentId]} voxels instead of {wanted}")
+            raise RuntimeError(f"Segment '{name}' received {counts[segmentId]} voxels instead of {count}")
 
 
 def _segmentVoxelCounts(segmentation, segmentIds=None):

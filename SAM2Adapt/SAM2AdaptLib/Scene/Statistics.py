@@ -9,13 +9,13 @@ from SAM2AdaptLib.Scene import SegmentationBridge
 _DECIMALS = {"ml": 2, "mean": 1, "minimum": 1, "maximum": 1, "voxels": 0}
 
 
-def statistics(volumeNode, segmentationNode, segmentIds=None):
+def measure(volumeNode, segmentationNode, segmentIds=None):
     """Volume and intensity of segments; segments may overlap and lie on another grid than the image.
 
     :param volumeNode: image whose intensities are measured; of a colour image they are not.
     :param segmentationNode: any segmentation.
-    :param segmentIds: IDs of the segments wanted, in this order; None: all.
-    :return: list of dicts: "segmentId", "structure" (name), "ml" (volume on the segmentation's own grid), "voxels"
+    :param segmentIds: IDs of the segments to measure, in this order; None: all.
+    :return: list of dicts: "segmentId", "structure" (name), "ml" (volume on the grid of the segmentation), "voxels"
       (number of voxels of the image in the segment), and "mean", "minimum", "maximum" (their intensity, None where
       there is no voxel).
     :raises VolumeError, GeometryError, ClassesError: as ``SegmentationBridge.exportLabels``.
@@ -38,7 +38,7 @@ def statistics(volumeNode, segmentationNode, segmentIds=None):
 
 
 def asText(rows):
-    """Rows of ``statistics`` as a table for the clipboard: a header, tabulators, a full stop as decimal sign."""
+    """Rows of ``measure`` as a table for the clipboard: a header, tabulators, a full stop as decimal sign."""
     header = [_("Structure"), _("Volume (mL)"), _("Mean"), _("Minimum"), _("Maximum"), _("Voxels")]
     lines = [header] + [[row["structure"], *(_number(row, key) for key in _DECIMALS)] for row in rows]
     return "\n".join("\t".join(" ".join(cell.split("\t")) for cell in line) for line in lines) + "\n"

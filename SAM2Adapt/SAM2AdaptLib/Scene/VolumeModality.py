@@ -25,7 +25,7 @@ def volumeModality(volumeNode):
 
 
 def dicomModality(volumeNode):
-    """"CT" or "MR" as the DICOM tag of a volume says, else ""."""
+    """The modality that the DICOM tag of a volume says, "CT" or "MR"; else ""."""
     tag = _dicomTag(volumeNode)
     return tag if tag in _KNOWN else ""
 

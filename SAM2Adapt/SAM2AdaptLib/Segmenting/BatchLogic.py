@@ -1,6 +1,5 @@
 """The part of the module's logic that segments many studies."""
 
-import qt
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Client import EngineClient
@@ -9,7 +8,7 @@ from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch
 
 
 class BatchLogic:
-    """Batches of ``SAM2AdaptLogic``: volumes of the scene with its engine, folders with an engine of their own."""
+    """Batches of ``SAM2AdaptLogic``: volumes of the scene with its engine, folders with another engine each."""
 
     _folderJob = None
 
@@ -27,20 +26,20 @@ class BatchLogic:
         return results
 
     def startSegmentVolumes(self, volumeNodes, model, **options):
-        """Begin to segment volumes one after the other; returns a ``BatchOfVolumes`` at once, see its ``start``."""
+        """Begin to segment volumes one after the other; returns a ``SceneBatch`` at once, see its ``start``."""
         return SceneBatch.start(self.startSegment, volumeNodes, model, **options)
 
     def segmentFolder(self, folder, outputFolder, model, **options) -> list[dict]:
         """Segment all volumes of a folder into another and wait for it; Slicer stays alive, the scene as it is.
 
-        :param options: see ``BatchJob.start``.
-        :return: a row for each study, see ``BatchJob.BatchJob``.
+        :param options: see ``FolderBatch.start``.
+        :return: a row for each study, see ``FolderBatch.FolderBatch``.
         :raises EngineError: nothing could be done at all, or the batch was stopped; what is done stays.
         """
-        return waitFor(self.startSegmentFolder, folder, outputFolder, model, **options).rows
+        return self.startSegmentFolder(folder, outputFolder, model, **options).wait().rows
 
     def startSegmentFolder(self, folder, outputFolder, model, **options):
-        """Begin to segment all volumes of a folder; returns a ``BatchJob`` at once, see its ``start``."""
+        """Begin to segment all volumes of a folder; returns a ``FolderBatch`` at once, see its ``start``."""
         if self._folderJob and not self._folderJob.isOver:
             raise EngineError("BatchError", _("A batch is running already."), _("Wait for its end, or cancel it."))
         # A night of work must not keep runs of the panel waiting.
@@ -53,21 +52,5 @@ class BatchLogic:
             self._folderJob.cancel()
 
     def seriesFiles(self, folder, series) -> list[str]:
-        """The files of a DICOM series that a batch found in a folder, in the order of their positions."""
-        return self.engine.wait(self.engine.request("seriesFiles", {"input": folder, "series": series}))
-
-
-def waitFor(start, *arguments, **options):
-    """Start a job and wait for it in a nested event loop.
-
-    :param start: function that starts it, with the options ``onFinished`` and ``onError``.
-    :return: the job.
-    :raises EngineError: it failed or was cancelled.
-    """
-    loop = qt.QEventLoop()
-    job = start(*arguments, onFinished=lambda job: loop.quit(), onError=lambda job, error: loop.quit(), **options)
-    loop.exec_()
-    job.cancel()  # the loop also ends when the application quits
-    if job.error:
-        raise job.error
-    return job
+        """The files of a DICOM series in a folder, in the order of their positions."""
+        return self.engine.request("seriesFiles", {"input": folder, "series": series}).wait().result

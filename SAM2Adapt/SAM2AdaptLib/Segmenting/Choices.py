@@ -1,23 +1,25 @@
-"""Parameters that are one of a few values; the panel shows their labels."""
+"""Parameters that are one of a few values; the panel shows their labels, and scripts give their values."""
 
 import enum
 
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Scene import SegmentationBridge
+
 
 class ExistingSegments(enum.Enum):
     """What happens to the segments that the output segmentation has already."""
 
-    REPLACE = "replace"
-    ADD = "add"
+    REPLACE = SegmentationBridge.REPLACE
+    ADD = SegmentationBridge.ADD
     NEW = "new"
 
     def label(self):
         return {
-            "replace": _("Replace those of the same name"),
-            "add": _("Add new segments"),
-            "new": _("Make a new segmentation"),
-        }[self.value]
+            ExistingSegments.REPLACE: _("Replace those of the same name"),
+            ExistingSegments.ADD: _("Add new segments"),
+            ExistingSegments.NEW: _("Make a new segmentation"),
+        }[self]
 
 
 class TimePoints(enum.Enum):
@@ -27,4 +29,4 @@ class TimePoints(enum.Enum):
     ALL = "all"
 
     def label(self):
-        return {"current": _("The one shown"), "all": _("All")}[self.value]
+        return {TimePoints.CURRENT: _("The one shown"), TimePoints.ALL: _("All")}[self]

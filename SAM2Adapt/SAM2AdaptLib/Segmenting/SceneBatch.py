@@ -1,17 +1,14 @@
-"""A batch over volumes of the scene: one run of Auto-segment after the other, each into a segmentation of its own."""
+"""A batch over volumes of the scene: one run of Auto-segment after the other, each into its own segmentation."""
 
 import time
 
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Segmenting.FolderBatch import CANCELLED, DONE, FAILED, RUNNING, progressText
-
-# What no other volume would get on better with.
-_HOPELESS = {
-    "ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError", "WeightsMissingError",
-}  # fmt: skip
+from SAM2AdaptLib.Engine import ProgressTexts
+from SAM2AdaptLib.Engine.Error import HOPELESS, EngineError
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Scene import Volumes
 
 
 def start(
@@ -22,51 +19,34 @@ def start(
     :param startSegment: ``SAM2AdaptLogic.startSegment``.
     :param volumeNodes: those to segment, in this order.
     :param chooseSegmentation: function that gives the segmentation into which the result of a volume goes, None for a
-      new one; without it ``segmentationOf``.
-    :param onProgress, onFinished, onError: as for ``BatchJob.start``.
+      new one; without it ``Volumes.segmentationOf``.
+    :param onProgress, onFinished, onError: as for ``FolderBatch.start``.
     :param options: those of ``SegmentJob.start``.
-    :return: the BatchOfVolumes.
+    :return: the SceneBatch.
     :raises EngineError: there is no volume.
     """
     if not volumeNodes:
         raise EngineError("VolumeError", _("There is no volume to segment."), _("Check at least one in the list."))
-    job = BatchOfVolumes(
-        startSegment, volumeNodes, str(model), chooseSegmentation or segmentationOf, options,
-        (onProgress, onFinished, onError),
-    )  # fmt: skip
+    callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError}
+    chooseSegmentation = chooseSegmentation or Volumes.segmentationOf
+    job = SceneBatch(startSegment, volumeNodes, str(model), chooseSegmentation, options, **callbacks)
     job.begin()
     return job
 
 
-def segmentationOf(volumeNode):
-    """The first segmentation that was made on a volume; None if there is none."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volumeNode:
-            return node
-    return None
-
-
-class BatchOfVolumes:
+class SceneBatch(Job):
     """A batch on its way; made by ``start``.
 
-    :ivar state: "running", "done", "cancelled" or "failed".
     :ivar outputFolder: "", because the results are in the scene.
-    :ivar rows: of the volumes so far, as ``BatchJob.rows``, and "volumeId" and "segmentationId" of the nodes.
-    :ivar error: EngineError of a batch that failed or was cancelled.
+    :ivar rows: of the volumes so far, as ``FolderBatch.rows``, and "volumeId" and "segmentationId" of the nodes.
     """
 
-    def __init__(self, startSegment, volumeNodes, model, chooseSegmentation, options, callbacks):
-        self.state, self.outputFolder, self.rows, self.error = RUNNING, "", [], None
+    def __init__(self, startSegment, volumeNodes, model, chooseSegmentation, options, **callbacks):
+        super().__init__(**callbacks)
+        self.outputFolder, self.rows = "", []
         self._startSegment, self._model, self._chooseSegmentation = startSegment, model, chooseSegmentation
         self._volumes = [(node.GetID(), node.GetName()) for node in volumeNodes]
         self._options = options
-        self._onProgress, self._onFinished, self._onError = callbacks
-        self._run = None
-
-    @property
-    def isOver(self):
-        """Whether nothing more will happen."""
-        return self.state != RUNNING
 
     def begin(self):
         """Send the first volume; called by ``start``."""
@@ -77,19 +57,13 @@ class BatchOfVolumes:
         """As ``cancel``: what is done is in the scene already."""
         self.cancel()
 
-    def cancel(self):
-        """End at once; ``onError`` is called with kind "CancelledError" before this returns. What is done stays."""
-        if self.isOver:
-            return
-        self.state = CANCELLED  # first, so that what the run says about it is ignored
-        if self._run:
-            self._run.cancel()
-        self._end(CANCELLED, _stoppedError())
+    def _cancelledError(self):
+        return stopped(_("The batch was stopped; what is done stays."))
 
     def _next(self):
         """Send the next volume that can be segmented at all."""
         while not self.isOver:
-            self._run = None
+            self._pending = None
             number = len(self.rows)
             if number == len(self._volumes):
                 self._end(DONE)
@@ -98,13 +72,13 @@ class BatchOfVolumes:
             try:
                 if volumeNode is None:
                     raise EngineError("VolumeError", _("The volume was removed."))
-                self._run = self._startSegment(
+                self._pending = self._startSegment(
                     volumeNode,
                     self._model,
                     self._chooseSegmentation(volumeNode),
-                    onProgress=lambda progress, number=number: self._report(number, progress["fraction"]),
-                    onFinished=self._onSegmented,
-                    onError=lambda run, error: self._onFailed(error),
+                    onProgress=lambda progress, number=number: self._tell(number, progress["fraction"]),
+                    onFinished=self._unlessOver(self._onSegmented),
+                    onError=self._unlessOver(self._onFailed),
                     **self._options,
                 )
                 return
@@ -112,15 +86,14 @@ class BatchOfVolumes:
                 self._addRow(error)
 
     def _onSegmented(self, run):
-        if not self.isOver:
-            self._addRow(None, run)
-            self._next()
+        self._addRow(None, run)
+        self._next()
 
-    def _onFailed(self, error):
-        if self.isOver:
-            return
-        if error.kind in _HOPELESS or slicer.mrmlScene.IsClosing():
-            self._end(CANCELLED if slicer.mrmlScene.IsClosing() else FAILED, error)
+    def _onFailed(self, run, error):
+        if slicer.mrmlScene.IsClosing():
+            self._stop(error)
+        elif error.kind in HOPELESS:
+            self._end(FAILED, error)
         else:
             self._addRow(error)
             self._next()
@@ -142,30 +115,17 @@ class BatchOfVolumes:
                 "volumeId": volumeId, "segmentationId": node.GetID() if node else None,
             }
         )  # fmt: skip
-        self._report(len(self.rows), 0.0, self.rows[-1:])
+        self._tell(len(self.rows), 0.0, self.rows[-1:])
 
-    def _report(self, done, fraction, rows=()):
-        """Tell how far it is: so many volumes, and a fraction of the one in work."""
-        if not self._onProgress:
-            return
+    def _tell(self, done, fraction, rows=()):
+        """Report how far the batch is: so many volumes, and a fraction of the one in work."""
         count = len(self._volumes)
         number = min(done + 1, count)
         name, fraction = self._volumes[number - 1][1], (done + fraction) / count
         left = (time.monotonic() - self._began) * (1 - fraction) / fraction if fraction else None
-        self._onProgress(
+        self._report(
             {
                 "fraction": fraction, "number": number, "count": count, "name": name, "rows": list(rows),
-                "text": progressText(number, count, name, left),
+                "text": ProgressTexts.batch(number, count, name, left),
             }
         )  # fmt: skip
-
-    def _end(self, state, error=None):
-        self.state, self.error, self._run = state, error, None
-        if error is None and self._onFinished:
-            self._onFinished(self)
-        elif error is not None and self._onError:
-            self._onError(self, error)
-
-
-def _stoppedError():
-    return EngineError("CancelledError", _("The batch was stopped; what is done stays."))

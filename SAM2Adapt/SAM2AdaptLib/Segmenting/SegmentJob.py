@@ -4,7 +4,6 @@ Nothing here waits: each step is a callback of the engine. The scene does not ch
 """
 
 import time
-import traceback
 
 import numpy as np
 import slicer
@@ -12,12 +11,13 @@ import vtk
 from sam2adapt.shared.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Engine import ProgressTexts
+from SAM2AdaptLib.Engine.Error import fromException, fromUserError
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
 from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, Sequences, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
-CURRENT, ALL = "current", "all"
-REPLACE, ADD, NEW = SegmentationBridge.REPLACE, SegmentationBridge.ADD, "new"
-WAITING, RUNNING, DONE, CANCELLED, FAILED = "waiting", "running", "done", "cancelled", "failed"
+WAITING = "waiting"
 
 
 def start(
@@ -31,43 +31,38 @@ def start(
     tta=False,
     uncertainty=False,
     postProcess=True,
-    existingSegments=REPLACE,
-    timePoints=CURRENT,
+    existingSegments=ExistingSegments.REPLACE,
+    timePoints=TimePoints.CURRENT,
     anyModality=False,
-    onProgress=None,
-    onFinished=None,
-    onError=None,
+    **callbacks,
 ):
     """Start segmenting a volume; returns at once.
 
     :param engine: has ``request(method, params, onResult, onError, onProgress, onLog)``, which returns an object with
-      ``cancel()`` and calls back later (``EngineClient.EngineClient``).
+      ``cancel()`` and calls back later (``Client.EngineClient``).
     :param volumeNode: vtkMRMLScalarVolumeNode or, for colour, vtkMRMLVectorVolumeNode.
     :param model: name of a model, or path of a model file.
     :param segmentationNode: where to put the segments; without it a node named after the volume is made at the end,
       unless nothing was found.
     :param device: "auto", "cpu", "cuda:0" …
-    :param structures: names of those wanted; None: all that the model knows.
+    :param structures: names of the structures to segment; None: all that the model knows.
     :param roiNode: vtkMRMLMarkupsROINode; outside of it nothing is labelled.
     :param tta: average three scales: slower, a little better.
     :param uncertainty: also make a volume of each voxel's uncertainty, 0 to 1.
     :param postProcess: remove stray pieces and holes as the model's card says.
-    :param existingSegments: "replace" gives segments of the same name their new shape, "add" adds segments under names
-      of their own, "new" makes a new node; other segments are never touched.
-    :param timePoints: "current", or "all" of a volume sequence.
+    :param existingSegments: "replace" gives segments of the same name their new shape, "add" adds segments under new
+      names, "new" makes a new node; other segments are never touched. Also the values of ``ExistingSegments``.
+    :param timePoints: "current", or "all" of a volume sequence. Also the values of ``TimePoints``.
     :param anyModality: do not refuse CT for an MR model and the reverse.
-    :param onProgress: called with the engine's progress (see ``sam2adapt.serve``), its fraction counted over all time
-      points, and "text", the same in words.
-    :param onFinished: called with the job.
-    :param onError: called with the job and an EngineError, also of kind "CancelledError"; scene and segmentation are as
-      before then.
+    :param callbacks: those of ``Job``. onProgress gets the engine's progress (see ``sam2adapt.server.methods``), its
+      fraction counted over all time points, and "text", the same in words. When onError is called, scene and
+      segmentation are as before.
     :return: the SegmentJob.
     :raises EngineError: what is known before anything runs: a volume without voxels or with sheared axes, a region
       outside of it, a segmentation that cannot take the result, a node that is not in the scene, no structure.
     :raises ValueError: existingSegments or timePoints is none of the above.
     """
-    if existingSegments not in (REPLACE, ADD, NEW) or timePoints not in (CURRENT, ALL):
-        raise ValueError(f"existingSegments={existingSegments!r}, timePoints={timePoints!r}")
+    existing, times = ExistingSegments(existingSegments), TimePoints(timePoints)
     request = {
         "model": str(model),
         "device": device,
@@ -81,47 +76,38 @@ def start(
         _requireInScene(volumeNode, segmentationNode)
         if structures is not None and not structures:
             raise SettingsError(_("No structure was chosen."), _("Choose at least one structure."))
-        target, items = _plan(
-            volumeNode, None if existingSegments == NEW else segmentationNode, existingSegments, timePoints
-        )
+        target, items = _plan(volumeNode, segmentationNode, existing, times)
         points = [_TimePoint(volumeNode, *item, roiNode) for item in items]
-        job = SegmentJob(engine, volumeNode, points, target, request, uncertainty, (onProgress, onFinished, onError))
+        job = SegmentJob(engine, volumeNode, points, target, request, uncertainty, **callbacks)
         job.begin()
     except UserError as error:
-        raise _engineError(error) from error
+        raise fromUserError(error) from error
     return job
 
 
-class SegmentJob:
+class SegmentJob(Job):
     """A run on its way; made by ``start``.
 
-    :ivar state: "waiting", "running", "done", "cancelled" or "failed".
+    :ivar state: "waiting" before the engine works on it, then as of ``Job``.
     :ivar segmentationNode: the result, once it is there; None if nothing was found and none was given.
     :ivar uncertaintyNode: vtkMRMLScalarVolumeNode, if it was asked for.
     :ivar result: the engine's answer for the last time point (see ``sam2adapt.server.methods.segment``).
     :ivar message: one sentence on the result, "No structure was found." for instance.
-    :ivar warnings: what the engine said on the way that the user must know.
-    :ivar error: EngineError of a run that failed or was cancelled.
     :ivar seconds: "transfer" (volume to file), "engine", "import" (labels to segments), "total".
     """
 
-    def __init__(self, engine, volumeNode, points, target, request, uncertainty, callbacks):
+    def __init__(self, engine, volumeNode, points, target, request, uncertainty, **callbacks):
+        super().__init__(**callbacks)
         self.state = WAITING
-        self.segmentationNode = self.uncertaintyNode = self.result = self.error = None
-        self.message, self.warnings = "", []
+        self.segmentationNode = self.uncertaintyNode = self.result = None
+        self.message = ""
         self.seconds = {"transfer": 0.0, "engine": 0.0, "import": 0.0, "total": 0.0}
         self._engine, self._points, self._target = engine, points, target
         self._request, self._uncertainty = request, uncertainty
-        self._onProgress, self._onFinished, self._onError = callbacks
         self._modality = VolumeModality.dicomModality(volumeNode)
         self._watched = [volumeNode, *target.nodes]
-        self._index, self._found, self._pending, self._observers = 0, set(), None, []
+        self._index, self._found, self._observers = 0, set(), []
         self._folder = None
-
-    @property
-    def isOver(self):
-        """Whether nothing more will happen."""
-        return self.state not in (WAITING, RUNNING)
 
     def begin(self):
         """Send the first time point; called by ``start``."""
@@ -135,16 +121,8 @@ class SegmentJob:
         self._observe(slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
         self._observe(slicer.mrmlScene.StartCloseEvent, self._onSceneClosing)
 
-    def cancel(self):
-        """Stop; ``onError`` is called with kind "CancelledError" before this returns. Does nothing once it is over."""
-        self._stop(_("The segmentation was cancelled."))
-
-    def _stop(self, message):
-        if self.isOver:
-            return
-        self.state = CANCELLED  # first, so that what the engine says about it is ignored
-        self._pending.cancel()
-        self._end(CANCELLED, EngineError("CancelledError", message, _("Nothing was changed.")))
+    def _cancelledError(self):
+        return stopped(_("The segmentation was cancelled."), _("Nothing was changed."))
 
     def _send(self):
         """Hand the next time point to the engine."""
@@ -161,13 +139,9 @@ class SegmentJob:
         }
         self._sent = time.perf_counter()
         self.seconds["transfer"] += self._sent - began
-        self._pending = self._engine.request(
-            "segment", parameters, self._onResult, self._onEngineError, self._onEngineProgress, self._onLog
-        )
+        self._ask(self._engine, "segment", parameters)
 
     def _onResult(self, result):
-        if self.isOver:
-            return
         self.seconds["engine"] += time.perf_counter() - self._sent
         self.result = result
         fraction = (self._index + 1) / len(self._points)
@@ -182,7 +156,7 @@ class SegmentJob:
         try:
             isLast = self._take(result)
         except Exception as exception:
-            self._end(FAILED, _engineError(exception))
+            self._end(FAILED, fromException(exception, _("The result could not be put into the scene: {error}.")))
             return
         if isLast:
             self._end(DONE)
@@ -206,13 +180,7 @@ class SegmentJob:
             self._send()
         return self._index == count
 
-    def _onEngineError(self, error):
-        if not self.isOver:
-            self._end(CANCELLED if error.kind == "CancelledError" else FAILED, error)
-
     def _onEngineProgress(self, progress):
-        if self.isOver:
-            return
         self.state = RUNNING
         count = len(self._points)
         left = progress.get("secondsLeft")
@@ -221,36 +189,23 @@ class SegmentJob:
             whole = self.seconds["engine"] / self._index if self._index else time.perf_counter() - self._sent + left
             left += whole * (count - self._index - 1)
         progress = progress | {"fraction": (self._index + progress["fraction"]) / count, "secondsLeft": left}
-        text = progressText(progress)
+        text = ProgressTexts.segmenting(progress)
         if count > 1:
             text = _("Time point {number} of {count}. {text}").format(number=self._index + 1, count=count, text=text)
         self._report(progress | {"text": text})
 
-    def _onLog(self, log):
-        self.warnings.append(log["message"])
-
-    def _report(self, progress):
-        if self._onProgress:
-            self._onProgress(progress)
-
     def _end(self, state, error=None):
-        self.state, self.error = state, error
         self.seconds["total"] = time.perf_counter() - self._began
         if state == DONE:
             self.message = _("No structure was found.")
             if self._found:
                 self.message = _("Found: {structures}.").format(structures=", ".join(sorted(self._found)))
-        self._release()
-        if error is None and self._onFinished:
-            self._onFinished(self)
-        elif error is not None and self._onError:
-            self._onError(self, error)
+        super()._end(state, error)
 
     def _release(self):
-        """Let go of nodes, observers and files, so that the job may be kept as long as one likes."""
         for tag in self._observers:
             slicer.mrmlScene.RemoveObserver(tag)
-        self._observers, self._points, self._watched, self._target, self._pending = [], [], [], None, None
+        self._observers, self._points, self._watched, self._target = [], [], [], None
         self._folder.close()
 
     def _observe(self, event, callback):
@@ -259,28 +214,11 @@ class SegmentJob:
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAboutToBeRemoved(self, caller, event, node):
         if node in self._watched:
-            self._stop(_("'{name}' was removed while it was in use.").format(name=node.GetName()))
+            message = _("'{name}' was removed while it was in use.").format(name=node.GetName())
+            self._stop(stopped(message, _("Nothing was changed.")))
 
     def _onSceneClosing(self, caller, event):
-        self._stop(_("The scene was closed."))
-
-
-def progressText(progress):
-    """The engine's progress in plain words."""
-    stage = progress["stage"]
-    if stage == "finishing":
-        return _("Cleaning up the result")
-    if stage != "segmenting":
-        return _("Loading the model")
-    parts = [_("Segmenting: {done} of {total} slices").format(done=progress["done"], total=progress["total"])]
-    if rate := progress.get("rate"):
-        parts.append(_("{rate} slices/s").format(rate=f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"))
-    if (left := progress.get("secondsLeft")) is not None:
-        if left < 90:
-            parts.append(_("about {seconds} s left").format(seconds=round(left)))
-        else:
-            parts.append(_("about {minutes} min left").format(minutes=round(left / 60)))
-    return ", ".join(parts)
+        self._stop(stopped(_("The scene was closed."), _("Nothing was changed.")))
 
 
 class _TimePoint:
@@ -325,7 +263,8 @@ class _VolumeTarget:
         segmentationNode = self._segmentationNode
         arguments = self._volumeNode, self._labels, self._structures, segmentationNode, self._existing
         if segmentationNode:
-            names = {structure["name"] for structure in self._structures} if self._existing == REPLACE else ()
+            isReplacing = self._existing == SegmentationBridge.REPLACE
+            names = {structure["name"] for structure in self._structures} if isReplacing else ()
             with SegmentationHistory.recorded(segmentationNode, names):
                 SegmentationBridge.importLabels(*arguments)
         elif found:
@@ -350,10 +289,12 @@ def _requireInScene(*nodes):
             )
 
 
-def _plan(volumeNode, segmentationNode, existing, timePoints):
+def _plan(volumeNode, segmentationNode, existingSegments, timePoints):
     """Where the result goes, and the (index value, volume node) of each time point to segment."""
-    existing = ADD if existing == NEW else existing
-    items = Sequences.items(volumeNode) if timePoints == ALL else []
+    existing = existingSegments.value
+    if existingSegments is ExistingSegments.NEW:
+        segmentationNode, existing = None, SegmentationBridge.ADD
+    items = Sequences.items(volumeNode) if timePoints is TimePoints.ALL else []
     if len(items) > 1:
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), items
     browser = Sequences.browserOf(volumeNode)
@@ -361,17 +302,3 @@ def _plan(volumeNode, segmentationNode, existing, timePoints):
         # The user may move the time slider meanwhile: the result belongs to the time point that is shown now.
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), [Sequences.currentItem(volumeNode)]
     return _VolumeTarget(volumeNode, segmentationNode, existing), [(None, volumeNode)]
-
-
-def _engineError(exception):
-    """Any exception as an EngineError."""
-    if isinstance(exception, EngineError):
-        return exception
-    if isinstance(exception, UserError):
-        return fromUserError(exception)
-    return EngineError(
-        "Defect",
-        _("The result could not be put into the scene: {error}.").format(error=exception),
-        _("Please report this with the details."),
-        "".join(traceback.format_exception(exception)),
-    )

@@ -38,8 +38,8 @@ def identifiers(cases):
 def write(cases, classes, folder):
     """Write all cases at once; ``TrainingJob`` writes one at a time with ``writeCase``.
 
-    :param cases: list of ``TrainingCases.TrainingCase``, all of which are to be used.
-    :param classes: list of ``TrainingClasses.TrainingClass``.
+    :param cases: list of ``Cases.TrainingCase``, all of which are to be used.
+    :param classes: list of ``Classes.TrainingClass``.
     :param folder: existing folder.
     :return: names of the files of each case, in the order of the cases.
     :raises UserError: see ``writeCase``.

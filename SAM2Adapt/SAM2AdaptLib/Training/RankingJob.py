@@ -3,7 +3,6 @@
 The scene is never changed; volumes in files are read one at a time and not loaded into it.
 """
 
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,12 @@ import vtk
 from sam2adapt.shared.errors import UserError, VolumeError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
-from SAM2AdaptLib.Engine.ProgressTexts import timeLeft
+from SAM2AdaptLib.Engine import ProgressTexts
+from SAM2AdaptLib.Engine.Error import HOPELESS, fromException, fromUserError
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
 from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
 from SAM2AdaptLib.Training import FolderCases
 
-RUNNING, DONE, CANCELLED, FAILED = "running", "done", "cancelled", "failed"
 _AXES = "IJK"
 
 
@@ -55,21 +54,17 @@ class RankedVolume:
         ]
 
 
-def start(
-    engine, volumes, model, device="auto", slices=5, anyModality=False, later=None,
-    onProgress=None, onFinished=None, onError=None,
-):  # fmt: skip
+def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **callbacks):
     """Rank volumes; returns at once.
 
     :param engine: as for ``SegmentJob.start``.
     :param volumes: volume nodes and paths of image files, or the path of a folder of them.
     :param model: name of a model, or path of a model file.
     :param slices: how many slices of each volume to name at most.
-    :param later: function that calls a function from the event loop soon; without it Qt's timer.
-    :param onProgress: called with dicts: "fraction" over all volumes, "number" and "count" of volumes, "text".
-    :param onFinished: called with the job, also if some of the volumes could not be ranked.
-    :param onError: called with the job and an EngineError, also of kind "CancelledError"; if no volume could be
-      ranked, with the error of the first.
+    :param anyModality: as of ``SegmentJob.start``.
+    :param callbacks: those of ``Job``. onProgress gets "fraction" over all volumes, "number" and "count" of volumes.
+      onFinished is called although some of the volumes could not be ranked; if none could, onError gets the error of
+      the first.
     :return: the RankingJob.
     :raises EngineError: there is nothing to rank.
     """
@@ -79,75 +74,42 @@ def start(
         if not sources:
             raise VolumeError(_("There is no volume to rank."), _("Load or choose volumes without a segmentation."))
     except UserError as error:
-        raise _engineError(error) from error
+        raise fromUserError(error) from error
     sources = [Path(source) if isinstance(source, str) else source for source in sources]
     request = {"model": str(model), "device": device, "slices": slices, "anyModality": anyModality}
-    job = RankingJob(engine, sources, request, later or _fromEventLoop, (onProgress, onFinished, onError))
+    job = RankingJob(engine, sources, request, **callbacks)
     job.begin()
     return job
 
 
-def unlabelledVolumes():
-    """Volume nodes of the scene that no segmentation names as its reference, without label maps."""
-    labelled = set()
-    for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-        if volumeNode and segmentationNode.GetSegmentation().GetNumberOfSegments():
-            labelled.add(volumeNode)
-    return [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if node not in labelled
-        and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        and not node.GetHideFromEditors()
-        and node.GetImageData()
-    ]
-
-
-class RankingJob:
+class RankingJob(Job):
     """A ranking on its way; made by ``start``.
 
-    :ivar state: "running", "done", "cancelled" or "failed".
     :ivar ranked: list of RankedVolume so far; when it is over, the least sure first.
     :ivar failed: list of (name, EngineError) of volumes that could not be ranked.
-    :ivar error: EngineError of a job that failed or was cancelled.
     """
 
-    def __init__(self, engine, sources, request, later, callbacks):
-        self.state = RUNNING
-        self.ranked, self.failed, self.error = [], [], None
-        self._engine, self._sources, self._request, self._later = engine, sources, request, later
-        self._onProgress, self._onFinished, self._onError = callbacks
+    def __init__(self, engine, sources, request, **callbacks):
+        super().__init__(**callbacks)
+        self.ranked, self.failed = [], []
+        self._engine, self._sources, self._request = engine, sources, request
         self._names = [s.name if isinstance(s, Path) else s.GetName() or "" for s in sources]
-        self._pending, self._source = None, None
-
-    @property
-    def isOver(self):
-        """Whether nothing more will happen."""
-        return self.state != RUNNING
+        self._source = None
 
     def begin(self):
         """Make the folder for the volumes on their way; called by ``start``."""
         try:
             self._folder = VolumeTransfer.PrivateFolder()
         except UserError as error:
-            raise _engineError(error) from error
+            raise fromUserError(error) from error
         self._count, self._index = len(self._sources), -1
-        self._later(self._next)
+        self._later(self._unlessOver(self._next))
 
-    def cancel(self):
-        """End at once; ``onError`` is called with kind "CancelledError" before this returns."""
-        if self.isOver:
-            return
-        self.state = CANCELLED  # first, so that what the engine says about it is ignored
-        if self._pending:
-            self._pending.cancel()
-        self._end(CANCELLED, EngineError("CancelledError", _("The ranking was cancelled.")))
+    def _cancelledError(self):
+        return stopped(_("The ranking was cancelled."))
 
     def _next(self):
         """Hand the next volume to the engine."""
-        if self.isOver:
-            return
         self._index += 1
         if self._index == self._count:
             self._finish()
@@ -161,11 +123,9 @@ class RankingJob:
             modality = "" if isinstance(self._source, Path) else VolumeModality.dicomModality(node)
             parameters = {**self._request, "input": VolumeTransfer.writeVolume(node, path, modality)}
         except Exception as exception:
-            self._fail(_engineError(exception))
+            self._fail(_notRanked(exception))
             return
-        self._pending = self._engine.request(
-            "rank", parameters, self._onResult, self._onEngineError, self._onEngineProgress
-        )
+        self._ask(self._engine, "rank", parameters)
 
     def _requireInScene(self):
         if not isinstance(self._source, Path) and not slicer.mrmlScene.IsNodePresent(self._source):
@@ -175,15 +135,13 @@ class RankingJob:
             )
 
     def _onResult(self, result):
-        if self.isOver:
-            return
         try:
             self._requireInScene()  # for its parent transforms
             self.ranked.append(
                 RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld())
             )
         except Exception as exception:
-            self._fail(_engineError(exception))
+            self._fail(_notRanked(exception))
             return
         self._goOn()
 
@@ -196,10 +154,8 @@ class RankingJob:
         return lambda lps: tuple(transform.TransformPoint(np.array(lps) * (-1.0, -1.0, 1.0)))
 
     def _onEngineError(self, error):
-        if self.isOver:
-            return
-        if error.kind in ("CancelledError", "EngineMissing"):  # no other volume would fare better
-            self._end(CANCELLED if error.kind == "CancelledError" else FAILED, error)
+        if error.kind in HOPELESS or error.kind == "CancelledError":
+            super()._onEngineError(error)
         else:
             self._fail(error)
 
@@ -211,7 +167,7 @@ class RankingJob:
     def _goOn(self):
         self._pending = None
         self._folder.remove(self._folder.path / f"volume-{self._index}.npy")
-        self._later(self._next)
+        self._later(self._unlessOver(self._next))
 
     def _finish(self):
         self.ranked.sort(key=lambda entry: -entry.score)
@@ -220,44 +176,17 @@ class RankingJob:
         else:
             self._end(FAILED, self.failed[0][1])
 
-    def _onEngineProgress(self, progress):
-        if not self.isOver:
-            self._report(progress)
-
     def _report(self, progress):
-        if not self._onProgress:
-            return
-        number, left = self._index + 1, progress.get("secondsLeft")
-        text = _("Ranking volume {number} of {count}: {name}").format(
-            number=number, count=self._count, name=self._names[self._index]
-        )
-        if left is not None and number == self._count:
-            text = f"{text}, {timeLeft(left)}"
+        number = self._index + 1
+        left = progress.get("secondsLeft") if number == self._count else None  # how long the others take is not known
+        text = ProgressTexts.ranking(number, self._count, self._names[self._index], left)
         fraction = (self._index + progress["fraction"]) / self._count
-        self._onProgress(progress | {"fraction": fraction, "number": number, "count": self._count, "text": text})
+        super()._report(progress | {"fraction": fraction, "number": number, "count": self._count, "text": text})
 
-    def _end(self, state, error=None):
-        self.state, self.error = state, error
-        self._sources, self._source, self._pending = [], None, None
+    def _release(self):
+        self._sources, self._source = [], None
         self._folder.close()
-        if error is None and self._onFinished:
-            self._onFinished(self)
-        elif error is not None and self._onError:
-            self._onError(self, error)
 
 
-def _fromEventLoop(function):
-    import qt
-
-    qt.QTimer.singleShot(0, function)
-
-
-def _engineError(exception):
-    if isinstance(exception, UserError):
-        return fromUserError(exception)
-    return EngineError(
-        "Defect",
-        _("The volume could not be ranked: {error}.").format(error=exception),
-        _("Please report this with the details."),
-        "".join(traceback.format_exception(exception)),
-    )
+def _notRanked(exception):
+    return fromException(exception, _("The volume could not be ranked: {error}."))

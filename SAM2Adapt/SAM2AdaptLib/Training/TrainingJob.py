@@ -5,64 +5,55 @@ The scene is read only until the cases are written, and never changed.
 """
 
 import contextlib
-import traceback
 
 import slicer
 import vtk
+from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import InputFileError, ModalityError, UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
-from SAM2AdaptLib.Engine.ProgressTexts import progressText
+from SAM2AdaptLib.Engine import ProgressTexts
+from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
 from SAM2AdaptLib.Training import CaseFiles, Classes, RunFolders
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
-WRITING, TRAINING, PAUSED = "writing", "training", "paused"
-DONE, CANCELLED, FAILED = "done", "cancelled", "failed"
-PAUSE, RUN, STOP = "pause", "run", "stop"  # what the engine can be told about a training
+WRITING, TRAINING, PAUSED = ProgressTexts.WRITING, protocol.TRAINING, protocol.PAUSED
 
 
-def start(
-    engine, cases, classes, name, options=None, later=None, onProgress=None, onFinished=None, onError=None, onLog=None
-):
+def start(engine, cases, classes, name, options=None, **callbacks):
     """Start a training; returns at once.
 
     :param engine: as for ``SegmentJob.start``; its requests also have ``control(action)``, which gives whether the
-      action could be sent. Best one of its own, so that segmenting does not wait for the training.
-    :param cases: list of ``TrainingCases.TrainingCase``; those to ignore are left out. If none is for validation, the
-      engine chooses.
-    :param classes: what ``TrainingClasses.match`` gave for these cases.
+      action could be sent. Best not the one that segments, which would have to wait for the training.
+    :param cases: list of ``Cases.TrainingCase``; those to ignore are left out. If none is for validation, the engine
+      chooses.
+    :param classes: what ``Classes.match`` gave for these cases.
     :param name: of the new model.
     :param options: dict of further parameters of the engine's ``train``: preset, base, method, settings, init, epochs,
       device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
-    :param later: function that calls a function from the event loop soon; without it Qt's timer.
-    :param onProgress: called with dicts: in the stage "writing" "done" and "total" cases, then the engine's progress
-      (see ``sam2adapt.server.train_methods``); all with "text", the same in words. "fraction" begins anew after
-      "writing".
-      "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
-    :param onFinished: called with the job.
-    :param onError: called with the job and an EngineError, also of kind "CancelledError".
-    :param onLog: called with sentences that the user should see.
+    :param callbacks: those of ``Job``. onProgress gets in the stage "writing" "done" and "total" cases, then the
+      engine's progress (see ``sam2adapt.server.train_methods``); "fraction" begins anew after "writing". "preview" is
+      a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :return: the TrainingJob.
-    :raises EngineError: what is known before anything runs (``TrainingClasses.problems``).
+    :raises EngineError: what is known before anything runs (``Classes.problems``).
     """
-    callbacks = (onProgress, onFinished, onError, onLog)
-    return _begin(engine, cases, classes, name, options, later, callbacks, isTrial=False)
+    return _begin(engine, cases, classes, name, options, callbacks, isTrial=False)
 
 
-def estimate(engine, cases, classes, options=None, later=None, onProgress=None, onFinished=None, onError=None):
+def estimate(engine, cases, classes, options=None, **callbacks):
     """Measure what a training would cost, by a few real steps; nothing is kept.
 
     Parameters as of ``start``; the result of the job is the engine's: "secondsPerStep", "minutes", "memoryBytes".
     """
-    callbacks = (onProgress, onFinished, onError, None)
-    return _begin(engine, cases, classes, _("estimate"), options, later, callbacks, isTrial=True)
+    return _begin(engine, cases, classes, _("estimate"), options, callbacks, isTrial=True)
 
 
-def resume(engine, folder, onProgress=None, onFinished=None, onError=None, onLog=None):
+def resume(engine, folder, **callbacks):
     """Go on with a run from its last whole epoch, or from the start if it has none; returns at once.
 
-    :param folder: run folder, see ``TrainingRuns.unfinishedRuns``.
+    :param folder: run folder, see ``RunFolders.unfinishedRuns``.
+    :param callbacks: as of ``start``.
     :raises EngineError: there is nothing to go on with, or another Slicer works on it.
     """
     try:
@@ -73,13 +64,21 @@ def resume(engine, folder, onProgress=None, onFinished=None, onError=None, onLog
                 _("The run '{name}' is not one that can go on.").format(name=run.name), _("Start the training anew.")
             )
     except UserError as error:
-        raise _engineError(error) from error
-    job = TrainingJob(engine, run, (onProgress, onFinished, onError, onLog), isResumed=True)
+        raise fromUserError(error) from error
+    job = TrainingJob(engine, run, isResumed=True, **callbacks)
     job.train()
     return job
 
 
-def _begin(engine, cases, classes, name, options, later, callbacks, isTrial):
+def forgets(former):
+    """Whether a continued model has lost more than it may of what it could before.
+
+    :param former: None, or dict with the mean Dice "before" and "after" on the former validation slices.
+    """
+    return bool(former) and former["before"] - former["after"] > protocol.FORGETTING
+
+
+def _begin(engine, cases, classes, name, options, callbacks, isTrial):
     cases = [case for case in cases if case.use != IGNORE]
     try:
         if problems := Classes.problems(cases, classes):
@@ -87,16 +86,16 @@ def _begin(engine, cases, classes, name, options, later, callbacks, isTrial):
         options = {"modality": _modality(cases), **(options or {})}
         run = RunFolders.create(name)
     except UserError as error:
-        raise _engineError(error) from error
-    job = TrainingJob(engine, run, callbacks, isTrial)
-    job.write(cases, classes, options, later or _fromEventLoop)
+        raise fromUserError(error) from error
+    job = TrainingJob(engine, run, isTrial, **callbacks)
+    job.write(cases, classes, options)
     return job
 
 
-class TrainingJob:
+class TrainingJob(Job):
     """A training on its way; made by ``start``, ``resume`` and ``estimate``.
 
-    :ivar state: "writing", "training", "paused", "done", "cancelled" or "failed".
+    :ivar state: "writing", "training" or "paused", then as of ``Job``.
     :ivar name: of the model.
     :ivar folder: run folder; it is gone where ``canResume`` is False after a failure.
     :ivar caseIds: dict from the name under which the engine reports a case to the IDs of its volume and segmentation
@@ -104,68 +103,51 @@ class TrainingJob:
       may be those of other nodes.
     :ivar result: the engine's answer; its "bundle" is the path of the model file.
     :ivar message: one sentence on the result.
-    :ivar error: EngineError of a run that failed or was cancelled.
     :ivar canResume: whether a run that failed or was cancelled can go on.
-    :ivar log: sentences that the user should see.
     """
 
-    def __init__(self, engine, run, callbacks, isTrial=False, isResumed=False):
+    def __init__(self, engine, run, isTrial=False, isResumed=False, **callbacks):
+        super().__init__(**callbacks)
         self.state = WRITING
         self.name, self.folder = run.name, run.folder
         self.caseIds = {}
-        self.result = self.error = None
-        self.message, self.canResume, self.log = "", False, []
+        self.result = None
+        self.message, self.canResume = "", False
         self._engine, self._run, self._isTrial, self._isResumed = engine, run, isTrial, isResumed
-        self._onProgress, self._onFinished, self._onError, self._onLog = callbacks
-        self._pending, self._unsent, self._observers = None, None, []
-
-    @property
-    def isOver(self):
-        """Whether nothing more will happen."""
-        return self.state in (DONE, CANCELLED, FAILED)
+        self._unsent, self._observers = None, []
 
     def history(self):
-        """Loss and Dice of each finished epoch, those before an interruption too; see ``TrainingRuns.Run.history``."""
+        """Loss and Dice of each finished epoch, those before an interruption too; see ``RunFolders.Run.history``."""
         return self._run.history()
 
     def pause(self):
         """Hold the training after the step that is being computed; the state is "paused" when it holds."""
-        self._control(PAUSE)
+        self._control(protocol.PAUSE)
 
     def proceed(self):
         """Go on after ``pause``."""
-        self._control(RUN)
+        self._control(protocol.RUN)
 
     def stop(self):
         """End the training now and keep the best that was reached; the job ends as if it were finished."""
         if self.state == WRITING:
             self.cancel()
         else:
-            self._control(STOP)
+            self._control(protocol.STOP)
 
     def cancel(self):
-        """End at once; ``onError`` is called with kind "CancelledError" before this returns.
+        """End at once, as ``Job.cancel``; what finished epochs have reached stays in the run folder to go on from."""
+        super().cancel()
 
-        What finished epochs have reached stays in the run folder, from where the run can go on.
-        """
-        if self.isOver:
-            return
-        self.state = CANCELLED  # first, so that what the engine says about it is ignored
-        if self._pending:
-            self._pending.cancel()
-        self._end(CANCELLED, EngineError("CancelledError", _("The training was cancelled.")))
+    def _cancelledError(self):
+        return stopped(_("The training was cancelled."))
 
     def leave(self):
         """End at once without a callback, because Slicer closes; what was written stays, so that the run can go on."""
-        if self.isOver:
-            return
         self._onError = None
-        self.state = CANCELLED
-        if self._pending:
-            self._pending.cancel()
-        self._end(CANCELLED, EngineError("EngineStopped", _("Slicer was closed.")))
+        self._stop(EngineError("EngineStopped", _("Slicer was closed.")))
 
-    def write(self, cases, classes, options, later):
+    def write(self, cases, classes, options):
         """Write the cases, one each time the event loop comes round; called by ``start``."""
         names = CaseFiles.identifiers(cases)
         parts = {part: [n for n, case in zip(names, cases, strict=True) if case.use == use] for part, use in
@@ -183,30 +165,25 @@ class TrainingJob:
         count = len(waiting)
 
         def writeNext():
-            if self.isOver:
-                return
             try:
                 if not waiting:
                     self._run.update(state=self._stateOfFiles(), request=request, cases=described)
                     self.train()
                     return
-                self._report({"stage": "writing", "done": count - len(waiting), "total": count})
+                self._report({"stage": WRITING, "done": count - len(waiting), "total": count})
                 CaseFiles.writeCase(*waiting.pop(0), classes, self.folder)
             except Exception as exception:
-                self._end(FAILED, _engineError(exception))
+                self._end(FAILED, fromException(exception, _("A case could not be written: {error}.")))
             else:
-                later(writeNext)
+                self._later(self._unlessOver(writeNext))
 
-        later(writeNext)
+        self._later(self._unlessOver(writeNext))
 
     def train(self):
         """Hand the run to the engine; called when everything is in the run folder."""
         self.state = TRAINING
-        method = "estimate" if self._isTrial else "train"
         self._watch()
-        self._pending = self._engine.request(
-            method, self._run.request(), self._onResult, self._onEngineError, self._onEngineProgress, self._onEngineLog
-        )
+        self._ask(self._engine, "estimate" if self._isTrial else "train", self._run.request())
 
     def _stateOfFiles(self):
         # What is left of a trial is removed like what is left of writing.
@@ -218,19 +195,12 @@ class TrainingJob:
             self._unsent = None if self._pending and self._pending.control(action) else action
 
     def _onEngineProgress(self, progress):
-        if self.isOver:
-            return
         if self._unsent and self._pending.control(self._unsent):
             self._unsent = None
-        self.state = PAUSED if progress["stage"] == "paused" else TRAINING
+        self.state = PAUSED if progress["stage"] == protocol.PAUSED else TRAINING
         self._report(progress)
 
-    def _onEngineLog(self, log):
-        self._say(log["message"])
-
     def _onResult(self, result):
-        if self.isOver:
-            return
         self.result = result
         if self._isTrial:
             self._end(DONE)
@@ -246,23 +216,16 @@ class TrainingJob:
             self._say(str(error))  # the model is there all the same
         self._end(DONE)
 
-    def _onEngineError(self, error):
-        if not self.isOver:
-            self._end(CANCELLED if error.kind == "CancelledError" else FAILED, error)
-
     def _end(self, state, error=None):
-        self.state = state
+        super()._end(state, error and self._keepOrDiscard(error))
+
+    def _release(self):
         for tag in self._observers:
             slicer.mrmlScene.RemoveObserver(tag)
-        self._observers, self._pending = [], None
-        self.error = error and self._keepOrDiscard(error)
-        if error is None and self._isTrial:
+        self._observers = []
+        if self.state == DONE and self._isTrial:
             self._run.discard()
         self._run.release()
-        if error is None and self._onFinished:
-            self._onFinished(self)
-        elif error is not None and self._onError:
-            self._onError(self, self.error)
 
     def _keepOrDiscard(self, error):
         """Keep the folder of a run that can go on, and say so; remove any other."""
@@ -272,27 +235,20 @@ class TrainingJob:
         self.canResume = self._run.content["state"] == RunFolders.TRAINING and isWorthIt
         if not self.canResume:
             self._run.discard()
-            remedy = error.remedy or _("Nothing was kept.")
-            return EngineError(error.kind, error.message, remedy, error.details, error.setting)
+            return error.withRemedy(error.remedy or _("Nothing was kept."))
         remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
         if not self._run.epochs:
             remedy = _("The run can be started again without writing the cases anew.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
-        return EngineError(error.kind, error.message, f"{error.remedy} {remedy}".strip(), error.details, error.setting)
+        return error.withRemedy(f"{error.remedy} {remedy}".strip())
 
     def _report(self, progress):
-        if self._onProgress:
-            progress = {"fraction": progress.get("done", 0) / max(1, progress.get("total", 1)), **progress}
-            self._onProgress(progress | {"text": progressText(progress)})
-
-    def _say(self, text):
-        self.log.append(text)
-        if self._onLog:
-            self._onLog(text)
+        progress = {"fraction": progress.get("done", 0) / max(1, progress.get("total", 1)), **progress}
+        super()._report(progress | {"text": ProgressTexts.training(progress)})
 
     def _watch(self):
-        """Say what happens when cases leave the scene from now on: nothing, since the engine has its own files."""
+        """Say what happens when cases leave the scene from now on: nothing, since the engine works on files."""
         nodeIds = {nodeId: True for ids in self.caseIds.values() for nodeId in ids if nodeId}
         if not nodeIds or self._isTrial:
             return
@@ -319,12 +275,6 @@ class TrainingJob:
         ]
 
 
-def _fromEventLoop(function):
-    import qt
-
-    qt.QTimer.singleShot(0, function)
-
-
 def _modality(cases):
     """The modality that DICOM gives for all cases; None where it does not, so that the engine looks at the voxels.
 
@@ -337,15 +287,3 @@ def _modality(cases):
             _("Train one model for each."),
         )
     return known.pop() or None if len(known) == 1 else None
-
-
-def _engineError(exception):
-    """Any exception as an EngineError."""
-    if isinstance(exception, UserError):
-        return fromUserError(exception)
-    return EngineError(
-        "Defect",
-        _("A case could not be written: {error}.").format(error=exception),
-        _("Please report this with the details."),
-        "".join(traceback.format_exception(exception)),
-    )

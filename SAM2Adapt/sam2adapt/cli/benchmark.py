@@ -1,113 +1,36 @@
-"""``sam2adapt benchmark``: what can be measured about this software, printed and written as JSON."""
+"""``sam2adapt benchmark``: starts the benchmarks, which are scripts of the repository and not installed."""
 
 import argparse
-import json
+import importlib
+import sys
 from pathlib import Path
 
+from ..shared import paths
 from ..shared.errors import SettingsError
-from ..shared.files import atomic_write, check_output, megabytes
-from .benchmark_speed import add_speed_parser
 
-_SHORT = {"T": "tiny", "S": "small", "B+": "base_plus", "L": "large"}
+# Above the engine in the repository; in an installed engine nothing is there.
+SCRIPTS = Path(__file__).resolve().parents[3] / "Testing" / "benchmarks"
 
 
 def add_benchmark_parser(commands) -> None:
-    """Add ``benchmark`` with ``methods`` and ``speed``."""
-    parser = commands.add_parser("benchmark", help="measure what methods cost, and how fast everything is here")
-    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    methods = what.add_parser(
-        "methods",
-        help="parameters, computation and memory of every method on every base",
-        description="Compute parameters, computation and memory of every method, without weights, and say which"
-        " published claims hold. Takes about a minute.",
+    """Add ``benchmark``; all that follows WHAT is for the script."""
+    parser = commands.add_parser(
+        "benchmark",
+        help="measure what methods cost, and how fast everything is here (from the repository)",
+        description="Start a benchmark of the repository: methods counts parameters, computation and memory of every"
+        " method, speed measures seconds and memory of everything beside other networks.",
     )
-    methods.add_argument("--bases", default="T,S,B+,L", help="of T, S, B+ and L, separated by commas (default: all)")
-    methods.add_argument("--json", type=Path, help="also write all numbers here")
-    methods.set_defaults(run=_methods)
-    add_speed_parser(what)
+    parser.add_argument("what", choices=("methods", "speed"), metavar="WHAT", help="methods or speed")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="its options; WHAT --help lists them")
+    parser.set_defaults(run=_benchmark)
 
 
-def _methods(args: argparse.Namespace) -> None:
-    bases = _bases(args.bases)
-    if args.json:
-        check_output(args.json)
-    from ..benchmark_methods import run
-    from .progress import Bar
-
-    bar = Bar("Measuring", "network")
-    result = run(bases, bar.update)
-    bar.close()
-    print("\n".join(_report(result)))
-    if args.json:
-        with atomic_write(args.json) as file:
-            file.write(json.dumps(result.to_json(), indent=1, ensure_ascii=False).encode())
-
-
-def _bases(text: str) -> list[str]:
-    known = {name.lower(): base for short, base in _SHORT.items() for name in (short, base)}
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
+def _benchmark(args: argparse.Namespace) -> None:
+    name = f"benchmark_{args.what}"
+    if not paths.is_file(SCRIPTS / f"{name}.py"):
         raise SettingsError(
-            f"There is no base '{unknown[0]}' to measure." if unknown else "No base is named.",
-            f"Give --bases some of {','.join(_SHORT)}.",
+            f"The benchmark '{args.what}' is not installed with the engine: it is a script of SAM2Adapt's repository.",
+            f"In a copy of the repository, run `python Testing/benchmarks/{name}.py` with the same options.",
         )
-    return list(dict.fromkeys(known[name] for name in names))
-
-
-def _report(result) -> list[str]:
-    lines = []
-    for base in result.sizes:
-        lines += [f"{base}: {result.image_parameters(base):,} parameters in image mode", *_table(_sizes(result, base))]
-        lines.append("")
-    lines += ["Kept by the mask decoder's transformer for the backward pass, one image:", *_table(_memory(result)), ""]
-    verdicts = result.verdicts()
-    lines += ["Claims:", *_table(_claims([v for v in verdicts if v.against is None])), ""]
-    return [*lines, "Claim of 87 % less computation, against:", *_table(_reductions(verdicts))]
-
-
-def _sizes(result, base: str) -> list[list[str]]:
-    rows = [["method", "trained", "of full", "of image mode", "model file", "training form", "exported form"]]
-    for variant, sizes in result.sizes[base].items():
-        if len(rows) == 1:
-            rows[0] += [f"GMAC {side}" for side in sizes.costs]
-        forms = [f"{form.parameters / 1e6:.2f} M, {megabytes(form.bytes)}" for form in (sizes.training, sizes.exported)]
-        costs = [f"{cost.gmac:.2f} ({cost.gmac_without_attention:.2f})" for cost in sizes.costs.values()]
-        shares = [f"{share:.2%}" for share in result.shares(base, variant)]
-        rows.append([variant, f"{sizes.trained:,}", *shares, megabytes(sizes.file_bytes), *forms, *costs])
-    return rows
-
-
-def _memory(result) -> list[list[str]]:
-    rows = [["image", "attentions", "low-rank", "saved", "whole, frozen", "whole, trained", "low-rank", "saved"]]
-    for side, memory in result.memory.items():
-        frozen, trained, low = memory.frozen, memory.trained, memory.low_rank
-        attentions = [megabytes(kept.attentions) for kept in (trained, low)]
-        whole = [megabytes(kept.transformer) for kept in (frozen, trained, low)]
-        rows.append([str(side), *attentions, f"{memory.saved:.1%}", *whole, f"{memory.saved_in_all:.1%}"])
-    return rows
-
-
-def _claims(verdicts: list) -> list[list[str]]:
-    rows = [["method", "claim", "for", "measured", "verdict"]]
-    for verdict in verdicts:
-        condition = verdict.base or f"all bases, at {verdict.side}"
-        rows.append([verdict.method, verdict.claim, condition, f"{verdict.measured:.2%}", verdict.words])
-    return rows
-
-
-def _reductions(verdicts: list) -> list[list[str]]:
-    """One row for each method, base and size, one column for each that it is compared with."""
-    rows: dict[tuple, dict[str, str]] = {}
-    for verdict in verdicts:
-        if verdict.against is not None:
-            cells = rows.setdefault((verdict.method, verdict.base, str(verdict.side)), {})
-            cells[verdict.against] = f"{verdict.measured:.1%} {verdict.words}"
-    others = next(iter(rows.values()))
-    return [["method", "base", "image", *others], *([*key, *cells.values()] for key, cells in rows.items())]
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Lines of left-aligned columns, as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    sys.path.insert(0, str(SCRIPTS))  # as for a script that Python is started with
+    importlib.import_module(name).main(args.options, f"sam2adapt benchmark {args.what}")

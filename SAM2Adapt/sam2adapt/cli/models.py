@@ -3,15 +3,21 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from ..modelfiles import catalog
-from ..modelfiles.bases import BASES, NANO, base_file, base_present, check_base, file_sha256, official_info
-from ..modelfiles.card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, read_header, read_verified_card
-from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
-from ..shared import paths
+from ..requests import models as carry_out
 from ..shared.files import megabytes
+from ..shared.known_bases import BASES
+from ..shared.requests.actions import (
+    AddModel,
+    DescribeModel,
+    DownloadBase,
+    ListBases,
+    ListModels,
+    RemoveBase,
+    RemoveModel,
+)
+from .options import add_options, request_of
 from .progress import Bar
 
 _JSON_HELP = "print JSON instead of text"
@@ -36,15 +42,10 @@ def add_models_parser(subparsers: argparse._SubParsersAction) -> None:
         return child
 
     command("list", _list, "list all models and base weights")
-    command("add", _add, "check a model file and copy it to your own models").add_argument(
-        "file", type=Path, metavar="FILE", help="model file (.safetensors)"
-    )
-    command("remove", _remove, "delete one of your own models, or downloaded base weights").add_argument(
-        "name", metavar="NAME", help=f"NAME or NAME@VERSION of a model, or a base: {', '.join(BASES)}"
-    )
-    child = command("download", _download, "get official base weights, which some models and trainings need")
-    child.add_argument("base", metavar="BASE", help=", ".join(f"{i.id} ({megabytes(i.bytes)})" for i in BASES.values()))
-    child.add_argument("--from", dest="source", metavar="FILE", help="take them from a local copy or another address")
+    add_options(command("add", _add, "check a model file and copy it to your own models"), AddModel)
+    add_options(command("remove", _remove, "delete one of your own models, or downloaded base weights"), RemoveModel)
+    text = "get official base weights, which some models and trainings need"
+    add_options(command("download", _download, text), DownloadBase)
 
 
 def add_info_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -55,14 +56,13 @@ def add_info_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Say what a model or weight file is: structures, training, measured Dice, licence. It is checked as"
         " a whole (digest, SHA-256); no code in it is ever run.",
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="name of a model or base, or a file (.safetensors, .pt)")
+    add_options(parser, DescribeModel)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_info)
 
 
 def _list(args: argparse.Namespace) -> None:
-    models = [_row(entry) for entry in catalog.list_models()]
-    bases = [base_row(base_id) for base_id in (NANO, *BASES)]
+    models, bases = carry_out.list_models(ListModels()), carry_out.list_bases(ListBases())
     if args.json:
         _print_json({"models": models, "bases": bases})
         return
@@ -74,36 +74,6 @@ def _list(args: argparse.Namespace) -> None:
         if row["error"]:
             print(f"\n{row['error']}")
     print("\nBases: " + ", ".join(f"{row['id']} ({_presence(row['present'])})" for row in bases))
-
-
-def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
-    card = entry.card
-    return {
-        "name": entry.name,
-        "version": entry.version,
-        "structures": [item["name"] for item in card["classes"]] if card else [],
-        "modality": card["modality"] if card else None,
-        "dice": entry.dice,
-        "base": card["base"]["id"] if card else None,
-        "base_present": entry.base_present,
-        "license": card["license"] if card else None,
-        "where": entry.where,
-        "path": str(entry.path),
-        "error": str(entry.error) if entry.error else None,
-    }
-
-
-def base_row(base_id: str) -> dict[str, Any]:
-    present = base_present(base_id)
-    info = BASES.get(base_id)
-    return {
-        "id": base_id,
-        "present": present,
-        "path": str(base_file(base_id)) if present else None,
-        "bytes": info.bytes if info else None,
-        "url": info.url if info else None,
-        "license": info.license if info else None,
-    }
 
 
 def _presence(present: bool) -> str:
@@ -133,23 +103,22 @@ def _some(names: list[str], most: int = 3) -> str:
 
 
 def _add(args: argparse.Namespace) -> None:
-    path = catalog.add_model(args.file)
-    card = read_verified_card(path)
+    row = carry_out.add_model(request_of(args, AddModel))
     if args.json:
-        _print_json({"name": card["name"], "version": card["version"], "path": str(path)})
+        _print_json(row)
     else:
-        print(f"'{card['name']}' {card['version']} is now one of your models: {path}")
+        print(f"'{row['name']}' {row['version']} is now one of your models: {row['path']}")
 
 
 def _remove(args: argparse.Namespace) -> None:
     if args.name in BASES:
-        paths = catalog.remove_base(args.name)
+        removed = carry_out.remove_base(RemoveBase(base=args.name))
     else:
-        paths = [catalog.remove_model(args.name)]
+        removed = carry_out.remove_model(request_of(args, RemoveModel))
     if args.json:
-        _print_json({"removed": [str(path) for path in paths]})
+        _print_json({"removed": [str(path) for path in removed]})
     else:
-        print("\n".join(f"Deleted {path}" for path in paths))
+        print("\n".join(f"Deleted {path}" for path in removed))
 
 
 def _download(args: argparse.Namespace) -> None:
@@ -161,7 +130,7 @@ def _download(args: argparse.Namespace) -> None:
         bar.update(100 * done / total, 100, f"{megabytes(done)} of {megabytes(total)}")
 
     try:
-        path = catalog.download_base(args.base, args.source, progress)
+        path = carry_out.download_base(request_of(args, DownloadBase), progress)
     finally:
         if bar is not None:
             bar.close()
@@ -172,44 +141,13 @@ def _download(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    found, lines = describe_file(args.bundle)
+    found, lines = carry_out.describe_model(request_of(args, DescribeModel))
     if args.json:
         _print_json(found)
     else:
         print("\n".join(lines))
         if found["kind"] == "official-base" and not found["path"]:
             print(f"Download it with `sam2adapt models download {found['id']}`.")
-
-
-def describe_file(name: str) -> tuple[dict[str, Any], list[str]]:
-    """Describe a model, base or file, for JSON and for people."""
-    if name in BASES and not base_present(name):
-        return _official(name, None)
-    if name in BASES or name == NANO:
-        path = base_file(name)
-    else:
-        path = catalog.find_model(name)
-    if official := official_info(path):
-        return _official(official.id, path)
-    if path.suffix.lower() != catalog.SUFFIX:
-        check_base(path)
-    metadata, tensors = read_header(path)
-    about = {"path": str(path), "bytes": paths.check_file(path).st_size, "parameters": parameter_count(tensors)}
-    if BASE_METADATA_KEY in metadata and METADATA_KEY not in metadata:
-        card, digest = read_base_card(path), file_sha256(path)
-        found = {"kind": "base", **about, "sha256": digest, "card": card}
-        return found, describe_base(card, tensors, about["bytes"], digest)
-    card = read_verified_card(path)
-    present = base_present(card["base"]["id"], card["base"]["sha256"])
-    lines = describe_card(card, tensors, about["bytes"])
-    lines += ["", f"Base '{card['base']['id']}' is {_presence(present)} on this machine. File: {path}"]
-    return {"kind": "model", **about, "base_present": present, "card": card}, lines
-
-
-def _official(base_id: str, path: Path | None) -> tuple[dict[str, Any], list[str]]:
-    info = BASES[base_id]
-    found = {"kind": "official-base", "path": str(path) if path else None, **vars(info)}
-    return found, describe_official(info, path)
 
 
 def _print_json(value: Any) -> None:

@@ -1,11 +1,17 @@
 """Progress for people: a bar with rate and time left on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def leads() -> bool:
+    """Whether this process speaks for all those that torchrun started together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Bar:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from ..shared.errors import UserError
 
-# Settings whose argument in the parser has another name.
-_ARGUMENTS = {"settings": "set"}
 # Actions that are commands of their own, with the word for what such a command takes.
 COMMANDS = {
     "add_model": ("models", "add", "FILE"),
@@ -28,12 +26,11 @@ def shell_remedy(error: UserError, parser: argparse.ArgumentParser) -> str:
     hints = []
     for number, name in enumerate(error.setting):
         value = "" if number or error.value is None else _quoted(error.value)
-        argument = _ARGUMENTS.get(name, name)
         if name in COMMANDS:
             *words, placeholder = COMMANDS[name]
             hints.append(" ".join(["sam2adapt", *words, value or placeholder]))
-        elif argument in options:
-            hints.append(f"{options[argument]} {value}".rstrip())
+        elif name in options:
+            hints.append(f"{options[name]} {value}".rstrip())
     if not hints:
         return error.remedy
     return f"{error.remedy.removesuffix('.')} ({', '.join(hints)})."

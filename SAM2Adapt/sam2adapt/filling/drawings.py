@@ -12,8 +12,7 @@ from scipy import ndimage
 
 from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError
-
-AXES = ("K", "J", "I")  # of arrays (K, J, I)
+from ..shared.slicing_axis import ARRAY_AXES as AXES
 
 
 @dataclass(eq=False)
@@ -172,6 +171,7 @@ def _with_empty(drawings: Drawings, axis: int | None, empty: Mapping[str, Sequen
             raise DrawingError(
                 f"There is no structure '{name}' to be declared empty.",
                 f"Choose among {', '.join(drawings.names) or 'structures that are drawn'}.",
+                setting="empty",
             )
         index = drawings.names.index(name)
         along = axis if axis is not None else (drawings.axes() or [0])[0]
@@ -180,12 +180,12 @@ def _with_empty(drawings: Drawings, axis: int | None, empty: Mapping[str, Sequen
             if not 0 <= place < len(mask):
                 raise DrawingError(
                     f"'{name}' is declared empty in slice {place}, and the slices along {AXES[along]} are 0 to "
-                    f"{len(mask) - 1}.", "Correct the number of the slice.",
+                    f"{len(mask) - 1}.", "Correct the number of the slice.", setting="empty",
                 )  # fmt: skip
             if mask[place].any():
                 raise DrawingError(
                     f"'{name}' is declared empty in slice {place}, where {int(mask[place].sum())} voxels of it are "
-                    "drawn.", "Erase them, or do not declare the slice empty.",
+                    "drawn.", "Erase them, or do not declare the slice empty.", setting="empty",
                 )  # fmt: skip
         own = list(drawings.slices[index])
         own[along] = tuple(sorted({*own[along], *places}))

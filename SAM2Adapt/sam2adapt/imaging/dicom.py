@@ -1,58 +1,36 @@
-"""DICOM folders and files: which series are there, and the voxels of one of them in the order of their positions.
+"""One DICOM series as a volume: its voxels, its place in the patient, and what is refused.
 
-Headers are read with pydicom (:mod:`.imaging.dicom_header`); file names and InstanceNumber are never trusted. Slices
-are sorted by the projection of ImagePositionPatient on the normal of ImageOrientationPatient (PS3.3 C.7.6.2).
+Which series there are is found out by :mod:`.dicom_scan`.
 """
 
 import logging
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..shared.errors import InputFileError, SeriesError
-from .dicom_classes import class_name
-from .dicom_geometry import (
-    REGULAR,
-    SAME_ORIENTATION,
-    axes_of,
-    check_plane,
-    check_spacing,
-    place_stack,
-    ranges,
-    sort_along_normal,
-)
-from .dicom_header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from .dicom_classes import IN_PROBE_SPACE, class_name
+from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
+from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .dicom_pixels import check_readable, read_voxels
+from .dicom_scan import Scan, SeriesInfo, describe_series, is_dicom, scan
 
+__all__ = [
+    "Grid",
+    "Scan",
+    "SeriesInfo",
+    "SeriesVoxels",
+    "is_dicom",
+    "list_series",
+    "read_file",
+    "read_series",
+    "scan",
+    "series_grid",
+]
 logger = logging.getLogger(__name__)
-_MODALITY_OF_CLASS = {"CT Image": "CT", "MR Image": "MR", "MR Color Image": "MR"}  # ends of the classes' names
-_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, a list of the other files
-_BLOCK = 1 << 22
-
-
-@dataclass(frozen=True)
-class SeriesInfo:
-    """One series of a folder.
-
-    :ivar uid: SeriesInstanceUID; "#2", "#3" is appended where images of other size or orientation share it.
-    :ivar description: SeriesDescription, may be empty.
-    :ivar modality: DICOM modality ("CT", "MR", "US" …).
-    :ivar size: columns, rows, slices.
-    :ivar files: paths, sorted by position where the files have one.
-    """
-
-    uid: str
-    description: str
-    modality: str
-    size: tuple[int, int, int]
-    files: tuple[str, ...]
-
-    def __str__(self) -> str:
-        columns, rows, slices = self.size
-        return f"{self.uid} ({self.modality} '{self.description}', {columns} x {rows} x {slices})"
+_OF_A_BODY = ("CT", "MR", "PT", "NM")  # modalities whose frames are slices, not moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +40,7 @@ class SeriesVoxels:
     :ivar array: (C, K, J, I), C = 3 in colour.
     :ivar origin: (3,) LPS mm, ``spacing`` (3,) mm, ``direction`` (3, 3) unit vectors of I, J, K as columns.
     :ivar physical: False for pictures, which have no size in mm.
-    :ivar rescale_type: unit of the values as RescaleType names it ("HU"), "" where it does not.
+    :ivar unit: of the values as RescaleType names it, "" where it does not or says that they have none.
     """
 
     array: np.ndarray
@@ -70,62 +48,24 @@ class SeriesVoxels:
     spacing: np.ndarray
     direction: np.ndarray
     physical: bool = True
-    rescale_type: str = ""
+    unit: str = ""
 
 
-@dataclass
-class Scan:
-    """All that DICOM files hold.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a series lie, without them: ``size`` along I, J, K, and the place as in SeriesVoxels."""
 
-    :ivar series: image series, sorted by identifier, with the headers of their files in the order of ``info.files``.
-    :ivar others: objects that show no anatomy (reports, structure sets, doses, segmentations).
-    :ivar unreadable: damaged files.
-    :ivar copies: files that repeat another one.
-    """
+    size: tuple[int, int, int]
+    origin: np.ndarray
+    spacing: np.ndarray
+    direction: np.ndarray
 
-    series: list[tuple[SeriesInfo, list[ImageHeader]]] = field(default_factory=list)
-    others: list[OtherObject] = field(default_factory=list)
-    unreadable: list[UnreadableFile] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)
-
-    def left_out(self) -> str:
-        """A sentence about what is no part of a series, "" if there is nothing."""
-        parts = []
-        if self.others:
-            shown = "; ".join(str(other) for other in self.others[:5])
-            more = f" and {len(self.others) - 5} more" if len(self.others) > 5 else ""
-            parts.append(f"{len(self.others)} DICOM files show no anatomy and are left out: {shown}{more}.")
-        if self.copies:
-            parts.append(f"{len(self.copies)} files repeat others and are left out, {self.copies[0]} for instance.")
-        return " ".join(parts)
-
-
-def is_dicom(path: str | os.PathLike) -> bool:
-    """True if the file starts as a DICOM file does; its name is not looked at."""
-    with open(path, "rb") as file:
-        return is_dicom_start(file.read(132))
-
-
-def scan(source: str | os.PathLike | Sequence[str]) -> Scan:
-    """Look at the headers of a folder with all below it, or of files. Damage is listed, not raised."""
-    result = Scan()
-    headers: list[ImageHeader] = []
-    known: dict[str, list[ImageHeader]] = {}  # by SOPInstanceUID
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about values that are checked here
-        for found in _objects(source):
-            if isinstance(found, UnreadableFile):
-                result.unreadable.append(found)
-            elif isinstance(found, OtherObject):
-                if found.sop_class != _DIRECTORY:
-                    result.others.append(found)
-            elif any(_is_copy(found, other) for other in known.get(found.instance, ()) if found.instance):
-                result.copies.append(found.path)
-            else:
-                known.setdefault(found.instance, []).append(found)
-                headers.append(found)
-    result.series = _series(headers)
-    return result
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) voxel index to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.direction * self.spacing, self.origin
+        return matrix
 
 
 def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
@@ -171,129 +111,40 @@ def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
     if isinstance(found, UnreadableFile):
         raise found.error
     if isinstance(found, OtherObject):
-        raise InputFileError(f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
-                             "Choose an image, or the folder of a series.")
-    info = _info(found.series_uid, [found])
+        raise InputFileError(
+            f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
+            "Choose an image, or the folder of a series.",
+        )
+    info = describe_series(found.series_uid, [found])
     return _read([found], info), info
 
 
-def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader | OtherObject | UnreadableFile]:
-    for path in _files(source) if isinstance(source, str | os.PathLike) else map(str, source):
-        try:
-            found = os.path.isfile(path) and is_dicom(path)
-        except OSError as error:
-            yield UnreadableFile(path, "", InputFileError(
-                f"{path} cannot be opened: {error.strerror or error}.",
-                "Check who may read it, or move it out of the folder."))
-            continue
-        if found:
-            yield read_object(path)
+def series_grid(found: Scan, series_uid: str) -> Grid | None:
+    """The voxel grid of a series; of the largest where several share the identifier, None where there is none.
 
-
-def _files(folder: str | os.PathLike) -> Iterator[str]:
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(root, name) for name in sorted(names))
-
-
-def _is_copy(a: ImageHeader, b: ImageHeader) -> bool:
-    """True if both files hold one image: identity, place and values agree, and so do the stored bytes."""
-    def key(header: ImageHeader) -> tuple:
-        pixels = header.pixels
-        return (header.sop_class, header.series_uid, header.rows, header.columns, header.frames, header.rescales,
-                pixels.syntax, pixels.length, pixels.photometric, pixels.stored, pixels.signed)  # fmt: skip
-
-    same_place = all(
-        np.array_equal(x, y) if x is not None and y is not None else x is y
-        for x, y in ((a.positions, b.positions), (a.orientations, b.orientations), (a.spacings, b.spacings)))
-    return key(a) == key(b) and same_place and _same_bytes(a, b)
-
-
-def _same_bytes(a: ImageHeader, b: ImageHeader) -> bool:
-    with open(a.path, "rb") as first, open(b.path, "rb") as second:
-        first.seek(a.pixels.start)
-        second.seek(b.pixels.start)
-        left = a.pixels.length
-        while left is None or left > 0:
-            count = _BLOCK if left is None else min(left, _BLOCK)
-            block = first.read(count)
-            if block != second.read(count):
-                return False
-            if not block:
-                break
-            left = None if left is None else left - len(block)
-    return True
-
-
-def _series(headers: Iterable[ImageHeader]) -> list[tuple[SeriesInfo, list[ImageHeader]]]:
-    alike: dict[tuple, list[list[ImageHeader]]] = {}
-    for header in headers:
-        groups = alike.setdefault(_key(header), [])
-        for group in groups:
-            if _belongs(header, group[0]):
-                group.append(header)
-                break
-        else:
-            groups.append([header])
-    ordered = sorted((group for groups in alike.values() for group in groups),
-                     key=lambda group: (group[0].series_uid, -len(group), group[0].path))
-    used: dict[str, int] = {}
-    series = []
-    for group in ordered:
-        base = group[0].series_uid or "unnamed"
-        used[base] = used.get(base, 0) + 1
-        uid = base if used[base] == 1 else f"{base}#{used[base]}"
-        files = _sorted(group)
-        series.append((_info(uid, files), files))
-    return series
-
-
-def _key(header: ImageHeader) -> tuple:
-    """Equal for images that may be slices of one stack."""
-    if header.frames > 1:
-        return (header.path,)
-    # anonymisers empty the UID: the other elements are all that is left
-    identity = header.series_uid or (header.series_number, header.description, header.modality)
-    return (identity, header.sop_class, header.columns, header.rows, header.pixels.samples, header.frame_of_reference,
-            header.orientations is None, header.spacings is None)  # fmt: skip
-
-
-def _belongs(a: ImageHeader, b: ImageHeader) -> bool:
-    if a.orientations is not None and not np.allclose(a.orientations, b.orientations, rtol=0, atol=SAME_ORIENTATION):
-        return False
-    return a.spacings is None or np.allclose(a.spacings, b.spacings, rtol=1e-3, atol=0)
-
-
-def _info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
+    :raises SeriesError: it is no regular stack.
+    """
+    alike = [item for item in found.series if item[1][0].series_uid == series_uid]
+    if not alike:
+        return None
+    info, headers = max(alike, key=lambda item: item[0].size[2])
     first = headers[0]
-    slices = first.frames if len(headers) == 1 else len(headers)
-    return SeriesInfo(uid or "unnamed", first.description, _modality(first), (first.columns, first.rows, slices),
-                      tuple(header.path for header in headers))
-
-
-def _modality(header: ImageHeader) -> str:
-    if header.modality:
-        return header.modality
-    name = class_name(header.sop_class)
-    return next((modality for end, modality in _MODALITY_OF_CLASS.items() if name.endswith(end)), "")
-
-
-def _sorted(headers: list[ImageHeader]) -> list[ImageHeader]:
-    if len(headers) == 1 or not all(header.has_place for header in headers):
-        return headers
-    positions = np.concatenate([header.positions for header in headers])
-    try:
-        return [headers[index] for index in sort_along_normal(positions, headers[0].orientations[0])]
-    except FloatingPointError:  # axes of no length, which reading refuses
-        return headers
+    if len(headers) == 1 and first.frames == 1 and first.has_place and first.spacings is not None:
+        spacing = np.array([first.spacings[0, 1], first.spacings[0, 0], first.thickness or 1.0])
+        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]))
+    if not all(header.has_place and header.spacings is not None for header in headers):
+        raise SeriesError(f"The series {info} does not say where its slices lie.", "Use labels on another series.")
+    place = _place(headers, info, _name(headers, info))
+    return Grid(info.size, place.origin, place.spacing, place.direction)
 
 
 def _no_image(folder: str | os.PathLike | Sequence[str], found: Scan) -> SeriesError:
     place = f"the folder {folder}" if isinstance(folder, str | os.PathLike) else "the files"
     kinds = sorted({class_name(other.sop_class) for other in found.others})
     only = f", only {', '.join(kinds)}" if kinds else ""
-    return SeriesError(f"There is no DICOM image in {place}{only}.",
-                       "Choose the folder that holds the DICOM files of the scan.")
+    return SeriesError(
+        f"There is no DICOM image in {place}{only}.", "Choose the folder that holds the DICOM files of the scan."
+    )
 
 
 def _chosen(folder: str | os.PathLike | Sequence[str], found: Scan, series: str | None
@@ -303,22 +154,29 @@ def _chosen(folder: str | os.PathLike | Sequence[str], found: Scan, series: str 
     chosen = found.series
     if series is not None:
         chosen = [item for item in found.series if series == item[0].uid] or [
-            item for item in found.series if series == item[0].description]
+            item for item in found.series if series == item[0].description
+        ]
     if not chosen:
         other = next((other for other in found.others if series in (other.series_uid, other.description)), None)
         what = f"is {class_name(other.sop_class)} and shows no anatomy" if other else f"is not in {folder}"
-        raise SeriesError(f"The series '{series}' {what}." if other else f"{folder} holds no series '{series}'.",
-                          f"Choose one of: {'; '.join(str(info) for info, _ in found.series)}.", setting="series")
+        raise SeriesError(
+            f"The series '{series}' {what}." if other else f"{folder} holds no series '{series}'.",
+            f"Choose one of: {'; '.join(str(info) for info, _ in found.series)}.",
+            setting="series",
+        )
     if len(chosen) > 1:
         uid = chosen[0][0].uid
-        raise SeriesError(f"{folder} holds {len(chosen)} series: {'; '.join(str(info) for info, _ in chosen)}.",
-                          "Put each into a folder of its own, or choose one by its identifier.",
-                          setting="series", value=uid)
+        raise SeriesError(
+            f"{folder} holds {len(chosen)} series: {'; '.join(str(info) for info, _ in chosen)}.",
+            "Put each into a folder of its own, or choose one by its identifier.",
+            setting="series",
+            value=uid,
+        )
     return chosen[0]
 
 
 def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
-    name = f"{info.description or info.uid} in {os.path.dirname(headers[0].path)}"
+    name = _name(headers, info)
     for header in headers:  # what is wrong is said before any memory is taken
         if header.orientations is not None:
             check_plane(header.path, header.orientations, header.spacings)
@@ -328,29 +186,40 @@ def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
         return _single(headers[0], info)
     if not all(header.has_place and header.spacings is not None for header in headers):
         return _pictures(headers, info, name)
-    item = "slice" if len(headers) > 1 else "frame"
-    place = place_stack(
-        name, item, np.concatenate([header.positions for header in headers]),
-        np.concatenate([header.orientations for header in headers]),
-        np.concatenate([header.spacings for header in headers]), info.size[:2], keep_order=item == "frame")
+    place = _place(headers, info, name)
     voxels = read_voxels(headers)
     if not np.array_equal(place.order, np.arange(len(voxels))):
         voxels = voxels[place.order]
     return SeriesVoxels(_channels_first(voxels), place.origin, place.spacing, place.direction,
-                        rescale_type=headers[0].rescale_type)  # fmt: skip
+                        unit=_unit(headers))  # fmt: skip
+
+
+def _name(headers: Sequence[ImageHeader], info: SeriesInfo) -> str:
+    return f"{info.description or info.uid} in {os.path.dirname(headers[0].path)}"
+
+
+def _place(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> Placement:
+    item = "slice" if len(headers) > 1 else "frame"
+    positions, orientations, spacings = (
+        np.concatenate([getattr(header, which) for header in headers])
+        for which in ("positions", "orientations", "spacings")
+    )
+    return place_stack(name, item, positions, orientations, spacings, info.size[:2], keep_order=item == "frame")
 
 
 def _single(header: ImageHeader, info: SeriesInfo) -> SeriesVoxels:
     if header.spacings is None and info.modality in ("CT", "MR"):
-        raise InputFileError(f"{header.path} is {info.modality} and does not say how large its pixels are.",
-                             "Use a file that has PixelSpacing.")
+        raise InputFileError(
+            f"{header.path} is {info.modality} and does not say how large its pixels are.",
+            "Use a file that has PixelSpacing.",
+        )
     array = _channels_first(read_voxels([header]))
     if header.spacings is None:
         return SeriesVoxels(array, np.zeros(3), np.ones(3), np.eye(3), False)
     spacing = np.array([header.spacings[0, 1], header.spacings[0, 0], header.thickness or 1.0])
     origin = np.zeros(3) if header.positions is None else header.positions[0]
     direction = np.eye(3) if header.orientations is None else axes_of(header.orientations[0])
-    return SeriesVoxels(array, origin, spacing, direction, rescale_type=header.rescale_type)
+    return SeriesVoxels(array, origin, spacing, direction, unit=_unit([header]))
 
 
 def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> SeriesVoxels:
@@ -362,13 +231,29 @@ def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> Se
                           "Use a series whose files have ImagePositionPatient, ImageOrientationPatient and "
                           "PixelSpacing.")  # fmt: skip
     header = headers[0]
-    if info.modality in ("CT", "MR") or header.has_place:
-        missing = [what for what, value in (("position", header.positions), ("orientation", header.orientations),
-                                            ("pixel size", header.spacings)) if value is None]
-        raise SeriesError(f"{header.path} holds {header.frames} frames of {info.modality or 'a body'} and does not say "
-                          f"the {' and '.join(missing)} of each of them.",
-                          f"Export the scan as single slices or as enhanced multi-frame DICOM. {REGULAR}")
+    in_probe_space = header.sop_class == IN_PROBE_SPACE
+    if info.modality in _OF_A_BODY or header.has_place or in_probe_space:
+        missing = [
+            what
+            for what, value in (
+                ("position", header.positions),
+                ("orientation", header.orientations),
+                ("pixel size", header.spacings),
+            )
+            if value is None
+        ]
+        raise SeriesError(
+            f"{header.path} holds {header.frames} frames of {info.modality or 'a body'} and does not say "
+            f"the {' and '.join(missing)} of each of them.",
+            f"Export the scan as single slices or as enhanced multi-frame DICOM. {REGULAR}",
+        )
     return SeriesVoxels(_channels_first(read_voxels(headers)), np.zeros(3), np.ones(3), np.eye(3), False)
+
+
+def _unit(headers: Sequence[ImageHeader]) -> str:
+    """RescaleType; where slices differ, one that is not HU: a single slice of another unit spoils the volume."""
+    units = {header.rescale_type for header in headers} - {"", "US"}  # US: unspecified
+    return min(units - {"HU"}, default="HU" if units else "")
 
 
 def _channels_first(voxels: np.ndarray) -> np.ndarray:

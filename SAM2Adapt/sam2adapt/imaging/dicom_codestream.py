@@ -51,13 +51,21 @@ def split_frames(header: ImageHeader) -> list[bytes]:
     return frames
 
 
-def decode(header: ImageHeader, frames: list[bytes], folder: Path) -> np.ndarray:
+def decoding(header: ImageHeader, frames: list[bytes]) -> tuple:
+    """Equal for files whose frames can be decoded together."""
+    pixels = header.pixels
+    own = _jpeg_2000_size(frames[0]) if pixels.syntax in dicom_classes.JPEG_2000 else None
+    return (pixels.syntax, header.rows, header.columns, pixels.samples, pixels.photometric, pixels.planar,
+            pixels.allocated, pixels.stored, pixels.signed, own)  # fmt: skip
+
+
+def decode(header: ImageHeader, frames: list[bytes], path: Path) -> np.ndarray:
     """(frames, rows, columns) or (frames, rows, columns, samples): voxels as they were stored before compression.
 
-    :param folder: for a temporary file.
+    :param header: of the file that the frames come from, or of one of several that :func:`decoding` says are alike.
+    :param path: for a temporary file, which is removed.
     :raises InputFileError: GDCM cannot decode them.
     """
-    path = folder / "frames.dcm"
     _write_plain(path, header, frames)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -66,11 +74,16 @@ def decode(header: ImageHeader, frames: list[bytes], folder: Path) -> np.ndarray
         array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise _damaged(header, "its voxels cannot be decoded") from error
-    shape = (header.frames, header.rows, header.columns)
+    finally:
+        path.unlink()
+    shape = (len(frames), header.rows, header.columns)
     shape += (header.pixels.samples,) if header.pixels.samples > 1 else ()
     if array.size != np.prod(shape) or array.itemsize * 8 != header.pixels.allocated:
-        raise _damaged(header, f"decoded it has {array.shape} voxels of {8 * array.itemsize} bits, not {shape} of "
-                       f"{header.pixels.allocated}")
+        raise _damaged(
+            header,
+            f"decoded it has {array.shape} voxels of {8 * array.itemsize} bits, not {shape} of "
+            f"{header.pixels.allocated}",
+        )
     return array.reshape(shape)
 
 
@@ -88,8 +101,11 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
     pixels, which = header.pixels, f"frame {number + 1}" if header.frames > 1 else "its image"
     size = header.rows * header.columns * pixels.samples * pixels.allocated // 8
     if size > _SMALL_FRAME and size > _MAX_RATIO * len(frame):
-        raise _damaged(header, f"{which} declares {header.columns} x {header.rows} pixels, {size} bytes, and has "
-                       f"{len(frame)} compressed bytes")
+        raise _damaged(
+            header,
+            f"{which} declares {header.columns} x {header.rows} pixels, {size} bytes, and has "
+            f"{len(frame)} compressed bytes",
+        )
     if pixels.syntax == dicom_classes.RLE:
         _check_rle(header, frame, which, size)
         return
@@ -99,8 +115,11 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
     if found is None:
         raise _damaged(header, f"{which} is no {dicom_classes.syntax_name(pixels.syntax)} image")
     if found[:3] != declared:
-        raise _damaged(header, f"{which} is compressed as {found[0]} x {found[1]} x {found[2]} values and declared as "
-                       f"{declared[0]} x {declared[1]} x {declared[2]}")
+        raise _damaged(
+            header,
+            f"{which} is compressed as {found[0]} x {found[1]} x {found[2]} values and declared as "
+            f"{declared[0]} x {declared[1]} x {declared[2]}",
+        )
     if found[3] > pixels.allocated:
         raise _damaged(header, f"{which} has {found[3]} bits a value, BitsAllocated is {pixels.allocated}")
     if not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
@@ -169,14 +188,17 @@ def _write_plain(path: Path, header: ImageHeader, frames: list[bytes]) -> None:
     pixels = header.pixels
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.SOPClassUID = (
-        MultiFrameTrueColorSecondaryCaptureImageStorage if pixels.samples > 1
-        else MultiFrameGrayscaleByteSecondaryCaptureImageStorage if pixels.allocated == 8
-        else MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
+        MultiFrameTrueColorSecondaryCaptureImageStorage
+        if pixels.samples > 1
+        else MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+        if pixels.allocated == 8
+        else MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    )
     dataset.SOPInstanceUID = generate_uid()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = pixels.syntax
-    dataset.Modality, dataset.NumberOfFrames = "OT", header.frames
+    dataset.Modality, dataset.NumberOfFrames = "OT", len(frames)
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = header.rows, header.columns, pixels.samples
     dataset.PhotometricInterpretation = pixels.photometric if pixels.samples > 1 else "MONOCHROME2"
     if pixels.samples > 1:

@@ -43,12 +43,17 @@ def check_plane(path: str, orientations: np.ndarray, spacings: np.ndarray | None
     rows, columns = orientations[:, :3], orientations[:, 3:]
     lengths = np.linalg.norm(orientations.reshape(-1, 2, 3), axis=2)
     if np.abs(lengths - 1).max() > 0.01:
-        raise InputFileError(f"{path} is damaged: the axes of its ImageOrientationPatient have the lengths "
-                             f"{lengths.min():.3g} to {lengths.max():.3g}, not 1.", "Export it again.")
+        raise InputFileError(
+            f"{path} is damaged: the axes of its ImageOrientationPatient have the lengths "
+            f"{lengths.min():.3g} to {lengths.max():.3g}, not 1.",
+            "Export it again.",
+        )
     lean = np.degrees(np.arcsin(np.clip(np.abs((rows * columns).sum(axis=1) / lengths.prod(axis=1)), 0, 1)))
     if lean.max() > np.degrees(2 * SAME_ORIENTATION):
-        raise InputFileError(f"{path} has rows and columns at {90 - lean.max():.1f} degrees, not at right angles.",
-                             "Resample it to a regular grid in Slicer and save it as .nrrd.")
+        raise InputFileError(
+            f"{path} has rows and columns at {90 - lean.max():.1f} degrees, not at right angles.",
+            "Resample it to a regular grid in Slicer and save it as .nrrd.",
+        )
     check_spacing(path, spacings)
 
 
@@ -93,8 +98,13 @@ def place_stack(name: str, item: str, positions: np.ndarray, orientations: np.nd
     _check_same(name, item, "other orientations", np.abs(orientations - orientations[0]).max(axis=1), SAME_ORIENTATION)
     usual = np.median(spacings, axis=0)
     # the far edge of a slice must not lie off the others by more than a tenth of a pixel
-    _check_same(name, item, f"pixels of another size than {usual[1]:g} x {usual[0]:g} mm",
-                (np.abs(spacings - usual) / usual * size[::-1]).max(axis=1), _SIDEWAYS)
+    _check_same(
+        name,
+        item,
+        f"pixels of another size than {usual[1]:g} x {usual[0]:g} mm",
+        (np.abs(spacings - usual) / usual * size[::-1]).max(axis=1),
+        _SIDEWAYS,
+    )
     along = positions @ axes[:, 2]
     step = _step(name, item, along)
     _check_sideways(name, item, positions @ axes[:, :2], along, float(usual.min()))
@@ -133,9 +143,11 @@ def _step(name: str, item: str, along: np.ndarray) -> float:
     if gaps.min() < SAME_POSITION_MM:
         places = 1 + int((gaps >= SAME_POSITION_MM).sum())
         what = "images" if item == "slice" else "frames"
-        raise SeriesError(f"The series {name} has {len(along)} {what} at {places} positions: it holds several time "
-                          "points, phases or echoes.",
-                          "Load it in Slicer's DICOM module, which separates them, and save one of them as .nrrd.")
+        raise SeriesError(
+            f"The series {name} has {len(along)} {what} at {places} positions: it holds several time "
+            "points, phases or echoes.",
+            "Load it in Slicer's DICOM module, which separates them, and save one of them as .nrrd.",
+        )
     step = float(abs(along[-1] - along[0]) / (len(along) - 1))
     if np.abs(np.abs(along - along[0]) - step * np.arange(len(along))).max() > _UNEVEN * step:
         raise SeriesError(_gap_message(gaps, along, name, item), f"Copy the whole series. {REGULAR}")
@@ -146,8 +158,10 @@ def _gap_message(gaps: np.ndarray, along: np.ndarray, name: str, item: str) -> s
     usual = float(np.median(gaps))
     missing = np.rint(gaps / usual).astype(int) - 1
     if missing.sum() > 0 and np.abs(gaps - usual * (missing + 1)).max() <= _UNEVEN * usual:
-        return (f"The series {name} misses {missing.sum()} of {len(along) + missing.sum()} {item}s, the first after "
-                f"position {along[np.flatnonzero(missing)[0]]:.1f} mm.")
+        return (
+            f"The series {name} misses {missing.sum()} of {len(along) + missing.sum()} {item}s, the first after "
+            f"position {along[np.flatnonzero(missing)[0]]:.1f} mm."
+        )
     return f"The {item}s of the series {name} are unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm."
 
 
@@ -163,11 +177,15 @@ def _check_sideways(name: str, item: str, lateral: np.ndarray, along: np.ndarray
         beside = lateral - drift
         angle = np.degrees(np.arctan(np.linalg.norm(slope)))
         if np.linalg.norm(beside - np.median(beside, axis=0), axis=1).max() <= allowed:
-            raise SeriesError(f"The {item}s of the series {name} are not stacked along their normal (a tilt of "
-                              f"{angle:.1f} degrees).", REGULAR)
+            raise SeriesError(
+                f"The {item}s of the series {name} are not stacked along their normal (a tilt of {angle:.1f} degrees).",
+                REGULAR,
+            )
     beside = np.linalg.norm(lateral - np.median(lateral, axis=0), axis=1)
     odd = np.flatnonzero(beside > allowed)
     if len(odd):
-        raise SeriesError(f"{_items(item, odd)} of {len(beside)} of the series {name} {'lie' if len(odd) > 1 else 'lies'} "
-                          f"up to {beside.max():.1f} mm beside the others.",
-                          f"Check whether all belong to one scan. {REGULAR}")
+        raise SeriesError(
+            f"{_items(item, odd)} of {len(beside)} of the series {name} {'lie' if len(odd) > 1 else 'lies'} "
+            f"up to {beside.max():.1f} mm beside the others.",
+            f"Check whether all belong to one scan. {REGULAR}",
+        )

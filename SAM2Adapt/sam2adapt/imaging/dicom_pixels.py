@@ -6,7 +6,9 @@ sign and stored bits are those of each file and each frame; MONOCHROME1 says how
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_sp
 
 from ..shared.errors import InputFileError, VolumeError
 from . import dicom_classes
-from .dicom_codestream import decode, split_frames
-from .dicom_header import COPY_AGAIN, DAMAGE, ImageHeader
+from .dicom_codestream import decode, decoding, split_frames
+from .dicom_header import COPY_AGAIN, ImageHeader, damage_told
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_TOGETHER = 8  # frames of several files that are decoded at once
+_THREADS = min(4, os.cpu_count() or 1)
 _INT16 = np.iinfo(np.int16)
 
 
@@ -29,25 +33,38 @@ def check_readable(header: ImageHeader) -> None:
     :raises InputFileError: unsupported compression or layout, cut, or another length than declared.
     """
     pixels, path = header.pixels, header.path
+    if header.sop_class in dicom_classes.TILED:
+        raise InputFileError(
+            f"{path} is a picture in tiles ({dicom_classes.class_name(header.sop_class)}), which is not read.",
+            "Export the part that you need as PNG or TIFF.",
+        )
     if pixels.element != "PixelData":
-        raise InputFileError(f"{path} stores its values as {pixels.element}, which is not read.",
-                             "Open it in Slicer and save it as .nrrd.")
+        raise InputFileError(
+            f"{path} stores its values as {pixels.element}, which is not read.",
+            "Open it in Slicer and save it as .nrrd.",
+        )
     if not dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax not in dicom_classes.COMPRESSED:
         names = ", ".join(sorted({name.partition(" Lossless")[0] for name in dicom_classes.COMPRESSED.values()}))
         raise InputFileError(
             f"{path} is compressed as {dicom_classes.syntax_name(pixels.syntax)}, which is not supported.",
-            f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.")
+            f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.",
+        )
     if pixels.allocated not in (8, 16, 32) or (pixels.samples > 1 and pixels.allocated == 32):
-        raise InputFileError(f"{path} has {pixels.allocated} bits a value, which is not read.",
-                             "Export it with 8 or 16 bits a value.")
+        raise InputFileError(
+            f"{path} has {pixels.allocated} bits a value, which is not read.", "Export it with 8 or 16 bits a value."
+        )
     colour = pixels.samples == 3 and pixels.photometric in _DECODED_TO_RGB
     if not colour and (pixels.samples != 1 or pixels.photometric not in (*_GREY, "PALETTE COLOR")):
-        raise InputFileError(f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is "
-                             "not read.", "Export it in grey levels or RGB.")
+        raise InputFileError(
+            f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is not read.",
+            "Export it in grey levels or RGB.",
+        )
     plain_rgb = pixels.photometric == "RGB" and dicom_classes.is_uncompressed(pixels.syntax)
     if colour and pixels.allocated != 8 and not plain_rgb:  # GDCM mixes up the bytes of RLE colours of 16 bits
-        raise InputFileError(f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
-                             "Export it as uncompressed RGB with 8 bits a colour.")
+        raise InputFileError(
+            f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
+            "Export it as uncompressed RGB with 8 bits a colour.",
+        )
     if dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax != dicom_classes.DEFLATED:
         stored = max(os.path.getsize(path) - pixels.start, 0)
         _check_length(header, stored if pixels.length is None else min(pixels.length, stored))
@@ -64,8 +81,10 @@ def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
         check_readable(header)
     first = headers[0]
     if any(header.pixels.samples != first.pixels.samples for header in headers):
-        raise VolumeError(f"{first.path} and {headers[-1].path} have different numbers of values a pixel.",
-                          "Keep images in colour apart from those in grey levels.")
+        raise VolumeError(
+            f"{first.path} and {headers[-1].path} have different numbers of values a pixel.",
+            "Keep images in colour apart from those in grey levels.",
+        )
     if first.pixels.samples > 1 or first.pixels.photometric == "PALETTE COLOR":
         return np.concatenate([_colours(header) for header in headers])
     return _rescaled(headers, _stack(headers))
@@ -77,11 +96,14 @@ def _check_length(header: ImageHeader, stored: int) -> None:
     wanted = header.rows * header.columns * pixel * header.frames
     declared = f"{header.columns} x {header.rows} pixels x {header.frames} frames x {pixel} bytes"
     if stored < wanted:
-        raise InputFileError(f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
-                             COPY_AGAIN)
+        raise InputFileError(
+            f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.", COPY_AGAIN
+        )
     if stored - wanted >= max(2, wanted // header.frames) or not _is_padding(header, wanted, stored):
-        raise InputFileError(f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds "
-                             f"{stored}.", "Export it again.")
+        raise InputFileError(
+            f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
+            "Export it again.",
+        )
 
 
 def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
@@ -95,51 +117,98 @@ def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
 
 def _stack(headers: Sequence[ImageHeader]) -> np.ndarray:
     """(N, rows, columns) stored values; of the widest type where the files differ."""
-    kinds = [np.dtype(f"{'i' if header.pixels.signed else 'u'}{header.pixels.allocated // 8}") for header in headers]
-    stack = None
-    place = 0
+    stack, place = None, 0
+    kind = np.result_type(*(_kind(header) for header in headers))
     with tempfile.TemporaryDirectory() as folder:
-        for header in headers:
-            values = _stored_values(header, Path(folder))
+        for values in _stored_values(headers, Path(folder)):
             if stack is None:  # only now: the first file has proved to be decodable
-                count = sum(h.frames for h in headers)
-                stack = np.empty((count, header.rows, header.columns), np.result_type(*kinds))
-            stack[place : place + header.frames] = values
-            place += header.frames
+                stack = np.empty((sum(h.frames for h in headers), *values.shape[1:]), kind)
+            stack[place : place + len(values)] = values
+            place += len(values)
     return stack
 
 
-def _stored_values(header: ImageHeader, folder: Path) -> np.ndarray:
-    """(frames, rows, columns) of the type that the header declares, without bits that are no part of the value."""
-    pixels = header.pixels
-    kind = np.dtype(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
-    shape = header.frames, header.rows, header.columns
-    if pixels.syntax in dicom_classes.COMPRESSED:
-        values, shift = decode(header, split_frames(header), folder).astype(kind, copy=False), 0
-    else:
-        values = _raw(header, kind, int(np.prod(shape, dtype=np.int64))).reshape(shape)
-        shift = pixels.high_bit + 1 - pixels.stored
-    spare = pixels.allocated - pixels.stored - shift
-    if spare + shift and (shift or _has_more_bits(values, pixels.stored)):
+def _kind(header: ImageHeader) -> np.dtype:
+    return np.dtype(f"{'i' if header.pixels.signed else 'u'}{header.pixels.allocated // 8}")
+
+
+def _stored_values(headers: Sequence[ImageHeader], folder: Path) -> Iterator[np.ndarray]:
+    """(frames, rows, columns) of one file or some, of the declared type, without bits that are no part of the value."""
+    if not any(header.pixels.syntax in dicom_classes.COMPRESSED for header in headers):
+        yield from map(_uncompressed, headers)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:  # GDCM decodes without holding Python's lock
+        started: deque[Future] = deque()
+        for number, files in enumerate(_together(headers)):
+            if len(started) == 2 * _THREADS:
+                yield started.popleft().result()
+            path = folder / f"{number}.dcm"
+            started.append(
+                pool.submit(_decoded, files, path) if files[0][1] else pool.submit(_uncompressed, files[0][0])
+            )
+        while started:
+            yield started.popleft().result()
+
+
+def _together(headers: Sequence[ImageHeader]) -> Iterator[list[tuple[ImageHeader, list[bytes]]]]:
+    """Files with their compressed frames, in groups that are decoded at once; uncompressed ones alone, without."""
+    waiting: list[tuple[ImageHeader, list[bytes]]] = []
+    for header in headers:
+        frames = split_frames(header) if header.pixels.syntax in dicom_classes.COMPRESSED else []
+        full = sum(len(others) for _, others in waiting) >= _TOGETHER
+        if waiting and (full or not frames or decoding(*waiting[0]) != decoding(header, frames)):
+            yield waiting
+            waiting = []
+        if frames:
+            waiting.append((header, frames))
+        else:
+            yield [(header, frames)]
+    if waiting:
+        yield waiting
+
+
+def _uncompressed(header: ImageHeader) -> np.ndarray:
+    count = header.frames * header.rows * header.columns
+    values = _raw(header, _kind(header), count).reshape(header.frames, header.rows, header.columns)
+    return _trimmed(header, values, header.pixels.high_bit + 1 - header.pixels.stored)
+
+
+def _decoded(files: list[tuple[ImageHeader, list[bytes]]], path: Path) -> np.ndarray:
+    """:param path: for a temporary file."""
+    header = files[0][0]
+    try:
+        values = decode(header, [frame for _, frames in files for frame in frames], path)
+    except InputFileError:
+        if len(files) == 1:
+            raise
+        values = np.concatenate([decode(*file, path) for file in files])  # finds out which one is damaged
+    return _trimmed(header, values.astype(_kind(header), copy=False), 0)
+
+
+def _trimmed(header: ImageHeader, values: np.ndarray, shift: int) -> np.ndarray:
+    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's."""
+    spare = header.pixels.allocated - header.pixels.stored - shift
+    if spare + shift and (shift or _has_more_bits(values, header.pixels.stored)):
         values = (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
     return values
 
 
 def _has_more_bits(values: np.ndarray, stored: int) -> bool:
     """True if values lie outside the stored bits, as overlays in the upper bits and bare sign bits do."""
-    low, high = int(values.min()), int(values.max())
-    half = 1 << (stored - 1)
-    return (low < -half or high >= half) if values.dtype.kind == "i" else high >= 2 * half
+    high, half = int(values.max()), 1 << (stored - 1)
+    return high >= 2 * half if values.dtype.kind == "u" else high >= half or int(values.min()) < -half
 
 
 def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
     if header.pixels.syntax == dicom_classes.DEFLATED:
-        data = _whole(header).PixelData
+        with damage_told(header.path, "its element with the voxels"):
+            data = _whole(header).PixelData
         _check_length(header, len(data))
         return np.frombuffer(data, kind.newbyteorder("<"), count)
     order = ">" if header.pixels.syntax == "1.2.840.10008.1.2.2" else "<"
     if order == ">" and kind.itemsize == 1:  # written as words, the bytes of a pair change places
-        element = _whole(header)["PixelData"]
+        with damage_told(header.path, "its element with the voxels"):
+            element = _whole(header)["PixelData"]
         pairs = np.frombuffer(element.value, np.uint8)
         pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)[:, :: -1 if element.VR == "OW" else 1]
         return pairs.reshape(-1)[:count].view(kind)
@@ -148,10 +217,8 @@ def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
 
 
 def _whole(header: ImageHeader) -> pydicom.Dataset:
-    try:
+    with damage_told(header.path, "the file to its end"):
         return pydicom.dcmread(header.path, force=True)
-    except DAMAGE as error:
-        raise InputFileError(f"{header.path} is damaged: it cannot be read to its end.", COPY_AGAIN) from error
 
 
 def _rescaled(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
@@ -184,7 +251,8 @@ def _through_tables(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.nda
         dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=True) if header.has_lut else None
         for index in range(place, place + header.frames):
             if dataset is not None:
-                result[index] = apply_modality_lut(stack[index], dataset)
+                with damage_told(header.path, "its table of values"):
+                    result[index] = apply_modality_lut(stack[index], dataset)
             else:
                 slope, intercept = (header.rescales or ((1, 0),) * header.frames)[index - place]
                 result[index] = stack[index] * slope + intercept
@@ -197,13 +265,14 @@ def _colours(header: ImageHeader) -> np.ndarray:
     pixels = header.pixels
     if pixels.photometric == "PALETTE COLOR":
         with tempfile.TemporaryDirectory() as folder:
-            indices = _stored_values(header, Path(folder))
-        colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
+            indices = np.concatenate(list(_stored_values([header], Path(folder))))
+        with damage_told(header.path, "its palette"):
+            colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3
     if pixels.syntax in dicom_classes.COMPRESSED:
         with tempfile.TemporaryDirectory() as folder:
-            return decode(header, split_frames(header), Path(folder))
+            return decode(header, split_frames(header), Path(folder) / "frames.dcm")
     if pixels.photometric == "YBR_FULL_422":
         return _whole(header).pixel_array.reshape(shape)
     values = _raw(header, np.dtype(f"u{pixels.allocated // 8}"), int(np.prod(shape, dtype=np.int64)))

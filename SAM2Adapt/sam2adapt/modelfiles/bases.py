@@ -9,51 +9,20 @@ import difflib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..shared import files, paths
 from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from ..shared.files import hash_file, megabytes
+from ..shared.known_bases import BASES, NANO, BaseInfo
 from .card import read_base_card
 from .download import download
 
-_URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
-NANO = "nano"
 _OWN_SUFFIX = ".safetensors"
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 # Hashing this much takes some 20 ms; anything larger is remembered.
 _REMEMBER_ABOVE = 32_000_000
 _CACHE = "checksums.json"
-
-
-@dataclass(frozen=True)
-class BaseInfo:
-    """A published base: file name, size in bytes, SHA-256 (hex), address, licence."""
-
-    id: str
-    file: str
-    bytes: int
-    sha256: str
-    url: str
-    license: str
-
-
-def _official(base_id: str, size: int, sha256: str) -> BaseInfo:
-    file = f"sam2.1_hiera_{base_id}.pt"
-    return BaseInfo(base_id, file, size, sha256, _URL + file, "Apache-2.0")
-
-
-# Sizes and hashes: facebookresearch/sam2 (README, release 092824) and the LFS pages of facebook/sam2.1-hiera-*.
-BASES: dict[str, BaseInfo] = {
-    info.id: info
-    for info in (
-        _official("tiny", 156_008_466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
-        _official("small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
-        _official("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
-        _official("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
-    )
-}
 
 
 def bases_folder() -> Path:

@@ -18,7 +18,7 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from .. import __version__
-from ..shared import paths
+from ..shared import known_bases, paths
 from ..shared.errors import ModelFileError
 
 METADATA_KEY = "sam2adapt"
@@ -90,7 +90,7 @@ def read_base_card(path: Path) -> dict[str, Any]:
     if BASE_METADATA_KEY not in metadata:
         what = "holds a model, not base weights" if METADATA_KEY in metadata else "was not made by SAM2Adapt"
         raise ModelFileError(
-            f"'{path}' {what}.", "Give the name of a base (nano, tiny, small, base_plus, large) or a base weight file."
+            f"'{path}' {what}.", f"Give the name of a base ({', '.join(known_bases.NAMES)}) or a base weight file."
         )
     card = parse_card(metadata[BASE_METADATA_KEY], path)
     if not isinstance(card, dict) or card.get("format") != BASE_FORMAT or not _is_base_id(card.get("id")):

@@ -15,11 +15,11 @@ from typing import Any
 from ..shared import files, paths
 from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from ..shared.files import bundled_folder, home
-from .bases import BASES, BaseInfo, base_file, base_present, download_base, file_sha256, remove_base
+from .bases import base_file, base_present, download_base, file_sha256, remove_base
 from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
 
 __all__ = [
-    "BASES", "BaseInfo", "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
+    "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
     "export_model", "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.files import megabytes
-from .bases import BaseInfo
+from ..shared.known_bases import BaseInfo
 from .card import TensorInfo
 
 _INDENT = "  "

@@ -8,7 +8,6 @@ error has them, ``setting``, the parameters to change or methods to call, and ``
 import functools
 import json
 import math
-import re
 import sys
 import traceback
 from collections.abc import Container
@@ -19,11 +18,21 @@ import jsonschema
 import numpy as np
 
 from ..shared.errors import DeviceError, UserError
+from ..shared.protocol import (
+    CANCEL,
+    CONTROL,
+    DEFECT,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    SHUTDOWN,
+    USER_ERROR,
+)
+from ..shared.requests.fields import camel_case
+from ..shared.requests.schema import schema
 
 Id = int | str
-CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"  # handled by the server itself
-USER_ERROR, DEFECT = 1, -32000
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 
 
 class ProtocolError(Exception):
@@ -96,7 +105,7 @@ def error_of(error: Exception) -> dict[str, Any]:
     if isinstance(error, UserError):
         data: dict[str, Any] = {"kind": type(error).__name__, "remedy": error.remedy}
         if error.setting:
-            data["setting"] = [_camel_case(name) for name in error.setting]
+            data["setting"] = [camel_case(name) for name in error.setting]
         if error.value is not None:
             data["value"] = error.value
         return {"code": USER_ERROR, "message": error.message, "data": data}
@@ -105,11 +114,6 @@ def error_of(error: Exception) -> dict[str, Any]:
         return {"code": USER_ERROR, "message": f"A library of the engine cannot be loaded: {error}.", "data": data}
     name = type(error).__name__
     return {"code": DEFECT, "message": str(error) or name, "data": {"kind": name, "traceback": trace}}
-
-
-def _camel_case(name: str) -> str:
-    """A name of the engine as the protocol writes it: ``batch_size`` is ``batchSize``."""
-    return re.sub("_([a-z])", lambda letter: letter[1].upper(), name)
 
 
 def _ran_out_of_memory(error: Exception) -> bool:
@@ -130,8 +134,9 @@ def _finite(text: str) -> float:
 
 @functools.cache
 def _validator(method: str) -> jsonschema.protocols.Validator:
-    text = (Path(__file__).parent / "schemas" / "serve.schema.json").read_text("utf-8")
-    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{method}", "$defs": json.loads(text)["$defs"]})
+    # Numbers and choices outside their limits are errors of the user: the request says so, as at the command line.
+    limits = method in (CANCEL, CONTROL, SHUTDOWN)
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{method}", "$defs": schema(limits)["$defs"]})
 
 
 def _problem_of(method: str, params: Any) -> str:

@@ -1,87 +1,74 @@
-"""The methods of the engine server; parameters are those of ``schemas/serve.schema.json``.
+"""The methods of the engine server: what is told of a request on its way, and its answer in the protocol's words.
 
-Each is called with the engine's state, checked parameters and the task, and gives what JSON can hold. Torch is imported
-late, so that the models are listed at once.
+Each is called with the warm models, the request (``shared/requests/schema.py`` says which) and the task, and gives what
+JSON can hold. ``requests/`` does the work; torch is imported late, so that the models are listed at once.
 """
 
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..shared.files import check_output
-from . import batch_methods, fill_methods, model_methods, rank_methods, train_methods
+from ..shared import protocol
+from ..shared.requests.actions import ListDevices, RankVolume, Segment
+from ..shared.requests.schema import METHODS as REQUESTS
+from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
-if TYPE_CHECKING:
-    pass
 
+def segment(engine: WarmModels, request: Segment, task: Task) -> dict[str, Any]:
+    """Segment one volume and write its labels (and uncertainty) as ``.npy``; see ``requests.segment``.
 
-def segment(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
-    """Segment one volume and write its labels (and uncertainty) as ``.npy``.
-
-    :raises UserError: as ``predict.segment``; ``OutputError``: the arrays cannot be written.
+    :return: the report with ``model`` as a dict of name, version and digest; ``deviceReason``; ``load``, the seconds of
+        ``read`` and ``model``; structures also with terminology and colour; ``warnings``.
     """
-    started = time.perf_counter()
-    outputs = {key: Path(params[key]) for key in ("labels", "uncertainty") if params.get(key)}
-    for path in outputs.values():
-        check_output(path)
-    task.progress("loading", 0, 1, "model")
-    from ..machine.device import choose_device
-    from ..segmenting import predict
-    from .arrays import read_input, write_array
+    task.progress(protocol.LOADING, 0, 1, "model")
+    from ..requests.segment import segment as carry_out
 
-    volume = read_input(params["input"])
-    device, reason = choose_device(params.get("device", "auto"))
-    model = engine.model(params["model"], device)
-    loaded = time.perf_counter()
-    task.check()
-    result = predict.segment(volume, model, batch_methods.options(params), _progress(task), task.cancelled)
-    task.check()
-    segmented = time.perf_counter()
-    write_array(outputs["labels"], result.labels.array[0])
-    if result.uncertainty is not None:
-        write_array(outputs["uncertainty"], result.uncertainty.array[0])
-    if result.device != device:
-        reason = "CPU: the GPU's memory is too small for this volume"
-    done = time.perf_counter()
-    seconds = {"load": loaded - started, **result.seconds, "write": done - segmented, "total": done - started}
+    def progress(done: int, total: int) -> None:
+        task.progress(protocol.SEGMENTING, done, total, "slice")
+        if done == total:
+            task.progress(protocol.FINISHING, done, total, "slice")
+
+    done = carry_out(request, engine.model, progress=progress, cancelled=task.cancelled)
+    report, card = done.report, done.model.card
+    seconds = report["seconds"]
     return {
-        "model": {"name": model.name, "version": model.card["version"], "digest": model.card["digest"]},
-        "device": str(result.device),
-        "deviceReason": reason,
-        "slices": result.slices,
-        "seconds": seconds,
+        **report,
+        "model": {key: card[key] for key in ("name", "version", "digest")},
+        "deviceReason": report["device_reason"],
+        "seconds": {**seconds, "load": seconds["read"] + seconds["model"]},
         "structures": [
-            {**structure.to_json(), **size} for structure, size in zip(result.structures, result.sizes, strict=True)
+            {**structure.to_json(), **size}
+            for structure, size in zip(done.result.structures, report["structures"], strict=True)
         ],
         "warnings": task.warnings,
     }
 
 
-def _progress(task: Task) -> Callable[[int, int], None]:
+def rank(engine: WarmModels, request: RankVolume, task: Task) -> dict[str, Any]:
+    """Measure how sure a model is of one volume; the client puts several into order. See ``requests.rank``."""
+    task.progress(protocol.LOADING, 0, 1, "model")
+    from ..requests.rank import rank_volume
+
     def progress(done: int, total: int) -> None:
-        task.progress("segmenting", done, total, "slice")
-        if done == total:
-            task.progress("finishing", done, total, "slice")
+        task.progress(protocol.RANKING, done, total, "slice")
 
-    return progress
+    return rank_volume(request, engine.model, task.check, progress, task.cancelled)
 
 
-def devices(engine: WarmModels, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+def devices(engine: WarmModels, request: ListDevices, task: Task) -> list[dict[str, Any]]:
     """What can compute here; the first is what ``auto`` takes, and why."""
     from ..machine.device import list_devices
 
     return list_devices()
 
 
-METHODS: dict[str, Callable[[WarmModels, dict[str, Any], Task], Any]] = {
+METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segment": segment,
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
-    "rank": rank_methods.rank,
+    "rank": rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,
     "devices": devices,
@@ -94,3 +81,12 @@ METHODS: dict[str, Callable[[WarmModels, dict[str, Any], Task], Any]] = {
     "downloadBase": model_methods.download_base,
     "removeBase": model_methods.remove_base,
 }
+
+
+def call(engine: WarmModels, task: Task) -> Any:
+    """Carry out a task whose parameters fit the schema.
+
+    :raises UserError: what a user can mend, a value outside its limits for instance.
+    """
+    request = REQUESTS[task.method].from_params(task.params)
+    return METHODS[task.method](engine, request, task)

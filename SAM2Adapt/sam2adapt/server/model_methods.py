@@ -1,80 +1,71 @@
 """The methods of the engine server that concern model and weight files."""
 
-from pathlib import Path
 from typing import Any
 
-from ..cli.models import base_row, describe_file
-from ..modelfiles import catalog
-from ..modelfiles.bases import BASES, NANO
+from ..requests import models as carry_out
+from ..shared import protocol
+from ..shared.requests.actions import (
+    AddModel,
+    DescribeModel,
+    DownloadBase,
+    ExportModel,
+    ListBases,
+    ListModels,
+    RemoveBase,
+    RemoveModel,
+)
+from ..shared.requests.fields import camel_case
 from .task import Task
 from .warm_models import WarmModels
 
 
-def models(engine: WarmModels, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+def models(engine: WarmModels, request: ListModels, task: Task) -> list[dict[str, Any]]:
     """Every model on this machine, in the order in which names are looked up; broken ones with their ``problem``."""
-    return [_row(entry) for entry in catalog.list_models()]
+    return [_row(row) for row in carry_out.list_models(request)]
 
 
-def model_details(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def model_details(engine: WarmModels, request: DescribeModel, task: Task) -> dict[str, Any]:
     """What ``sam2adapt info`` says of a model or base: its ``card`` (None for an official base) and ``text``."""
-    found, lines = describe_file(params["name"])
+    found, lines = carry_out.describe_model(request)
     return {"card": None, **found, "text": "\n".join(lines)}
 
 
-def add_model(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def add_model(engine: WarmModels, request: AddModel, task: Task) -> dict[str, Any]:
     """Check a model file, copy it to the user's own and give its row of the list."""
-    path = catalog.add_model(Path(params["path"]))
-    return next(_row(entry) for entry in catalog.list_models() if entry.path == path)
+    return _row(carry_out.add_model(request))
 
 
-def remove_model(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def remove_model(engine: WarmModels, request: RemoveModel, task: Task) -> dict[str, Any]:
     """Delete one of the user's own models."""
-    return {"removed": [catalog.remove_model(params["name"])]}
+    return {"removed": carry_out.remove_model(request)}
 
 
-def export_model(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def export_model(engine: WarmModels, request: ExportModel, task: Task) -> dict[str, Any]:
     """Copy a model to a file."""
-    return {"path": catalog.export_model(params["name"], Path(params["path"]))}
+    return {"path": carry_out.export_model(request)}
 
 
-def bases(engine: WarmModels, params: dict[str, Any], task: Task) -> list[dict[str, Any]]:
+def bases(engine: WarmModels, request: ListBases, task: Task) -> list[dict[str, Any]]:
     """The base weights that SAM2Adapt knows: ``id``, ``present``, ``path``, ``bytes``, ``url``, ``license``."""
-    return [base_row(base) for base in (NANO, *BASES)]
+    return carry_out.list_bases(request)
 
 
-def download_base(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def download_base(engine: WarmModels, request: DownloadBase, task: Task) -> dict[str, Any]:
     """Bring official base weights here, from their publisher, another address or a local copy."""
 
     def progress(done: int, total: int) -> None:
-        task.progress("downloading", done, total, "byte")
+        task.progress(protocol.DOWNLOADING, done, total, "byte")
 
-    base = params["base"]
-    return {"base": base, "path": catalog.download_base(base, params.get("source"), progress, task.cancelled)}
+    return {"base": request.base, "path": carry_out.download_base(request, progress, task.cancelled)}
 
 
-def remove_base(engine: WarmModels, params: dict[str, Any], task: Task) -> dict[str, Any]:
+def remove_base(engine: WarmModels, request: RemoveBase, task: Task) -> dict[str, Any]:
     """Delete downloaded base weights."""
-    return {"removed": catalog.remove_base(params["base"])}
+    return {"removed": carry_out.remove_base(request)}
 
 
-def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
-    row = {"name": entry.name, "version": entry.version, "path": entry.path, "where": entry.where}
-    if entry.card is None:
-        return {
-            **row, "description": "", "modality": "", "structures": [], "license": "", "dice": None,
-            "basePresent": False, "base": "", "method": "", "digest": "", "problem": str(entry.error),
-        }  # fmt: skip
-    card = entry.card
-    return {
-        **row,
-        "description": card["description"],
-        "modality": card["modality"],
-        "structures": [structure["name"] for structure in card["classes"]],
-        "license": card["license"],
-        "dice": card["metrics"]["dice"] if card["metrics"] else None,
-        "basePresent": entry.base_present,
-        "base": card["base"]["id"],
-        "method": card["method"]["name"],
-        "digest": card["digest"],
-        "problem": None,
-    }
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the list as clients know it: ``dice`` of each class, texts never null, ``problem`` of a broken file."""
+    texts = ("description", "modality", "license", "base", "method", "digest")
+    known = {camel_case(name): value for name, value in row.items() if name not in ("error", "scores")}
+    return {**known, **{name: row[name] or "" for name in texts}, "dice": row["scores"], "problem": row["error"]}

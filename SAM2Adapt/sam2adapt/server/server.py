@@ -4,7 +4,7 @@ A thread reads messages all the time, so that ``cancel`` and the end of standard
 being computed; the main thread works on one request after the other, in the order in which they came. The server
 answers at once: torch is imported by the first request that needs it.
 
-``serve_messages.py`` says what messages look like, ``serve_methods.py`` does the work.
+``messages.py`` says what messages look like, ``methods.py`` what they do.
 """
 
 import logging
@@ -15,8 +15,9 @@ import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
-from .messages import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN, Id, Message, ProtocolError, encode, error_of
-from .methods import METHODS
+from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
+from .messages import Id, Message, ProtocolError, encode, error_of
+from .methods import METHODS, call
 from .task import Task
 from .warm_models import WarmModels
 
@@ -66,7 +67,7 @@ class Server:
 
     def run(self) -> None:
         """Greet and work; leaves by ``os._exit``."""
-        logging.getLogger("sam2adapt")  # of all rooms.addHandler(_WarningsToClient(self))
+        logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # of all rooms
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while True:
@@ -143,7 +144,7 @@ class Server:
             # An ordinary exit would wait for what libraries do at their end.
             os._exit(0)
         try:
-            answer = {"result": METHODS[task.method](self._engine, task.params, task)}
+            answer = {"result": call(self._engine, task)}
         except Exception as error:
             answer = {"error": error_of(error)}
         with self._changed:

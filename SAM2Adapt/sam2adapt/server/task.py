@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..shared import protocol
 from ..shared.errors import CancelledError
 from .messages import Id
 
 _SECONDS_BETWEEN = 0.1
 # Rates are means over this long: short enough to follow a change, long enough for a slow CPU's batches.
 _WINDOW, _LONG_WINDOW = 10.0, 120.0
-_LONG_STAGES = ("training", "batch")
+_LONG_STAGES = (protocol.TRAINING, protocol.BATCH)
 
 
 class Task:
@@ -21,13 +22,13 @@ class Task:
     :param request: its id.
     :param notify: sends a notification, given its method and parameters.
     :ivar warnings: sentences that the user must see, in the order in which they came.
-    :ivar action: what a training shall do: "run", "pause" or "stop"; set by another thread.
+    :ivar action: what a training or batch shall do, one of ``protocol.ACTIONS``; set by another thread.
     """
 
     def __init__(self, request: Id | None, method: str, params: dict[str, Any], notify: Callable[[str, dict], None]):
         self.id, self.method, self.params, self._notify = request, method, params, notify
         self.warnings: list[str] = []
-        self.action = "run"
+        self.action = protocol.RUN
         self._cancelled = threading.Event()
         self._stage, self._sent = "", 0.0
         self._samples: deque[tuple[float, float, float]] = deque()
@@ -77,7 +78,10 @@ class Task:
         fraction = min(1.0, done / total if fraction is None else fraction)
         now = time.monotonic()
         if stage != self._stage:
-            if {stage, self._stage} != {"training", "validating"}:  # these take turns, at one speed on the whole
+            if {stage, self._stage} != {
+                protocol.TRAINING,
+                protocol.VALIDATING,
+            }:  # these take turns, at one speed on the whole
                 self._samples.clear()
             self._stage = stage
         elif fraction < 1 and now - self._sent < _SECONDS_BETWEEN:

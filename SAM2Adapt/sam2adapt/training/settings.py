@@ -1,10 +1,13 @@
-"""What to train on what, and its settings, which all go into the bundle, so that the run can be repeated."""
+"""What to train, on which data, and how. All settings go into the bundle, so that the run can be repeated."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..evaluation.cases import Case
 from ..imaging.terminology import Structure
+from ..shared import presets
+from ..shared.known_bases import NANO
+from ..shared.requests.actions import Train
 
 
 @dataclass
@@ -12,8 +15,8 @@ class TrainSettings:
     """How to train.
 
     :param epochs: passes over the annotated slices.
-    :param steps: steps of the optimiser, in the place of ``epochs``.
-    :param max_minutes: end, with the schedule run out, after this time; None: only ``epochs`` or ``steps`` count.
+    :param steps: steps of the optimiser, instead of ``epochs``.
+    :param max_minutes: time limit, at which the schedule reaches its end; None: only ``epochs`` or ``steps`` count.
     :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
@@ -21,35 +24,35 @@ class TrainSettings:
     :param rotation: largest angle of augmentation, degrees; ``scale``: largest relative change of size, of rows and
         columns each; ``flips``: axes that may be mirrored (0 rows, 1 columns).
     :param crop: side of the square crops, pixels; None: chosen from the data.
-    :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
+    :param size: longest side of a typical slice on the model's grid, pixels; None: as in the data, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
     :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
     :param quick: train head and decoder only, on features that the encoder computes once.
-    :param patience: end after so many validations without a gain; None: never for that reason.
+    :param patience: end after so many validations without a gain; None: do not.
     """
 
-    epochs: int = 100
-    steps: int | None = None
-    max_minutes: float | None = None
-    batch_size: int = 8
+    epochs: int = Train.epochs
+    steps: int | None = Train.steps
+    max_minutes: float | None = Train.max_minutes
+    batch_size: int = Train.batch_size
     learning_rate: float = 1e-3
-    base_learning_rate: float = 3e-4
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.99
+    base_learning_rate: float = Train.base_learning_rate
+    weight_decay: float = Train.weight_decay
+    warmup: float = Train.warmup
+    clip: float = Train.clip
+    ema: float = Train.ema
     loss: dict[str, float] | None = None
-    rotation: float = 20.0
-    scale: float = 0.25
+    rotation: float = Train.rotation
+    scale: float = Train.scale
     flips: list[int] = field(default_factory=list)
-    crop: int | None = None
-    size: int | None = None
-    axis: str | None = None
-    modality: str | None = None
-    validate_every: int | None = None
-    patience: int | None = None
-    quick: bool = False
-    seed: int = 0
+    crop: int | None = Train.crop
+    size: int | None = Train.size
+    axis: str | None = Train.axis
+    modality: str | None = Train.modality
+    validate_every: int | None = Train.validate_every
+    patience: int | None = Train.patience
+    quick: bool = Train.quick
+    seed: int = Train.seed
 
     def to_json(self) -> dict:
         """All settings, as JSON can hold them."""
@@ -69,15 +72,15 @@ class TrainRequest:
     cases: list[Case]
     output: Path
     structures: list[Structure]
-    base: str = "nano"
-    method: str = "dual-lw"
+    base: str = NANO
+    method: str = presets.METHOD
     method_settings: dict = field(default_factory=dict)
     settings: TrainSettings = field(default_factory=TrainSettings)
     split: dict[str, list[str]] | None = None
     groups: dict[str, str] | None = None
     name: str | None = None
     description: str = ""
-    license: str = "unspecified"
+    license: str = Train.license
     data: str = ""
     peg: str = "add"
     train_upscaling: bool | None = None
@@ -102,4 +105,4 @@ def usual_rate(base: str, continued: bool = False) -> float:
 
     :param continued: the model starts from a trained one.
     """
-    return 3e-3 if base == "nano" and not continued else TrainSettings.learning_rate
+    return 3e-3 if base == NANO and not continued else TrainSettings.learning_rate

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 from adapted import images, tiny_network
-from sam2adapt import benchmark_methods as benchmark
+from methods import claims as benchmark
+from methods import multiplications
+from methods.decoder_memory import DecoderMemory, Kept, decoder_memory
+from methods.multiplications import Cost, MeasuredMethod, measure
 from sam2adapt.adapters import METHODS, create
-from sam2adapt.adapters import costs as sizes
-from sam2adapt.adapters.costs import Cost, Form, Sizes, measure, shapes_only
-from sam2adapt.benchmark_memory import DecoderMemory, Kept, decoder_memory
+from sam2adapt.adapters.sizes import Form, shapes_only
 from sam2adapt.cli.app import main
 from sam2adapt.modelfiles.card import read_card, read_header
 from sam2adapt.modelfiles.summary import describe_card
@@ -50,7 +51,7 @@ def test_products_inside_attentions_are_counted():
 @pytest.mark.parametrize(("groups", "kernel"), [(4, 4), (1, 16)])
 def test_deformable_convolution_by_hand(groups, kernel):
     convolution = DeformConv2d(4, 4, 3, padding=1, groups=groups)
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=sizes._FORMULAS) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=multiplications._FORMULAS) as counter:
         convolution(torch.randn(2, 4, 5, 6), torch.zeros(2, 18, 5, 6), torch.ones(2, 9, 5, 6))
     # Nine points at 2 x 30 places: the kernel's products, and five for each of four samples.
     assert counter.get_total_flops() == 2 * 2 * 30 * 9 * (kernel + 20)
@@ -94,9 +95,15 @@ def test_decoder_memory_by_hand():
     assert memory.frozen.transformer < memory.low_rank.transformer < memory.trained.transformer
 
 
+@pytest.mark.parametrize("side", [256, 1024])
+def test_decoder_attentions_keep_at_least_75_percent_less(side):
+    assert decoder_memory(side).saved >= 0.75
+    assert decoder_memory(side, fraction=0.5).saved < 0.6
+
+
 def made_up(trained: int, gmac: float, attentions: int) -> benchmark.Benchmark:
     """A benchmark of one base with equal numbers for all methods."""
-    same = Sizes(trained, Form(40_000_000, 1), Form(1, 1), 1, {224: Cost(9e9, gmac)})
+    same = MeasuredMethod(trained, Form(40_000_000, 1), Form(1, 1), 1, {224: Cost(9e9, gmac)})
     found = dict.fromkeys(benchmark.VARIANTS, same)
     memory = DecoderMemory(Kept(100, 1), Kept(100, 1), Kept(attentions, 1))
     return benchmark.Benchmark({"tiny": found}, {256: memory})

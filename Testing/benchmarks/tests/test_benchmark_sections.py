@@ -9,21 +9,17 @@ import torch
 from sam2adapt import adapters
 from sam2adapt.network.weights import write_base
 from sam2adapt.segmenting import predict
-from sam2adapt.speed import (
-    engine_section,
-    material,
-    memory,
-    memory_section,
-    models,
-    scaling_section,
-    segment_section,
-    training_section,
-)
-from sam2adapt.speed.context import Context
-from sam2adapt.speed.report import markdown
-from sam2adapt.speed.run import measure
-from sam2adapt.speed.server import Server
-from sam2adapt.speed.targets import targets
+from speed import material, memory, models
+from speed.context import Context
+from speed.report import markdown
+from speed.run import measure
+from speed.sections import engine as engine_section
+from speed.sections import memory as memory_section
+from speed.sections import scaling as scaling_section
+from speed.sections import segment as segment_section
+from speed.sections import training as training_section
+from speed.server import Server
+from speed.targets import targets
 
 QUICK = Context(quick=True, rounds=1)
 FIGURE = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"

@@ -10,22 +10,14 @@ from sam2adapt.adapters import METHODS
 from sam2adapt.cli.app import main
 from sam2adapt.network.predicting.network import InferenceNetwork
 from sam2adapt.shared.errors import InputFileError, SettingsError
-from sam2adapt.speed import (
-    candidates,
-    machine,
-    material,
-    memory,
-    network_section,
-    networks,
-    peers,
-    profile_section,
-    rounds,
-)
-from sam2adapt.speed.candidates import Row, all_rows
-from sam2adapt.speed.context import Context
-from sam2adapt.speed.report import markdown
-from sam2adapt.speed.rounds import Candidate, interleaved, ratio
-from sam2adapt.speed.targets import targets
+from speed import candidates, machine, material, memory, networks, peers, rounds
+from speed.candidates import Row, all_rows
+from speed.context import Context
+from speed.report import markdown
+from speed.rounds import Candidate, interleaved, ratio
+from speed.sections import network as network_section
+from speed.sections import profile as profile_section
+from speed.targets import targets
 
 
 class Clock:

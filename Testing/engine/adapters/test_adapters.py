@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from adapted import WHOLE, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
-from conftest import model_card
+from cards import model_card
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.adapters.head import HeadOnly
 from sam2adapt.adapters.method import Method
-from sam2adapt.adapters.presets import PRESETS
 from sam2adapt.modelfiles.bases import file_sha256
 from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.modelfiles.card import validate_card
 from sam2adapt.network.weights import load_base, write_base
 from sam2adapt.segmenting.model import build_network, load_model
 from sam2adapt.shared.errors import ModelFileError, SettingsError
+from sam2adapt.shared.presets import PRESETS
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase
@@ -163,7 +163,7 @@ def test_full_trains_nearly_all():
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_train_the_share_that_they_say_at_sizes_without_waste(name):
     preset = PRESETS[name]
-    network = shapes_only(preset.base, preset.create_method(), train_upscaling=preset.train_upscaling)
+    network = shapes_only(preset.base, create(preset.method, preset.settings), train_upscaling=preset.train_upscaling)
     whole = sum(p.numel() for p in network.parameters()) if preset.base == "nano" else WHOLE[preset.base]
     assert trained(network) / whole <= {"nano": 0.08, "nano-wide": 0.21}.get(name, 0.03)  # of the smallest base more
     assert preset.size is None or preset.size % network.base.config.window_multiple == 0
@@ -231,9 +231,9 @@ def test_training_asks_the_method(tmp_path):
     network, settings = tiny_network(classes=2), TrainSettings(epochs=1, batch_size=16)
     bias = network.head.bias.detach().clone()
     trainer = Trainer(network, [case], Spy(), settings, (64, 64), 0, tmp_path, torch.device("cpu"))
-    assert trainer.loss.weights == {"dice": 1.0}
+    assert trainer.step.loss.weights == {"dice": 1.0}
     trainer.prepare()
-    assert torch.equal(trainer.average["head.bias"], bias + 1.0)
+    assert torch.equal(trainer.validation.average["head.bias"], bias + 1.0)
     trainer.run()
     assert Spy.asked[0] == ("prepare", (16, 3, 64, 64))
     fractions = [entry[2] for entry in Spy.asked[1:]]

@@ -199,9 +199,9 @@ def test_gradients_are_clipped_at_their_true_size(tmp_path, monkeypatch, half):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
 
-    trainer.optimizer.register_step_pre_hook(note)
+    trainer.step.optimizer.register_step_pre_hook(note)
     trainer.run()
-    assert trainer.scaler.is_enabled() == (half == torch.float16)
+    assert trainer.step.scaler.is_enabled() == (half == torch.float16)
     assert len(norms) == 4
     assert norms == pytest.approx([0.05] * 4, rel=1e-3)
 

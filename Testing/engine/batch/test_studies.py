@@ -1,11 +1,14 @@
 """What a batch is made of: files, folders, lists and DICOM series, each under a name of its own."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from batch_testing import dicom, image, noise
+from dicom_samples import dose_dataset, save, structure_set_dataset, write_series
 from sam2adapt.batch import segment_folder, studies
+from sam2adapt.shared.errors import SeriesError
 
 
 def test_what_a_batch_is_made_of(tmp_path):
@@ -46,6 +49,29 @@ def test_dicom_series_are_split_and_put_together(tmp_path):
     assert {name: len(study.files) for name, study in made.items()} == {"1": 5, "2": 3, "3": 2, "3/1.5.3-2": 0}
     assert "damaged" in made["3/1.5.3-2"].problem.message
     assert segment_folder.read_series_files(made["1"].files).size == (16, 16, 5)
+
+
+def test_what_shows_no_anatomy_is_no_study(tmp_path, caplog):
+    """A dose, a segmentation and a structure set beside a CT are named and not segmented."""
+    folder = write_series(tmp_path / "ct", indices=range(3))
+    save(dose_dataset(), folder / "dose.dcm")
+    save(structure_set_dataset(), folder / "rt.dcm")
+    (study,) = segment_folder.find_studies([folder], tmp_path / "out")
+    assert len(study.files) == 3 and study.problem is None
+    assert f"2 DICOM files show no anatomy and are left out: {folder}/dose.dcm (RT Dose)" in caplog.text
+
+
+def test_studies_travel_to_other_processes_as_json(tmp_path):
+    problem = SeriesError("It is damaged.", "Get it again.", setting=("a", "b"), value="c")
+    for study in (
+        studies.Study(tmp_path / "a", "a", size=3, fingerprint="0f"),
+        studies.Study(tmp_path / "no utf-8 \udcff", "b", "1.2.3", ("1.dcm", "\udcfe.dcm"), description="lung"),
+        studies.Study(tmp_path / "c", problem=problem),
+    ):
+        read = studies.Study.from_json(json.loads(json.dumps(study.to_json())))
+        assert vars(read) | {"problem": None} == vars(study) | {"problem": None}
+        assert type(read.problem) is type(study.problem)
+        assert getattr(read.problem, "__dict__", None) == getattr(study.problem, "__dict__", None)
 
 
 @pytest.mark.parametrize("output", ["out", "other"])

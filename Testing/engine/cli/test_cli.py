@@ -11,15 +11,17 @@ import pytest
 import SimpleITK as sitk
 import slicerio
 import torch
+from cards import model_card
 from sam2adapt.cli.app import _parser, main
-from sam2adapt.cli.train import parse_classes, train_request
+from sam2adapt.cli.options import request_of
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume
 from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.network.weights import load_base, random_base, write_base
+from sam2adapt.requests.train import plan_for
 from sam2adapt.segmenting.model import build_network
 from sam2adapt.shared import files
-from sam2adapt.shared.errors import ClassesError
+from sam2adapt.shared.requests.actions import Train
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 STRUCTURES = [describe(1, "right lung"), describe(2, "left lung")]
@@ -33,22 +35,18 @@ def model(tmp_path_factory) -> Path:
     base = home / "bases" / "nano.safetensors"
     write_base(base, "nano", random_base("nano", seed=11)[0], {})
     network, identity = load_base(str(base))
-    card = {
-        "format": "sam2adapt-bundle", "schema_version": 1, "name": "test-ct", "version": "1.0.0",
-        "description": "", "license": "Apache-2.0", "created": "2026-01-01T00:00:00+00:00", "parent": None,
-        "method": {"name": "dual-lw", "settings": {}}, "base": identity,
-        "classes": [s.to_json() for s in STRUCTURES], "modality": "CT",
-        "slices": {
-            "orientation": "LPS", "axis": "axial", "spacing": [6.0, 6.0], "size": None, "context": 1,
+    card = model_card(
+        STRUCTURES,
+        identity,
+        name="test-ct",
+        slices={
+            "axis": "axial",
+            "spacing": [6.0, 6.0],
+            "size": None,
             "normalization": {"kind": "window", "low": -1000.0, "high": 400.0},
         },
-        "network": {"peg": "add", "train_upscaling": True},
-        "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0},
-        "training": {
-            "data": {}, "split": {"train": [], "val": []}, "seed": 0, "settings": {}, "software": {}, "minutes": None,
-        },
-        "metrics": None,
-    }  # fmt: skip
+        network={"peg": "add", "train_upscaling": True},
+    )
     tensors = build_network(card, network)[0].trained_state()
     # At step 0 all class maps are equal and the background wins everywhere.
     tensors["head.weight"] = torch.randn(tensors["head.weight"].shape, generator=torch.Generator().manual_seed(2))
@@ -105,7 +103,7 @@ def test_real_process_and_plain_progress_lines(model, tmp_path):
 
 def test_help_and_errors_come_without_torch(model, tmp_path):
     code = (
-        "import sys; from sam2adapt.cli import main\n"
+        "import sys; from sam2adapt.cli.app import main\n"
         "status = main(['models'])\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)"
     )
@@ -115,7 +113,7 @@ def test_help_and_errors_come_without_torch(model, tmp_path):
 
 def test_prediction_starts_without_the_libraries_of_training():
     code = (
-        "import sys; import sam2adapt.segmenting.predict, sam2adapt.model\n"
+        "import sys; import sam2adapt.segmenting.predict, sam2adapt.segmenting.model\n"
         "sys.exit(len({'monai', 'matplotlib', 'torchvision'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -295,6 +293,7 @@ def training_folder(tmp_path: Path, values=(0, 1, 2), label_shape=(4, 20, 20)) -
         ((0, 1, 2), (4, 20, 24), None, "voxel grid"),
         ((0, 1, 2), (4, 20, 20), "1=a,1=b", "twice"),
         ((0, 1, 2), (4, 20, 20), "lung", "not a label value"),
+        ((0, 1, 2), (4, 20, 20), "255=everything", "255 is not a label value"),
         ((0, 255), (4, 20, 20), "1=lung", "give masks of 0 and 255"),
     ],
 )
@@ -349,10 +348,15 @@ def test_flips_that_are_no_axes(tmp_path, capsys):
     assert_refused(capsys, "diagonal")
 
 
+def train_options(*options: str) -> Train:
+    """The request of a command."""
+    words = ["train", "--images", "a", "--labels", "b", "-o", "m.safetensors", *options]
+    return request_of(_parser().parse_args(words), Train)
+
+
 def test_classes_of_the_command_line():
-    assert parse_classes("1=right ventricle, 2 = myocardium") == {1: "right ventricle", 2: "myocardium"}
-    with pytest.raises(ClassesError):
-        parse_classes("255=everything")
+    classes = train_options("--classes", "1=right ventricle, 2 = myocardium").classes
+    assert classes == [{"id": 1, "name": "right ventricle"}, {"id": 2, "name": "myocardium"}]
 
 
 def assert_refused(capsys, word: str) -> str:
@@ -372,17 +376,11 @@ def assert_refused(capsys, word: str) -> str:
         (["--preset", "fast"], 1e-3), (["--init", "torso-ct"], 1e-3),
     ],
 )  # fmt: skip
-def test_learning_rate_suits_the_base(options, rate, tmp_path):
+def test_learning_rate_suits_the_base(options, rate):
     """What was measured on nano is said of nothing else, and a trained model is changed with care."""
-    words = ["train", "--images", "a", "--labels", "b", "-o", str(tmp_path / "m.safetensors"), *options]
-    args = _parser().parse_args(words)
-    args.set = {}
-    request = train_request(args, [], [describe(1, "right lung")])
-    assert request.settings.learning_rate == rate
+    assert plan_for(train_options(*options), [], [describe(1, "right lung")]).settings.learning_rate == rate
 
 
 def test_preset_nano_trains_all_that_was_measured():
     """Without a preset, a model on nano trains the upscaling, and so did those that the benchmarks measured."""
-    args = _parser().parse_args(["train", "--images", "a", "--labels", "b", "-o", "m.safetensors", "--preset", "nano"])
-    args.set = {}
-    assert train_request(args, [], [describe(1, "right lung")]).train_upscaling
+    assert plan_for(train_options("--preset", "nano"), [], [describe(1, "right lung")]).train_upscaling

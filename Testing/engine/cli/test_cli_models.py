@@ -12,9 +12,9 @@ import pytest
 import sam2adapt
 from example_models import tensors, write_base, write_model, write_raw
 from sam2adapt.cli.models import add_info_parser, add_models_parser
-from sam2adapt.modelfiles.bases import BASES, BaseInfo
 from sam2adapt.shared import files
 from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, ModelNotFoundError
+from sam2adapt.shared.known_bases import BASES, BaseInfo
 
 
 @pytest.fixture
@@ -111,9 +111,10 @@ def test_list_as_json(run, order):
 
 def test_add_and_remove(run, home, tmp_path):
     source = write_model(tmp_path / "x.safetensors", name="heart")
-    assert run("models", "add", source, "--json") == {
-        "name": "heart", "version": "1.0.0", "path": str(home / "models" / "heart-1.0.0.safetensors"),
-    }  # fmt: skip
+    row = run("models", "add", source, "--json")
+    assert (row["name"], row["version"]) == ("heart", "1.0.0")
+    assert row["path"] == str(home / "models" / "heart-1.0.0.safetensors")
+    assert row in run("models", "--json")["models"]
     assert "'heart' 1.0.0 is now one of your models" in run("models", "add", source)
     assert "Deleted" in run("models", "remove", "heart")
     with pytest.raises(ModelNotFoundError):
@@ -205,7 +206,7 @@ def _sam2adapt(*arguments, home):
     environment = os.environ | {"SAM2ADAPT_HOME": str(home), "PYTHONPATH": engine, "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "sam2adapt", *map(str, arguments)]
     return subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
         )
 
 
@@ -221,7 +222,7 @@ def test_user_errors_leave_with_status_2_one_sentence_and_a_remedy(tmp_path):
 def test_models_and_info_do_not_import_torch(home):
     write_model(home / "models" / "m.safetensors", name="mine")
     code = (
-        "import sys; from sam2adapt.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from sam2adapt.cli.app import main; status = main(sys.argv[1:]);"
         "loaded = sorted({'torch', 'monai', 'sam2'} & set(sys.modules)); sys.exit(str(loaded) if loaded else status)"
     )
     engine = str(Path(sam2adapt.__file__).parent.parent)
@@ -229,7 +230,7 @@ def test_models_and_info_do_not_import_torch(home):
     for arguments in (["models"], ["info", "mine"], ["models", "add", str(home / "models" / "m.safetensors")]):
         command = [sys.executable, "-c", code, *arguments]
         result = subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
         )
         assert (result.returncode, result.stderr) == (0, "")
         assert "mine" in result.stdout

@@ -1,7 +1,6 @@
 """Remedies: the engine's sentences suit panel and command line, and the command line adds flags that it has."""
 
 import argparse
-import json
 import pickle
 import re
 from dataclasses import fields
@@ -13,6 +12,7 @@ from sam2adapt.cli.remedies import COMMANDS, shell_remedy
 from sam2adapt.server.messages import error_of
 from sam2adapt.server.methods import METHODS
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.requests.fields import settings_of, subclasses
 from sam2adapt.training.settings import TrainSettings
 
 
@@ -63,11 +63,9 @@ def test_a_flag_or_command_is_seen_wherever_it_hides(source):
 
 
 def test_every_setting_is_a_field_of_a_request_or_an_action():
-    schema = json.loads((remedy_texts.ENGINE / "server" / "schemas" / "serve.schema.json").read_text(encoding="utf-8"))
-    parameters = {name for method in METHODS for name in schema["$defs"][method].get("properties", {})}
-    known = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in parameters | METHODS.keys()}
-    # The series of a folder and the part of a split are chosen at the command line, and in a list of a batch.
-    unknown = engine_settings() - known - {"series", "subset"}
+    parameters = {name for request in subclasses() for name in settings_of(request)}
+    known = parameters | {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in METHODS}
+    unknown = engine_settings() - known
     assert len(engine_settings()) > 25
     assert unknown == set()
     assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}  # what loop.py names at run time

@@ -2,18 +2,23 @@
 
 Every cell is built from CTChest4 as DICOM that keeps to the standard but for the one thing that the cell is about. A
 cell that is honoured holds the very voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is
-refused holds the sentence. ``python Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
+refused holds the sentence. ``PYTHONPATH=SAM2Adapt:Testing/support python
+Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
 """
 
+import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_matrix_cells import CELLS, FORMS, PROPERTIES, Cell
+from dicom_matrix_cells import CELLS
+from dicom_matrix_makers import ASPECTS, FORMS, Cell
 from dicom_samples import air_ml, chest
 from sam2adapt.imaging.volume import Volume, read_volume
-from sam2adapt.shared.errors import UserError
+from sam2adapt.segmenting.slices import check_modality
+from sam2adapt.shared.errors import InputFileError, UserError
 
 
 def outcome(cell: Cell, folder: Path) -> tuple[Volume | None, str]:
@@ -21,6 +26,8 @@ def outcome(cell: Cell, folder: Path) -> tuple[Volume | None, str]:
     path = cell.make(folder)
     try:
         volume = read_volume(*(path if isinstance(path, tuple) else (path,)))
+        if cell.model:
+            check_modality(volume, cell.model, "torso-ct")
     except UserError as error:
         return None, f"refused: {error.message}".replace(str(folder), "…")
     low, high = volume.array.min(), volume.array.max()
@@ -58,20 +65,34 @@ def test_cell(cell, tmp_path):
 
 
 def test_no_cell_is_missing():
-    filled = {(cell.form, cell.property) for cell in CELLS}
-    assert filled == {(form, which) for form in FORMS for which in PROPERTIES}
+    filled = {(cell.form, cell.aspect) for cell in CELLS}
+    assert filled == {(form, which) for form in FORMS for which in ASPECTS}
     assert len({cell.name for cell in CELLS}) == len(CELLS)
     assert all(cell.reason for cell in CELLS if not cell.make)
 
 
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if "30,000" in cell.what], ids=lambda cell: cell.name)
+def test_sizes_are_compared_before_memory_is_taken(cell, tmp_path):
+    path = cell.make(tmp_path)
+    tracemalloc.start()
+    with pytest.raises(InputFileError):
+        read_volume(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26  # the header claims 1.8 GB a frame
+
+
 def main() -> None:
-    """Print the matrix, and below it the rows of inputs.md, with what happens now."""
-    for cell in sorted(CELLS, key=lambda cell: (FORMS.index(cell.form), PROPERTIES.index(cell.property))):
+    """Print the matrix with what happens now; with --rows only the rows of inputs.md."""
+    rows = "--rows" in sys.argv
+    shown = [cell for cell in CELLS if cell.row or not rows]
+    for cell in sorted(shown, key=lambda cell: (FORMS.index(cell.form), ASPECTS.index(cell.aspect))):
         with tempfile.TemporaryDirectory() as folder:
             now = outcome(cell, Path(folder))[1] if cell.make else f"the format cannot say it: {cell.reason}"
-        print(f"| {cell.form} | {cell.property} | {cell.what} | {cell.verdict} | {now} |")
-    verdicts = [cell.verdict for cell in CELLS]
-    print(f"\n{len(CELLS)} cells: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
+        place = cell.row if rows else f"{cell.form} | {cell.aspect} | {cell.what}"
+        print(f"| {place} | {cell.verdict} | {now} |")
+    verdicts = [cell.verdict for cell in shown]
+    print(f"\n{len(shown)} cells: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
 
 
 if __name__ == "__main__":

@@ -59,18 +59,34 @@ def test_unknown_names_are_body_structures_of_different_colours():
     assert len({structure.color for structure in unknown}) == 255
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
-def test_every_entry(entry):
-    structures = [describe(1, entry["name"])]
-    if entry.get("paired"):
-        structures += [describe(1, f"{side} {entry['name']}") for side in ("left", "right")]
-        assert len({structure.terminology for structure in structures}) == 3
+def faults(entry: dict) -> list[str]:
+    """What is wrong with an entry of the table."""
+    names = [entry["name"], *(f"{side} {entry['name']}" for side in ("left", "right") if entry.get("paired"))]
+    structures = [describe(1, name) for name in names]
+    wrong = []
+    if len({structure.terminology for structure in structures}) < len(names):
+        wrong.append("its sides have one code")
     for structure in structures:
-        assert SERIALIZED.fullmatch(structure.terminology)
-        assert all(0 <= part <= 1 for part in structure.color)
-        assert entry.get("type", ("123037004",))[0] in structure.terminology
+        if not SERIALIZED.fullmatch(structure.terminology):
+            wrong.append(f"no serialized terminology: {structure.terminology}")
+        if not all(0 <= part <= 1 for part in structure.color):
+            wrong.append(f"no colour: {structure.color}")
+        if entry.get("type", ("123037004",))[0] not in structure.terminology:
+            wrong.append(f"another type: {structure.terminology}")
     for alias in entry.get("aliases", ()):
-        assert describe(1, alias).terminology == structures[0].terminology, alias
+        if describe(1, alias).terminology != structures[0].terminology:
+            wrong.append(f"alias '{alias}' finds another entry")
+    return wrong
+
+
+def test_every_entry():
+    assert {entry["name"]: wrong for entry in ENTRIES if (wrong := faults(entry))} == {}
+
+
+def test_a_wrong_entry_is_recognised():
+    entry = {"name": "liver", "paired": True, "type": ["999999"], "aliases": ["Liver", "spleen"]}
+    found = [fault.partition(":")[0] for fault in faults(entry)]
+    assert found == ["its sides have one code", *["another type"] * 3, "alias 'spleen' finds another entry"]
 
 
 def test_names_of_the_table_are_different():

@@ -9,8 +9,6 @@ import pytest
 from example_models import write_base, write_model, write_raw
 from sam2adapt.modelfiles import bases
 from sam2adapt.modelfiles.bases import (
-    BASES,
-    BaseInfo,
     base_file,
     base_present,
     check_base,
@@ -26,6 +24,7 @@ from sam2adapt.shared.errors import (
     ModelFileError,
     WeightsMissingError,
 )
+from sam2adapt.shared.known_bases import BASES, BaseInfo
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """The models and bases that come with the extension: small, described, licensed, and as good as their cards say."""
 
 import pytest
-from benchmark_testing import BENCHMARKS
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.modelfiles.card import read_verified_card
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.shared.files import bundled_folder
-
-__all__ = ["BENCHMARKS"]  # puts its folder on the path
 
 NAMES = ["hippocampus-mr", "lumbar-spine-mr", "retinal-vessels", "torso-ct"]
 PERMISSIVE = {"CC-BY-4.0", "CC-BY-SA-4.0"}

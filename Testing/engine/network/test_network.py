@@ -8,12 +8,11 @@ import torch
 from conftest import SMALL, shake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.claims import FULL_PARAMETERS
 from sam2.build_sam import build_sam2
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.sam2_image_predictor import SAM2ImagePredictor
-from sam2adapt.benchmark_methods import FULL_PARAMETERS
-from sam2adapt.modelfiles import bases
-from sam2adapt.modelfiles.bases import BaseInfo, file_sha256
+from sam2adapt.modelfiles.bases import file_sha256
 from sam2adapt.network.attention import share_token_weight, use_key_bias
 from sam2adapt.network.base import CONFIGS, AnySizeHiera, ImagePath, pad_to_stride
 from sam2adapt.network.network import SegmentationNetwork, parameter_counts
@@ -21,6 +20,7 @@ from sam2adapt.network.prompts import Prompts, PromptTokens
 from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.segmenting.slices import normalise
 from sam2adapt.shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, WeightsMissingError
+from sam2adapt.shared.known_bases import BASES, BaseInfo
 from torch.nn import functional as F
 
 YAML = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
@@ -56,7 +56,7 @@ def tiny_predictor():
 def register(monkeypatch, path, base_id: str) -> None:
     """Make a file pass for the published checkpoint of a base."""
     info = BaseInfo(base_id, path.name, path.stat().st_size, file_sha256(path), "https://example.org/", "Apache-2.0")
-    monkeypatch.setitem(bases.BASES, base_id, info)
+    monkeypatch.setitem(BASES, base_id, info)
 
 
 def test_equals_the_official_predictor(tiny_predictor, home, monkeypatch):
@@ -360,7 +360,7 @@ def test_base_that_a_model_was_not_trained_on_is_refused(nano_base):
 def test_missing_weights_are_described(home, base_id):
     with pytest.raises(WeightsMissingError) as caught:
         load_base(base_id)
-    info = bases.BASES[base_id]
+    info = BASES[base_id]
     assert info.file in caught.value.message
     assert f"{info.bytes / 1e6:.0f} MB" in caught.value.message
     assert info.url in caught.value.remedy

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import STRUCTURES, blobs, rotation, shake, stored, unstored, untrained
+from cards import STRUCTURES
+from conftest import blobs, rotation, shake, stored, unstored, untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sam2adapt.evaluation.cases import Case
@@ -315,7 +316,7 @@ def test_no_memory_for_a_single_slice(model):
     limited(model.network, 0)
     with pytest.raises(DeviceError, match="single slice") as caught:
         segment(blobs(), model)
-    assert "smaller region" in caught.value.remedy
+    assert "smaller base network" in caught.value.remedy and caught.value.setting == ("model",)
 
 
 def test_other_errors_of_the_network_are_ours(model):

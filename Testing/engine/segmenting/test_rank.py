@@ -67,6 +67,25 @@ def test_disagreement_is_one_minus_mean_dice():
     assert rank._disagreement(np.zeros(4), np.zeros(4)) == 0
 
 
+@pytest.mark.parametrize("most", [(1, 1), (5, 3), (3, 5), (255, 200)])
+def test_disagreement_is_that_of_counts_label_by_label(most):
+    generator = np.random.default_rng(sum(most))
+    one, other = (generator.integers(0, last + 1, (4, 12, 15)).astype(np.uint8) for last in most)
+    one[1:] = other[1:]
+    values = np.union1d(one, other)[1:]
+    dice = [2 * np.sum((one == v) & (other == v)) / (np.sum(one == v) + np.sum(other == v)) for v in values]
+    assert rank._disagreement(one, other) == pytest.approx(1 - np.mean(dice), abs=1e-12)
+    assert rank._disagreement(one, np.zeros_like(other)) == 1
+
+
+def test_place_is_the_mean_of_the_doubt():
+    plane = np.random.default_rng(0).random((300, 40)).astype(np.float32) ** 4
+    volume = blobs((40, 300, 9))
+    rows, columns = np.mgrid[:300, :40]
+    voxel = [np.average(columns, weights=plane), np.average(rows, weights=plane), 4, 1]
+    assert rank._position(plane, volume, 2, 4) == pytest.approx((volume.affine @ voxel)[:3], abs=1e-9)
+
+
 def test_progress_reaches_the_end_and_never_goes_back(make_model):
     told = []
     rank_volume(blobs((20, 18, 9)), make_model(), progress=lambda done, total: told.append(done / total))

@@ -8,16 +8,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from sam2adapt.cli.models import describe_file
 from sam2adapt.modelfiles import catalog
 from sam2adapt.modelfiles.card import read_card
+from sam2adapt.requests.models import describe_model
+from sam2adapt.shared.requests.actions import DescribeModel
 from serve_client import Client, patched
 
 WEIGHTS = bytes(range(256)) * 4000
 TORSO = catalog.find_model("torso-ct")
 PATCH = f"""
 import dataclasses
-from sam2adapt.modelfiles.bases import BASES
+from sam2adapt.shared.known_bases import BASES
 small = dict(bytes={len(WEIGHTS)}, sha256="{hashlib.sha256(WEIGHTS).hexdigest()}")
 BASES["tiny"] = dataclasses.replace(BASES["tiny"], **small)
 """
@@ -118,7 +119,7 @@ def test_export_that_is_not_possible(name, target, kind, server, tmp_path):
 def test_details_are_those_of_info(server):
     details = server.result("modelDetails", name="torso-ct")
     assert details["card"] == read_card(TORSO)
-    assert details["text"] == "\n".join(describe_file("torso-ct")[1])
+    assert details["text"] == "\n".join(describe_model(DescribeModel(name="torso-ct"))[1])
     assert server.result("modelDetails", name="tiny")["card"] is None
     assert_refused(server.error("modelDetails", name="nothing"), "ModelNotFoundError", "nothing")
 

@@ -17,7 +17,7 @@ from serve_client import PATIENCE, Client, patched
 # that reads and prints in every way that a library can.
 PATCH = """
 import os, subprocess, sys, time
-from sam2adapt import serve_methods as methods
+from sam2adapt.server import methods
 def endless(engine, params, task):
     step = 0
     while True:
@@ -135,7 +135,8 @@ def segment_with(**changes) -> dict:
         ("segment", segment_with(input={"modality": "US"}), "'input.modality'"),
         ("segment", segment_with(colour=True), "'colour'"),
         ("train", {"images": "/a"}, "'output'"),
-        ("train", {"images": "/a", "output": "/b.safetensors", "epochs": 0}, "'epochs'"),
+        ("train", {"images": "/a", "output": "/b.safetensors", "epochs": 1.5}, "'epochs'"),
+        ("control", {"id": 1, "action": "jump"}, "'action'"),
         ("train", {"images": "/a", "output": "/b.safetensors", "classes": {"1": "a"}}, "'classes'"),
         ("train", {"images": "/a", "output": "/b.safetensors", "classes": [{"id": 1}]}, "'classes[0]'"),
         ("train", {"images": "/a", "output": "/b.safetensors", "split": {"train": []}}, "'split'"),
@@ -279,7 +280,7 @@ def test_client_that_closes_its_end_of_the_answers():
 
 
 def test_defect_keeps_its_traceback_and_the_server_goes_on():
-    code = "from sam2adapt import serve_methods as m\nm.METHODS['bases'] = lambda engine, params, task: {}['nothing']"
+    code = "from sam2adapt.server import methods as m\nm.METHODS['bases'] = lambda engine, params, task: {}['nothing']"
     with Client(patched(code)) as client:
         client.receive()
         error = client.error("bases")

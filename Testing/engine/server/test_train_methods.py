@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.server.train_methods import _report
-from sam2adapt.training.history import Progress
+from sam2adapt.training.clock import Progress
 from serve_client import Client
 
 CLASSES = [{"id": 1, "name": "right lung"}, {"id": 2, "name": "my nodule", "color": [0, 0.5, 1]}]
@@ -112,7 +112,7 @@ def read_log(data: dict) -> int:
     [
         ({"images": "/nowhere"}, "InputFileError", "/nowhere"),
         ({"labels": None}, "InputFileError", "dataset.json"),
-        ({"classes": None}, "ClassesError", "missing"),
+        ({"classes": None}, "ClassesError", "No class is named"),
         ({"classes": CLASSES[:1]}, "ClassesError", "label value 2"),
         ({"classes": [*CLASSES, {"id": 2, "name": "x"}]}, "ClassesError", "twice"),
         ({"classes": [*CLASSES, {"id": 3, "name": "Right lung "}]}, "ClassesError", "twice"),

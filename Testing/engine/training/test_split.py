@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from conftest import blobs
-from sam2adapt.cli.train import read_groups
 from sam2adapt.evaluation.cases import Case, select
 from sam2adapt.evaluation.evaluate import evaluate, mean_dice
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
+from sam2adapt.requests.train import read_groups
 from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import ClassesError, InputFileError, TrainingDataError
 from sam2adapt.training.prepare import PreparedCase, fingerprint

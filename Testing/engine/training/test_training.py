@@ -19,11 +19,11 @@ from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
-from sam2adapt.training import checkpoint, loop
-from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
-from sam2adapt.training.loop import schedule
+from sam2adapt.training import losses, record
+from sam2adapt.training.record import load_checkpoint, save_checkpoint
 from sam2adapt.training.run import train
 from sam2adapt.training.settings import TrainRequest, TrainSettings
+from sam2adapt.training.step import schedule
 
 STRUCTURES = [describe(1, "right ventricle"), describe(2, "left ventricle")]
 
@@ -191,7 +191,7 @@ def test_continuing_a_model_keeps_classes_by_name(unbroken, folder, base, tmp_pa
 
 
 def test_loss_that_is_no_number_stops_with_a_remedy(folder, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
+    monkeypatch.setattr(losses.SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
     with pytest.raises(SettingsError, match="no longer a number") as caught:
         train(request_for(folder, base, tmp_path / "model.safetensors"))
     assert caught.value.setting == ("learning_rate", "resume")
@@ -205,7 +205,7 @@ def test_full_disk_keeps_the_former_checkpoint(tmp_path, monkeypatch):
         file.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr(record.torch, "save", full)
     with pytest.raises(OutputError, match="No space left"):
         save_checkpoint(path, {"epoch": 2})
     monkeypatch.undo()

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -325,12 +324,8 @@ def test_real_engine_segments_and_is_cancelled(realEngine, calls, tmp_path):
     request = realEngine.request("segment", segmentParams(tmp_path, 2000), **calls.of("b"))
     until(atWork)
     pids = ProcessTree.descendants(pid)
-    start = time.monotonic()
     request.cancel()
-    seconds = time.monotonic() - start
-    assert seconds < 5
     untilGone(pids)
-    print(f"cancel returned after {seconds:.3f} s, the last process was gone after {time.monotonic() - start:.3f} s")
     until(lambda: calls[-1] == ("bError", request.error))
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import types
 from pathlib import Path
 
@@ -49,14 +48,10 @@ def test_cancel_leaves_no_process(makeClient, calls, options):
     client = makeClient(*options)
     request, pids = startedPids(client, calls)
     waiting = client.request("echo", 3, **calls.of("b"))
-    start = time.monotonic()
     request.cancel()
-    seconds = time.monotonic() - start
     assert request.state == "cancelled" and request.error.kind == "CancelledError"
     assert calls.names() == ["Progress"]
     untilGone(pids)
-    print(f"cancel returned after {seconds:.3f} s, the last process was gone after {time.monotonic() - start:.3f} s")
-    assert seconds < 5
     until(lambda: len(calls) == 3)
     assert calls[1] == ("Error", request.error) and calls[2] == ("bResult", 3) and waiting.state == "done"
     request.cancel()

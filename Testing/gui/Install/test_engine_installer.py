@@ -17,7 +17,7 @@ from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTo
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, requirements
 
 # Without the engine itself, which needs the real packages.
-SMOKE_TEST = """from SAM2AdaptLib import SmokeTest
+SMOKE_TEST = """from SAM2AdaptLib.Install import SmokeTest
 SmokeTest.PACKAGES = SmokeTest.PACKAGES[:-1]
 SmokeTest.main()
 """
@@ -58,7 +58,7 @@ class Run:
             onLog=self.log.append,
             onProgress=self.onProgress,
             onFinished=lambda job: setattr(self, "finished", job),
-            onError=lambda error: setattr(self, "error", error),
+            onError=lambda job, error: setattr(self, "error", error),
             **options,
         )
         self.cancelAt = cancelAt
@@ -82,11 +82,11 @@ def versions(python):
 
 def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, python, folder):
     assert [step.id for step in Installer.plan(folder, python)] == ["torch", "packages", "sam2"]
-    assert "monai, " in Installer.findProblem(python).message
+    assert "monai, " in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.error is None, f"{run.error}\n{run.text}"
     assert run.job.state == "done" and run.job.diagnosis.torch == "2.9.1"
-    assert Installer.findProblem(python) is None and Installer.plan(folder, python) == []
+    assert Check.findProblem(python) is None and Installer.plan(folder, python) == []
     assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
     fractions = [progress["fraction"] for progress in run.progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
@@ -95,22 +95,22 @@ def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, py
 
 
 def test_engine_of_a_former_version_is_outdated_and_one_installation_mends_it(slicerHost, python, folder):
-    """Its list had neither filelock nor nibabel; pydicom and highdicom came with Slicer and stay as they are."""
-    complete(python, "filelock", "nibabel")
-    assert "missing: filelock, nibabel." in Installer.findProblem(python).message
+    """Its list had no filelock; pydicom and highdicom came with Slicer and stay as they are."""
+    complete(python, "filelock")
+    assert "missing: filelock." in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
-    assert Installer.findProblem(python) is None
+    assert Check.findProblem(python) is None
     assert versions(python) == fake_packages.SLICERS | {"torch": "2.9.1", "monai": "1.5.1", "sam2": "1.1.0"}
 
 
 def test_engine_of_a_former_version_in_a_python_without_dicom_is_mended(slicerHost, python, folder):
     """As in an environment of the user's own: there the DICOM packages are installed too."""
-    site = complete(python, "filelock", "nibabel")
+    site = complete(python, "filelock")
     for name in ("pydicom", "highdicom"):
         shutil.rmtree(site / name)
         shutil.rmtree(site / f"{name}-{fake_packages.SLICERS[name]}.dist-info")
-    assert "missing: filelock, highdicom, nibabel, pydicom." in Installer.findProblem(python).message
+    assert "missing: filelock, highdicom, pydicom." in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     environment = PythonEnvironment(python)
@@ -149,7 +149,7 @@ def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folde
     fake_packages.putMetadata(site, "torch", "2.9.1")
     (site / "torch" / "lib").mkdir(parents=True)
     (site / "monai-1.5.1.dist-info").mkdir()
-    assert "half installed" in Installer.findProblem(python).message
+    assert "half installed" in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     assert not (site / "torch" / "lib").exists()
@@ -332,15 +332,15 @@ def test_without_the_extension_nothing_is_tried(
 
 def test_the_extension_is_installed_and_the_rest_waits_for_the_restart(tmp_path, extensionsManager):
     model = extensionsManager(False)
-    assert Installer.takePendingInstall() is None
-    Installer.installPyTorchExtension(tmp_path)
+    assert PyTorchExtension.takePendingInstall() is None
+    PyTorchExtension.installPyTorchExtension(tmp_path)
     assert model.calls == [("PyTorch", False, False, "yes")] and model.interactive is True
-    assert Installer.takePendingInstall() == {"wheelFolder": str(tmp_path)}
-    assert Installer.takePendingInstall() is None
+    assert PyTorchExtension.takePendingInstall() == {"wheelFolder": str(tmp_path)}
+    assert PyTorchExtension.takePendingInstall() is None
     extensionsManager(False, False)
     with pytest.raises(EngineError):
-        Installer.installPyTorchExtension()
-    assert Installer.takePendingInstall() is None
+        PyTorchExtension.installPyTorchExtension()
+    assert PyTorchExtension.takePendingInstall() is None
 
 
 def test_only_one_installation_runs(slicerHost, python, folder):
@@ -365,7 +365,7 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
     folder = tmp_path / "folder"
     folder.mkdir()
     fake_packages.writeWheel(folder, "tqdm", "4.67.1")
-    models = Path(Check.__file__).parents[3] / "Resources" / "Models"
+    models = Path(Check.__file__).parents[2] / "Resources" / "Models"
     for name in ("torso-ct", "nano"):
         (folder / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")
     run = Run(slicerHost, wheelFolder=folder)
@@ -380,11 +380,10 @@ def test_diagnosis_and_weights_with_the_real_engine(slicerHost, tmp_path, monkey
 
 
 def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
-    from sam2adapt.modelfiles.bases import BASES
+    from sam2adapt.shared.known_bases import BASES
 
-    text = Installer.shoppingList(python)
+    text = OfflineFolder.shoppingList(python)
     for requirement in ("torch>=2.5.1", "sam2==1.1.0", *requirements()):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
-    assert list(BASES) == list(OfflineFolder.BASES)

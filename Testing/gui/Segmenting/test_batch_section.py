@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from auto_segment_testing import CHEST, isAlive, segmentationCount, segmentNames
+from auto_segment_testing import CHEST, isAlive, segmentationCount, segmentNames, writeModel
 
 TORSO = "torso-ct@1.0.0"
 
@@ -241,6 +241,26 @@ def test_volumes_of_the_scene(batch, chest, dialogs):
     batch.ui.undoButton.click()
     assert segmentNames(mine) == ["tumour"]
     assert left.GetNodeReferenceID("any") is None
+
+
+@pytest.mark.parametrize("source", ["scene", "folder"])
+def test_missing_weights_are_offered(
+    batch, chest, folder, source, tmp_path, dialogs, answers, modelsFolder, monkeypatch
+):
+    writeModel(modelsFolder / "large.safetensors", name="needs-tiny", base={"id": "tiny", "sha256": "7" * 64})
+    batch.panel.widget.enter()
+    batch.panel.widget._parameterNode.model = "needs-tiny@1.0.0"
+    if source == "folder":
+        batch.chooseFolder(folder, tmp_path / "out")
+    # Nobody listens there, so nothing is really downloaded.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    batch.panel.widget.logic.stopEngine()
+    answers.append(lambda dialog: qt.QMessageBox.Yes)
+    batch.run()
+    batch.waitFor(lambda: not batch.isRunning())
+    assert "156 MB" in dialogs[0]["text"] and "Apache 2.0" in dialogs[0]["informativeText"]
+    assert len(dialogs) == 2 and dialogs[1]["text"] in batch.status
+    assert batch.ui.batchButton.text == "Segment all"
 
 
 def test_closing_the_scene_stops_a_batch_of_it_only(batch, chest, folder, tmp_path):

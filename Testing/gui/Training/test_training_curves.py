@@ -96,9 +96,9 @@ def test_curves_begin_anew_in_another_scene(curves):
 
 
 def test_class_that_appears_later_is_a_curve_with_gaps(curves, panel):
-    from SAM2AdaptLib.Panels.Training.Plots import TrainingPlots
+    from SAM2AdaptLib.Panels.Training.Plots import Plots
 
-    plots = TrainingPlots()
+    plots = Plots()
     plots.begin("boxes")
     plots.draw(
         [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from training_testing import RESULT, addCase, engineError
+from training_testing import RESULT, addCase, engineError, weightsMissing
 
 pytest_plugins = ["training_testing"]
 
@@ -73,7 +73,7 @@ def download(panel, pair, scripted, answers):
     answers.append(lambda dialog: qt.QMessageBox.Yes)
     panel.ui.startButton.click()
     panel.waitFor(lambda: scripted.training.requests)
-    scripted.training.last.sendError(engineError("WeightsMissingError", "The weights of 'tiny' (156 MB) are missing."))
+    scripted.training.last.sendError(weightsMissing())
     assert (scripted.models.last.method, scripted.models.last.params) == ("downloadBase", {"base": "tiny"})
     return SimpleNamespace(panel=panel, request=scripted.models.last, engines=scripted)
 
@@ -102,6 +102,75 @@ def test_download_is_cancelled(download, dialogs):
     download.request.sendError(engineError("CancelledError", "The run was cancelled."))
     assert len(dialogs) == 1 and not download.panel.isRunning()
     assert len(download.engines.training.requests) == 1
+
+
+def test_estimate_and_resume_offer_the_download_too(panel, pair, scripted, dialogs, answers):
+    answers.append(lambda dialog: qt.QMessageBox.Yes)
+    panel.ui.estimateButton.click()
+    panel.waitFor(lambda: scripted.training.requests)
+    scripted.training.last.sendError(weightsMissing())
+    assert [dialog["text"] for dialog in dialogs] == ["The weights of 'tiny' (156 MB) are missing."]
+    assert (scripted.models.last.method, scripted.models.last.params) == ("downloadBase", {"base": "tiny"})
+    scripted.models.last.sendResult({})
+    panel.waitFor(lambda: len(scripted.training.requests) == 2)
+    assert scripted.training.last.method == "estimate"
+    scripted.training.last.sendError(engineError("CancelledError", "The run was cancelled."))
+
+    panel.ui.startButton.click()
+    panel.waitFor(lambda: len(scripted.training.requests) == 3)
+    scripted.training.last.sendError(engineError("EngineStopped", "The engine stopped."))
+    panel.ui.resumeButton.click()
+    scripted.training.last.sendError(weightsMissing())
+    scripted.models.last.sendResult({})
+    assert [request.method for request in scripted.training.requests[3:]] == ["train", "train"]
+    assert panel.isRunning()
+
+
+def test_weights_that_cannot_be_downloaded_are_not_offered(panel, pair, scripted, dialogs):
+    panel.ui.startButton.click()
+    panel.waitFor(lambda: scripted.training.requests)
+    scripted.training.last.sendError(engineError("WeightsMissingError", "The file of 'nano' is missing."))
+    assert [dialog["text"] for dialog in dialogs] == ["The file of 'nano' is missing."]
+    assert scripted.models.requests == [] and not panel.isRunning()
+
+
+def test_ranking_offers_what_lets_it_succeed(panel, scripted, dialogs, answers):
+    addCase("with segmentation")
+    volume = slicer.util.addVolumeFromArray(np.zeros((4, 8, 8), np.int16), name="without")
+    panel.widget.enter()
+    panel.ui.rankingCollapsibleButton.collapsed = False
+    answers.append(lambda dialog: qt.QMessageBox.Yes)
+    panel.ui.rankSceneButton.click()
+    panel.waitFor(lambda: scripted.models.requests)
+    rank = scripted.models.last
+    assert rank.method == "rank" and rank.params["anyModality"] is False
+
+    rank.sendError(weightsMissing())
+    assert panel.ui.rankSceneButton.text == "Cancel" and not panel.ui.rankingProgressBar.isHidden()
+    scripted.models.last.sendProgress({"fraction": 0.5, "done": 78e6, "total": 156e6})
+    assert panel.ui.rankingLabel.text == "Downloading the weights: 78 of 156 MB"
+    scripted.models.last.sendResult({})
+    panel.waitFor(lambda: scripted.models.last.method == "rank")
+
+    scripted.models.last.sendError(engineError("ModalityError", "This model is for CT."))
+    panel.waitFor(lambda: scripted.models.last.method == "rank" and scripted.models.last.params["anyModality"])
+    assert [dialog["text"] for dialog in dialogs] == [
+        "The weights of 'tiny' (156 MB) are missing.", "This model is for CT.",
+    ]  # fmt: skip
+    panel.ui.rankSceneButton.click()
+    assert scripted.models.last.isCancelled and panel.ui.rankSceneButton.text == "Rank volumes of the scene"
+    assert volume
+
+
+def test_ranking_without_an_engine_offers_to_install_it(panel, scripted, dialogs):
+    slicer.util.addVolumeFromArray(np.zeros((4, 8, 8), np.int16), name="volume")
+    panel.widget.enter()
+    panel.ui.rankSceneButton.click()
+    panel.waitFor(lambda: scripted.models.requests)
+    scripted.models.last.sendError(engineError("EngineMissing", "The engine is not installed."))
+    assert dialogs == [] and not panel.ui.installCollapsibleButton.isHidden()
+    assert panel.ui.rankSceneButton.toolTip == "Install the engine first."
+    panel.widget.enter()
 
 
 def test_what_is_said_while_it_runs_can_be_read_later(run):

@@ -19,7 +19,7 @@ def measured(lib, nodes):
 
 def test_against_numpy(lib, nodes, measured):
     volumeNode, node, voxels, labels = measured
-    rows = lib.Statistics.statistics(volumeNode, node)
+    rows = lib.Statistics.measure(volumeNode, node)
     assert [row["structure"] for row in rows] == ["liver", "spleen"]
     assert [row["segmentId"] for row in rows] == nodes.segmentIds(node)
     for row, value in zip(rows, (1, 5), strict=True):
@@ -33,7 +33,7 @@ def test_against_numpy(lib, nodes, measured):
 def test_against_vtk(lib, nodes, measured):
     """vtkImageAccumulate with a stencil, which Slicer's Segment Statistics uses."""
     volumeNode, node, _, _ = measured
-    for row in lib.Statistics.statistics(volumeNode, node):
+    for row in lib.Statistics.measure(volumeNode, node):
         mask = nodes.slicer.vtkOrientedImageData()
         reference = nodes.slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(volumeNode)
         ids = vtk.vtkStringArray()
@@ -62,7 +62,7 @@ def test_overlapping_segments_are_measured_each_on_its_own(lib, nodes, measured)
     whole = np.zeros(SHAPE, np.uint8)
     whole[:, 1:8, 1:9] = 1
     lib.SegmentationBridge.importLabels(volumeNode, whole, [{"id": 1, "name": "abdomen"}], node)
-    rows = {row["structure"]: row for row in lib.Statistics.statistics(volumeNode, node)}
+    rows = {row["structure"]: row for row in lib.Statistics.measure(volumeNode, node)}
     assert rows["abdomen"]["voxels"] == whole.sum() and rows["liver"]["voxels"] == (labels == 1).sum()
     assert rows["abdomen"]["mean"] == pytest.approx(voxels[whole == 1].astype(float).mean())
 
@@ -70,15 +70,15 @@ def test_overlapping_segments_are_measured_each_on_its_own(lib, nodes, measured)
 def test_chosen_segments_in_the_order_asked_for(lib, nodes, measured):
     volumeNode, node = measured[:2]
     liver, spleen = nodes.segmentIds(node)
-    rows = lib.Statistics.statistics(volumeNode, node, [spleen, liver])
+    rows = lib.Statistics.measure(volumeNode, node, [spleen, liver])
     assert [row["structure"] for row in rows] == ["spleen", "liver"]
-    assert rows[::-1] == lib.Statistics.statistics(volumeNode, node)
+    assert rows[::-1] == lib.Statistics.measure(volumeNode, node)
 
 
 def test_empty_segment_has_no_intensity(lib, nodes, measured):
     volumeNode = measured[0]
     node = lib.SegmentationBridge.importLabels(volumeNode, (measured[3] == 1).astype(np.uint8), [LIVER, SPLEEN])
-    (row,) = lib.Statistics.statistics(volumeNode, node, nodes.segmentIds(node)[1:])
+    (row,) = lib.Statistics.measure(volumeNode, node, nodes.segmentIds(node)[1:])
     assert (row["voxels"], row["ml"], row["mean"], row["minimum"], row["maximum"]) == (0, 0, None, None, None)
 
 
@@ -88,18 +88,18 @@ def test_colour_image_has_volumes_only(lib, nodes):
     labels = np.zeros((1, 9, 8), np.uint8)
     labels[0, 2:5, 3:6] = 1
     node = lib.SegmentationBridge.importLabels(volumeNode, labels, [LIVER])
-    (row,) = lib.Statistics.statistics(volumeNode, node)
+    (row,) = lib.Statistics.measure(volumeNode, node)
     assert (row["voxels"], row["mean"]) == (9, None)
 
 
 def test_no_segment_gives_no_row(lib, nodes):
-    assert lib.Statistics.statistics(nodes.addVolume(), nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")) == []
+    assert lib.Statistics.measure(nodes.addVolume(), nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")) == []
 
 
 def test_segmentation_is_not_changed(lib, nodes, measured):
     volumeNode, node = measured[:2]
     before = node.GetMTime(), node.GetSegmentation().GetMTime(), nodes.scene.GetNumberOfNodes()
-    lib.Statistics.statistics(volumeNode, node)
+    lib.Statistics.measure(volumeNode, node)
     assert (node.GetMTime(), node.GetSegmentation().GetMTime(), nodes.scene.GetNumberOfNodes()) == before
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from example_nodes import AXES_IJK_TO_RAS, OBLIQUE, SHAPE, rotation
 from sam2adapt.imaging.volume import read_volume, same_geometry
-from sam2adapt.server.arrays import read_input
+from sam2adapt.requests.arrays import read_input
 from sam2adapt.shared import errors
 
 

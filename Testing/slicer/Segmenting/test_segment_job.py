@@ -378,7 +378,7 @@ def test_warnings_and_times_are_kept(lib, nodes):
     run = Run(lib, nodes.addVolume())
     run.engine.last.sendLog({"level": "warning", "message": "Memory ran out with 8 slices at once; going on with 4."})
     job = run.answer()
-    assert job.warnings == ["Memory ran out with 8 slices at once; going on with 4."]
+    assert job.log == ["Memory ran out with 8 slices at once; going on with 4."]
     assert job.seconds["total"] >= sum(job.seconds[part] for part in ("transfer", "engine", "import")) > 0
 
 

@@ -110,7 +110,10 @@ def test_one_volume_that_fails_does_not_stop_the_others(lib, nodes):
     assert "'gone' was removed" in ranking.job.failed[-1][1].message
 
 
-@pytest.mark.parametrize(("kind", "state"), [("EngineMissing", "failed"), ("CancelledError", "cancelled")])
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("EngineMissing", "failed"), ("WeightsMissingError", "failed"), ("CancelledError", "cancelled")],
+)
 def test_failures_that_all_volumes_would_share(lib, nodes, kind, state):
     ranking = Ranking(lib, [nodes.addVolume(), nodes.addVolume()])
     ranking.fail(kind)
@@ -168,7 +171,7 @@ def test_unlabelled_volumes(lib, nodes):
     lib.SegmentationBridge.importLabels(labelled, np.ones(SHAPE, np.uint8), [LIVER])
     started = lib.SegmentationBridge.createSegmentationNode(plain)
     started.SetReferenceImageGeometryParameterFromVolumeNode(plain)
-    assert lib.RankingJob.unlabelledVolumes() == [plain]
+    assert lib.Volumes.unlabelled() == [plain]
 
 
 def test_real_engine(lib, nodes, servedEngine):

@@ -37,7 +37,7 @@ class Run:
         cases = cases or lib.Cases.fromScene()
         classes = lib.Classes.match(cases)
         self.job = lib.TrainingJob.start(
-            self.engine, cases, classes, "my model", options, self.loop, onLog=self.log.append, **callbacks
+            self.engine, cases, classes, "my model", options, later=self.loop, onLog=self.log.append, **callbacks
         )
         self.loop.run(rounds)
 
@@ -284,11 +284,11 @@ def test_run_of_a_slicer_that_was_killed(lib, scene, home, state):
     code = (
         "import sys, types, time; sys.modules['slicer.i18n'] = i18n = types.ModuleType('slicer.i18n')\n"
         "i18n.tr = lambda text: text\n"
-        "from SAM2AdaptLib import TrainingRuns\n"
-        f"run = TrainingRuns.create('killed'); run.update(state={state!r}, cases=[])\n"
+        "from SAM2AdaptLib.Training import RunFolders\n"
+        f"run = RunFolders.create('killed'); run.update(state={state!r}, cases=[])\n"
         "print('ready', flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(lib.RunFolders.__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(lib.RunFolders.__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     try:
         while process.stdout.readline().strip() != b"ready":
@@ -371,7 +371,7 @@ def test_estimate_keeps_nothing(lib, addCase, home):
 
     def begin():
         job = lib.TrainingJob.estimate(
-            engine, cases, lib.Classes.match(cases), {"base": "nano"}, loop,
+            engine, cases, lib.Classes.match(cases), {"base": "nano"}, later=loop,
             onFinished=finished.append, onError=lambda job, error: errors.append(error),
         )  # fmt: skip
         loop.run()

@@ -57,7 +57,7 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
     assert [case.annotatedSlices for case in cases] == [DRAWN]
     loop, progress, errors = EventLoop(), [], []
     job = lib.TrainingJob.start(
-        servedEngine, cases, lib.Classes.match(cases), "two lungs", TINY, loop,
+        servedEngine, cases, lib.Classes.match(cases), "two lungs", TINY, later=loop,
         onProgress=progress.append, onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()
@@ -90,7 +90,7 @@ def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawn
     engine = ServedEngine()
     options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 1}
     job = lib.TrainingJob.start(
-        engine, cases, lib.Classes.match(cases), "killed", options, loop,
+        engine, cases, lib.Classes.match(cases), "killed", options, later=loop,
         onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()
@@ -124,7 +124,7 @@ def test_training_is_paused_and_ended_with_the_best_kept(lib, servedEngine, draw
 
     job = lib.TrainingJob.start(
         servedEngine, cases, lib.Classes.match(cases), "stopped",
-        {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32}, loop,
+        {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32}, later=loop,
         onProgress=onProgress, onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()

@@ -17,7 +17,7 @@ STUDY, STATUS, SECONDS, FIRST_STRUCTURE = range(4)
 class BatchResults:
     """Fills the table, and loads the study that is double-clicked.
 
-    :ivar rows: see ``BatchJob.BatchJob``.
+    :ivar rows: see ``FolderBatch.FolderBatch``.
     :ivar folder: of the results; "" for a batch of the scene.
     """
 
@@ -145,7 +145,7 @@ def studyName(row, inputFolder):
 def loadVolume(row, logic):
     """Load the volume of a folder's study into the scene.
 
-    :param row: see ``BatchJob.BatchJob``.
+    :param row: see ``FolderBatch.FolderBatch``.
     :return: the volume node.
     :raises EngineError: it is no longer there, or cannot be loaded.
     """

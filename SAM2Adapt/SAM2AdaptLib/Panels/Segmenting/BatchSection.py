@@ -10,10 +10,12 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Job import RUNNING
 from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Segmenting import BatchResults, RunControl
-from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels
-from SAM2AdaptLib.Segmenting.FolderBatch import RUNNING
+from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
+from SAM2AdaptLib.Panels.Widgets import StatusLine
+from SAM2AdaptLib.Scene import Volumes
 
 SCENE, FOLDER = range(2)
 
@@ -21,18 +23,21 @@ SCENE, FOLDER = range(2)
 class BatchSection(VTKObservationMixin):
     """What is to be segmented, the progress over studies, and the table of results."""
 
-    def __init__(self, ui, logic, chosen, whyNot, onSegmented):
+    def __init__(self, ui, logic, chosen, whyNot, onSegmented, onEngineMissing):
         """
         :param ui: widgets of the panel by name.
         :param logic: ``SAM2AdaptLogic``.
         :param chosen: function that gives the parameter node (None while the panel is left) and the model.
         :param whyNot: function that says why no volume can be segmented with that model; "" if it can.
         :param onSegmented: called with a volume and its segmentation, to show them.
+        :param onEngineMissing: called with the ``EngineError`` that says why the engine does not start.
         """
         VTKObservationMixin.__init__(self)
-        self._ui, self._logic, self._chosen, self._whyNot, self._onSegmented = ui, logic, chosen, whyNot, onSegmented
+        self._ui, self._logic, self._chosen, self._whyNot = ui, logic, chosen, whyNot
+        self._onEngineMissing = onEngineMissing
         self._job = None
-        self._reason = ""
+        self._offer = WeightsOffer(logic.downloadBase, self._showProgress, self._onDownloadStopped)
+        self._statusLine = StatusLine(ui.batchStatusLabel)
         self._unchecked = set()  # IDs of volumes
         self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented)
         ui.batchButton.connect("clicked()", self.startOrStop)
@@ -51,12 +56,13 @@ class BatchSection(VTKObservationMixin):
         self._showVolumes()
 
     def isRunning(self):
-        """Whether there is a batch to cancel."""
-        return self._job is not None and not self._job.isOver
+        """Whether there is something to cancel: a batch, or the download of the weights that it needs."""
+        return self._offer.isRunning() or self._isBatch()
 
     def cancel(self):
         """End at once; what is done stays."""
-        if self.isRunning():
+        self._offer.cancel()
+        if self._isBatch():
             self._job.cancel()
 
     def cleanup(self):
@@ -67,12 +73,12 @@ class BatchSection(VTKObservationMixin):
     def startOrStop(self):
         """Start a batch; or stop it after the slices in work, and the second time at once."""
         if not self.isRunning():
-            self._start()
-        elif self._job.state == RUNNING:
-            self._ui.batchStatusLabel.text = _("Stopping…")
+            self._start(*self._chosen())
+        elif self._isBatch() and self._job.state == RUNNING:
+            self._statusLine.show(_("Stopping…"))
             self._job.stop()
         else:
-            self._job.cancel()
+            self.cancel()
         self.update()
 
     def saveTable(self):
@@ -100,12 +106,12 @@ class BatchSection(VTKObservationMixin):
         """Show what is possible now, and if not, why."""
         running, reason = self.isRunning(), self._whyNot() or self._missing()
         ui = self._ui
-        if not running and ui.batchStatusLabel.text in ("", self._reason):
-            self._reason = ui.batchStatusLabel.text = reason
+        if not running:
+            self._statusLine.hint(reason)
         ui.batchButton.text = _("Segment all")
         ui.batchButton.toolTip = reason or _("One study after the other; one that fails does not stop the others.")
         if running:
-            isStopping = self._job.state != RUNNING
+            isStopping = self._isBatch() and self._job.state != RUNNING
             ui.batchButton.text = _("Stop at once") if isStopping else _("Cancel")
             ui.batchButton.toolTip = _("What is done stays; start again to go on.")
         ui.batchButton.enabled = running or not reason
@@ -117,12 +123,14 @@ class BatchSection(VTKObservationMixin):
         ui.batchSaveButton.visible = hasRows
         ui.batchOpenButton.visible = hasRows and bool(self._results.folder)
 
-    def _start(self):
-        parameterNode, model = self._chosen()
+    def _isBatch(self):
+        return self._job is not None and not self._job.isOver
+
+    def _start(self, parameterNode, model):
         options = RunControl.runOptions(parameterNode, model)
-        options |= {"onProgress": self._onProgress, "onFinished": self._onFinished, "onError": self._onError}
-        self._ui.batchStatusLabel.text = _("Starting…")
-        self._ui.batchProgressBar.value = 0
+        options |= {"onProgress": self._onProgress, "onFinished": self._onFinished}
+        options["onError"] = lambda job, error: self._onError(job, error, parameterNode, model)
+        self._showProgress(0, _("Starting…"))
         try:
             if self._ui.batchSourceComboBox.currentIndex == SCENE:
                 options |= RunControl.sceneOptions(parameterNode)
@@ -133,27 +141,38 @@ class BatchSection(VTKObservationMixin):
                 self._results.begin(*folders)
                 self._job = self._logic.startSegmentFolder(*folders, model.path, **options)
         except EngineError as error:
-            self._ui.batchStatusLabel.text = str(error)
+            self._statusLine.show(str(error))
+        self.update()
+
+    def _showProgress(self, fraction, text):
+        self._ui.batchProgressBar.value = round(1000 * fraction)
+        self._statusLine.show(text)
+
+    def _onDownloadStopped(self, error):
+        self._showError(error, str(error))
+
+    def _showError(self, error, text):
+        self._statusLine.show(text)
+        if error.kind == "EngineMissing":
+            self._onEngineMissing(error)
+        self.update()
 
     def _onProgress(self, progress):
-        self._ui.batchProgressBar.value = round(1000 * progress["fraction"])
-        self._ui.batchStatusLabel.text = progress["text"]
+        self._showProgress(progress["fraction"], progress["text"])
         if progress["rows"]:
             self._results.add(progress["rows"])
             self.update()
 
     def _onFinished(self, job):
         self._results.show(job.rows)
-        self._ui.batchStatusLabel.text = BatchResults.summary(job.rows)
+        self._statusLine.show(BatchResults.summary(job.rows))
         self.update()
 
-    def _onError(self, job, error):
+    def _onError(self, job, error, parameterNode, model):
         self._results.show(job.rows)
-        lines = [str(error), BatchResults.summary(job.rows)] if job.rows else [str(error)]
-        self._ui.batchStatusLabel.text = "\n".join(lines)
+        self._showError(error, "\n".join([str(error), *([BatchResults.summary(job.rows)] if job.rows else [])]))
+        self._offer.showError(error, again=lambda: self._start(parameterNode, model))
         self.update()
-        if error.kind != "CancelledError":
-            Dialogs.showError(error)
 
     def _missing(self):
         """What is missing for a batch beside the model; "" for nothing."""
@@ -175,7 +194,7 @@ class BatchSection(VTKObservationMixin):
     def _onSceneClosed(self, caller, event):
         self._unchecked.clear()
         if not self._results.sceneClosed() and not self.isRunning():
-            self._ui.batchStatusLabel.text = ""
+            self._statusLine.show("")
         self._showVolumes()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -204,4 +223,4 @@ class BatchSection(VTKObservationMixin):
         items = [self._ui.batchVolumeList.item(row) for row in range(self._ui.batchVolumeList.count)]
         checked = [item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Checked]
         nodes = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in checked]
-        return [node for node in nodes if hasVoxels(node)]
+        return [node for node in nodes if Volumes.hasVoxels(node)]

@@ -5,9 +5,10 @@ import textwrap
 import qt
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Models import Catalog, ExpectedTime
-from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Scene import VolumeModality
+from SAM2AdaptLib.Panels import Widgets
+from SAM2AdaptLib.Scene import VolumeModality, Volumes
 
 NAME, MODALITY, DICE, TIME, LICENSE = range(5)
 SEARCHED = qt.Qt.UserRole + 1
@@ -18,7 +19,7 @@ _TOOLTIP_WIDTH = 80
 class ModelList:
     """Fills the tree of models and the structures of the chosen one; what is chosen there are parameters.
 
-    :ivar models: list of ``ModelCatalog.Model`` as last read from the disk.
+    :ivar models: list of ``Catalog.Model`` as last read from the disk.
     :ivar modality: that of the volume to segment; "" when it is not known.
     """
 
@@ -31,10 +32,7 @@ class ModelList:
         self.models = []
         self.modality = ""
         self._proposed = None  # model that was chosen here and not by the user
-        header = ui.modelTree.header()
-        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
-        for column in (MODALITY, DICE, TIME, LICENSE):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        Widgets.fitColumns(ui.modelTree.header(), ui.modelTree.columnCount)
         ui.modelSearchBox.connect("textChanged(QString)", self._filter)
         self.read()
 
@@ -50,12 +48,12 @@ class ModelList:
     def update(self, parameterNode):
         """Show the models for the parameters as they are now, those that fit the volume first."""
         volumeNode = parameterNode.inputVolume
-        volume = (volumeNode, hasVoxels(volumeNode))
+        volume = (volumeNode, Volumes.hasVoxels(volumeNode))
         settings = (parameterNode.model, parameterNode.device, parameterNode.testTimeAugmentation)
         if self._shown == (volume, settings):
             return
         if self._shown is None or self._shown[0] != volume:
-            self.modality = VolumeModality.volumeModality(volumeNode) if hasVoxels(volumeNode) else ""
+            self.modality = VolumeModality.volumeModality(volumeNode) if Volumes.hasVoxels(volumeNode) else ""
         self._shown = (volume, settings)
         model = self.chosen(parameterNode)
         unfit = model is not None and not model.fits(self.modality)
@@ -79,7 +77,7 @@ class ModelList:
         self._filter(self._ui.modelSearchBox.text)
 
     def _expectedSeconds(self, model, parameterNode):
-        if model.problem or not hasVoxels(parameterNode.inputVolume):
+        if model.problem or not Volumes.hasVoxels(parameterNode.inputVolume):
             return None
         settings = (parameterNode.device, parameterNode.testTimeAugmentation)
         return ExpectedTime.expectedSeconds(model, parameterNode.inputVolume, *settings)
@@ -91,13 +89,13 @@ class ModelList:
         item.setText(NAME, f"{model.name}\n{model.problem or structuresInWords(model.structures)}")
         item.setText(MODALITY, model.modality)
         item.setText(DICE, "-" if model.dice is None else f"{model.dice:.2f}")
-        item.setText(TIME, _("not measured yet") if seconds is None else Dialogs.inWords(seconds))
+        item.setText(TIME, _("not measured yet") if seconds is None else ProgressTexts.duration(seconds))
         item.setText(LICENSE, model.license)
         item.setToolTip(NAME, tooltip(model))
         item.setToolTip(TIME, _("For the whole of the chosen volume, as last measured on this computer."))
         item.setToolTip(DICE, _("Overlap with the reference, measured on other images: 1 is perfect."))
         if warning := model.problem or mismatch(model, self.modality):
-            item.setIcon(MODALITY, qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+            item.setIcon(MODALITY, Widgets.warningIcon())
             grey = qt.QBrush(self._ui.modelTree.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
             for column in range(self._ui.modelTree.columnCount):
                 item.setForeground(column, grey)
@@ -131,12 +129,6 @@ class ModelList:
             shown = [item.text(column) for column in (NAME, MODALITY, LICENSE)]
             searched = " ".join([*shown, item.data(NAME, SEARCHED)]).casefold()
             item.setHidden(not all(word in searched for word in words))
-
-
-def hasVoxels(volumeNode):
-    """Whether there is a volume and something in it; a node is in the scene before its voxels are."""
-    image = volumeNode.GetImageData() if volumeNode else None
-    return image is not None and image.GetPointData().GetScalars() is not None
 
 
 def mismatch(model, modality):

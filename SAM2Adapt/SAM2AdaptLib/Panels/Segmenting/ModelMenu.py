@@ -16,7 +16,7 @@ class ModelMenu:
         """
         :param ui: widgets of the panel by name.
         :param engine: ``EngineClient``.
-        :param chosenModel: function that gives the ``ModelCatalog.Model`` chosen in the list, or None.
+        :param chosenModel: function that gives the ``Catalog.Model`` chosen in the list, or None.
         :param onChanged: called with the engine's row of a new model, or without argument when something is gone.
         """
         self._button = ui.modelMenuButton

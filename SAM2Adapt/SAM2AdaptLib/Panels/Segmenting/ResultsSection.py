@@ -1,8 +1,8 @@
 """The section of the panel that shows a result and leads on from it."""
 
-import qt
 import slicer
 
+from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Scene import SegmentationHistory, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
@@ -20,10 +20,7 @@ class ResultsSection:
         self._onUndone = onUndone
         self._nodeIds = ("", "", "")
         self._rows = []
-        header = ui.resultsTable.horizontalHeader()
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        Widgets.fitColumns(ui.resultsTable.horizontalHeader(), ui.resultsTable.columnCount)
         ui.copyButton.connect("clicked()", self.copy)
         ui.editButton.connect("clicked()", self.edit)
         ui.trainButton.connect("clicked()", self.useForTraining)
@@ -42,7 +39,8 @@ class ResultsSection:
         nodes = (volumeNode, segmentationNode, uncertaintyNode)
         self._nodeIds = tuple(node.GetID() if node else "" for node in nodes)
         self._ui.resultsCollapsibleButton.visible = True
-        self._fill(Statistics.statistics(volumeNode, segmentationNode))
+        self._rows = Statistics.measure(volumeNode, segmentationNode)
+        Widgets.fillTable(self._ui.resultsTable, [_texts(row) for row in self._rows])
         self._ui.undoButton.enabled = SegmentationHistory.canUndo(segmentationNode)
         self.showUncertainty(self._ui.uncertaintyCheckBox.checked)
 
@@ -89,14 +87,7 @@ class ResultsSection:
     def _nodes(self):
         return tuple(slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None for nodeId in self._nodeIds)
 
-    def _fill(self, rows):
-        self._rows = rows
-        table = self._ui.resultsTable
-        table.setRowCount(len(rows))
-        for index, row in enumerate(rows):
-            mean = "-" if row["mean"] is None else f"{row['mean']:.1f}"
-            for column, text in enumerate((row["structure"], f"{row['ml']:.1f}", mean)):
-                item = qt.QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                table.setItem(index, column, item)
+
+def _texts(row):
+    """A row of ``Statistics.measure`` as the table shows it."""
+    return row["structure"], f"{row['ml']:.1f}", "-" if row["mean"] is None else f"{row['mean']:.1f}"

@@ -4,10 +4,8 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Models import ExpectedTime
-from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Segmenting.ModelList import mismatch
-
-RUNNING = ("waiting", "running")
+from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer, confirmOtherModality
 
 
 class RunControl:
@@ -24,35 +22,30 @@ class RunControl:
         self._onProgress = onProgress
         self._onFinished = onFinished
         self._onStopped = onStopped
-        self._task = None  # SegmentJob, or the EngineRequest of a download
-        self._parameterNode = None
-        self._model = None
-        self._anyModality = False
+        self._offer = WeightsOffer(logic.downloadBase, onProgress, onStopped)
+        self._job = None
 
     def isRunning(self):
         """Whether there is something to cancel."""
-        return self._task is not None and self._task.state in RUNNING
+        return self._offer.isRunning() or (self._job is not None and not self._job.isOver)
 
     def cancel(self):
         """Stop at once; the scene stays as it was."""
-        if self.isRunning():
-            self._task.cancel()
+        self._offer.cancel()
+        if self._job is not None:
+            self._job.cancel()
 
     def start(self, parameterNode, model, modality):
         """Segment as the parameters say; asks first when the model is for another modality.
 
-        :param model: ``ModelCatalog.Model``.
+        :param model: ``Catalog.Model``.
         :param modality: that of the volume; "" when it is not known.
         """
-        self._parameterNode = parameterNode
-        self._model = model
         warning = mismatch(model, modality)
-        self._anyModality = bool(warning) and _confirmOtherModality(warning)
-        if self._anyModality or not warning:
-            self._segment()
+        if not warning or confirmOtherModality(warning):
+            self._segment(parameterNode, model, anyModality=bool(warning))
 
-    def _segment(self):
-        node = self._parameterNode
+    def _segment(self, node, model, anyModality):
         volumeNode = node.inputVolume
         speedSettings = (node.device, node.testTimeAugmentation)
 
@@ -60,55 +53,30 @@ class RunControl:
             ExpectedTime.remember(job.result, *speedSettings)
             self._onFinished(job, volumeNode)
 
+        def onError(job, error):
+            self._onStopped(error)
+            self._offer.showError(
+                error,
+                again=lambda: self._segment(node, model, anyModality),
+                anyway=lambda: self._segment(node, model, anyModality=True),
+            )
+
         try:
-            self._task = self._logic.startSegment(
+            self._job = self._logic.startSegment(
                 volumeNode,
-                str(self._model.path),
+                str(model.path),
                 node.outputSegmentation,
-                **runOptions(node, self._model),
+                **runOptions(node, model),
                 **sceneOptions(node),
-                anyModality=self._anyModality,
+                anyModality=anyModality,
                 onProgress=lambda progress: self._onProgress(progress["fraction"], progress["text"]),
                 onFinished=onFinished,
-                onError=lambda job, error: self._onError(error),
+                onError=onError,
             )
         except EngineError as error:
-            self._onError(error)
+            onError(None, error)
         else:
             self._onProgress(0, _("Starting…"))
-
-    def _onError(self, error):
-        self._onStopped(error)
-        if error.kind == "ModalityError":
-            self._anyModality = _confirmOtherModality(error.message)
-            if self._anyModality:
-                self._segment()
-        elif error.kind == "WeightsMissingError":
-            self._offerDownload(error)
-        else:
-            _show(error)
-
-    def _offerDownload(self, error):
-        explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")
-        if not Dialogs.confirm(error.message, explanation, _("Download")):
-            return
-        self._task = self._logic.engine.request(
-            "downloadBase",
-            {"base": self._model.base},
-            onResult=lambda result: self._segment(),
-            onError=self._onDownloadError,
-            onProgress=self._onDownloadProgress,
-        )
-        self._onProgress(0, _("Starting…"))
-
-    def _onDownloadProgress(self, progress):
-        text = _("Downloading the weights: {done} of {total} MB")
-        done, total = (round(progress[key] / 1e6) for key in ("done", "total"))
-        self._onProgress(progress["fraction"], text.format(done=done, total=total))
-
-    def _onDownloadError(self, error):
-        self._onStopped(error)
-        _show(error)
 
 
 def runOptions(parameterNode, model):
@@ -131,13 +99,3 @@ def sceneOptions(parameterNode):
         "existingSegments": parameterNode.existingSegments.value,
         "timePoints": parameterNode.timePoints.value,
     }
-
-
-def _confirmOtherModality(warning):
-    return Dialogs.confirm(warning, _("The result is likely to be wrong."), _("Run anyway"))
-
-
-def _show(error):
-    """Show what the panel's own status line and install section do not say well enough."""
-    if error.kind not in ("CancelledError", "EngineMissing"):
-        Dialogs.showError(error)

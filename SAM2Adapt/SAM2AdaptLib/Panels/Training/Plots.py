@@ -1,11 +1,11 @@
-"""Loss and Dice of a training as Slicer's own plots, and a layout that shows them."""
+"""Loss and Dice of a training as plots of Slicer, and a layout that shows them."""
 
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-_LAYOUT = 50611  # a number of our own; Slicer's layouts are below 1000
+_LAYOUT = 50611  # a number that nobody else uses; Slicer's layouts are below 1000
 _VIEW = """<item splitSize="500"><view class="vtkMRMLPlotViewNode" singletontag="{tag}">
 <property name="viewlabel" action="default">{label}</property></view></item>"""
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
@@ -14,7 +14,7 @@ _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
 LOSS, DICE = "SAM2AdaptLoss", "SAM2AdaptDice"
 
 
-class TrainingPlots:
+class Plots:
     """The curves of one run; nodes that the user removes, or that go with the scene, are made anew."""
 
     def __init__(self):
@@ -32,7 +32,7 @@ class TrainingPlots:
     def draw(self, history):
         """Draw what is known now; it takes no time where nothing is new.
 
-        :param history: see ``TrainingRuns.Run.history``.
+        :param history: see ``RunFolders.Run.history``.
         """
         if history == self._history:
             return
@@ -94,8 +94,7 @@ class TrainingPlots:
 
     def _node(self, className, name):
         """The node of this run with that name, made where it is missing."""
-        found = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in self._nodeIds]
-        for node in found:
+        for node in map(slicer.mrmlScene.GetNodeByID, self._nodeIds):
             if node and node.GetClassName() == className and node.GetAttribute("SAM2Adapt.Plot") == name:
                 return node
         node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))

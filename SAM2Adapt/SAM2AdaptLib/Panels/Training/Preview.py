@@ -10,7 +10,7 @@ from SAM2AdaptLib.Scene import SegmentationBridge
 OPACITY = 0.5
 
 
-class TrainingPreview:
+class Preview:
     """One segmentation node, filled anew after each validation and removed at the end."""
 
     def __init__(self):
@@ -29,7 +29,7 @@ class TrainingPreview:
             labels = np.load(path, allow_pickle=False)
             node = SegmentationBridge.importLabels(volumeNode, labels, structures, self._node())
         except (OSError, ValueError, UserError):
-            return  # the next one is written already, or the volume was changed; the training has its own copy
+            return  # the next one is written already, or the volume was changed; the training has a copy
         if self._nodeId is None:
             # Hidden from the lists of nodes: it is not the user's, nor a case to train on.
             node.SetHideFromEditors(True)

@@ -5,29 +5,32 @@ import slicer
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Panels import Dialogs
-from SAM2AdaptLib.Scene import SliceViews
-from SAM2AdaptLib.Training import RankingJob
+from SAM2AdaptLib.Panels import Widgets
+from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
+from SAM2AdaptLib.Scene import SliceViews, Volumes
 
 
-class TrainingRanking:
+class RankingSection:
     """Ranks volumes by a model's doubts and takes the slice views to them; nothing in the scene is changed."""
 
-    def __init__(self, ui, startRanking, chosenModel):
+    def __init__(self, ui, logic, chosenModel, whyNoEngine, onEngineMissing):
         """
         :param ui: widgets of the panel by name.
-        :param startRanking: ``SAM2AdaptTrainingLogic.startRanking``.
-        :param chosenModel: function that gives the path of the model to rank with, "" without one.
+        :param logic: ``SAM2AdaptTrainingLogic``.
+        :param chosenModel: function that gives the ``Catalog.Model`` to rank with, None without one.
+        :param whyNoEngine: function that says why the engine cannot run; "" if it can.
+        :param onEngineMissing: called with the ``EngineError`` that says why the engine does not start.
         """
         self._ui = ui
-        self._startRanking = startRanking
+        self._logic = logic
         self._chosenModel = chosenModel
+        self._whyNoEngine = whyNoEngine
+        self._onEngineMissing = onEngineMissing
+        self._offer = WeightsOffer(logic.downloadBase, self._showProgress, self._showError)
         self._job = None
         self._targets = []  # of the items of the tree, by number: (RankedVolume, position or None)
         self._loaded = {}  # path of a ranked file -> ID of the volume that was loaded from it
-        header = ui.rankingTree.header()
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        Widgets.fitColumns(ui.rankingTree.header(), ui.rankingTree.columnCount)
         ui.rankSceneButton.connect("clicked()", self.rankScene)
         ui.rankFolderButton.connect("clicked()", self.rankFolder)
         ui.rankingTree.connect("itemClicked(QTreeWidgetItem*,int)", self._onItemClicked)
@@ -35,13 +38,19 @@ class TrainingRanking:
         self.clear()
 
     def isRunning(self):
-        """Whether a ranking is on its way."""
-        return self._job is not None and not self._job.isOver
+        """Whether a ranking is on its way, or the download of the weights that it needs."""
+        return self._offer.isRunning() or (self._job is not None and not self._job.isOver)
 
     def cancel(self):
         """Stop at once."""
-        if self.isRunning():
+        self._offer.cancel()
+        if self._job is not None:
             self._job.cancel()
+
+    def leave(self):
+        """Stop for good, because the panel is about to go."""
+        self._offer.leave()
+        self.cancel()
 
     def clear(self):
         """Forget the list, for instance because its scene was closed."""
@@ -49,13 +58,10 @@ class TrainingRanking:
         self._ui.rankingTree.clear()
         self._ui.rankingLabel.text = ""
 
-    def update(self, problem):
-        """Show what is possible now.
-
-        :param problem: sentence that says why the engine cannot run; "" if it can.
-        """
+    def update(self):
+        """Show what is possible now."""
         running = self.isRunning()
-        reason = problem or ("" if self._chosenModel() else _("Choose a model."))
+        reason = self._whyNoEngine() or ("" if self._chosenModel() else _("Choose a model."))
         self._ui.rankSceneButton.text = _("Cancel") if running else _("Rank volumes of the scene")
         self._ui.rankSceneButton.enabled = running or not reason
         self._ui.rankFolderButton.enabled = not running and not reason
@@ -67,33 +73,49 @@ class TrainingRanking:
     def rankScene(self):
         """Rank the volumes of the scene that have no segmentation, or stop that."""
         if self.isRunning():
-            self._job.cancel()
+            self.cancel()
         else:
-            self._rank(RankingJob.unlabelledVolumes())
+            self._rank(Volumes.unlabelled(), self._chosenModel())
 
     def rankFolder(self):
         """Ask for a folder and rank its images."""
         folder = qt.QFileDialog.getExistingDirectory(self._ui.rankFolderButton, _("Folder of images"))
         if folder:
-            self._rank(folder)
+            self._rank(folder, self._chosenModel())
 
-    def _rank(self, volumes):
+    def _rank(self, volumes, model, anyModality=False):
+        def onError(job, error):
+            self._showError(error)
+            self._offer.showError(
+                error,
+                again=lambda: self._rank(volumes, model, anyModality),
+                anyway=lambda: self._rank(volumes, model, anyModality=True),
+            )
+            self.update()
+
         self.clear()
         try:
-            self._job = self._startRanking(
+            self._job = self._logic.startRanking(
                 volumes,
-                self._chosenModel(),
-                onProgress=self._onProgress,
+                str(model.path),
+                anyModality=anyModality,
+                onProgress=lambda progress: self._showProgress(progress["fraction"], progress["text"]),
                 onFinished=self._onFinished,
-                onError=self._onError,
+                onError=onError,
             )
         except EngineError as error:
             self._ui.rankingLabel.text = str(error)
-        self.update("")
+        self.update()
 
-    def _onProgress(self, progress):
-        self._ui.rankingProgressBar.value = round(1000 * progress["fraction"])
-        self._ui.rankingLabel.text = progress["text"]
+    def _showProgress(self, fraction, text):
+        self._ui.rankingProgressBar.value = round(1000 * fraction)
+        self._ui.rankingLabel.text = text
+
+    def _showError(self, error):
+        self._ui.rankingLabel.text = str(error)
+        if error.kind == "EngineMissing":
+            self._onEngineMissing(error)
+        self.update()
 
     def _onFinished(self, job):
         for volume in job.ranked:
@@ -105,7 +127,7 @@ class TrainingRanking:
             self._ui.rankingTree.topLevelItem(0).setExpanded(True)
         failed = [_("{name}: {error}").format(name=name, error=error) for name, error in job.failed]
         self._ui.rankingLabel.text = "\n".join(failed) or _("Correct the first, then train again.")
-        self.update("")
+        self.update()
 
     def _add(self, parent, volume, position, *texts):
         item = qt.QTreeWidgetItem(parent)
@@ -116,12 +138,6 @@ class TrainingRanking:
             item.setToolTip(0, _("Double-click to load it into the scene."))
         self._targets.append((volume, position))
         return item
-
-    def _onError(self, job, error):
-        self._ui.rankingLabel.text = str(error)
-        self.update("")
-        if error.kind != "CancelledError":
-            Dialogs.showError(error)
 
     def _onItemClicked(self, item, column):
         volume, position = self._targets[item.data(0, qt.Qt.UserRole)]

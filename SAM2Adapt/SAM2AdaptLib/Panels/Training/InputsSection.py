@@ -1,0 +1,224 @@
+"""The sections of the panel for cases and structures: filled from the scene and from folders, never by guessing."""
+
+import re
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from sam2adapt.shared.errors import UserError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels.Training.CaseList import CaseList
+from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
+from SAM2AdaptLib.Panels.Training.ClassTable import ClassTable
+from SAM2AdaptLib.Training import Cases
+
+_ITEM = re.compile(r"mrml://scene/subjecthierarchy/item\?id=(\d+)")  # what dragging in the Data module gives
+_DELAY = 300  # ms; brushing a segment changes it many times a second
+
+
+class DropFilter(qt.QObject):
+    """Takes folders and nodes that are dropped onto a widget; files are left to Slicer, which loads them."""
+
+    def __init__(self, onFolder, onItems, parent):
+        """
+        :param onFolder: called with the path of each dropped folder.
+        :param onItems: called with the subject hierarchy IDs of dropped nodes.
+        """
+        qt.QObject.__init__(self, parent)
+        self._onFolder, self._onItems = onFolder, onItems
+
+    def eventFilter(self, watched, event):
+        kind = event.type()
+        if kind not in (qt.QEvent.DragEnter, qt.QEvent.DragMove, qt.QEvent.Drop):
+            return False
+        urls = event.mimeData().urls()
+        folders = [url.toLocalFile() for url in urls if url.isLocalFile() and Path(url.toLocalFile()).is_dir()]
+        items = [int(dragged[1]) for url in urls if (dragged := _ITEM.fullmatch(url.toString()))]
+        if not folders and not items:
+            return False
+        event.acceptProposedAction()
+        if kind == qt.QEvent.Drop:
+            for folder in folders:
+                self._onFolder(folder)
+            if items:
+                self._onItems(items)
+        return True
+
+
+class InputsSection:
+    """What there is to train on, and what of it is wrong."""
+
+    def __init__(self, ui, onChanged):
+        """
+        :param ui: widgets of the panel by name.
+        :param onChanged: called when cases or structures are others than before.
+        """
+        self._ui = ui
+        self._onChanged = onChanged
+        self._parameterNode = None
+        self._list = CaseList(self._onNodesChanged)
+        self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
+        self._classTable = ClassTable(ui, self._setClassUse)
+        self._timer = qt.QTimer(ui.caseTable)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DELAY)
+        self._timer.connect("timeout()", self._onChanged)
+        for text, whole in (
+            (_("as the segments look"), None),
+            (_("all of the volume"), True),
+            (_("only those with segments"), False),
+        ):
+            ui.annotatedComboBox.addItem(text, whole)
+        ui.annotatedComboBox.connect("activated(int)", self._setWhole)
+        ui.emptySlicesEdit.connect("editingFinished()", self._declareEmpty)
+        ui.addSceneButton.connect("clicked()", self.addScene)
+        ui.addFolderButton.connect("clicked()", self.chooseFolder)
+        ui.removeCaseButton.connect("clicked()", self.removeCase)
+        self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
+        ui.casesCollapsibleButton.acceptDrops = True
+        ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
+
+    @property
+    def cases(self):
+        """List of ``Cases.TrainingCase``."""
+        return self._list.cases
+
+    @property
+    def classes(self):
+        """List of ``Classes.TrainingClass``."""
+        return self._list.classes
+
+    def setParameterNode(self, parameterNode):
+        """Follow another parameter node, or None."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            self.cleanup()
+
+    def cleanup(self):
+        """Stop to follow the scene."""
+        self._timer.stop()
+        self._list.clear()
+
+    def problem(self):
+        """What forbids to train, in words; "" if nothing does."""
+        if not self.cases:
+            return _("Add corrected cases.")
+        problems = self._list.problems()
+        return str(problems[0]) if problems else ""
+
+    def update(self):
+        """Show cases and structures as they are now."""
+        if self._parameterNode is None:
+            return
+        self._timer.stop()
+        self._list.read(self._parameterNode)
+        self._caseTable.show(self.cases)
+        used = [case for case in self.cases if case.use != Cases.IGNORE]
+        self._classTable.show(self.classes, len(used))
+        self._ui.classesCollapsibleButton.visible = bool(self.classes)
+        self._showChosen()
+
+    def nodeRemoved(self, node):
+        """Show that a node has left the scene, if it belongs to a case."""
+        if any(node in (case.volumeNode, case.segmentationNode) for case in self.cases):
+            self._onChanged()
+
+    def addScene(self):
+        """Add every segmentation of the scene."""
+        if not self._list.addScene() and not self.cases:
+            self._ui.statusLabel.text = _("No segmentation is in the scene. Segment a volume first.")
+        self._onChanged()
+
+    def addItems(self, items):
+        """Add the segmentations, and those of the volumes, that subject hierarchy items hold."""
+        hierarchy, nodes = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene), []
+        for item in items:
+            collection = vtk.vtkCollection()
+            hierarchy.GetDataNodesInBranch(item, collection, "vtkMRMLNode")
+            nodes += [collection.GetItemAsObject(number) for number in range(collection.GetNumberOfItems())]
+        if not self._list.addScene(nodes):
+            self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
+        self._onChanged()
+
+    def chooseFolder(self):
+        """Ask for a folder and add its cases."""
+        folder = qt.QFileDialog.getExistingDirectory(self._ui.addFolderButton, _("Folder of images and labels"))
+        if folder:
+            self.addFolder(folder)
+
+    def addFolder(self, folder):
+        """Add the pairs of images and labels of a folder; nothing is loaded into the scene."""
+        try:
+            self._list.addFolder(self._parameterNode, folder)
+        except UserError as error:
+            failure = fromUserError(error)
+            self._ui.statusLabel.text = str(failure)
+            Dialogs.showError(failure)
+        self._onChanged()
+
+    def removeCase(self):
+        """Take the chosen case out of the table."""
+        if case := self._caseTable.chosen():
+            self._list.remove(self._parameterNode, case)
+            self._onChanged()
+
+    def _onNodesChanged(self):
+        self._timer.start()
+
+    def _setUse(self, case, use):
+        self._list.setUse(self._parameterNode, case, use)
+        # Not from inside the signal of a box that showing the cases anew replaces.
+        qt.QTimer.singleShot(0, self._onChanged)
+
+    def _setClassUse(self, entry, isUsed):
+        skipped = [key for key in self._parameterNode.skippedClasses if key != entry.key]
+        self._parameterNode.skippedClasses = skipped if isUsed else [*skipped, entry.key]
+
+    def _showChosen(self):
+        """Show what there is to say and to set about the chosen case."""
+        case = self._caseTable.chosen()
+        texts = [str(text) for text in (*case.problems, *case.notes)] if case else []
+        self._ui.caseHintLabel.text = "\n".join(texts)
+        self._ui.caseHintLabel.visible = bool(texts)
+        self._ui.removeCaseButton.enabled = case is not None
+        isInScene = case is not None and case.segmentationNode is not None
+        self._ui.annotationWidget.visible = isInScene
+        if isInScene:
+            choice = {Cases.ALL: 1, Cases.SOME: 2}
+            attribute = case.segmentationNode.GetAttribute(Cases.ANNOTATED_ATTRIBUTE)
+            self._ui.annotatedComboBox.setCurrentIndex(choice.get(attribute, 0))
+            self._ui.emptySlicesEdit.text = _declaredEmpty(case.segmentationNode)
+
+    def _setWhole(self, index):
+        case = self._caseTable.chosen()
+        Cases.setWhole(case.segmentationNode, self._ui.annotatedComboBox.itemData(index))
+        self._examine(case)
+
+    def _declareEmpty(self):
+        case = self._caseTable.chosen()
+        text = self._ui.emptySlicesEdit.text
+        if case is None or case.segmentationNode is None or text == _declaredEmpty(case.segmentationNode):
+            return
+        words = [word for word in text.replace(",", " ").split() if word]
+        try:
+            if not all(word.isdecimal() for word in words):
+                raise EngineError("SettingsError", _("Write numbers of slices with commas between them, as in 3,4,9."))
+            Cases.declareEmpty(case.segmentationNode, [int(word) for word in words])
+        except (UserError, EngineError) as error:
+            self._ui.statusLabel.text = str(error)
+        self._examine(case)
+
+    def _examine(self, case):
+        case.examine()
+        self._onChanged()
+
+
+def _declaredEmpty(segmentationNode):
+    try:
+        return ",".join(map(str, Cases.emptySlices(segmentationNode)))
+    except UserError:
+        return ""

@@ -1,0 +1,68 @@
+"""What the panels do with widgets in the same way everywhere: lists, tables, and the line that says how it stands."""
+
+import qt
+
+
+class StatusLine:
+    """A label that tells of what is going on; when there is nothing to tell, it says what is missing."""
+
+    def __init__(self, label):
+        self._label = label
+        self._hint = ""
+
+    def show(self, text):
+        """Show a sentence, or make room for a hint with ""."""
+        self._label.text = text
+
+    def hint(self, text):
+        """Show what is missing for a start ("" for nothing), in the place of an earlier hint only."""
+        if self._label.text in ("", self._hint):
+            self._hint = self._label.text = text
+
+
+def fillComboBox(comboBox, items, keepsChoice=True):
+    """Fill a QComboBox anew; the chosen value stays chosen, and no signal is sent.
+
+    :param items: list of (text, value).
+    :param keepsChoice: add a chosen value that is not among them, because it is a parameter; else the first is chosen.
+    """
+    chosen = comboBox.currentData
+    # Nobody chooses anything while the list is rebuilt, so the parameter must not change.
+    comboBox.blockSignals(True)
+    comboBox.clear()
+    for text, value in items:
+        comboBox.addItem(text, value)
+    if keepsChoice and chosen and comboBox.findData(chosen) < 0:
+        comboBox.addItem(chosen, chosen)
+    comboBox.setCurrentIndex(max(0, comboBox.findData(chosen)))
+    comboBox.blockSignals(False)
+
+
+def fitColumns(header, count, stretched=(0,)):
+    """Let some columns of a table or tree take the room that the others, as wide as their contents, leave."""
+    for column in range(count):
+        mode = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
+        header.setSectionResizeMode(column, mode)
+
+
+def fillTable(table, rows):
+    """Show rows of texts in a QTableWidget: a name on the left, numbers aligned at the right."""
+    table.setRowCount(len(rows))
+    for index, row in enumerate(rows):
+        for column, text in enumerate(row):
+            item = qt.QTableWidgetItem(text)
+            if column:
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(index, column, item)
+
+
+def tableItem(text, toolTip):
+    """A QTableWidgetItem with a text and a tool tip."""
+    item = qt.QTableWidgetItem(text)
+    item.setToolTip(toolTip)
+    return item
+
+
+def warningIcon():
+    """The sign for something that the user has to mend."""
+    return qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)

@@ -1,0 +1,150 @@
+"""Contours of an RT structure set as voxels (PS3.3 C.8.8.6): holes, keyholes and XOR contours come out right.
+
+All contours of a structure in one slice are combined by the even-odd rule, on which CLOSED_PLANAR contours with a hole
+drawn inside and CLOSEDPLANAR_XOR agree. A voxel belongs to the structure if at least half of it lies inside.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+from skimage.draw import polygon
+
+from ..shared.errors import GeometryError, InputFileError
+from .dicom import Grid
+from .dicom_header import damage_told
+
+logger = logging.getLogger(__name__)
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_FINE = 9  # parts of a voxel's edge at which it is tested
+_OFF_SLICE = 0.25  # slices that a contour may lie off one
+
+
+@dataclass(frozen=True)
+class Region:
+    """One structure of a structure set.
+
+    :ivar color: red, green, blue from 0 to 1; None where the file has none.
+    :ivar code: scheme, value and meaning; None where the file has none.
+    """
+
+    number: int
+    name: str
+    contours: list[np.ndarray]  # each (points, 3) LPS mm
+    color: tuple[float, float, float] | None
+    code: tuple[str, str, str] | None
+
+
+def regions(path: str, dataset: Dataset) -> list[Region]:
+    """The structures of a structure set in the order of their numbers.
+
+    :raises InputFileError: the file has none, or a contour is damaged.
+    """
+    with damage_told(path, "its list of structures"):
+        return _regions(path, dataset)
+
+
+def _regions(path: str, dataset: Dataset) -> list[Region]:
+    found = dataset.get("StructureSetROISequence") or ()
+    if not found:
+        raise InputFileError(f"{path} is a structure set without structures.", "Choose another file.")
+    drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence") or ()}
+    codes = {}
+    for item in dataset.get("RTROIObservationsSequence") or ():
+        if items := item.get("RTROIIdentificationCodeSequence"):
+            code = items[0]
+            codes[int(item.ReferencedROINumber)] = (code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning)
+    result = []
+    for item in sorted(found, key=lambda item: int(item.ROINumber)):
+        number, name = int(item.ROINumber), str(item.get("ROIName") or f"ROI {item.ROINumber}")
+        contour = drawn.get(number, Dataset())
+        color = contour.get("ROIDisplayColor")
+        result.append(
+            Region(
+                number,
+                name,
+                _contours(path, name, contour),
+                None if not color else tuple(int(part) / 255 for part in color),
+                codes.get(number),
+            )
+        )
+    return result
+
+
+def _contours(path: str, name: str, drawn: Dataset) -> list[np.ndarray]:
+    contours, others = [], []
+    for item in drawn.get("ContourSequence") or ():
+        data = np.array(item.get("ContourData") or (), dtype=np.float64)
+        if item.get("ContourGeometricType") not in _CLOSED:
+            others.append(str(item.get("ContourGeometricType")))
+            continue
+        if data.size % 3 or data.size != 3 * int(item.get("NumberOfContourPoints", data.size // 3)):
+            raise InputFileError(
+                f"{path} is damaged: a contour of '{name}' declares {item.NumberOfContourPoints} "
+                f"points and has {data.size / 3:g}.",
+                "Export it again.",
+            )
+        if data.size >= 9:
+            contours.append(data.reshape(-1, 3))
+    if others:
+        logger.warning(
+            "'%s' in %s: %d contours enclose no area and are left out (%s).",
+            name,
+            path,
+            len(others),
+            ", ".join(sorted(set(others))),
+        )
+    return contours
+
+
+def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
+    """(K, J, I) bool: the voxels of a structure on the grid of its series.
+
+    :raises GeometryError: a contour does not lie in a slice of the series.
+    """
+    mask = np.zeros(grid.size[::-1], bool)
+    to_index = np.linalg.inv(grid.affine)
+    slices: dict[int, list[np.ndarray]] = {}
+    for contour in region.contours:
+        points = contour @ to_index[:3, :3].T + to_index[:3, 3]
+        depth = points[:, 2]
+        number = int(np.rint(depth.mean()))
+        if np.abs(depth - number).max() > _OFF_SLICE or not 0 <= number < grid.size[2]:
+            raise GeometryError(
+                f"A contour of '{region.name}' in {path} lies {depth.min() + 1:.2f} to {depth.max() + 1:.2f} slices up "
+                f"in a series of {grid.size[2]}, not in one of its slices.",
+                "Choose the series on which the structures were drawn.",
+            )
+        slices.setdefault(number, []).append(points[:, :2])
+    for number, contours in slices.items():
+        _fill_slice(mask[number], contours)
+    empty = sorted(set(range(min(slices, default=0), max(slices, default=-1) + 1)) - set(slices))
+    if empty:
+        logger.warning(
+            "'%s' in %s has no contour in %d of the %d slices between its first and its last one.",
+            region.name,
+            path,
+            len(empty),
+            max(slices) - min(slices) + 1,
+        )
+    return mask
+
+
+def _fill_slice(mask: np.ndarray, contours: Sequence[np.ndarray]) -> None:
+    """:param contours: each (points, 2) of column and row; the centre of the first pixel is (0, 0)."""
+    points = np.concatenate(contours)
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, mask.shape[::-1])
+    columns, rows = high - low
+    if columns <= 0 or rows <= 0:
+        return
+    fine = np.zeros((rows * _FINE, columns * _FINE), bool)
+    for contour in contours:
+        x, y = ((contour - low + 0.5) * _FINE - 0.5).T  # in fine pixels, whose centres are whole numbers
+        inside = np.zeros_like(fine)
+        inside[polygon(y, x, fine.shape)] = True
+        fine ^= inside
+    covered = fine.reshape(rows, _FINE, columns, _FINE).sum(axis=(1, 3))
+    mask[low[1] : high[1], low[0] : high[0]] |= 2 * covered > _FINE * _FINE

@@ -1,0 +1,84 @@
+"""Arrays that cross the process wall as ``.npy`` files, with their geometry."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..imaging.volume import Volume
+from ..shared import paths
+from ..shared.errors import GeometryError, InputFileError, VolumeError
+from ..shared.files import output_error
+from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
+
+
+def read_input(params: dict[str, Any]) -> Volume:
+    """A volume from the ``input`` of a request; its voxels stay on disk until they are needed.
+
+    :param params: ``array``, a ``.npy`` file (K, J, I), or (K, J, I, 3) for colour; ``origin``, ``spacing``,
+        ``direction`` as ITK has them; ``name``, ``modality``.
+    :raises InputFileError: no such file, or not an array.
+    :raises VolumeError: not three-dimensional, or voxels that are no real numbers; ``GeometryError``: sheared axes.
+    """
+    name = params.get("name") or "The volume"
+    axes = np.reshape(np.array(params["direction"], np.float64), (3, 3)) * params["spacing"]
+    array = _channels_first(read_array(Path(params["array"])), name)
+    try:
+        off, (direction, spacing) = shear(axes, array.shape[:0:-1]), right_angled(axes)
+    except ValueError as error:
+        raise GeometryError(f"'{name}' does not say where its voxels lie: {error}.", "Load it again.") from error
+    if off >= VOXEL_SHARE:
+        raise GeometryError(
+            f"The voxel axes of '{name}' are not perpendicular: at the farthest corner the voxels lie {off:.2g} voxels"
+            f" beside a right-angled grid (allowed: {VOXEL_SHARE}).",
+            "Resample the volume onto a right-angled grid first.",
+        )
+    colour = len(array) == 3
+    modality = "RGB" if colour else params.get("modality", "")
+    return Volume(array, params["origin"], spacing, direction, name, modality)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a ``.npy`` file.
+
+    :raises OutputError: the folder is missing or not writable, or the disk is full.
+    """
+    array = np.ascontiguousarray(array)
+    try:
+        with path.open("wb") as file:
+            # Not np.save, which does not say that the disk is full, nor a memory map, which dies of it.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file; its voxels stay on disk until they are needed.
+
+    :raises InputFileError: no such file, or not an array.
+    """
+    paths.check_file(path)
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Start again.") from error
+    except (ValueError, EOFError) as error:
+        raise InputFileError(f"'{path}' is not a whole array file: {error}.", "Start again.") from error
+
+
+def _channels_first(array: np.ndarray, name: str) -> np.ndarray:
+    """(C, K, J, I) of a kind that networks take."""
+    if array.dtype.kind not in "iuf":
+        raise VolumeError(f"'{name}' has voxels of type {array.dtype}.", "Choose a volume of real numbers.")
+    if array.dtype.itemsize > 4 and array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    if array.ndim == 4 and array.shape[3] == 3:
+        return np.moveaxis(array, 3, 0)
+    if array.ndim != 3:
+        shape = " x ".join(map(str, array.shape))
+        raise VolumeError(
+            f"'{name}' has {array.ndim} dimensions ({shape}).", "Choose a single volume; of a sequence, one time point."
+        )
+    return array[np.newaxis]

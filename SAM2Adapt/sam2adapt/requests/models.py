@@ -1,0 +1,140 @@
+"""Carries out the requests that concern model and weight files; torch is not needed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..modelfiles import catalog
+from ..modelfiles.bases import base_file, base_present, check_base, file_sha256, official_info
+from ..modelfiles.card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, read_header, read_verified_card
+from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
+from ..shared import known_bases, paths
+from ..shared.known_bases import BASES
+from ..shared.requests.actions import (
+    AddModel,
+    DescribeModel,
+    DownloadBase,
+    ExportModel,
+    ListBases,
+    ListModels,
+    RemoveBase,
+    RemoveModel,
+)
+
+
+def list_models(request: ListModels) -> list[dict[str, Any]]:
+    """Every model on this machine, in the order in which names are looked up; broken ones with their ``error``."""
+    return [_row(entry) for entry in catalog.list_models()]
+
+
+def list_bases(request: ListBases) -> list[dict[str, Any]]:
+    """The base weights that SAM2Adapt knows: ``id``, ``present``, ``path``, ``bytes``, ``url``, ``license``."""
+    return [_base_row(base) for base in known_bases.NAMES]
+
+
+def add_model(request: AddModel) -> dict[str, Any]:
+    """Check a model file, copy it to the user's own and give its row of the list.
+
+    :raises UserError: as ``catalog.add_model``.
+    """
+    path = catalog.add_model(request.path)
+    return next(_row(entry) for entry in catalog.list_models() if entry.path == path)
+
+
+def remove_model(request: RemoveModel) -> list[Path]:
+    """Delete one of the user's own models; gives what was deleted.
+
+    :raises UserError: as ``catalog.remove_model``.
+    """
+    return [catalog.remove_model(request.name)]
+
+
+def export_model(request: ExportModel) -> Path:
+    """Copy a model to a file; gives its path.
+
+    :raises UserError: as ``catalog.export_model``.
+    """
+    return catalog.export_model(request.name, request.path)
+
+
+def download_base(
+    request: DownloadBase,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path:
+    """Bring official base weights here, from their publisher, another address or a local copy; gives their file.
+
+    :param progress: called with (bytes done, bytes in all).
+    :raises UserError: as ``catalog.download_base``.
+    """
+    return catalog.download_base(request.base, request.source, progress, cancelled)
+
+
+def remove_base(request: RemoveBase) -> list[Path]:
+    """Delete downloaded base weights; gives what was deleted.
+
+    :raises UserError: as ``catalog.remove_base``.
+    """
+    return catalog.remove_base(request.base)
+
+
+def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
+    """What a list shows of a model; of a broken one the ``error`` and where it lies.
+
+    ``dice`` is the mean, ``scores`` that of each class with it; both None where nothing was measured.
+    """
+    card = entry.card
+    known = {
+        "structures": [structure["name"] for structure in card["classes"]],
+        "scores": card["metrics"]["dice"] if card["metrics"] else None,
+        "base": card["base"]["id"],
+        "base_present": entry.base_present,
+        "method": card["method"]["name"],
+        **{key: card[key] for key in ("description", "modality", "license", "digest")},
+    } if card else {
+        "structures": [], "scores": None, "base_present": False,
+        **dict.fromkeys(("base", "method", "description", "modality", "license", "digest")),
+    }  # fmt: skip
+    return {
+        "name": entry.name, "version": entry.version, **known, "dice": entry.dice, "where": entry.where,
+        "path": str(entry.path), "error": str(entry.error) if entry.error else None,
+    }  # fmt: skip
+
+
+def _base_row(base_id: str) -> dict[str, Any]:
+    present, info = base_present(base_id), BASES.get(base_id)
+    published = {key: getattr(info, key, None) for key in ("bytes", "url", "license")}
+    return {"id": base_id, "present": present, "path": str(base_file(base_id)) if present else None, **published}
+
+
+def describe_model(request: DescribeModel) -> tuple[dict[str, Any], list[str]]:
+    """Describe a model, base or file, for JSON and in lines for people.
+
+    :raises UserError: there is none of that name, or it cannot be read.
+    """
+    name = request.name
+    if name in BASES and not base_present(name):
+        return _official(name, None)
+    path = base_file(name) if name in known_bases.NAMES else catalog.find_model(name)
+    if official := official_info(path):
+        return _official(official.id, path)
+    if path.suffix.lower() != catalog.SUFFIX:
+        check_base(path)
+    metadata, tensors = read_header(path)
+    about = {"path": str(path), "bytes": paths.check_file(path).st_size, "parameters": parameter_count(tensors)}
+    if BASE_METADATA_KEY in metadata and METADATA_KEY not in metadata:
+        card, digest = read_base_card(path), file_sha256(path)
+        found = {"kind": "base", **about, "sha256": digest, "card": card}
+        return found, describe_base(card, tensors, about["bytes"], digest)
+    card = read_verified_card(path)
+    present = base_present(card["base"]["id"], card["base"]["sha256"])
+    lines = describe_card(card, tensors, about["bytes"])
+    where = "present" if present else "missing"
+    lines += ["", f"Base '{card['base']['id']}' is {where} on this machine. File: {path}"]
+    return {"kind": "model", **about, "base_present": present, "card": card}, lines
+
+
+def _official(base_id: str, path: Path | None) -> tuple[dict[str, Any], list[str]]:
+    info = BASES[base_id]
+    found = {"kind": "official-base", "path": str(path) if path else None, **vars(info)}
+    return found, describe_official(info, path)

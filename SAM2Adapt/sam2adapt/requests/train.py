@@ -1,0 +1,194 @@
+"""Carries out ``Train``: to a model file, or only to an estimate of what that costs."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..evaluation.cases import Case, read_split
+from ..imaging.terminology import Structure
+from ..modelfiles.card import read_card
+from ..modelfiles.catalog import find_model
+from ..shared import paths, presets
+from ..shared.errors import ClassesError, InputFileError, OutputError
+from ..shared.files import check_output
+from ..shared.known_bases import NANO
+from ..shared.requests.actions import FLIPS, Train
+from .cases import find_cases_and_classes, ids_of
+
+if TYPE_CHECKING:
+    from ..training.loop import Progress
+    from ..training.settings import TrainRequest, TrainSettings
+
+_PEG = "add"  # where nothing else is said
+
+
+def train(
+    request: Train,
+    progress: Callable[["Progress"], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
+    control: Callable[[], str] | None = None,
+) -> dict[str, Any]:
+    """Train and write a model file; in several processes, which torchrun started, together.
+
+    :param progress, say, cancelled, control: as of ``training.run.train``.
+    :return: ``bundle``, its path, which is another than the one asked for if the model forgot what it knew and that is
+        not allowed; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None without them);
+        ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on the validation
+        slices of the model that was continued, None where they are not known; ``minutes``, ``epochs``, ``best_epoch``;
+        ``processes``, None for one; ``card``.
+    :raises UserError: as ``training.run.train``.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
+        _check_files(request)
+
+    from ..machine.exchange import on_every_rank, process_group
+    from ..machine.team import Team
+    from ..training import run
+
+    with process_group(Team.from_environment()):
+        plan = on_every_rank(lambda: plan_of(request, say))
+        path = run.train(plan, progress, say, cancelled, control)
+    card = read_card(path)
+    training, metrics = card["training"], card["metrics"] or {}
+    return {
+        "bundle": path, "dice": metrics.get("dice"), "cases": metrics.get("cases"), "before": training["before"],
+        "former": training.get("replay", {}).get("former"), "minutes": training["minutes"],
+        "epochs": training["epochs"], "best_epoch": training["best_epoch"], "processes": training.get("processes"),
+        "card": card,
+    }  # fmt: skip
+
+
+def estimate(
+    request: Train,
+    progress: Callable[["Progress"], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Measure what a training would cost, by a few real steps; nothing is kept.
+
+    :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None where that is not told).
+    :raises UserError: as ``training.run.train``.
+    """
+    with tempfile.TemporaryDirectory(prefix="sam2adapt-estimate-") as folder:
+        trial = dataclasses.replace(request, output=Path(folder) / "estimate.safetensors", preview=None)
+        _check_files(trial)
+        from ..training.estimate import estimate as measure
+
+        return dataclasses.asdict(measure(plan_of(trial, say), progress, say, cancelled))
+
+
+def _check_files(request: Train) -> None:
+    """Refuse at once what the file system makes impossible."""
+    if paths.exists(request.output.parent, OutputError):
+        check_output(request.output)
+    find_cases_and_classes(request, request.classes)
+    if isinstance(request.split, Path):
+        read_split(request.split)
+    if isinstance(request.groups, Path):
+        read_groups(request.groups)
+
+
+def plan_of(request: Train, say: Callable[[str], None] = lambda text: None) -> "TrainRequest":
+    """What to train on what: the cases, classes, network and settings that a request stands for.
+
+    :param say: is told what is left out of the cases and classes, and what had to be decided.
+    :raises UserError: there are no such cases, or classes or settings that do not go together.
+    """
+    return plan_for(request, *find_cases_and_classes(request, request.classes, say))
+
+
+def plan_for(request: Train, cases: list[Case], structures: list[Structure]) -> "TrainRequest":
+    """As ``plan_of``, for cases and classes that are known.
+
+    :raises ClassesError: there are none, or the request names others.
+    """
+    from ..training.settings import TrainRequest
+
+    if not structures:
+        raise ClassesError(
+            "No class is named.",
+            "Give the label values and the names of the classes.",
+            setting="classes",
+            value="1=right ventricle,2=myocardium",
+        )
+    split = read_split(request.split) if isinstance(request.split, Path) else request.split
+    if request.all_for_training:
+        split = {"train": [case.id for case in cases], "val": []}
+    network = _network(request)
+    same = ("output", "name", "description", "license", "init", "resume", "device", "allow_forgetting", "preview")
+    together = {"largest_together": ids_of(request.largest_together, structures)} if request.largest_together else {}
+    return TrainRequest(
+        cases=cases,
+        structures=structures,
+        **network,
+        settings=_settings(request, network["base"]),
+        split=split,
+        groups=read_groups(request.groups) if isinstance(request.groups, Path) else request.groups,
+        data=request.data_summary,
+        postprocessing={
+            **together,
+            "largest_component": ids_of(request.largest_component, structures),
+            "fill_holes": ids_of(request.fill_holes, structures),
+            "minimum_ml": request.minimum_ml,
+        },
+        **{name: getattr(request, name) for name in same},
+    )
+
+
+def _settings(request: Train, base: str) -> "TrainSettings":
+    from ..training.settings import TrainSettings, usual_rate
+
+    names = {field.name for field in dataclasses.fields(TrainSettings)} & vars(request).keys()
+    given = {name: getattr(request, name) for name in names}
+    given["flips"] = [FLIPS.index(name) for name in request.flips]
+    if request.learning_rate is None:
+        given["learning_rate"] = usual_rate(base, continued=bool(request.init))
+    if request.preset and request.size is None:
+        given["size"] = presets.PRESETS[request.preset].size
+    return TrainSettings(**given)
+
+
+def _network(request: Train) -> dict[str, Any]:
+    """Base, method and its settings from ``preset`` or ``init``, with what else was said on top of it."""
+    if request.preset:
+        preset = presets.PRESETS[request.preset]
+        first = {
+            "base": preset.base, "method": preset.method, "method_settings": preset.settings, "peg": _PEG,
+            "train_upscaling": preset.train_upscaling,
+        }  # fmt: skip
+    elif request.init:
+        first = _network_of(request.init)
+    else:
+        first = {"base": NANO, "method": presets.METHOD, "peg": _PEG}
+    given = {name: getattr(request, name) for name in ("base", "method", "peg", "train_upscaling")}
+    network = first | {name: value for name, value in given.items() if value is not None}
+    kept = first.get("method_settings", {}) if network["method"] == first["method"] else {}
+    return {**network, "method_settings": kept | request.settings}
+
+
+def _network_of(model: str) -> dict[str, Any]:
+    """Base, method and its settings of a model."""
+    card = read_card(find_model(model))
+    method, network = card["method"], card["network"]
+    return {"base": card["base"]["id"], "method": method["name"], "method_settings": method["settings"], **network}
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read which cases belong together: ``{"case": "patient", ...}``.
+
+    :raises InputFileError: the file cannot be read, or holds something else.
+    """
+    try:
+        groups = json.loads(paths.read_text(path))
+    except ValueError as error:
+        raise InputFileError(
+            f"The groups '{path}' cannot be read: {error}.", "Check the file.", setting="groups"
+        ) from error
+    if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
+        raise InputFileError(f"The groups '{path}' are not a JSON object of names.", 'Write {"case": "patient", ...}.')
+    return groups

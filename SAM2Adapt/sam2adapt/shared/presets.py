@@ -1,0 +1,65 @@
+"""Names of the adaptation methods, and recommended combinations of base network, method and image size, as plain data.
+
+``adapters.create(preset.method, preset.settings)`` makes a preset's method.
+"""
+
+from dataclasses import dataclass, field
+
+# As ``adapters.METHODS``, which a test compares, has them.
+METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "refine", "combined", "full")
+METHOD = "dual-lw"  # where nothing else is said
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What to train with, for those who do not want to choose.
+
+    :param base: id of the base network; its weights must be on this machine.
+    :param method: name and ``settings`` of the method.
+    :param size: longest side of a typical slice for the network, pixels, without waste for the base's windows; None:
+        chosen from the data.
+    :param train_upscaling: also train the decoder's upscaling.
+    :param summary: what it is for, in a few words.
+    """
+
+    base: str
+    method: str
+    size: int | None
+    summary: str
+    settings: dict = field(default_factory=dict)
+    train_upscaling: bool = False
+
+
+_DETAIL = {"name": "detail", "settings": {"width": 48}}
+# Without the boundary loss, which made no difference in a trial (Testing/benchmarks/README.md).
+_WIDE_DETAIL = {"name": "detail", "settings": {"width": 160, "edge": 0.0}}
+_ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 32}}  # 1/8 would pass 3 % in all
+_LORA = {"name": "lora", "settings": {"rank": 16}}
+
+PRESETS: dict[str, Preset] = {
+    "nano": Preset(
+        "nano",
+        "combined",
+        None,
+        "comes with the project, for a CPU, a start and few cases",
+        {"parts": ["dual-lw", "detail", "refine"]},
+        train_upscaling=True,
+    ),
+    "nano-wide": Preset(
+        "nano",
+        "combined",
+        None,
+        "comes with the project, mostly more accurate than nano and slower; trains a fifth of all weights",
+        {"parts": ["dual-lw", _WIDE_DETAIL, {"name": "refine", "settings": {"width": 96}}]},
+        train_upscaling=True,
+    ),
+    "fast": Preset("tiny", "dual-lw", 224, "quick to train and to run, also without a GPU", train_upscaling=True),
+    "balanced": Preset("base_plus", "combined", 224, "good accuracy on an ordinary GPU", {"parts": [_LORA, _DETAIL]}),
+    "max": Preset(
+        "large",
+        "combined",
+        256,
+        "best accuracy, for a large GPU",
+        {"parts": [_LORA, _ADAPTERS, _DETAIL]},
+    ),
+}

@@ -1,0 +1,233 @@
+"""Fields of requests (``actions.py``): type, default, limits and help text of a setting, each written once.
+
+From them come the options of the command line (``cli/options.py``), the JSON schema of the engine server, the one
+validation, and the defaults that panels show.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingsError
+
+SHELL, SERVER = "shell", "server"
+_REQUIRED = dataclasses.MISSING
+_METADATA = "setting"
+_PATH = {"$ref": "#/$defs/path"}
+_NAMES = {"$ref": "#/$defs/names"}
+
+# JSON schema of each kind of value.
+KINDS: dict[str, dict] = {
+    "text": {"type": "string"},
+    "word": {"type": "string", "minLength": 1},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "switch": {"type": "boolean"},
+    "path": _PATH,
+    "paths": {"type": "array", "items": _PATH, "minItems": 1},
+    "model": _PATH,  # name or file
+    "names": _NAMES,
+    "some names": {**_NAMES, "minItems": 1},
+    "box": {"type": "array", "items": {"type": "integer"}, "minItems": 6, "maxItems": 6},
+    "image": {"$ref": "#/$defs/input"},
+    "classes": {"type": "array", "items": {"$ref": "#/$defs/class"}},
+    "split": {"$ref": "#/$defs/split"},
+    "groups": {"type": "object", "additionalProperties": {"type": "string"}},
+    "settings": {"type": "object"},
+    "slices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/slices"}},  # by structure
+    "id": {"type": ["integer", "string"]},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a field beside its name and default.
+
+    :ivar kind: a key of ``KINDS``.
+    :ivar help: what the command line says of it; ``about``: what the schema says, if that is something else.
+    :ivar minimum: smallest value; ``above``: the value is larger than this; ``below``: smaller than this.
+    :ivar choices: values that are possible; of a list, for each of its elements. ``noun``: what one of them is called.
+    :ivar only: ``SHELL`` or ``SERVER`` for a field that only the command line or only the engine server has.
+    :ivar flags: on the command line, if they do not follow from the name; ``positional``: it has none there.
+    :ivar key: name in the protocol, if it is not the field's in camel case.
+    :ivar group: heading in the command line's help.
+    """
+
+    kind: str
+    help: str | None = None
+    about: str | None = None
+    minimum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    noun: str = ""
+    only: str = ""
+    flags: tuple[str, ...] = ()
+    positional: bool = False
+    key: str = ""
+    metavar: str | None = None
+    group: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value outside the limits.
+
+        :raises SettingsError: it is; the sentence is the same wherever the request comes from.
+        """
+        if value is None:
+            return
+        if self.choices:
+            for one in value if isinstance(value, list) else [value]:
+                if one not in self.choices:
+                    raise SettingsError(
+                        f"There is no {self.noun or in_words(name)} '{one}'.",
+                        f"Choose one of: {', '.join(self.choices)}.",
+                        setting=name,
+                    )
+        if self.kind in ("integer", "number") and not self._holds(value):
+            rule = self.rule()
+            raise SettingsError(
+                f"'{in_words(name)}' cannot be {value}: it must be {rule}.",
+                f"Choose a number that is {rule}.",
+                setting=name,
+            )
+
+    def rule(self) -> str:
+        """The limits in words."""
+        parts = [
+            f"{word} {limit:g}"
+            for word, limit in (("at least", self.minimum), ("above", self.above), ("below", self.below))
+            if limit is not None
+        ]
+        return " and ".join(parts) or "finite"
+
+    def _holds(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def schema(self, optional: bool, limits: bool) -> dict:
+        """JSON schema of the value.
+
+        :param limits: with the limits that ``check`` refuses, too.
+        """
+        schema = dict(KINDS[self.kind])
+        if limits:
+            numbers = (("minimum", self.minimum), ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below))
+            schema |= {word: limit for word, limit in numbers if limit is not None}
+            if self.choices and self.kind == "names":
+                schema = {"type": "array", "items": {"enum": list(self.choices)}}
+            elif self.choices:
+                schema["enum"] = [*self.choices, *([None] if optional else [])]
+        if optional:
+            schema = {"oneOf": [{"type": "null"}, schema]} if "$ref" in schema else _or_null(schema)
+        description = self.about or self.help
+        return {**schema, "description": description} if description else schema
+
+
+def _or_null(schema: dict) -> dict:
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*types, "null"]}
+
+
+def setting(kind: str, help: str | None = None, default: Any = _REQUIRED, **more: Any) -> Any:  # noqa: A002
+    """A field of a request; without ``default`` it is required. Further parameters are those of ``Setting``."""
+    metadata = {_METADATA: Setting(kind, help, **more)}
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Request:
+    """One action as plain data; base of the dataclasses in ``actions.py``. A request that exists keeps its limits."""
+
+    def __post_init__(self) -> None:
+        for name, one in settings_of(type(self)).items():
+            one.check(name, getattr(self, name))
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> "Request":
+        """The request of parameters that fit the schema.
+
+        :raises SettingsError: a value outside its limits.
+        """
+        given = {}
+        for name, one in settings_of(cls, SERVER).items():
+            if (key := key_of(name, one)) in params:
+                given[name] = _value(one, params[key])
+        return cls(**given)
+
+
+def _value(one: Setting, value: Any) -> Any:
+    if value is None:
+        return None
+    if one.kind == "path":
+        return Path(value)
+    if one.kind == "paths":
+        return [Path(path) for path in value]
+    if one.kind == "integer":  # JSON schema takes 2.0 for one
+        return int(value)
+    return tuple(map(int, value)) if one.kind == "box" else value
+
+
+def settings_of(request: type[Request], side: str = "") -> dict[str, Setting]:
+    """The settings of a request by field, in their order.
+
+    :param side: only those that the command line (``SHELL``) or the engine server (``SERVER``) has.
+    """
+    found = {field.name: field.metadata[_METADATA] for field in dataclasses.fields(request)}
+    return {name: one for name, one in found.items() if not side or one.only in ("", side)}
+
+
+def default_of(request: type[Request], name: str) -> Any:
+    """Default of a field; ``dataclasses.MISSING`` if it is required."""
+    field = request.__dataclass_fields__[name]
+    return field.default if field.default_factory is _REQUIRED else field.default_factory()
+
+
+def is_required(request: type[Request], name: str) -> bool:
+    """Whether a request has no default for a field."""
+    return default_of(request, name) is _REQUIRED
+
+
+def in_words(name: str) -> str:
+    """A field's name as a sentence says it."""
+    return name.replace("_", " ")
+
+
+def camel_case(name: str) -> str:
+    """A name of the engine as the protocol writes it: ``batch_size`` is ``batchSize``."""
+    return re.sub("_([a-z])", lambda letter: letter[1].upper(), name)
+
+
+def key_of(name: str, one: Setting) -> str:
+    """A field's name in the protocol."""
+    return one.key or camel_case(name)
+
+
+def definition(request: type[Request], limits: bool = True) -> dict:
+    """JSON schema of the parameters of a request.
+
+    :param limits: with the limits of numbers and choices; without them it refuses only what is no such request at all.
+    """
+    fields = settings_of(request, SERVER)
+    properties = {
+        key_of(name, one): one.schema(optional=default_of(request, name) is None, limits=limits)
+        for name, one in fields.items()
+    }
+    required = [key_of(name, one) for name, one in fields.items() if is_required(request, name)]
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {**schema, "required": required} if required else schema
+
+
+def subclasses(request: type[Request] = Request) -> Iterator[type[Request]]:
+    """All requests that are dataclasses."""
+    for child in request.__subclasses__():
+        if dataclasses.is_dataclass(child):
+            yield child
+        yield from subclasses(child)
