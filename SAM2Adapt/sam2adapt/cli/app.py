@@ -14,6 +14,7 @@ from ..machine.allocation import keep_freed_memory
 from ..shared.errors import UserError
 from .benchmark import add_benchmark_parser
 from .evaluate import add_evaluate_parser
+from .fill import add_fill_parser
 from .models import add_info_parser, add_models_parser
 from .rank import add_rank_parser
 from .remedies import shell_remedy
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sam2adapt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_segment_parser(commands)
+    add_fill_parser(commands)
     add_train_parser(commands)
     add_evaluate_parser(commands)
     add_rank_parser(commands)

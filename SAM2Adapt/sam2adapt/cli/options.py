@@ -36,7 +36,7 @@ def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, 
     more: dict[str, Any] = {"help": one.help}
     if one.kind == "switch":
         more |= {"action": argparse.BooleanOptionalAction if default is None else "store_true", "default": default}
-    elif one.kind == "settings":
+    elif one.kind in ("settings", "slices"):
         more |= {"action": "append", "metavar": one.metavar}
     else:
         more |= {"type": _TYPES.get(one.kind, str), "default": default}
@@ -70,6 +70,8 @@ def request_of(args: argparse.Namespace, request: type[Request], **given: Any) -
 def _value(name: str, one: Setting, text: Any) -> Any:
     if one.kind == "settings":
         return _pairs(text or [])
+    if one.kind == "slices":
+        return _slices(name, text or [])
     if not isinstance(text, str):
         return text
     if one.kind in ("names", "some names"):
@@ -105,6 +107,26 @@ def _pairs(pairs: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             settings[name.replace("-", "_")] = value
     return settings
+
+
+def _slices(name: str, texts: Iterable[str]) -> dict[str, list[int]]:
+    """The slices that each ``structure:0,12`` names.
+
+    :raises SettingsError: not of this form.
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        structure, _, places = text.rpartition(":")
+        numbers = [part.strip() for part in places.split(",")]
+        if not structure.strip() or not all(number.isdecimal() for number in numbers):
+            raise SettingsError(
+                f"'{text}' does not name slices of a structure.",
+                "Write the structure, a colon and the numbers of slices.",
+                setting=name,
+                value="liver:0,12",
+            )
+        found.setdefault(structure.strip(), []).extend(map(int, numbers))
+    return found
 
 
 def _classes(text: str) -> list[dict[str, Any]]:

@@ -72,9 +72,6 @@ def merge_layers(
     :raises InputFileError: a fractional or surface segmentation, or a layer that is not in the file.
     :raises ClassesError: segments overlap, and ``overlap`` is "refuse".
     """
-    if keys.get("Segmentation_MasterRepresentation", _LABELMAP) != _LABELMAP:
-        raise InputFileError(f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
-                             "In Slicer, make the binary labelmap the source representation and save again.")
     segments = _segments(keys, name, len(array))
     values = [value for _, value, _, _ in segments]
     shared = len(set(values)) < len(values)
@@ -96,8 +93,27 @@ def merge_layers(
     return labels, structures, notes
 
 
+def split_layers(array: np.ndarray, keys: Mapping[str, str], name: str) -> list[tuple[Structure, np.ndarray]]:
+    """The segments of a segmentation file one by one, overlapping or not.
+
+    :param array, keys, name: as :func:`merge_layers`.
+    :return: what each segment is, numbered as :func:`merge_layers` does, and its mask (K, J, I).
+    :raises InputFileError: as :func:`merge_layers`.
+    """
+    segments = _segments(keys, name, len(array))
+    values = [value for _, value, _, _ in segments]
+    shared = len(set(values)) < len(values)
+    return [
+        (_structure(index + 1 if shared else value, title, segment), array[layer] == value)
+        for index, (layer, value, title, segment) in enumerate(segments)
+    ]
+
+
 def _segments(keys: Mapping[str, str], name: str, layers: int) -> list[tuple[int, int, str, dict[str, str]]]:
     """(layer, label value, name, keys) of each segment."""
+    if keys.get("Segmentation_MasterRepresentation", _LABELMAP) != _LABELMAP:
+        raise InputFileError(f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
+                             "In Slicer, make the binary labelmap the source representation and save again.")
     found: dict[int, dict[str, str]] = {}
     for key, value in keys.items():
         if match := re.fullmatch(r"Segment(\d+)_(\w+)", key):

@@ -28,14 +28,14 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers
+from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
 from .stored_image import StoredImage, affine_of
 from .terminology import Structure
 
 __all__ = [
     "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "geometry_difference",
-    "list_series", "read_labels", "read_series_files", "read_structures", "read_volume", "same_geometry",
-    "write_labels", "write_volume",
+    "list_series", "read_labels", "read_segments", "read_series_files", "read_structures", "read_volume",
+    "same_geometry", "write_labels", "write_volume",
 ]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
@@ -184,6 +184,18 @@ def read_structures(path: str | os.PathLike) -> list[Structure]:
     from .dicom_labels import read_dicom_structures
 
     return read_dicom_structures(_dicom_label_file(path))
+
+
+def read_segments(path: str | os.PathLike) -> list[tuple[Structure, np.ndarray]]:
+    """The segments of a .seg.nrrd with a mask (K, J, I) each, so that those that overlap stay whole.
+
+    :raises InputFileError: missing, unreadable, or no segmentation.
+    """
+    path = check_input(path)
+    stored = read_image(path)
+    if not is_segmentation(stored.keys):
+        raise InputFileError(f"{path} holds no segments.", "Save the segmentation from Slicer as .seg.nrrd.")
+    return split_layers(_whole(_layers(stored.array), path), stored.keys, str(path))
 
 
 def same_geometry(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) -> bool:
@@ -365,7 +377,7 @@ def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
     physical = suffix_of(path) not in PICTURES
     stored = read_image(path) if physical else read_picture(path, indices=True)
     array, notes = stored.array, stored.notes
-    layers = array[np.newaxis] if array.ndim == 3 else np.moveaxis(array, -1, 0)
+    layers = _layers(array)
     structures: list[Structure] = []
     if is_segmentation(stored.keys):
         layers = _whole(layers, path)
@@ -378,6 +390,11 @@ def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
     place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
     name = stem_of(path)
     return Volume(labels[np.newaxis], *place, name, physical=physical, notes=notes, forms=stored.forms), structures
+
+
+def _layers(array: np.ndarray) -> np.ndarray:
+    """(layers, K, J, I) of the voxels of a file."""
+    return array[np.newaxis] if array.ndim == 3 else np.moveaxis(array, -1, 0)
 
 
 def _is_dicom_input(path: Path) -> bool:

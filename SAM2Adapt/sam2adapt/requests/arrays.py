@@ -22,7 +22,7 @@ def read_input(params: dict[str, Any]) -> Volume:
     """
     name = params.get("name") or "The volume"
     axes = np.reshape(np.array(params["direction"], np.float64), (3, 3)) * params["spacing"]
-    array = _channels_first(_read_array(Path(params["array"])), name)
+    array = _channels_first(read_array(Path(params["array"])), name)
     try:
         off, (direction, spacing) = shear(axes, array.shape[:0:-1]), right_angled(axes)
     except ValueError as error:
@@ -53,7 +53,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         raise output_error(path, error) from error
 
 
-def _read_array(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file; its voxels stay on disk until they are needed.
+
+    :raises InputFileError: no such file, or not an array.
+    """
     paths.check_file(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")

@@ -10,7 +10,7 @@ from typing import Any
 from ..shared import protocol
 from ..shared.requests.actions import ListDevices, RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
-from . import batch_methods, model_methods, train_methods
+from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
@@ -67,6 +67,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segment": segment,
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
+    "fill": fill_methods.fill,
     "rank": rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,

@@ -64,6 +64,10 @@ class GeometryError(UserError):
     """An image and its labels do not share one voxel grid."""
 
 
+class DrawingError(UserError):
+    """From the slices that were drawn, nothing can be filled: too few, contradictory, or of another volume."""
+
+
 class ClassesError(UserError):
     """Classes asked for do not agree with the labels found or with the model."""
 

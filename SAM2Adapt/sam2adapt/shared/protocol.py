@@ -5,6 +5,8 @@ CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"
 # What ``control`` can tell a training or a batch.
 RUN, PAUSE, STOP = "run", "pause", "stop"
 ACTIONS = (PAUSE, RUN, STOP)
+# Notification that a first answer of ``fill`` is there.
+PREVIEW = "preview"
 # Codes of errors: what a user can mend, a defect of ours, and JSON-RPC's own.
 USER_ERROR, DEFECT = 1, -32000
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
@@ -15,7 +17,8 @@ LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING = "loading", "segmenting", 
 SEARCHING, BATCH = "searching", "batch"
 READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
 ESTIMATING = "estimating"
+FILLING = "filling"
 STAGES = (
     LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING, SEARCHING, BATCH, READING, PREPARING, TRAINING, VALIDATING,
-    PAUSED, ESTIMATING,
+    PAUSED, ESTIMATING, FILLING,
 )  # fmt: skip

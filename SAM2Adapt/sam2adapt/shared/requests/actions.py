@@ -18,6 +18,7 @@ from ..protocol import ACTIONS
 from .fields import SERVER, SHELL, Request, setting
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
+ARRAY_AXES = ("K", "J", "I")  # of a volume's voxels (K, J, I); K counts the slices of most files
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
 DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
 _DICOM_SEG = "kind of a .dcm output (default: BINARY)"
@@ -89,6 +90,60 @@ class SegmentBatch(_Segmenting):
         choices=OUTPUT_SUFFIXES,
     )
     dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", choices=DICOM_SEGS, noun="kind of DICOM SEG")
+
+
+@dataclass(kw_only=True)
+class Fill(Request):
+    """Fill a volume from a few drawn slices: files into a file, or arrays of another process into an array.
+
+    Drawn voxels never change. Where masks or segments are given, a structure is drawn in the slices in which it has
+    voxels, and in those of ``empty``; where a label map is, everything is drawn in the slices without 255.
+    """
+
+    input: Path | dict[str, Any] = setting(
+        "image", "volume file, or DICOM file or folder", positional=True, metavar="IMAGE"
+    )
+    drawings: Path = setting(
+        "path",
+        "drawings on the voxels of the image: a label map, 255 = not drawn, or a .seg.nrrd",
+        about=".npy: one mask a structure (S, K, J, I), or labels (K, J, I), 255 = not drawn",
+        flags=("--labels",),
+    )
+    structures: list[str] | None = setting(
+        "some names",
+        "names of the label values 1, 2, …, or the segments to fill, separated by commas",
+        None,
+        about="Names of the masks, or of the label values 1, 2, …; each once",
+    )
+    empty: dict[str, list[int]] = setting(
+        "slices",
+        'slices in which a structure is drawn as empty, counted from 0: "liver:0,12"',
+        {},
+        about="By structure, the slices, counted from 0, in which it is drawn as empty",
+        metavar="NAME:SLICES",
+    )
+    axis: str | None = setting(
+        "text",
+        "voxel axis across the drawn slices (default: as they lie)",
+        None,
+        about="Array axis across the drawn slices; left out: as they lie",
+        choices=ARRAY_AXES,
+        noun="voxel axis",
+    )
+    masks: Path = setting(
+        "path",
+        ".seg.nrrd (named segments), .nii.gz, .nrrd, .mha",
+        about=".npy to write, uint8 (S, K, J, I), 0 or 1",
+        flags=("-o", "--output"),
+    )
+    preview: Path | None = setting(
+        "path", ".npy to write as soon as there is a first answer, of the same form as masks", None, only=SERVER
+    )
+    series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
+    seed: int = setting("integer", "of what is learnt from the drawn slices (default: 0)", 0, minimum=0)
+    report: Path | None = setting(
+        "path", "also write expected Dice, uncertainty of each slice, and times", None, only=SHELL, flags=("--json",)
+    )
 
 
 @dataclass(kw_only=True)

@@ -37,6 +37,7 @@ KINDS: dict[str, dict] = {
     "split": {"$ref": "#/$defs/split"},
     "groups": {"type": "object", "additionalProperties": {"type": "string"}},
     "settings": {"type": "object"},
+    "slices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/slices"}},  # by structure
     "id": {"type": ["integer", "string"]},
 }
 

@@ -9,6 +9,7 @@ from .actions import (
     DescribeModel,
     DownloadBase,
     ExportModel,
+    Fill,
     ListBases,
     ListDevices,
     ListModels,
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Request]] = {
     "segment": Segment,
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
+    "fill": Fill,
     "rank": RankVolume,
     "train": Train,
     "estimate": Train,
@@ -49,6 +51,7 @@ _NUMBERS_ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _PARTS = {
     "path": {"type": "string", "minLength": 1, "pattern": "^[^\\u0000]+$"},
     "names": {"type": "array", "items": {"type": "string", "minLength": 1}},
+    "slices": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     "vector": _VECTOR,
     "input": {
         "type": "object",
@@ -93,7 +96,7 @@ _PARTS = {
             "val_slices": {
                 "description": "Of training cases, the slices that are kept for validation; as a model's card has it",
                 "type": "object",
-                "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "additionalProperties": {"$ref": "#/$defs/slices"},
             },
         },
     },
