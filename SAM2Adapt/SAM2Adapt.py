@@ -16,6 +16,7 @@ from sam2adapt.shared.requests.actions import Segment
 
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Filling import FillJob
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models import Catalog
 from SAM2AdaptLib.Panels import Connectors
@@ -319,6 +320,24 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
         """
         return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
+
+    def fill(self, volumeNode, segmentationNode, **options):
+        """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` brings them back.
+
+        :param segmentationNode: its visible segments are filled where they are not drawn, each between its own drawings.
+        :param options: direction, segmentIds, onProgress (see ``FillJob.start``).
+        :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
+        """
+        job = self.startFill(volumeNode, segmentationNode, **options).wait()
+        job.apply()
+        return job
+
+    def startFill(self, volumeNode, segmentationNode, **options):
+        """Begin to fill the slices between drawn ones; returns a ``FillJob`` at once, whose ``apply`` puts them in.
+
+        :param options: also ``onPreview``, ``onFinished`` (called with the job), ``onError`` (with job and error).
+        """
+        return FillJob.start(self.engine, volumeNode, segmentationNode, **options)
 
     def models(self) -> list[Catalog.Model]:
         """The models on this computer, read without the engine."""
