@@ -67,10 +67,10 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     for segmentId, name, mask in zip(ids, names, masks, strict=True):
         if not isCrossed:
             notes += _doubts(name, mask, AXES.index(main))
-        occupied = set(_occupied(mask, AXES.index(main)).tolist())
-        declared = [place for place in emptySlices(segmentationNode, segmentId, main) if place not in occupied]
-        if declared := [place for place in declared if place < mask.shape[AXES.index(main)]]:
-            empty[name] = declared
+        drawn = set(_occupied(mask, AXES.index(main)).tolist())  # a drawing counts more than what was said before it
+        places = emptySlices(segmentationNode, segmentId, main)
+        if places := [place for place in places if place < mask.shape[AXES.index(main)] and place not in drawn]:
+            empty[name] = places
     if empty and not isCrossed:
         axis = main
     return Drawings(grid, ids, names, masks, empty, axis, notes)
@@ -88,7 +88,7 @@ def undeclareEmpty(segmentationNode, segmentId, axis, place):
 
 def emptySlices(segmentationNode, segmentId, axis):
     """The slices along an axis in which a structure is declared empty, in order."""
-    return sorted(place for other, place in _declared(segmentationNode, segmentId) if other == axis)
+    return sorted(place for other, place in declared(segmentationNode, segmentId) if other == axis)
 
 
 def drawnAxis(masks, grid):
@@ -216,7 +216,8 @@ def _isCrossed(masks):
     return any(_gapShare(np.flatnonzero(patch)) for patch in patches)
 
 
-def _declared(segmentationNode, segmentId):
+def declared(segmentationNode, segmentId):
+    """All that is declared empty of a structure: list of (axis, slice)."""
     segment, text = segmentationNode.GetSegmentation().GetSegment(segmentId), vtk.mutable("")
     if not segment.GetTag(EMPTY_TAG, text):
         return []
@@ -225,11 +226,11 @@ def _declared(segmentationNode, segmentId):
 
 
 def _setEmptySlices(segmentationNode, segmentId, axis, places):
-    others = [pair for pair in _declared(segmentationNode, segmentId) if pair[0] != axis]
-    declared = [*others, *((axis, place) for place in sorted(places))]
+    others = [pair for pair in declared(segmentationNode, segmentId) if pair[0] != axis]
+    pairs = [*others, *((axis, place) for place in sorted(places))]
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if declared:
-        segment.SetTag(EMPTY_TAG, " ".join(f"{name}:{place}" for name, place in declared))
+    if pairs:
+        segment.SetTag(EMPTY_TAG, " ".join(f"{name}:{place}" for name, place in pairs))
     else:
         segment.RemoveTag(EMPTY_TAG)
     segmentationNode.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SegmentModified, segmentId)

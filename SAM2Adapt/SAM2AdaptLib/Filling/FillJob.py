@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
 from SAM2AdaptLib.Filling import Drawings
-from SAM2AdaptLib.Scene import SegmentationHistory, SegmentMasks, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, SegmentMasks, VolumeModality, VolumeTransfer
 
 WAITING = "waiting"
 
@@ -69,7 +69,7 @@ class FillJob(Job):
         self.masks = self.result = self.expectedDice = self.nextSlice = None
         self.message, self.seconds = "", {}
         self._engine, self._onPreview = engine, onPreview
-        self._stamp = _volumeStamp(volumeNode)
+        self._stamp, self._drawingStamp = _volumeStamp(volumeNode), _drawingStamp(segmentationNode)
         self._observers, self._folder = [], None
 
     def begin(self):
@@ -127,12 +127,8 @@ class FillJob(Job):
         return self.segmentationNode
 
     def isOutdated(self):
-        """Whether drawings or volume changed since they were sent."""
-        try:
-            self._requireUnchanged()
-        except UserError:
-            return True
-        return False
+        """Whether something was drawn, declared empty, added or removed since the job started; takes no time."""
+        return self._drawingStamp != _drawingStamp(self.segmentationNode)
 
     def _addMasks(self):
         node, drawings = self.segmentationNode, self.drawings
@@ -267,6 +263,15 @@ def expectation(expectedDice, nextSlice):
     if nextSlice is None:
         return f"{text}."
     return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)
+
+
+def _drawingStamp(segmentationNode):
+    """What tells whether the user touched a segmentation: when the label maps last changed, and what is empty."""
+    segmentation, stamp = segmentationNode.GetSegmentation(), []
+    for segmentId in segmentation.GetSegmentIDs():
+        image = segmentation.GetSegment(segmentId).GetRepresentation(SegmentationBridge.labelmapName())
+        stamp += [segmentId, image.GetMTime() if image else 0, Drawings.declared(segmentationNode, segmentId)]
+    return stamp
 
 
 def _volumeStamp(volumeNode):
