@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("SAM2Adapt", "SAM2AdaptTraining")
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # What Slicer's Python has from its start; and what both sides share, which needs no more (see test_imports.py).
-IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
+IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib", "SegmentEditorEffects"}
 SHARED = "sam2adapt.shared"
 ENGINES_PACKAGES = {"torch", "torchvision", "sam2", "monai", "SimpleITK"}
 TEXT_PROPERTIES = {
