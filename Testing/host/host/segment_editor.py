@@ -18,6 +18,9 @@ from .emulated import emulated, stored
 from .mrml_widgets import Observers, qMRMLWidget
 from .pythonqt import keep, unwrap, wrap, wrapperClassOf
 
+#: What stands for a filter that slicer-core lacks: the one that Slicer used before it.
+_FILTERS = {"vtkITKGrowCut": "vtkImageGrowCutSegment"}
+
 
 @emulated
 class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
@@ -402,3 +405,6 @@ def install() -> None:
     for name in ("vtkSegmentation", "vtkSegmentationConverter", "vtkSegment", "vtkOrientedImageData"):
         setattr(core, name, getattr(slicer, name))
     sys.modules[core.__name__] = core
+    filters = types.ModuleType("vtkITK")  # slicer-core has Slicer's filters in the package itself, not all of them
+    filters.__getattr__ = lambda name: getattr(slicer, _FILTERS.get(name, name))
+    sys.modules[filters.__name__] = filters
