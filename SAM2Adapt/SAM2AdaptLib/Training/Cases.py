@@ -4,7 +4,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
-from sam2adapt.shared.overlaps import FIRST, LAST, REFUSE, overlap_notes
+from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import slicer
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
-from sam2adapt.shared.image_names import DETACHED, SEGMENTATION, suffix_of
-from sam2adapt.shared.label_names import LabelEntry, LabelTable, folder_table, label_table
-from sam2adapt.shared.training_pairs import find_pairs, images_of, layout
+from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
+from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
+from sam2adapt.shared.labels.training_pairs import find_pairs, images_of, layout
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training import CaseFiles
@@ -108,7 +108,7 @@ def fromFolder(folder, names=None, channel=0):
     Understood are a data set with ``dataset.json`` (nnU-Net, MSD), the folders ``images`` and ``labels`` with files of
     the same names, and one folder with ``a.nrrd`` beside ``a.seg.nrrd``.
 
-    :param names: dict from label value to name, where no file says them; see ``shared.label_names``.
+    :param names: dict from label value to name, where no file says them; see ``shared.labels.label_names``.
     :param channel: which of nnU-Net's channels is the image.
     :return: list of FileCase in the order of the names; what was left out is among the notes of the first.
     :raises InputFileError: no such folder. :raises TrainingDataError: it holds no pair, or its ``dataset.json`` cannot

@@ -15,8 +15,8 @@ from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
-from ..shared.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
-from ..shared.training_pairs import find_pairs, images_of, layout
+from ..shared.labels.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
 _LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175
@@ -53,7 +53,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
 def find_cases(
     images: Path, labels: Path, channel: int = 0, say: Callable[[str], None] = lambda text: None, overlap: str = "last"
 ) -> list[Case]:
-    """Pair the files of two folders, or of one, by name; see ``shared.training_pairs.find_pairs``.
+    """Pair the files of two folders, or of one, by name; see ``shared.labels.training_pairs.find_pairs``.
 
     Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
 
@@ -177,8 +177,8 @@ def named_cases(
 ) -> tuple[list[Case], list[Structure]]:
     """Cases of two folders, or of an MSD or nnU-Net folder, and the classes that their labels show.
 
-    Names, colours and codes come from ``names``, else from where ``shared.label_names.label_table`` finds them. Where
-    the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
+    Names, colours and codes come from ``names``, else from where ``shared.labels.label_names.label_table`` finds them.
+    Where the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
 
     :param labels: None: ``images`` is a folder with ``dataset.json``, or with folders of images and labels.
     :param names: of the values in the label files.

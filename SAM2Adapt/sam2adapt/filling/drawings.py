@@ -12,8 +12,7 @@ from scipy import ndimage
 
 from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError
-
-AXES = ("K", "J", "I")  # of arrays (K, J, I)
+from ..shared.slicing_axis import ARRAY_AXES as AXES
 
 
 @dataclass(eq=False)
@@ -95,12 +94,19 @@ def drawings_from_masks(
 
 
 def _directions(mask: np.ndarray) -> list[int]:
-    """The array axes along which slices were drawn: those with gaps between occupied slices."""
-    gaps = [axis for axis in range(3) if _has_gap(_occupied(mask, axis, False))]
-    if gaps:
-        return gaps[:1] if len(gaps) == 1 else [max(gaps, key=lambda axis: _gap_share(mask, axis))]
-    crossed = [axis for axis in range(3) if _has_gap(_occupied(mask, axis, True))]
-    return crossed or [0]
+    """The array axes along which slices were drawn.
+
+    One axis will do if its slices with patches of 2 x 2 hold nearly all voxels and leave gaps. If slices of two
+    directions are drawn, those of one leave lines without patches between the slices of the other.
+    """
+    patches = [_occupied(mask, axis, True) for axis in range(3)]
+    gaps = [axis for axis in range(3) if _has_gap(patches[axis])]
+    counts = [np.moveaxis(mask, axis, 0).sum((1, 2)) for axis in range(3)]
+    alone = [axis for axis in gaps if counts[axis][list(patches[axis])].sum() > 0.95 * mask.sum()]
+    if alone:
+        return [max(alone, key=lambda axis: _gap_share(patches[axis]))]
+    thin = [_occupied(mask, axis, False) for axis in range(3)]
+    return gaps or [max(range(3), key=lambda axis: _gap_share(thin[axis]))]
 
 
 def _occupied(mask: np.ndarray, axis: int, crossed: bool) -> tuple[int, ...]:
@@ -118,9 +124,9 @@ def _has_gap(places: Sequence[int]) -> bool:
     return len(places) > 1 and places[-1] - places[0] + 1 > len(places)
 
 
-def _gap_share(mask: np.ndarray, axis: int) -> float:
-    places = _occupied(mask, axis, False)
-    return 1 - len(places) / (places[-1] - places[0] + 1)
+def _gap_share(places: Sequence[int]) -> float:
+    """Which share of the slices from the first to the last is not among these."""
+    return 1 - len(places) / (places[-1] - places[0] + 1) if places else 0.0
 
 
 def _strokes(known: np.ndarray, slices: Sequence[Sequence[int]], what: str = "The label map") -> list[str]:
@@ -165,6 +171,7 @@ def _with_empty(drawings: Drawings, axis: int | None, empty: Mapping[str, Sequen
             raise DrawingError(
                 f"There is no structure '{name}' to be declared empty.",
                 f"Choose among {', '.join(drawings.names) or 'structures that are drawn'}.",
+                setting="empty",
             )
         index = drawings.names.index(name)
         along = axis if axis is not None else (drawings.axes() or [0])[0]
@@ -173,12 +180,12 @@ def _with_empty(drawings: Drawings, axis: int | None, empty: Mapping[str, Sequen
             if not 0 <= place < len(mask):
                 raise DrawingError(
                     f"'{name}' is declared empty in slice {place}, and the slices along {AXES[along]} are 0 to "
-                    f"{len(mask) - 1}.", "Correct the number of the slice.",
+                    f"{len(mask) - 1}.", "Correct the number of the slice.", setting="empty",
                 )  # fmt: skip
             if mask[place].any():
                 raise DrawingError(
                     f"'{name}' is declared empty in slice {place}, where {int(mask[place].sum())} voxels of it are "
-                    "drawn.", "Erase them, or do not declare the slice empty.",
+                    "drawn.", "Erase them, or do not declare the slice empty.", setting="empty",
                 )  # fmt: skip
         own = list(drawings.slices[index])
         own[along] = tuple(sorted({*own[along], *places}))

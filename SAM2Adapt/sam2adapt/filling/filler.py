@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from ..imaging.volume import Volume, check_voxels
 from ..shared.errors import CancelledError, DrawingError, VolumeError
-from ..shared.files import bundled_folder
 from .combiner import load_combiner
 from .drawings import AXES, Drawings
 from .grey import scale_grey
@@ -18,7 +18,7 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
-_START = "fill-start.weights"  # of the combiner, in the folder of the bundled models
+START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
 @dataclass(eq=False)
@@ -69,10 +69,11 @@ class Filler:
 
     :param volume: (1, K, J, I), any spacing.
     :param seed: the same seed, volume and drawings give the same result.
+    :param start: weights of the combiner.
     :raises VolumeError: colour, NaN, constant, or a single slice.
     """
 
-    def __init__(self, volume: Volume, seed: int = 0):
+    def __init__(self, volume: Volume, seed: int = 0, start: Path = START):
         check_voxels(volume)
         if volume.channels != 1:
             raise VolumeError(
@@ -82,7 +83,7 @@ class Filler:
         self.volume, self._seed = volume, seed
         self.team = Team()
         self._grey: np.ndarray | None = None
-        self._combiner = load_combiner(bundled_folder() / _START)
+        self._combiner = load_combiner(start)
         self._stacks: dict[int, tuple[PlaneGrid, StackFiller]] = {}
 
     def fill(

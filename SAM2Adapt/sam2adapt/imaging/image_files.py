@@ -19,14 +19,14 @@ from PIL import Image
 
 from ..shared import paths
 from ..shared.errors import InputFileError, OutputError, VolumeError
-from ..shared.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from ..shared.labels.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 from ..shared.tolerance import ROUNDING, displacement
-from .declared_size import Unpacked, enough_memory, readable
-from .freesurfer import is_freesurfer, read_freesurfer
-from .metaimage_header import check_metaimage
-from .nifti import is_nifti, read_nifti, write_nifti
-from .nrrd_header import check_nrrd
-from .stored_image import StoredImage, affine_of, checked_place
+from .stored.declared_size import Unpacked, enough_memory, readable
+from .stored.freesurfer import is_freesurfer, read_freesurfer
+from .stored.metaimage_header import check_metaimage
+from .stored.nifti import is_nifti, read_nifti, write_nifti
+from .stored.nrrd_header import check_nrrd
+from .stored.stored_image import StoredImage, affine_of, checked_place
 
 __all__ = ["LABEL_SUFFIXES", "PICTURES", "READ_ONLY", "read_image", "read_picture", "replacing", "stem_of", "suffix_of",
            "write_image"]

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..shared.errors import ClassesError, InputFileError
-from ..shared.overlaps import FIRST, LAST, REFUSE, overlap_notes
+from ..shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from .terminology import Structure, describe
 
 _LABELMAP = "Binary labelmap"

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
-from ..shared.overlaps import LAST
+from ..shared.labels.overlaps import LAST
 from ..shared.tolerance import VOXEL_SHARE, displacement
 from .dicom import (
     Grid,
@@ -29,7 +29,7 @@ from .dicom import (
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
 from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
-from .stored_image import StoredImage, affine_of
+from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
 __all__ = [

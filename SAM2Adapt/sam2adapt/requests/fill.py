@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from ..imaging.volume import Volume, read_volume
 from ..shared.annotation import IGNORE
 from ..shared.errors import CancelledError, DrawingError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.image_names import LABEL_SUFFIXES, suffix_of
-from ..shared.requests.actions import ARRAY_AXES, Fill
+from ..shared.labels.image_names import LABEL_SUFFIXES, suffix_of
+from ..shared.requests.actions import Fill
+from ..shared.slicing_axis import ARRAY_AXES
 from .arrays import read_array, read_input, write_array
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def fill(
     started = time.perf_counter()
     files = _Arrays(request) if isinstance(request.input, dict) else _Files(request)
     files.check()
+    _check_names(request)
     for path in filter(None, (request.preview, request.report)):
         check_output(path)
     volume = files.read()
@@ -75,6 +76,8 @@ def fill(
             previewed()
 
     result = work.fill(drawings, progress, preview if request.preview else None, cancelled)
+    if progress:
+        progress(1.0)
     if cancelled():
         raise CancelledError("Filling was cancelled.", "Nothing was changed.")
     before = time.perf_counter()
@@ -87,6 +90,21 @@ def fill(
     if request.report:
         write_json(request.report, report)
     return Filled(report, result)
+
+
+def _check_names(request: Fill) -> None:
+    """Refuse names that could mean two structures.
+
+    :raises DrawingError: a name is there twice.
+    """
+    seen = set()
+    for name in request.structures or ():
+        spelling = " ".join(name.casefold().split())
+        if spelling in seen:
+            raise DrawingError(
+                f"Two structures are named '{name}'.", "Give each structure a name of its own.", setting="structures"
+            )
+        seen.add(spelling)
 
 
 def _report(request: Fill, name: str, result: "Filling") -> dict[str, Any]:
@@ -168,7 +186,7 @@ class _Arrays:
         if array.ndim != 3 or not values <= set(range(1, len(names) + 1)):
             what = f"the label values {sorted(values)}" if array.ndim == 3 else f"the shape {array.shape}"
             raise DrawingError(
-                f"The drawings have {what}, and {len(names)} structures are named.",
+                f"The drawings have {what}, and the number of named structures is {len(names)}.",
                 "Give one mask for each structure, or labels from 1 to their number.", setting="structures",
             )  # fmt: skip
         return drawings_from_labels(array, dict(enumerate(names, start=1)), _axis(request), request.empty), []

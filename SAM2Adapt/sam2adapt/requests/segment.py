@@ -13,7 +13,7 @@ from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import CancelledError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
+from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
 from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
 from .arrays import read_input, write_array
 

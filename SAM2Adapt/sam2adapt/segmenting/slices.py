@@ -1,8 +1,8 @@
 """Volumes as the network sees them: oriented, cut into slices, resampled in plane, normalised; and the exact way back.
 
-Orientation is a permutation and flips read from the geometry, never a resampling, so that the same patient stored in
-another axis order gives the same slices. Resampling maps the whole field of view of a slice onto the model's grid
-(pixel edges onto pixel edges), which makes the way back the same map inverted.
+Axes are only permuted and flipped, as the geometry says, and never resampled: the same patient gives the same slices in
+whatever axis order a volume is stored. Resampling maps the whole field of view of a slice onto the model's grid, pixel
+edges onto pixel edges, so that the way back is the inverse of the same map.
 """
 
 from dataclasses import asdict, dataclass
@@ -51,7 +51,7 @@ class Normalization:
 
 
 def _grey_levels(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Grey levels and how often each occurs; None: once each, where counting first would not be quicker."""
+    """Grey levels and how often each occurs; None: each once, for types where counting first is not faster."""
     if array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         return array, None
     low, high = int(array.min()), int(array.max())
@@ -150,7 +150,7 @@ class SliceStack:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Grey levels that become 0 and 1 (found once a volume)."""
+        """Grey levels that become 0 and 1 (computed once for a volume)."""
         if self._limits is None:
             self._limits = self.settings.normalization.limits(self.volume.array)
         return self._limits
@@ -208,11 +208,12 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def check_modality(volume: Volume, modality: str, model: str) -> None:
-    """Refuse colour where a scanner's volume is wanted, the reverse, and CT for MR or MR for CT.
+    """Refuse colour for a model of scanner volumes, the reverse, and CT for MR or MR for CT.
 
-    The modality is that of the DICOM tag, and without one it is told from the grey levels.
+    The DICOM tag says which modality a volume has; without it, the grey levels do.
 
-    :raises ModalityError: the volume's kind is known and is not the model's, or CT is not in Hounsfield units.
+    :raises ModalityError: the volume is known to be of another kind than the model's, or is CT but not in Hounsfield
+        units.
     """
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
@@ -253,7 +254,7 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
     if wanted is None:
         if thin:
             return thin[-1]
-        # 1 %: spacings that differ by rounding only must not decide.
+        # Within 1 %: spacings that differ only by rounding must not decide.
         return max(a for a in range(3) if spacing[a] > 0.99 * max(spacing))
     axis = next(a for a in range(3) if settings.orientation[a] in wanted)
     if thin and axis not in thin:

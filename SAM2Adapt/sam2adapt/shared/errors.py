@@ -69,7 +69,7 @@ class DrawingError(UserError):
 
 
 class ClassesError(UserError):
-    """Classes asked for do not agree with the labels found or with the model."""
+    """The requested classes do not agree with the labels or with the model."""
 
 
 class TrainingDataError(UserError):
@@ -93,11 +93,11 @@ class ChecksumError(UserError):
 
 
 class DownloadError(UserError):
-    """A download failed; what has arrived is kept and continued next time."""
+    """A download failed; the next one continues where it stopped."""
 
 
 class BatchError(UserError):
-    """Some studies of a batch failed, or it was stopped before all were done; the others are there."""
+    """Some studies of a batch failed, or it was stopped early; the outputs of the others are there."""
 
 
 class OutputError(UserError):
@@ -109,12 +109,12 @@ class SettingsError(UserError):
 
 
 class ForgettingError(UserError):
-    """A model that was continued segments what it had learnt before clearly worse than its parent."""
+    """A continued model segments what its parent had learnt clearly worse than the parent."""
 
 
 class DeviceError(UserError):
-    """The device asked for is not there or has too little memory."""
+    """There is no such device, or it has too little memory."""
 
 
 class CancelledError(UserError):
-    """The user stopped the run; what was there before is unchanged, and a run that can go on is kept."""
+    """The user stopped the run; nothing else changed, and what can be resumed is kept."""

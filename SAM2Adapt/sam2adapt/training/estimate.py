@@ -1,4 +1,4 @@
-"""What a training will cost, measured: a few real steps on the real data, and one validation."""
+"""What a training will cost, from a few real steps on the real data and one validation."""
 
 import statistics
 import time
@@ -35,7 +35,7 @@ def estimate(
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Estimate:
-    """Measure a few steps of a run; its folder is used, so give it an output of its own.
+    """Measure a few steps of a run. They write into the run's folder, so give the request an output of its own.
 
     :raises UserError: as ``run.train``, which checks the same.
     """

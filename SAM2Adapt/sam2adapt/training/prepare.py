@@ -167,9 +167,9 @@ def _check_every_class_occurs(
 
 
 def _modality(volume: Volume) -> str:
-    """Kind of a training image; "" where its grey levels do not say, "OTHER" for grey pictures, which never do."""
-    found = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
-    return found if found or volume.physical else "OTHER"
+    """Kind of a training image; "" if its grey levels do not show it, "OTHER" for grey pictures, whose never do."""
+    kind = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
+    return kind if kind or volume.physical else "OTHER"
 
 
 def _is_stack(volume: Volume) -> bool:
@@ -204,7 +204,8 @@ class _File(str):
 class PreparedCase:
     """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices.
 
-    :param former: slices of a model that is continued: as many of them are shown as of the new ones.
+    :param annotated: slices with an annotated pixel; ``foreground``: those with a structure.
+    :param former: slices kept of a model that is continued, which make up half of each epoch.
     """
 
     id: str
@@ -215,7 +216,7 @@ class PreparedCase:
     former: bool = False
 
     def __getstate__(self) -> dict:
-        """What another process needs, which sees the same files."""
+        """For another process, which sees the same files, send their names."""
         return {name: _File(v.filename) if isinstance(v, np.memmap) else v for name, v in vars(self).items()}
 
     def __setstate__(self, state: dict) -> None:

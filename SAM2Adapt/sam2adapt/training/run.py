@@ -45,11 +45,11 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 
 @dataclass
 class Setup:
-    """A run of which everything is ready and no step is done.
+    """A run that is set up and has not taken a step.
 
     :param prepared: the training cases; ``val``: those to validate on; ``held``: of each the slices that count for
         validation and not for training, None for whole cases.
-    :param replay: slices kept of the model that is continued; ``before``: its Dice on those of its validation.
+    :param replay: slices kept of the model that is continued; ``before``: its Dice on the validation slices among them.
     """
 
     request: TrainRequest
@@ -72,14 +72,14 @@ def train(
 ) -> Path:
     """Train and write the bundle.
 
-    :param say: is told in plain words what is being done.
+    :param say: gets plain sentences about what happens.
     :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
-    :return: the bundle's path. It is not the one asked for, but one in the run folder, if the model has forgotten more
-        than ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
+    :return: the bundle's path: ``request.output``, or a file in the run's folder if the model has lost more than
+        ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
     with exchange.process_group(team):
-        if exchange.rank():  # the first process speaks and decides for all
+        if exchange.rank():  # rank 0 talks to the user and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
         request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
@@ -94,17 +94,17 @@ def train(
 
 
 def _goes_on(request: TrainRequest, team: Team) -> bool:
-    """Whether a run goes on from its checkpoint: if asked to, or if torchrun has started its processes again."""
+    """Whether to resume: if the request says so, or if torchrun has restarted the processes."""
     checkpoint = request.folder / CHECKPOINT
     if team.restarts and paths.exists(checkpoint):
         return True
     if team.world_size > 1 and not request.resume:
-        checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
+        checkpoint.unlink(missing_ok=True)  # else a restart of this run would resume a former one
     return request.resume
 
 
 def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
-    """Measure the best epoch and write it; gives the bundle's path, as ``train``."""
+    """Evaluate the best epoch and write the bundle; returns its path, as ``train`` does."""
     request, trainer, card = setup.request, setup.trainer, setup.card
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
@@ -138,7 +138,7 @@ def set_up(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> Setup:
-    """Read and check everything that a run needs; the parameters are those of ``train``."""
+    """Read and check all that a run needs; the parameters are those of ``train``."""
     structures, settings = request.structures, request.settings
     on_rank_zero(lambda: _check_output(request))
     (device, reason), parent, (base, identity) = on_every_rank(
@@ -194,7 +194,7 @@ def _before(
 
 
 def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
-    """Measure what the model has kept of its parent's, note it in the card, and tell whether it has forgotten."""
+    """Measure on the parent's slices, write it into the card, and return whether the model has forgotten too much."""
     if setup.replay is None:
         return False
     names, former = [entry["name"] for entry in setup.card["classes"]], None
@@ -210,7 +210,7 @@ def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
 
 
 def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
-    """Keep slices for the models that will continue this one; that they cannot be kept does not spoil the run."""
+    """Keep slices for the models that will continue this one; if that fails, the run still succeeds."""
     request = setup.request
     slices, seed = setup.model.slices, request.settings.seed
     names = [structure.name for structure in request.structures]
@@ -236,7 +236,7 @@ def _validation(
             return
         try:
             write_preview(preview, labels)
-        except OutputError as error:  # on Windows, whoever reads the one before keeps it from being replaced
+        except OutputError as error:  # on Windows, a file that is open for reading cannot be replaced
             trainer.record.say(f"The latest prediction is not shown. {error}")
         else:
             trainer.monitor.preview = preview, case.id
@@ -245,7 +245,7 @@ def _validation(
 
 
 def write_preview(path: Path, labels: np.ndarray) -> None:
-    """Write labels (K, J, I) as uint8 ``.npy``, whole or not at all.
+    """Write labels (K, J, I) as uint8 ``.npy`` by atomic rename.
 
     :raises OutputError: the file cannot be written.
     """
@@ -254,13 +254,13 @@ def write_preview(path: Path, labels: np.ndarray) -> None:
 
 
 def _validation_interval(train: int, val: int, quick: bool) -> int:
-    """Epochs between validations that keep them to a fifth of the time, about, from the numbers of cases."""
-    # A slice costs about a third in validation of what it costs in training, and three times that of a quick one.
+    """Epochs between validations, from the numbers of cases, so that validation takes about a fifth of the time."""
+    # To validate a slice takes a third of the time of training on it, and three times that of a quick training step.
     return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
 def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
-    """Rows and columns of the training crops: as large as the slices, up to what suits the network's windows."""
+    """Rows and columns of the training crops: those of the slices, up to a size that suits the network's windows."""
     if settings.crop:
         return settings.crop, settings.crop
     largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192

@@ -20,6 +20,7 @@ from sam2adapt.shared.requests.actions import (
     DescribeModel,
     DownloadBase,
     Evaluate,
+    Fill,
     Rank,
     RemoveModel,
     Segment,
@@ -34,7 +35,7 @@ from serve_client import Client
 COMMANDS = {
     Segment: ("segment",), SegmentBatch: ("segment",), Train: ("train",), Evaluate: ("evaluate",), Rank: ("rank",),
     AddModel: ("models", "add"), RemoveModel: ("models", "remove"), DownloadBase: ("models", "download"),
-    DescribeModel: ("info",),
+    DescribeModel: ("info",), Fill: ("fill",),
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_help_of_options_is_that_of_their_fields():
                 assert shown[name].help == one.help, (words, name)
                 required = is_required(request, name)
                 assert shown[name].default in (
-                    [None] if required or one.kind == "settings" else [default_of(request, name)]
+                    [None] if required or one.kind in ("settings", "slices") else [default_of(request, name)]
                 )
 
 
@@ -116,7 +117,7 @@ def test_what_the_schema_says_of_a_field_is_what_the_field_says():
 def limits() -> list[tuple[type, str, object]]:
     """Values of numbers and choices just outside their limits."""
     found = []
-    for request in (Train, Rank, Segment, SegmentBatch, Evaluate):
+    for request in (Train, Rank, Segment, SegmentBatch, Evaluate, Fill):
         for name, one in settings_of(request).items():
             step = 1 if one.kind == "integer" else 0.5
             values = [one.minimum - step] if one.minimum is not None else []
@@ -196,7 +197,7 @@ def test_whole_numbers_of_json_are_whole_numbers():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["segment", "--help"], ["models", "download", "-h"]]
+    "words", [["--help"], ["train", "--help"], ["fill", "--help"], ["segment", "--help"], ["models", "download", "-h"]]
 )
 def test_help_comes_without_torch_and_without_the_libraries_of_images(words):
     code = (

@@ -272,9 +272,9 @@ def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("team", "gpus", "name", "message", "remedy"),
     [
-        (Team(1, 2, 1, 2), 1, "auto", "2 processes cannot share 1 GPU:", "--nproc-per-node 1"),
-        (Team(0, 8, 0, 8), 4, "cuda", "8 processes cannot share 4 GPUs:", "--device cpu"),
-        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Leave --device out"),
+        (Team(1, 2, 1, 2), 1, "auto", "2 processes cannot share 1 GPU:", "Start only 1 process on this computer"),
+        (Team(0, 8, 0, 8), 4, "cuda", "8 processes cannot share 4 GPUs:", "or train on the CPU"),
+        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Choose no GPU"),
     ],
 )
 def test_processes_do_not_share_a_gpu(monkeypatch, team, gpus, name, message, remedy):
@@ -282,7 +282,7 @@ def test_processes_do_not_share_a_gpu(monkeypatch, team, gpus, name, message, re
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(DeviceError, match=re.escape(message)) as caught:
         training_device(team, name)
-    assert remedy in caught.value.remedy
+    assert remedy in caught.value.remedy and caught.value.setting == ("device",)
 
 
 def test_gpus_that_cannot_be_connected(monkeypatch):

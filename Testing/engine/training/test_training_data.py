@@ -84,7 +84,7 @@ def test_label_value_among_no_classes(tmp_path):
     case = add_case(tmp_path, "a")
     with pytest.raises(ClassesError, match="label value 4") as caught:
         load_case(case, STRUCTURES[:1])
-    assert "1=liver" in caught.value.remedy
+    assert "1=liver" in caught.value.message
 
 
 def test_image_that_cannot_be_trained_on(tmp_path):

@@ -1,6 +1,6 @@
-"""Hiera trunk and neck in the form that only predicts: fewer products, fewer copies, the same result.
+"""Hiera trunk and neck in the predicting form: fewer products and copies, the same result.
 
-The stream of tokens stays in float32 and (B, H, W, C); matrix products are in the kind of numbers that is asked for.
+Tokens between blocks stay in float32 and (B, H, W, C); matrix products are computed in ``dtype``.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
 from .ops import Linear, activation_name, window_attention
 
-_LANES = 16  # numbers that a vector instruction takes: products and convolutions of odd widths are slower
+_LANES = 16  # numbers in a vector instruction; products and convolutions of other widths are slower
 
 
 class Convolution:
@@ -143,7 +143,7 @@ class Trunk:
         return maps
 
     def _positions_of(self, size: tuple[int, int]) -> Tensor:
-        """Position embedding and the bias of the patches' convolution; kept for the last size."""
+        """Position embedding plus the bias of the patch convolution, remembered for the last size."""
         if size not in self._positions:
             bias = self.trunk.patch_embed.proj.bias.detach().view(1, 1, 1, -1)
             added = self.trunk._get_pos_embed(size) if self.trunk.use_position_embedding else 0
@@ -175,10 +175,10 @@ class Encoder:
 
 
 def _pointwise(convolutions: list[nn.Conv2d], dtype: torch.dtype, added: Tensor | float = 0.0) -> Linear:
-    """One linear layer for 1x1 convolutions one after the other (computed in float64), plus a constant."""
+    """One linear layer that equals successive 1x1 convolutions (joined in float64), plus a constant."""
     weight, bias = None, 0
     for convolution in convolutions:
-        own, offset = convolution.weight.detach().flatten(1).double(), convolution.bias.detach().double()
-        bias = own @ bias + offset if weight is not None else offset
-        weight = own @ weight if weight is not None else own
+        factor, offset = convolution.weight.detach().flatten(1).double(), convolution.bias.detach().double()
+        bias = factor @ bias + offset if weight is not None else offset
+        weight = factor @ weight if weight is not None else factor
     return Linear(weight.float(), (bias + added).float(), dtype)

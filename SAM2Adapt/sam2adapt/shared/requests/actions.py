@@ -12,13 +12,12 @@ from typing import Any
 
 from .. import known_bases, presets, slicing_axis
 from ..errors import SettingsError
-from ..image_names import OUTPUT_SUFFIXES
-from ..overlaps import CHOICES, LAST
+from ..labels.image_names import OUTPUT_SUFFIXES
+from ..labels.overlaps import CHOICES, LAST
 from ..protocol import ACTIONS
 from .fields import SERVER, SHELL, Request, setting
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
-ARRAY_AXES = ("K", "J", "I")  # of a volume's voxels (K, J, I); K counts the slices of most files
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
 DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
 _DICOM_SEG = "kind of a .dcm output (default: BINARY)"
@@ -127,7 +126,7 @@ class Fill(Request):
         "voxel axis across the drawn slices (default: as they lie)",
         None,
         about="Array axis across the drawn slices; left out: as they lie",
-        choices=ARRAY_AXES,
+        choices=slicing_axis.ARRAY_AXES,
         noun="voxel axis",
     )
     masks: Path = setting(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared import paths
-from ..shared.errors import InputFileError, VolumeError
+from ...shared import paths
+from ...shared.errors import InputFileError, VolumeError
 from .declared_size import check_packed, too_short
 
 _LONGEST_HEADER = 1 << 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.errors import InputFileError, VolumeError
-from ..shared.tolerance import ROUNDING, VOXEL_SHARE, right_angled, shear
+from ...shared.errors import InputFileError, VolumeError
+from ...shared.tolerance import ROUNDING, VOXEL_SHARE, right_angled, shear
 
 SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e3  # mm: a nanometre and a metre
 _RESAMPLE = "Resample it onto a right-angled grid, with Slicer's module Resample Scalar/Vector/DWI Volume for instance."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.errors import InputFileError, VolumeError
+from ...shared.errors import InputFileError, VolumeError
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
 from .stored_image import StoredImage, checked_place
 
@@ -78,7 +78,7 @@ def _checked_type(fields: np.ndarray, path: Path) -> np.dtype:
     if fields["frames"] > 1:
         raise VolumeError(
             f"{path} is a 4-D volume of {fields['frames']} frames.",
-            "Save one of them as a file of its own (mri_convert --frame 0).",
+            "Save one of them as a file of its own, with FreeSurfer's mri_convert for instance.",
         )
     if int(fields["type"]) not in _TYPES:
         raise InputFileError(f"{path} has voxels of an unknown type ({fields['type']}).", "Save it with mri_convert.")

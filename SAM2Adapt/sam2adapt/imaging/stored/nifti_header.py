@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.errors import InputFileError, VolumeError
-from ..shared.tolerance import ROUNDING, displacement
+from ...shared.errors import InputFileError, VolumeError
+from ...shared.tolerance import ROUNDING, displacement
 from .stored_image import Place, check_spacing, checked_place
 
 _PLACE_1 = [("qform_code", "i2"), ("sform_code", "i2"), ("quatern", "f4", (3,)), ("qoffset", "f4", (3,)),

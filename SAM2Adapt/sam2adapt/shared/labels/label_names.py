@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from . import paths
-from .errors import ClassesError, InputFileError, TrainingDataError
+from .. import paths
+from ..errors import ClassesError, InputFileError, TrainingDataError
 from .image_names import SEGMENTATION, stem_of, suffix_of
 
 NOT_ANNOTATED = 255

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..shared import paths
-from ..shared.errors import InputFileError
-from ..shared.tolerance import displacement
+from ...shared import paths
+from ...shared.errors import InputFileError
+from ...shared.tolerance import displacement
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
 from .nifti_header import KINDS, LENGTHS, NiftiHeader, parse_header
 from .stored_image import StoredImage, affine_of

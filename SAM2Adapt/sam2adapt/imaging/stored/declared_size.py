@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..shared.errors import DeviceError, InputFileError
+from ...shared.errors import DeviceError, InputFileError
 
 GZIP = b"\x1f\x8b"
 _DEFLATE_RATIO = 1032

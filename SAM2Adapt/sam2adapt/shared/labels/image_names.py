@@ -5,6 +5,7 @@ from pathlib import Path
 
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")  # of label maps that can be written
 OUTPUT_SUFFIXES = (*LABEL_SUFFIXES, ".dcm")  # of segmentations: label maps, and DICOM SEG
+
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 #: Headers whose voxels lie in a file of their own.
 DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")

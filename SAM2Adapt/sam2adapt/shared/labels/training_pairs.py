@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import paths as look
-from .errors import InputFileError, TrainingDataError
+from .. import paths as look
+from ..errors import InputFileError, TrainingDataError
 from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
 
 SUBFOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
