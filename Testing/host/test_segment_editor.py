@@ -35,7 +35,6 @@ def editor(scene):
     widget.setMRMLSegmentEditorNode(scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
     yield widget
     widget.setActiveEffectByName("")
-    slicer.util.selectModule("SAM2Adapt") if hasattr(slicer.modules, "sam2adapt") else None
 
 
 def segmentationOf(editor, masks):
@@ -84,9 +83,8 @@ def test_fill_between_slices_follows_edits(editor, processEvents):
     effect = editor.activeEffect().self()
     effect.previewButton.click()
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask(1, 4, 7), node, "s0", volumeNode)
-    preview = effect.getPreviewNode()
     wanted = mask(*range(1, 8))
-    assert processEvents(10, until=lambda: arrayOf(preview, "s0", volumeNode).sum() == wanted.sum())
+    assert processEvents(10, until=lambda: arrayOf(effect.getPreviewNode(), "s0", volumeNode).sum() == wanted.sum())
     effect.cancelButton.click()
     assert effect.getPreviewNode() is None
     assert np.array_equal(arrayOf(node, "s0", volumeNode), mask(1, 4, 7))

@@ -70,7 +70,8 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
 
     @QtCore.Slot()
     def updateGUIFromMRML(self) -> None:
-        self._call("updateGUIFromMRML")
+        if self._active:
+            self._call("updateGUIFromMRML")
 
     @QtCore.Slot()
     def updateMRMLFromGUI(self) -> None:
@@ -80,8 +81,8 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
     def activate(self) -> None:
         self._active = True
         self._frame.setVisible(True)
+        self.updateGUIFromMRML()
         self._call("activate")
-        self._call("updateGUIFromMRML")
 
     @QtCore.Slot()
     def deactivate(self) -> None:
@@ -135,7 +136,10 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
     @QtCore.Slot(str, result=str)
     def parameter(self, name: str) -> str:
         value = self._node.GetAttribute(f"{self.name}.{name}")
-        return (self._node.GetAttribute(name) if value is None else value) or ""
+        value = self._node.GetAttribute(name) if value is None else value
+        if value is None:
+            records.problem(f"{self.name} has no parameter {name}")
+        return value or ""
 
     @QtCore.Slot(str, result=int)
     def integerParameter(self, name: str) -> int:
