@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from fill_ablation import ABLATIONS
 from fill_cases import SETS, FillCase, cases_of
 from fill_peers import PEERS, ours
 from sam2adapt.evaluation.metrics import case_metrics
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--densities", nargs="+")
-    parser.add_argument("--methods", nargs="+", default=[*PEERS, "ours"], choices=[*PEERS, "ours"])
+    parser.add_argument("--methods", nargs="+", default=[*PEERS, "ours"], choices=[*PEERS, "ours", *ABLATIONS])
     parser.add_argument("--part", default="val", choices=("train", "val"))
     parser.add_argument("--start", type=Path, default=START, help="weights of the combiner, for ablations")
     parser.add_argument("--limit", type=int, help="cases of a set at most")
@@ -60,7 +61,7 @@ def measure(case: FillCase, density: str, method: str, start: Path = START) -> d
         labels, filling = ours(case, drawn, start)
         expected = f"{filling.mean_dice:.4f}"
     else:
-        labels = PEERS[method](case, drawn)
+        labels = (PEERS | ABLATIONS)[method](case, drawn)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     between = [k for k in range(drawn[0], drawn[-1] + 1) if k not in drawn]
     found, truth = (np.moveaxis(array, case.axis, 0)[between] for array in (labels, case.truth))
@@ -77,7 +78,7 @@ def measure(case: FillCase, density: str, method: str, start: Path = START) -> d
 
 def write_table(path: Path, rows: list[dict]) -> None:
     """Means over cases, one line a set and density."""
-    methods = [method for method in (*PEERS, "ours") if any(row["method"] == method for row in rows)]
+    methods = [method for method in (*PEERS, "ours", *ABLATIONS) if any(row["method"] == method for row in rows)]
     table = _by_row(rows)
     lines = [
         "# Filling from a few drawn slices", "",
@@ -131,7 +132,7 @@ def draw(path: Path, rows: list[dict]) -> None:
     from matplotlib import pyplot as plt
 
     table = _by_row(rows)
-    methods = [method for method in (*PEERS, "ours") if any(row["method"] == method for row in rows)]
+    methods = [method for method in (*PEERS, "ours", *ABLATIONS) if any(row["method"] == method for row in rows)]
     figure, axes = plt.subplots(figsize=(1.5 + 0.9 * len(table), 4))
     for number, method in enumerate(methods):
         values = [_average(cells[method]) if method in cells else np.nan for cells in table.values()]

@@ -7,6 +7,7 @@ from fill_cases import FillCase
 from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.filler import START, Filler, Filling
 from sam2adapt.filling.grey import pixel_features, scale_grey
+from sam2adapt.filling.plane_grid import make_grid
 from sam2adapt.filling.shape import interpolated, signed_distance
 from sam2adapt.shared.annotation import IGNORE
 from scipy import ndimage
@@ -23,10 +24,15 @@ def ours(case: FillCase, drawn: list[int], start: Path = START) -> tuple[np.ndar
     """This project's, with what it expects of itself."""
     names = {value: str(value) for value in case.values}
     filling = Filler(case.volume, start=start).fill(drawings_from_labels(sparse(case, drawn), names))
+    return labels_of(case, filling), filling
+
+
+def labels_of(case: FillCase, filling: Filling) -> np.ndarray:
+    """A filling as labels (K, J, I)."""
     labels = np.zeros_like(case.truth)
     for value, mask in zip(case.values, filling.masks, strict=True):
         labels[mask] = value
-    return labels, filling
+    return labels
 
 
 def distances(case: FillCase, drawn: list[int]) -> np.ndarray:
@@ -60,8 +66,10 @@ def prototype(case: FillCase, drawn: list[int]) -> np.ndarray:
     other ones."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    images = np.moveaxis(scale_grey(case.volume.array[0]), case.axis, 0)
-    truth = np.moveaxis(case.truth, case.axis, 0)
+    whole = np.moveaxis(case.truth, case.axis, 0)
+    box = (slice(None), *make_grid((whole[drawn] > 0).any(0), (1.0, 1.0)).box)
+    images = np.ascontiguousarray(np.moveaxis(scale_grey(case.volume.array[0]), case.axis, 0)[box])
+    truth = whole[box]
     known = [{k: signed_distance(truth[k] == value) for k in drawn} for value in case.values]
 
     def inputs(place: int) -> np.ndarray:
@@ -74,13 +82,15 @@ def prototype(case: FillCase, drawn: list[int]) -> np.ndarray:
 
     random = np.random.default_rng(0)
     x, y = np.concatenate([inputs(k) for k in drawn]), np.concatenate([truth[k].ravel() for k in drawn])
-    chosen = random.random(len(x)) < 150_000 / len(x)
-    model = HistGradientBoostingClassifier(max_iter=120, early_stopping=False, random_state=0).fit(x[chosen], y[chosen])
-    labels = np.zeros_like(truth)
+    chosen = random.random(len(x)) < 60_000 / len(x)
+    # Without regularisation, rare classes make it diverge in some volumes.
+    model = HistGradientBoostingClassifier(max_iter=120, l2_regularization=1.0, early_stopping=False, random_state=0)
+    model.fit(x[chosen], y[chosen])
+    labels = np.zeros_like(whole)
     for place in range(drawn[0], drawn[-1] + 1):
         if place not in drawn:
             shares = model.predict_proba(inputs(place)).T.reshape(-1, *images.shape[1:])
-            labels[place] = model.classes_[ndimage.gaussian_filter(shares, (0, 1, 1)).argmax(0)]
+            labels[place][box[1:]] = model.classes_[ndimage.gaussian_filter(shares, (0, 1, 1)).argmax(0)]
     return _with_drawn(case, labels, drawn)
 
 

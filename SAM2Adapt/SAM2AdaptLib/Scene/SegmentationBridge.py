@@ -115,7 +115,7 @@ def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
         )
     reference = slicer.vtkOrientedImageData()
     reference.SetDimensions(volumeNode.GetImageData().GetDimensions())
-    ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
+    ijkToSegmentation = volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
     reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
     dataType = np.uint8 if len(segmentIds) <= MAXIMUM_STRUCTURES else np.uint16
     shared = _sharedLabelmap(segmentationNode, segmentIds)
@@ -131,7 +131,7 @@ def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
         merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, reference, ids, values
     ):
         raise RuntimeError(f"Slicer could not merge the segments of '{segmentationNode.GetName()}'")
-    return _imageToArray(merged).astype(dataType)
+    return imageToArray(merged).astype(dataType)
 
 
 def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
@@ -170,9 +170,9 @@ def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
 def _sharedLabelmap(segmentationNode, segmentIds):
     """The label map in which all these segments are stored, None if there is no such one."""
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetSourceRepresentationName() != _labelmapName():
+    if segmentation.GetSourceRepresentationName() != labelmapName():
         return None
-    images = [segmentation.GetSegment(segmentId).GetRepresentation(_labelmapName()) for segmentId in segmentIds]
+    images = [segmentation.GetSegment(segmentId).GetRepresentation(labelmapName()) for segmentId in segmentIds]
     return images[0] if all(image is images[0] for image in images) else None
 
 
@@ -181,7 +181,7 @@ def _relabelled(segmentationNode, segmentIds, labelmap, reference, dataType):
 
     What Slicer's merging gives, which goes over the volume once for each segment.
     """
-    voxels = _imageToArray(labelmap)
+    voxels = imageToArray(labelmap)
     labels = np.zeros(reference.GetDimensions()[::-1], dataType)
     extents = np.reshape(labelmap.GetExtent(), (3, 2))[::-1], np.reshape(reference.GetExtent(), (3, 2))[::-1]
     start = np.maximum(extents[0][:, 0], extents[1][:, 0])
@@ -206,7 +206,7 @@ def segmentVolumes(segmentationNode):
     counts = _segmentVoxelCounts(segmentation)
     volumes = {}
     for segmentId, count in counts.items():
-        image = segmentation.GetSegment(segmentId).GetRepresentation(_labelmapName())
+        image = segmentation.GetSegment(segmentId).GetRepresentation(labelmapName())
         voxelVolume = float(np.prod(image.GetSpacing())) if image else 0.0
         volumes[segmentId] = count * voxelVolume / CUBIC_MILLIMETRES_PER_MILLILITRE
     return volumes
@@ -231,7 +231,7 @@ def ijkToRAS(volumeNode):
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def _volumeToSegmentation(volumeNode, segmentationNode):
+def volumeToSegmentation(volumeNode, segmentationNode):
     """(4, 4) matrix from the coordinates of the volume node to those of the segmentation node, both in mm."""
     matrix = vtk.vtkMatrix4x4()
     source, target = volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
@@ -315,7 +315,7 @@ def requireUsable(segmentationNode, volumeNode):
     """
     segmentation = segmentationNode.GetSegmentation()
     stored = segmentation.GetSourceRepresentationName()
-    if segmentation.GetNumberOfSegments() > 0 and stored != _labelmapName():
+    if segmentation.GetNumberOfSegments() > 0 and stored != labelmapName():
         raise GeometryError(
             _("Segmentation '{name}' stores {stored}, not label maps.").format(
                 name=segmentationNode.GetName(), stored=stored.lower()
@@ -325,7 +325,7 @@ def requireUsable(segmentationNode, volumeNode):
                 " module."
             ),
         )
-    _volumeToSegmentation(volumeNode, segmentationNode)
+    volumeToSegmentation(volumeNode, segmentationNode)
 
 
 def createSegmentationNode(volumeNode):
@@ -358,7 +358,7 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
     segmentation = segmentationNode.GetSegmentation()
     with slicer.util.NodeModify(segmentationNode):
         if segmentation.GetNumberOfSegments() == 0:
-            segmentation.SetSourceRepresentationName(_labelmapName())
+            segmentation.SetSourceRepresentationName(labelmapName())
         if len(replaced) == segmentation.GetNumberOfSegments() or not Volumes.volumeOf(segmentationNode):
             # Other segments may rely on a grid chosen earlier; it changes only when there are none.
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
@@ -409,7 +409,7 @@ def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
     slicer.mrmlScene.AddNode(labelmapNode)
     try:
         labelmapNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
-        ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
+        ijkToSegmentation = volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
         labelmapNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
         slicer.util.updateVolumeFromArray(labelmapNode, contiguous)
         ids = vtk.vtkStringArray()
@@ -455,16 +455,17 @@ def _segmentVoxelCounts(segmentation, segmentIds=None):
     images, voxelCounts = {}, {}
     for segmentId in segmentIds if segmentIds is not None else segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
-        image = segment.GetRepresentation(_labelmapName())
+        image = segment.GetRepresentation(labelmapName())
         address = image.GetAddressAsString("") if image else None
         if address not in images:
-            images[address] = count_labels(_imageToArray(image) if image else np.zeros((0, 0, 0), np.uint8))
+            images[address] = count_labels(imageToArray(image) if image else np.zeros((0, 0, 0), np.uint8))
         value = segment.GetLabelValue()
         voxelCounts[segmentId] = int(images[address][value]) if value < len(images[address]) else 0
     return voxelCounts
 
 
-def _imageToArray(image):
+def imageToArray(image):
+    """The voxels of a label map, (K, J, I); of size 0 if it has none."""
     scalars = image.GetPointData().GetScalars()
     if scalars is None or 0 in image.GetDimensions():
         return np.zeros((0, 0, 0), np.uint8)
@@ -474,23 +475,24 @@ def _imageToArray(image):
 def _nodeWithLabelmaps(segmentationNode, reference=None):
     """The node itself if it stores label maps, else a copy outside the scene, converted on the reference grid."""
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0 or segmentation.GetSourceRepresentationName() == _labelmapName():
+    if segmentation.GetNumberOfSegments() == 0 or segmentation.GetSourceRepresentationName() == labelmapName():
         return segmentationNode
     copy = slicer.vtkSegmentation()
     copy.DeepCopy(segmentation)
-    copy.RemoveRepresentation(_labelmapName())
+    copy.RemoveRepresentation(labelmapName())
     if reference is not None:
         geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(reference)
         copy.SetConversionParameter(slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(), geometry)
-    if not copy.CreateRepresentation(_labelmapName()):
+    if not copy.CreateRepresentation(labelmapName()):
         raise RuntimeError(f"Slicer could not convert '{segmentationNode.GetName()}' to label maps")
-    copy.SetSourceRepresentationName(_labelmapName())
+    copy.SetSourceRepresentationName(labelmapName())
     node = slicer.vtkMRMLSegmentationNode()
     node.SetAndObserveSegmentation(copy)
     return node
 
 
-def _labelmapName():
+def labelmapName():
+    """Slicer's name of binary label maps among the representations of a segment."""
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from ..imaging.volume import Volume, check_voxels
 from ..shared.errors import CancelledError, DrawingError, VolumeError
@@ -159,6 +160,7 @@ class _Work:
         self._note("learn", before)
         before = time.perf_counter()
         wrong = self._fill(stacks)
+        self._drop_loose_pieces()
         self._note("fill", before)
         self.seconds["total"] = time.perf_counter() - started
         return self._filling(wrong)
@@ -203,6 +205,18 @@ class _Work:
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
             wrong[place] = np.minimum(probability, 1 - probability).sum(), max(filled.sum(), known.sum(), 1)
         return wrong
+
+    def _drop_loose_pieces(self) -> None:
+        """Take away what was filled and hangs together with no drawn voxel of its structure."""
+        for mask, drawn in zip(self.masks, self.drawings.masks, strict=True):
+            box = ndimage.find_objects(mask.astype(np.uint8))
+            if not box or np.array_equal(mask, drawn):
+                continue
+            part = mask[box[0]]
+            pieces, count = ndimage.label(part, np.ones((3, 3, 3)))
+            held = np.zeros(count + 1, bool)
+            held[np.unique(pieces[drawn[box[0]]])] = True
+            part &= held[pieces]
 
     def _is_open(self, index: int, place: int) -> bool:
         """Whether a structure is to be filled in a slice of the main axis."""

@@ -8,7 +8,7 @@ COUNT = 20
 
 def scale_grey(images: np.ndarray) -> np.ndarray:
     """Grey levels as float32, the first and last percent at -1 and 1, clipped at -2 and 2."""
-    low, high = np.percentile(images[:: max(1, len(images) // 32)], [1, 99])
+    low, high = map(float, np.percentile(images[:: max(1, len(images) // 32)], [1, 99]))
     return np.clip((images.astype(np.float32) - low) / max(high - low, 1e-6) * 2 - 1, -2, 2)
 
 
