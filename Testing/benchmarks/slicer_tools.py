@@ -7,10 +7,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+# Before Slicer's ITK chooses: its thread pool ends some processes with a segmentation fault at their exit.
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")
+
+import numpy as np  # noqa: E402
+import slicer  # noqa: E402
+import vtk  # noqa: E402
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: E402
 
 NOT_DRAWN = 255
 
@@ -61,7 +64,7 @@ def both_apart(
 ) -> dict[str, tuple[np.ndarray, float]]:
     """What each of TOOLS makes of the drawings, and its seconds, from a process of their own.
 
-    The thread pool of Slicer's ITK ends some processes that have used it with a segmentation fault at their exit.
+    In this process, Slicer's ITK may have chosen its threads already; see above.
     """
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
@@ -109,4 +112,3 @@ def _array(image: vtk.vtkImageData) -> np.ndarray:
 
 if __name__ == "__main__":
     _fill_apart(*sys.argv[1:])
-    os._exit(0)  # without the end of ITK's thread pool; see both_apart
