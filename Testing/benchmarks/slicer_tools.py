@@ -10,10 +10,10 @@ from pathlib import Path
 # Before Slicer's ITK chooses: its thread pool ends some processes with a segmentation fault at their exit.
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")
 
-import numpy as np  # noqa: E402
-import slicer  # noqa: E402
-import vtk  # noqa: E402
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: E402
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 NOT_DRAWN = 255
 
