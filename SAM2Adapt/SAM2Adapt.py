@@ -12,23 +12,25 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
 
+from sam2adapt.shared.requests.actions import Segment
+
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Filling import FillJob
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models import Catalog
-from SAM2AdaptLib.Panels import Connectors
+from SAM2AdaptLib.Panels import Connectors, Editor
+from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels, ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
-from SAM2AdaptLib.Scene import SampleImages, SegmentationHistory, Sequences, Statistics, VolumeModality
+from SAM2AdaptLib.Scene import SampleImages, SegmentationBridge, SegmentationHistory, Sequences, Statistics, VolumeModality, Volumes
 from SAM2AdaptLib.Segmenting import SegmentJob
 from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
-
-VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 #
@@ -54,6 +56,7 @@ Built on SAM 2 (Meta, Apache-2.0). The papers behind each adaptation method are 
 """)
         # Other modules can be used only when all are there.
         slicer.app.connect("startupCompleted()", SampleImages.register)
+        slicer.app.connect("startupCompleted()", Registration.register)
 
 
 #
@@ -82,13 +85,13 @@ class SAM2AdaptParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode | vtkMRMLVectorVolumeNode | None
     model: str
     outputSegmentation: vtkMRMLSegmentationNode
-    device: str = "auto"
+    device: str = Segment.device
     skippedStructures: list[str]
     roi: vtkMRMLMarkupsROINode
     existingSegments: ExistingSegments = ExistingSegments.REPLACE
     timePoints: TimePoints = TimePoints.CURRENT
-    postProcessing: bool = True
-    testTimeAugmentation: bool = False
+    postProcessing: bool = Segment.post_process
+    testTimeAugmentation: bool = Segment.tta
     uncertainty: bool = False
 
 
@@ -119,6 +122,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
             self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
         )
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
+        self.ui.fillButton.connect("clicked()", self.onFillButton)
         self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)
         self.initializeParameterNode()
 
@@ -161,6 +165,13 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         else:
             self._run.start(self._parameterNode, self._chosenModel(), self._modelList.modality)
         self.update()
+
+    def onFillButton(self) -> None:
+        """Open the Segment Editor with the effect that fills the slices between drawn ones."""
+        volumeNode, segmentationNode = self._parameterNode.inputVolume, self._parameterNode.outputSegmentation
+        segmentationNode = segmentationNode or Volumes.segmentationOf(volumeNode)
+        segmentationNode = segmentationNode or SegmentationBridge.createSegmentationNode(volumeNode)
+        Editor.show(volumeNode, segmentationNode, Registration.NAME)
 
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
@@ -222,11 +233,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
         self.ui.progressBar.visible = running
+        self.ui.fillButton.enabled = Volumes.hasVoxels(self._parameterNode.inputVolume)
 
     def _observeVolume(self, volumeNode):
         """Follow the volume until it has voxels, which may arrive after the node itself."""
         self.removeObservers(self._onVolumeModified)
-        if volumeNode and not hasVoxels(volumeNode):
+        if volumeNode and not Volumes.hasVoxels(volumeNode):
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
 
@@ -243,12 +255,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
                 node.outputSegmentation = None
 
     def _onVolumeModified(self, caller, event):
-        if hasVoxels(caller):
+        if Volumes.hasVoxels(caller):
             self.update()
 
     def whyNot(self) -> str:
         """Why the model cannot run now; "" when it can."""
-        if not self._installSection.problem and not hasVoxels(self._parameterNode.inputVolume):
+        if not self._installSection.problem and not Volumes.hasVoxels(self._parameterNode.inputVolume):
             return _("Load a volume, or choose one.")
         return self._whyNoModel()
 
@@ -302,8 +314,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
 
     def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
         """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return [volume for volume in volumes if volume.GetClassName() in VOLUME_CLASSES]
+        return Volumes.images()
 
     def segment(self, volumeNode, model, segmentationNode=None, **options):
         """Segment a volume and wait for it; Slicer stays alive.
@@ -320,6 +331,24 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
         """
         return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
+
+    def fill(self, volumeNode, segmentationNode, **options):
+        """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` brings them back.
+
+        :param segmentationNode: its visible segments are filled where they are not drawn, each between its own drawings.
+        :param options: direction, segmentIds, onProgress (see ``FillJob.start``).
+        :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
+        """
+        job = self.startFill(volumeNode, segmentationNode, **options).wait()
+        job.apply()
+        return job
+
+    def startFill(self, volumeNode, segmentationNode, **options):
+        """Begin to fill the slices between drawn ones; returns a ``FillJob`` at once, whose ``apply`` puts them in.
+
+        :param options: also ``onPreview``, ``onFinished`` (called with the job), ``onError`` (with job and error).
+        """
+        return FillJob.start(self.engine, volumeNode, segmentationNode, **options)
 
     def models(self) -> list[Catalog.Model]:
         """The models on this computer, read without the engine."""

@@ -13,6 +13,8 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.requests.actions import Train
+
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import takeCallbacks
@@ -25,7 +27,7 @@ from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import SegmentationBridge, Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
@@ -80,27 +82,27 @@ class SAM2AdaptTrainingParameterNode:
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
-    quick: bool = False
+    quick: bool = Train.quick
     modelName: str
     description: str
     license: str
-    device: str = "auto"
+    device: str = Train.device
     base: str
     method: str
     methodSettings: str
-    epochs: Annotated[int, WithinRange(1, 100000)] = 100
+    epochs: Annotated[int, WithinRange(1, 100000)] = Train.epochs
     maxMinutes: Annotated[int, WithinRange(0, 100000)] = 0
     patience: Annotated[int, WithinRange(0, 1000)] = 10
-    batchSize: Annotated[int, WithinRange(1, 1024)] = 8
+    batchSize: Annotated[int, WithinRange(1, 1024)] = Train.batch_size
     learningRate: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     axis: str
     imageSize: Annotated[int, WithinRange(0, 1024)] = 0
-    rotation: Annotated[float, WithinRange(0.0, 180.0)] = 20.0
-    scale: Annotated[float, WithinRange(0.0, 0.9)] = 0.25
+    rotation: Annotated[float, WithinRange(0.0, 180.0)] = Train.rotation
+    scale: Annotated[float, WithinRange(0.0, 0.9)] = Train.scale
     mirrorRows: bool = False
     mirrorColumns: bool = False
-    allForTraining: bool = False
-    seed: Annotated[int, WithinRange(0, 1000000)] = 0
+    allForTraining: bool = Train.all_for_training
+    seed: Annotated[int, WithinRange(0, 1000000)] = Train.seed
     furtherSettings: str
     showPlots: bool = True
     preview: bool = True
@@ -157,7 +159,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed; a training goes on with its own copies of the cases."""
+        """Called just before the scene is closed; a training goes on with its copies of the cases."""
         self._ranking.cancel()
         self._ranking.clear()
         self._results.clear()
@@ -317,7 +319,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, engine=None, modelEngine=None) -> None:
         """
-        :param engine: ``EngineClient`` that trains; without it one of its own, so that Auto-segment stays free.
+        :param engine: ``EngineClient`` that trains; without it a new one, so that Auto-segment stays free.
         :param modelEngine: the one for all else; without it the one that all modules share. Nothing is started here.
         """
         ScriptedLoadableModuleLogic.__init__(self)
@@ -378,7 +380,7 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
         :param volumes: volume nodes, or a folder of images; None: the volumes of the scene without a segmentation.
         :return: list of ``RankingJob.RankedVolume``, the least sure first.
         """
-        volumes = RankingJob.unlabelledVolumes() if volumes is None else volumes
+        volumes = Volumes.unlabelled() if volumes is None else volumes
         return self.startRanking(volumes, model, **options).wait().ranked
 
     def startRanking(self, volumes, model, **options):

@@ -124,25 +124,6 @@ def test_panel_binds_to_parameters_that_exist_and_to_all_of_them(module):
     assert all(p.get("stdset") == "0" for p in properties)
 
 
-def classNames(folder):
-    """The ``name`` that classes of a folder's files give themselves."""
-    for path in sorted(folder.glob("*.py")):
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.ClassDef):
-                fields = [field for field in node.body if isinstance(field, ast.Assign)]
-                yield from (f.value.value for f in fields if [ast.unparse(t) for t in f.targets] == ["name"])
-
-
-def test_panel_offers_every_method():
-    methods = set(classNames(REPOSITORY / "SAM2Adapt" / "sam2adapt" / "adapters"))
-    for node in parse(LIBRARY / "Training" / "Options.py").body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "METHODS":
-            assert {element.value for element in node.value.elts} == methods
-            break
-    else:
-        pytest.fail("Options.py has no METHODS")
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_scene_reaches_every_mrml_widget(module):
     root = panel(module)

@@ -26,9 +26,9 @@ from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.segmenting.slices import normalise
-from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
-from sam2adapt.training.loop import schedule
 from sam2adapt.training.losses import SegmentationLoss
+from sam2adapt.training.record import load_checkpoint, save_checkpoint
+from sam2adapt.training.step import schedule
 from torch import Tensor, nn
 
 RECIPES = {"supervised": ("supervised",), "mae": ("mae",), "mae+supervised": ("mae", "supervised"), "none": ()}

@@ -12,9 +12,8 @@ from relabel import SPINE, remap
 from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.training.prepare import PreparedCase, fingerprint, prepare
-from sam2adapt.training.samples import EpochSamples
+from sam2adapt.training.samples import EpochSamples, augmentation
 from sam2adapt.training.settings import TrainSettings
-from sam2adapt.training.transforms import augmentation
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 

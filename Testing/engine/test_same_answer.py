@@ -6,6 +6,7 @@ The console's way is in ``Testing/slicer/test_same_answer.py``; both compare wit
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,12 +40,13 @@ class Request:
 
 @dataclass
 class Answer:
-    """What came back: ``labels`` and ``doubt`` (K, J, I), and the size of each structure; or the refusal."""
+    """What came back: ``labels`` and ``doubt`` (K, J, I), the size of each structure, the report; or the refusal."""
 
     labels: np.ndarray | None = None
     sizes: list[tuple[str, int, float]] | None = None
     doubt: np.ndarray | None = None
     segments: list[str] | None = None
+    report: dict | None = None
     refusal: str = ""
 
 
@@ -114,6 +116,18 @@ def single_words(request: Request, images, folder: Path) -> list[str]:
     return ["segment", str(images[request.image]), *files, *words(request)]
 
 
+def report_of(told: dict) -> dict:
+    """What every entrance tells of a run beside the structures: model, settings, device, slices, parts of the time."""
+    name, digest = (told["model"][key] for key in ("name", "digest")) if isinstance(told["model"], dict) else (
+        told["model"], told["digest"]
+    )  # fmt: skip
+    parts = {part for part in told["seconds"] if part not in ("model", "load", "total")}
+    return {
+        "model": name, "digest": digest, "settings": told["settings"], "device": told["device"],
+        "slices": told["slices"], "seconds": parts,
+    }  # fmt: skip
+
+
 def single_answer(request: Request, folder: Path) -> Answer:
     path = folder / f"labels{request.suffix}"
     report = json.loads((folder / "report.json").read_text())
@@ -122,13 +136,14 @@ def single_answer(request: Request, folder: Path) -> Answer:
         sizes_of(report["structures"]),
         read_volume(folder / "doubt.nrrd").array[0] if request.uncertainty else None,
         [structure.name for structure in read_structures(path)],
+        report_of(report),
     )
 
 
 def refusal(error: str) -> str:
-    """The two sentences of the command line."""
+    """The two sentences of the command line, without the flags that it adds in brackets."""
     message, remedy = error.split("sam2adapt: ")[1].splitlines()
-    return f"{message} {remedy}"
+    return f"{message} {re.sub(r' [(]--[^()]*[)]', '', remedy)}"
 
 
 def by_command_line(request: Request, images, folder: Path, capsys) -> Answer:
@@ -167,7 +182,8 @@ def batch_answer(manifest: dict, output: Path) -> Answer:
         return Answer(refusal=row["message"])
     path = output / row["output"]
     segments = [structure.name for structure in read_structures(path)]
-    return Answer(read_labels(path).array[0], sizes_of(row["structures"]), segments=segments)
+    report = report_of(row | {"settings": manifest["settings"]})
+    return Answer(read_labels(path).array[0], sizes_of(row["structures"]), segments=segments, report=report)
 
 
 def options(request: Request) -> dict:
@@ -186,7 +202,8 @@ def by_server(request: Request, images, folder: Path, server) -> Answer:
     if "error" in message:
         return Answer(refusal=f"{message['error']['message']} {message['error']['data']['remedy']}")
     doubt = np.load(folder / "doubt.npy") if request.uncertainty else None
-    return Answer(np.load(folder / "labels.npy"), sizes_of(message["result"]["structures"]), doubt)
+    result = message["result"]
+    return Answer(np.load(folder / "labels.npy"), sizes_of(result["structures"]), doubt, report=report_of(result))
 
 
 def by_batch_of_server(request: Request, images, folder: Path, server) -> Answer:
@@ -220,6 +237,7 @@ def test_same_answer(name, images, server, tmp_path, capsys):
         assert first.refusal == sample.TORSO_REFUSALS.get(name, first.refusal)
         return
     assert {entrance: answer.sizes for entrance, answer in answers.items()} == dict.fromkeys(answers, first.sizes)
+    assert {entrance: answer.report for entrance, answer in answers.items()} == dict.fromkeys(answers, first.report)
     for entrance, answer in answers.items():
         np.testing.assert_array_equal(answer.labels, first.labels, entrance)
         if request.uncertainty and answer.doubt is not None:

@@ -42,7 +42,6 @@ PACKAGES = {
     "pydicom": ("9.9.9", []),
     "highdicom": ("9.9.9", ["pydicom>=3.0.1", "numpy>=1.19", "pyjpegls>=1.0.0"]),
     "pyjpegls": ("1.5.1", ["numpy>=2.0"]),
-    "nibabel": ("5.3.2", ["numpy>=1.22"]),
 }
 # What a Slicer has before the engine is installed; of its own build of SimpleITK it says no version.
 SLICERS = {"numpy": "2.1.0", "scipy": "1.14.1", "SimpleITK": None, "pydicom": "3.0.2", "highdicom": "0.27.0"}

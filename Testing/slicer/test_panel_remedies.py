@@ -8,15 +8,16 @@ from xml.etree import ElementTree as ET
 import pytest
 import remedy_texts
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.request_schema import schema
+from sam2adapt.shared.requests.schema import schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # Files of the engine whose errors only a command line shows.
 SHELL_ONLY = {"cli/segment.py", "cli/remedies.py", "cli/options.py", "requests/evaluate.py"}
-# What no panel sets: it writes the groups of cases and the format of results itself, and shows no folder of series.
-WITHOUT_CONTROL = {"groups", "series", "format"}
+# What no panel sets: it writes the groups of cases and the format of results itself, hands over one channel of each
+# volume, declares no slices of a file empty, and shows no series of a folder.
+WITHOUT_CONTROL = {"groups", "series", "format", "reference", "channel", "empty"}
 
 
 def camelCase(name):

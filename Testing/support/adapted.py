@@ -3,7 +3,7 @@
 import hashlib
 
 import torch
-from conftest import SMALL
+from engine_fixtures import SMALL
 from methods.claims import FULL_PARAMETERS as WHOLE
 from sam2adapt import adapters
 from sam2adapt.adapters.sizes import shapes_only

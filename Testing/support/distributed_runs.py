@@ -24,7 +24,7 @@ from sam2adapt.segmenting import slices
 from sam2adapt.segmenting.slices import normalise
 from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import CancelledError, OutputError, UserError
-from sam2adapt.training import features, loop, samples
+from sam2adapt.training import features, loop, record, samples, step
 from trained import discs, small_trainer
 
 STEPS = 9  # of an epoch, in batches of 4
@@ -45,11 +45,11 @@ def cases() -> list:
 def plain(folder: Path, name: str, settings: dict | None = None, parts: int = 1, run=None, **method):
     """A trainer after its run of one epoch, and what it has said."""
     said: list[str] = []
-    watchers = {"say": said.append} if exchange.number() == 0 else {}
+    watchers = {"say": said.append} if exchange.rank() == 0 else {}
     made = adapters.create(name, method)
     trainer = small_trainer(folder, made, cases(), {"epochs": 1, **(settings or {})}, **watchers)
-    trainer._parts = parts
-    trainer.before = trainer.best
+    trainer.step.parts = parts
+    trainer.before = trainer.validation.best
     (run or type(trainer).run)(trainer)
     return trainer, said
 
@@ -65,7 +65,7 @@ def precision(kind: torch.dtype):
         patch.setattr(samples, "_FEWEST", FEWEST)
         found = None if kind == torch.float64 else kind
         patch.setattr(device, "autocast_dtype", lambda device: found)
-        patch.setattr(loop, "autocast_dtype", lambda device: found)
+        patch.setattr(step, "autocast_dtype", lambda device: found)
         if found is None:
             patch.setattr(torch.Tensor, "float", torch.Tensor.double)
             blend = torch.lerp  # of logits, with weights in float32
@@ -82,10 +82,10 @@ def precision(kind: torch.dtype):
 def descended(trainer) -> None:
     """One step down the gradient: steps of Adam, or more of them, would show how rounding grows instead."""
     moved(trainer.network)  # so that no gradient is zero
-    groups = [{"params": group["params"], "initial": 1.0} for group in trainer.optimizer.param_groups]
-    trainer.optimizer = torch.optim.SGD(groups)
-    trainer._start_averages()
-    trainer.before = trainer.best
+    groups = [{"params": group["params"], "initial": 1.0} for group in trainer.step.optimizer.param_groups]
+    trainer.step.optimizer = torch.optim.SGD(groups)
+    trainer.validation.restart()
+    trainer.before = trainer.validation.best
     trainer.run()
 
 
@@ -99,8 +99,8 @@ def prepared(trainer) -> None:
 
 def without_a_number(trainer) -> None:
     """The loss of one step is no number."""
-    whole, calls = trainer.loss.forward, iter(range(10**6))
-    trainer.loss.forward = lambda *args: whole(*args) * (float("nan") if next(calls) == 3 else 1)
+    whole, calls = trainer.step.loss.forward, iter(range(10**6))
+    trainer.step.loss.forward = lambda *args: whole(*args) * (float("nan") if next(calls) == 3 else 1)
     trainer.run()
 
 
@@ -109,7 +109,7 @@ def without_memory(trainer) -> None:
     whole = trainer.network.forward_with_extras
 
     def forward(batch, prompts=None):
-        if exchange.number() == exchange.count() - 1 and len(batch) > 1:
+        if exchange.rank() == exchange.world_size() - 1 and len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
         return whole(batch, prompts)
 
@@ -124,17 +124,17 @@ def validated(trainer) -> None:
     def validate(watch):
         watch()
         score = next(scores)
-        return {"mean": float(np.mean(exchange.spread(lambda case: score + case, range(10))))}
+        return {"mean": float(np.mean(exchange.map_over_ranks(lambda case: score + case, range(10))))}
 
-    trainer.validate = validate
+    trainer.validation.validate = validate
     trainer.run()
 
 
 def stopped(trainer) -> None:
     """The first process is asked to pause, go on and stop; the others' watchers say something else."""
     wishes = iter(["run"] * 3 + ["pause"] * 2 + ["run"] * 2 + ["stop"] * 99)
-    first = exchange.number() == 0
-    trainer.control = lambda: next(wishes) if first else "run"
+    first = exchange.rank() == 0
+    trainer.monitor.control = lambda: next(wishes) if first else "run"
     trainer.run()
 
 
@@ -142,18 +142,19 @@ def broken(kind: type[UserError]) -> Callable:
     """The first process fails within a step, or as it writes; all learn of it."""
 
     def run(trainer) -> None:
-        if exchange.number() == 0:
+        if exchange.rank() == 0:
             calls = iter(range(100))
-            trainer.cancelled = lambda: kind is CancelledError and next(calls) == 4
-        former = loop.save_checkpoint
+            trainer.monitor.cancelled = lambda: kind is CancelledError and next(calls) == 4
+        former = record.save_checkpoint
         if kind is OutputError:
-            loop.save_checkpoint = lambda path, state: (_ for _ in ()).throw(OutputError("The disk is full.", "Wait."))
+            full = OutputError("The disk is full.", "Wait.")
+            record.save_checkpoint = lambda path, state: (_ for _ in ()).throw(full)
         try:
             trainer.run()
         except kind as error:
-            trainer.say(f"{kind.__name__} in {sum(exchange.together(lambda: 1))}: {error.message}")
+            trainer.record.say(f"{kind.__name__} in {sum(exchange.all_gather(lambda: 1))}: {error.message}")
         finally:
-            loop.save_checkpoint = former
+            record.save_checkpoint = former
 
     return run
 
@@ -186,22 +187,22 @@ def result_of(name: str, folder: Path) -> dict:
     with precision(MIXED.get(name.split(maxsplit=1)[0], torch.float64)):
         trainer, said = RUNS[name](folder / name.replace(" ", "-"))
     state = trainer.network.trained_state()
-    everywhere = exchange.together(lambda: (state, trainer.best, trainer.history.step))
-    for weights, best, step in everywhere[1:]:
-        assert step == everywhere[0][2], name
+    everywhere = exchange.all_gather(lambda: (state, trainer.validation.best, trainer.history.step))
+    for weights, best, steps in everywhere[1:]:
+        assert steps == everywhere[0][2], name
         for own, first in ((weights, everywhere[0][0]), (best, everywhere[0][1])):
             assert [key for key in first if not torch.equal(own[key], first[key])] == [], name
     return {
         "losses": [row["loss"] for row in trainer.history.rows], "before": trainer.before, "weights": state,
-        "best": trainer.best, "said": said, "history": vars(trainer.history), "bytes": trainer.bytes_per_step,
-        "trained": trainer.trained,
+        "best": trainer.validation.best, "said": said, "history": vars(trainer.history),
+        "bytes": trainer.step.bytes_sent, "trained": trainer.step.trained,
     }  # fmt: skip
 
 
 def main(folder: Path) -> None:
-    with exchange.joined(Team.from_environment()):
+    with exchange.process_group(Team.from_environment()):
         results = {name: result_of(name, folder) for name in RUNS}
-        if exchange.number() == 0:
+        if exchange.rank() == 0:
             torch.save(results, folder / "results.pt")
 
 

@@ -1,8 +1,8 @@
 """Tells what each test costs in processor time, which other work on the machine hardly changes.
 
-``pytest -p processor_seconds Testing/engine`` writes ``processor-seconds.csv`` into the current folder, or the file that
-SAM2ADAPT_PROCESSOR_SECONDS names: a line each time a test or its fixtures are done. Of processes that a test starts,
-those count that it waits for.
+``pytest -p processor_seconds Testing/engine`` writes ``processor-seconds.csv`` into the current folder, or the file
+that SAM2ADAPT_PROCESSOR_SECONDS names: a line each time a test or its fixtures are done. Of processes that a test
+starts, those count that it waits for.
 """
 
 import os

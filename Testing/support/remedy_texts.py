@@ -11,7 +11,7 @@ from pathlib import Path
 ENGINE = Path(__file__).resolve().parents[2] / "SAM2Adapt" / "sam2adapt"
 # What only a reader at the command line can use: a flag, a command, or its name.
 SHELL_WORDS = re.compile(
-    r"(?<![\w-])--[a-z]|\bsam2adapt (segment|train|evaluate|rank|models|info|serve|benchmark)\b|command line"
+    r"(?<![\w-])--[a-z]|\bsam2adapt (segment|fill|train|evaluate|rank|models|info|serve|benchmark)\b|command line"
 )
 TELLING = {"warn", "warning", "say", "info", "log"}
 

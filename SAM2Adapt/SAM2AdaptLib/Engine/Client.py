@@ -1,4 +1,4 @@
-"""Asks the engine, which runs in a process of its own, and never makes Slicer wait for it.
+"""Asks the engine, which runs in another process, and never makes Slicer wait for it.
 
 A request is sent when the one before it is answered. Whatever happens to the engine's process, every request ends in
 one way: its result, an error, or cancelled; and the process is started again when the next request needs it.
@@ -12,13 +12,12 @@ import os
 import sys
 
 import qt
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
 from SAM2AdaptLib.Engine.Job import Waitable
 from SAM2AdaptLib.Engine.Process import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
-
-USER_ERROR = 1  # JSON-RPC code of the failures that a user can mend; all other codes are defects of ours
 
 
 class EngineRequest(Waitable):
@@ -46,6 +45,10 @@ class EngineRequest(Waitable):
     def cancel(self):
         """Stop it at once; see ``EngineClient.cancel``."""
         self._client.cancel(self)
+
+    def release(self):
+        """End it, and let the engine stop by itself; see ``EngineClient.release``."""
+        self._client.release(self)
 
     def control(self, action):
         """Tell the engine what to do with it; see ``EngineClient.control``."""
@@ -76,7 +79,7 @@ class EngineClient:
         self._pending = collections.deque()  # what waits for the event loop: (function, arguments)
         self._timer = None
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
+    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
         """Ask the engine; returns at once, and the callbacks are called from the event loop, never from in here.
 
         :param method: name of the engine's method.
@@ -85,12 +88,13 @@ class EngineClient:
         :param onError: called with the EngineError, also when the request was cancelled.
         :param onProgress: called with the dict of each progress message.
         :param onLog: called with the dict of each message for the user ("level", "message").
+        :param onPreview: called with the dict of each first answer, of methods that give one.
         :return: EngineRequest.
         :raises TypeError, ValueError: params is not JSON.
         """
         number = next(self._numbers)
         line = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}, allow_nan=False)
-        callbacks = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
+        callbacks = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog, "preview": onPreview}
         request = EngineRequest(self, number, method, line, callbacks)
         self._requests.append(request)
         self._advance()
@@ -122,6 +126,24 @@ class EngineClient:
         self._later(request._callback("error"), request.error)
         self._advance()
 
+    def release(self, request):
+        """End a request, but keep the engine and what it holds warm: it is told, and stops when it next looks.
+
+        Its onError is called as after ``cancel``. The next request waits until the engine has stopped.
+
+        :param request: EngineRequest of this client.
+        """
+        if request not in self._requests or request.isOver:
+            return
+        callback = request._callback("error")
+        if request.state == "waiting":
+            self._requests.remove(request)
+        else:
+            self._process.send(json.dumps({"jsonrpc": "2.0", "method": protocol.CANCEL, "params": {"id": request.id}}))
+        request._callbacks = dict.fromkeys(request._callbacks)
+        request._finish("cancelled", error=cancelledError())
+        self._later(callback, request.error)
+
     def control(self, request, action):
         """Tell the engine at once how to go on with the request that it works on.
 
@@ -132,7 +154,7 @@ class EngineClient:
         if request.state != "running":
             return False
         params = {"id": request.id, "action": action}
-        self._process.send(json.dumps({"jsonrpc": "2.0", "method": "control", "params": params}))
+        self._process.send(json.dumps({"jsonrpc": "2.0", "method": protocol.CONTROL, "params": params}))
         return True
 
     def stop(self):
@@ -142,7 +164,7 @@ class EngineClient:
         later request starts the engine again.
         """
         self._kill()
-        requests, self._requests = self._requests, []
+        requests, self._requests = [request for request in self._requests if not request.isOver], []
         for request in requests:
             request._finish("cancelled", error=stoppedError())
             self._pending.append((request._callback("error"), (request.error,)))
@@ -218,17 +240,22 @@ class EngineClient:
         current = self._requests[0] if self._requests else None
         if method == "ready":
             self._advance()
-        elif not current or current.state != "running":
+        elif not current or current.state == "waiting":
             return
         elif method == "log":
             current._callback("log")(params)
         elif method == "progress" and params["id"] == current.id:
             current._callback("progress")(params)
+        elif method == protocol.PREVIEW and params["id"] == current.id:
+            current._callback("preview")(params)
         elif not method and message.get("id") in (current.id, None):  # None: it could not even read the number
             self._handleAnswer(current, message)
 
     def _handleAnswer(self, request, message):
         del self._requests[0]
+        if request.isOver:  # released
+            self._advance()
+            return
         if message.get("error"):
             request._finish("failed", error=answeredError(message["error"]))
         else:
@@ -247,6 +274,8 @@ class EngineClient:
         failed = self._requests[:1] if process.isReady else list(self._requests)
         del self._requests[: len(failed)]
         for request in failed:
+            if request.isOver:
+                continue
             request._finish("failed", error=error)
             self._later(request._callback("error"), error)
         self._advance()
@@ -259,7 +288,7 @@ def answeredError(error):
     """
     data = error.get("data") or {}
     kind, details = data.get("kind", ""), data.get("traceback", "")
-    if error["code"] == USER_ERROR:
+    if error["code"] == protocol.USER_ERROR:
         setting = data.get("setting", ())
         remedy = remedyInPanel(data.get("remedy", ""), setting)
         return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))

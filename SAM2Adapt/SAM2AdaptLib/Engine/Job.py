@@ -88,11 +88,18 @@ class Job(Waitable):
             return
         self.state = CANCELLED  # first, so that what the engine says about it is ignored
         if self._pending:
-            self._pending.cancel()
+            self._cancelPending()
         self._end(CANCELLED, error)
 
-    def _ask(self, engine, method, params):
-        """Send a request; ``_onResult``, ``_onEngineError`` and ``_onEngineProgress`` get the answers."""
+    def _cancelPending(self):
+        """Cancel what the job waits for."""
+        self._pending.cancel()
+
+    def _ask(self, engine, method, params, **callbacks):
+        """Send a request; ``_onResult``, ``_onEngineError`` and ``_onEngineProgress`` get the answers.
+
+        :param callbacks: further ones of the request.
+        """
         self._pending = engine.request(
             method,
             params,
@@ -100,6 +107,7 @@ class Job(Waitable):
             self._unlessOver(self._onEngineError),
             self._unlessOver(self._onEngineProgress),
             lambda entry: self._say(entry["message"]),
+            **callbacks,
         )
 
     def _unlessOver(self, function):

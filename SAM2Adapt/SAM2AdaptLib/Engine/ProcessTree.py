@@ -21,10 +21,10 @@ def killTree(pid, group=None):
         return
     stopped = set()
     # Stopped first: a process that is killed before its children are listed takes the way to them along.
-    while pid and (found := descendants(pid) - stopped):
-        for number in found:
+    while pid and (running := descendants(pid) - stopped):
+        for number in running:
             _send(os.kill, number, signal.SIGSTOP)
-        stopped |= found
+        stopped |= running
     for number in stopped:
         _send(os.kill, number, signal.SIGKILL)
     if group:
@@ -40,12 +40,12 @@ def descendants(pid):
     children = {}
     for number, parent in _processes():
         children.setdefault(parent, []).append(number)
-    found, pending = {pid}, [pid]
+    numbers, pending = {pid}, [pid]
     while pending:
         new = children.get(pending.pop(), [])
-        found.update(new)
+        numbers.update(new)
         pending.extend(new)
-    return found
+    return numbers
 
 
 def isGroupLeader(pid):

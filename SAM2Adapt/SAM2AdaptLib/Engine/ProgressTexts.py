@@ -1,17 +1,17 @@
 """How far a job is and how long it takes, in plain words."""
 
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
+WRITING = "writing"  # the one stage that is not the engine's: the cases of the scene become files
 _TRAINING_STAGES = {
-    "writing": lambda: _("Writing the cases"),
-    "reading": lambda: _("Reading the cases"),
-    "loading": lambda: _("Loading the model"),
-    "preparing": lambda: _("Preparing the slices"),
-    "training": lambda: _("Training"),
-    "validating": lambda: _("Validating"),
-    "evaluating": lambda: _("Measuring the result"),
-    "estimating": lambda: _("Measuring the time of a step"),
-    "paused": lambda: _("Paused"),
+    protocol.READING: lambda: _("Reading the cases"),
+    protocol.LOADING: lambda: _("Loading the model"),
+    protocol.PREPARING: lambda: _("Preparing the slices"),
+    protocol.TRAINING: lambda: _("Training"),
+    protocol.VALIDATING: lambda: _("Validating"),
+    protocol.ESTIMATING: lambda: _("Measuring the time of a step"),
+    protocol.PAUSED: lambda: _("Paused"),
 }
 
 
@@ -38,9 +38,9 @@ def segmenting(progress):
       (slices a second) and "secondsLeft".
     """
     stage = progress["stage"]
-    if stage == "finishing":
+    if stage == protocol.FINISHING:
         return _("Cleaning up the result")
-    if stage != "segmenting":
+    if stage != protocol.SEGMENTING:
         return _("Loading the model")
     text = _("Segmenting: {done} of {total} slices").format(done=progress["done"], total=progress["total"])
     if rate := progress.get("rate"):
@@ -70,18 +70,18 @@ def training(progress):
     stage = progress["stage"]
     text = _TRAINING_STAGES[stage]() if stage in _TRAINING_STAGES else stage
     numbers = {"done": progress.get("done"), "total": progress.get("total")}
-    if stage == "writing":
+    if stage == WRITING:
         return _("Writing case {number} of {total}").format(number=numbers["done"] + 1, total=numbers["total"])
     if progress.get("unit") == "epoch":
         text = _("{stage}: epoch {done} of {total}").format(stage=text, **numbers)
-    elif stage == "preparing" and progress.get("unit") == "%":
+    elif stage == protocol.PREPARING and progress.get("unit") == "%":
         text = _("{stage}: {done} %").format(stage=text, done=numbers["done"])
     parts = [text]
     if (loss := progress.get("loss")) is not None:
         parts.append(_("loss {loss}").format(loss=f"{loss:.3f}"))
     if (dice := progress.get("bestDice")) is not None:
         parts.append(_("best Dice {dice}").format(dice=f"{dice:.3f}"))
-    return _withTimeLeft(", ".join(parts), None if stage == "paused" else progress.get("secondsLeft"))
+    return _withTimeLeft(", ".join(parts), None if stage == protocol.PAUSED else progress.get("secondsLeft"))
 
 
 def download(progress):

@@ -1,7 +1,7 @@
 """What keeps the engine from starting: a quick look at what is installed, and a thorough one that starts it.
 
 Slicer's own process never imports torch: the quick look reads which packages are there, the thorough one imports them
-in a process of its own, where a broken library can do no harm.
+in another process, where a broken library can do no harm.
 """
 
 import json
@@ -178,7 +178,7 @@ class Diagnosis:
 
 
 def diagnose(onFinished, python=None):
-    """Import what the engine needs in a process of its own, and compute a little on CPU and GPU (some seconds).
+    """Import what the engine needs in another process, and compute a little on CPU and GPU (some seconds).
 
     :param onFinished: called with a ``Diagnosis``, from the event loop.
     :param python: path of the engine's interpreter; None for the one that is used.

@@ -50,7 +50,7 @@ class Step:
 
 
 def plan(wheelFolder=None, python=None):
-    """What an installation would do now, found without starting anything.
+    """What an installation would do now; nothing is started.
 
     :param wheelFolder: folder of packages to use instead of the network, or None.
     :param python: path of the engine's interpreter; None for the one that is used.
@@ -58,8 +58,8 @@ def plan(wheelFolder=None, python=None):
     """
     environment = PythonEnvironment(python)
 
-    def missing(wanted):
-        return [text for text in wanted if environment.state(text) != OK]
+    def missing(needed):
+        return [text for text in needed if environment.state(text) != OK]
 
     def size(texts):
         cuda = {"torch": MEGABYTES_TORCH_CUDA} if Check.hasNvidiaDriver() else {}
@@ -67,12 +67,12 @@ def plan(wheelFolder=None, python=None):
 
     torch = missing(torchRequirements(environment.sitePackages))
     steps = [Step("torch", _("PyTorch"), torch, size(torch))]
-    for name, title, wanted in (
+    for name, title, needed in (
         ("tools", _("Build tools"), BUILD_TOOLS),
         ("packages", _("Packages for images and networks"), requirements()),
         ("sam2", _("SAM 2"), SAM2),
     ):
-        texts = missing(wanted)
+        texts = missing(needed)
         steps.append(Step(name, title, texts, size(texts)))
     if wheelFolder and Path(wheelFolder).is_dir():
         names = [name for name, _arguments in OfflineFolder.weightFiles(wheelFolder)]
@@ -230,16 +230,16 @@ class InstallJob(Job):
         if self._isCancelled:
             self._next()
             return
-        wanted = dict(zip(("torch", "torchvision"), torchRequirements(self._environment.sitePackages), strict=True))
+        needed = dict(zip(("torch", "torchvision"), torchRequirements(self._environment.sitePackages), strict=True))
         reason = _("the PyTorch extension gave no reason")
         try:
-            versions = [text.removeprefix(name) for name, text in wanted.items()]
+            versions = [text.removeprefix(name) for name, text in needed.items()]
             PyTorchExtension.installTorch(*versions, writeConstraints(self._environment, self._folder))
         except Exception as error:
             # Whatever it raises, what counts is whether PyTorch is there now.
             reason = f"{type(error).__name__}: {error}"
         self._environment.refresh()
-        if any(self._environment.state(text) != OK for text in wanted.values()):
+        if any(self._environment.state(text) != OK for text in needed.values()):
             message = _("The PyTorch extension could not install PyTorch ({reason}).").format(reason=reason)
             remedy = _(
                 "Look at Slicer's Python console for what it wrote. Without internet, install from a folder that was"
@@ -260,7 +260,7 @@ class InstallJob(Job):
             self._step.missing,
             folder,
             self._wheelFolder,
-            withDependencies=self._step.id != "sam2",  # they are in our own list
+            withDependencies=self._step.id != "sam2",  # our list has them
             onProgress=self._tell,
             onLog=self._say,
             onEnd=self._onStepEnd,

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from sam2adapt.shared.known_bases import BASES
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
@@ -22,9 +23,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 
 FOLDER = "SAM2Adapt-offline"
 
-BASES_ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
-# Megabytes of the official base weights.
-BASES = {"tiny": 156, "small": 184, "base_plus": 324, "large": 898}
 PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
 # The safetensors format allows no longer headers.
 _MAX_HEADER = 100_000_000
@@ -58,13 +56,13 @@ def weightFiles(folder):
     :param folder: path.
     :return: list of (file name, list of arguments).
     """
-    found = []
-    for base in BASES:
-        path = Path(folder, f"sam2.1_hiera_{base}.pt")
+    weights = []
+    for info in BASES.values():
+        path = Path(folder, info.file)
         if path.is_file():
-            found.append((path.name, ["models", "download", base, "--from", str(path)]))
+            weights.append((path.name, ["models", "download", info.id, "--from", str(path)]))
     models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
-    return found + [(path.name, ["models", "add", str(path)]) for path in models]
+    return weights + [(path.name, ["models", "add", str(path)]) for path in models]
 
 
 def _isModel(path):
@@ -83,7 +81,7 @@ def shoppingList(python=None):
     :param python: path of the engine's interpreter; None for the one that is used.
     :return: text with the commands and addresses.
     """
-    weights = [f"   {BASES_ADDRESS}sam2.1_hiera_{base}.pt  ({size} MB)" for base, size in BASES.items()]
+    weights = [f"   {info.url}  ({info.bytes / 1e6:.0f} MB)" for info in BASES.values()]
     lines = [
         _("How to install the engine of SAM2Adapt on a computer without internet"),
         "",

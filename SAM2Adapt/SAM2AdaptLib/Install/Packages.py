@@ -67,9 +67,9 @@ class PackageInstaller:
         return True
 
     def _onResolved(self, report):
-        found = json.loads(report.read_text(encoding="utf-8"))["install"]
+        packages = json.loads(report.read_text(encoding="utf-8"))["install"]
         local, pins = [], []
-        for package in found:
+        for package in packages:
             url = package["download_info"]["url"]
             if url.startswith("file:") and url.endswith(".whl"):
                 local.append(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))

@@ -60,13 +60,13 @@ def _constraintProblem(text):
 
 
 def _folderProblem(text, wheelFolder):
-    found = re.search(r"No matching distribution found for (\S+)", text)
-    if not found:
+    missing = re.search(r"No matching distribution missing for (\S+)", text)
+    if not missing:
         return None
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         _("“{folder}” holds no usable file of “{package}” for Python {python} on this computer.").format(
-            folder=wheelFolder, package=found[1], python=python
+            folder=wheelFolder, package=missing[1], python=python
         ),
         _("Add it to the folder: the list of what to fetch says how."),
     )
@@ -93,9 +93,9 @@ def _networkProblem(text):
                 " downloaded is kept. Without internet, install from a folder that was filled on another computer."
             ),
         )
-    if found := re.search(r"No matching distribution found for (\S+)", text):
+    if missing := re.search(r"No matching distribution found for (\S+)", text):
         return (
-            _("The package server has no “{package}” for this Slicer.").format(package=found[1]),
+            _("The package server has no “{package}” for this Slicer.").format(package=missing[1]),
             _("Use the newest Slicer, or look at the details: the server may not be the one that you mean."),
         )
     return None

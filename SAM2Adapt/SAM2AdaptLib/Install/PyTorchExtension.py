@@ -53,7 +53,7 @@ def installTorch(torch, torchvision, constraints):
 
     function = PyTorchUtilsLogic().installTorch
     # Spelled differently from version to version; without a parameter the extension's own choice is taken.
-    wanted = {
+    arguments = {
         "askconfirmation": False,
         "confirm": False,
         "torchversionrequirement": torch,
@@ -61,7 +61,7 @@ def installTorch(torch, torchvision, constraints):
     }
     names = inspect.signature(function).parameters
     with _environmentVariable("PIP_CONSTRAINT", Path(constraints).as_uri()):
-        function(**{name: wanted[name.casefold()] for name in names if name.casefold() in wanted})
+        function(**{name: arguments[name.casefold()] for name in names if name.casefold() in arguments})
 
 
 @contextlib.contextmanager

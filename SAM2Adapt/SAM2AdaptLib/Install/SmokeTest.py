@@ -9,7 +9,7 @@ import sys
 
 PACKAGES = (
     "numpy", "torch", "torchvision", "SimpleITK", "scipy", "skimage", "PIL", "safetensors", "jsonschema", "tqdm",
-    "hydra", "iopath", "filelock", "pydicom", "highdicom", "nibabel", "sam2", "monai", "sam2adapt.segmenting.model",
+    "hydra", "iopath", "filelock", "pydicom", "highdicom", "sam2", "monai", "sam2adapt.segmenting.model",
 )  # fmt: skip
 
 

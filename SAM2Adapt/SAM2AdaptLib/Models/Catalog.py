@@ -52,7 +52,7 @@ class Model:
 
 
 def modelsFolder() -> Path:
-    """Folder of the user's own models (may not exist)."""
+    """Folder of the user's models (may not exist)."""
     return home() / "models"
 
 
@@ -65,15 +65,15 @@ def modelList() -> list[Model]:
     """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     models = []
     for folder, where in ((modelsFolder(), OWN), (bundled_folder(), BUNDLED)):
-        found = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
-        models += sorted(found, key=lambda model: model.created, reverse=True)
+        here = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
+        models += sorted(here, key=lambda model: model.created, reverse=True)
     return models
 
 
 def findModel(models: list[Model], text: str) -> Model | None:
     """The usable model called ``NAME`` or ``NAME@VERSION`` (upper and lower case are the same), or None."""
-    wanted = text.casefold()
-    return next((m for m in models if not m.problem and wanted in (m.name.casefold(), m.id.casefold())), None)
+    name = text.casefold()
+    return next((m for m in models if not m.problem and name in (m.name.casefold(), m.id.casefold())), None)
 
 
 def defaultModel(models: list[Model], modality: str) -> str:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import qt
+from sam2adapt.shared import slicing_axis
 
 SETTINGS_GROUP = "SAM2Adapt/SecondsPerSlice"
-_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 def remember(result, device, testTimeAugmentation=False):
@@ -35,9 +35,9 @@ def sliceCount(volumeNode, axis):
     dimensions = volumeNode.GetImageData().GetDimensions()
     directions = np.zeros((3, 3))
     volumeNode.GetIJKToRASDirections(directions)
-    if axis == "acquisition":
+    if axis == slicing_axis.ACQUISITION:
         return dimensions[int(np.argmax(volumeNode.GetSpacing()))]
-    return dimensions[int(np.argmax(np.abs(directions[_AXES[axis]])))]
+    return dimensions[int(np.argmax(np.abs(directions[slicing_axis.NUMBERS[axis]])))]
 
 
 def _key(digest, device, testTimeAugmentation):

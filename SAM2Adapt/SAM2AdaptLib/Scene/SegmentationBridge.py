@@ -13,6 +13,8 @@ from sam2adapt.shared.errors import ClassesError, GeometryError, VolumeError
 from sam2adapt.shared.label_runs import count_labels
 from vtk.util.numpy_support import vtk_to_numpy
 
+from SAM2AdaptLib.Scene import Volumes
+
 try:
     from slicer.i18n import tr as _
 except ImportError:  # PyPI's slicer-core has no translations
@@ -31,7 +33,7 @@ CUBIC_MILLIMETRES_PER_MILLILITRE = 1000.0
 def volumeToArrays(volumeNode):
     """Voxels and geometry of a volume node, in the engine's conventions.
 
-    The geometry is the node's own; a parent transform is not applied, because results are put under the same transform.
+    The geometry is that of the node; a parent transform is not applied, because results go under the same transform.
 
     :param volumeNode: vtkMRMLScalarVolumeNode, or vtkMRMLVectorVolumeNode for colour images.
     :return: (array, origin, spacing, direction). array (C, K, J, I) is a view of the node's voxels, not to be written
@@ -86,17 +88,21 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
     return segmentationNode
 
 
-def exportLabels(volumeNode, segmentationNode, segmentIds):
+def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
     """Segments as one array of labels on the grid of a volume; scene, segmentation and volume stay as they are.
 
     :param volumeNode: volume that gives the grid.
     :param segmentationNode: any segmentation; one that stores surfaces or contours is converted in a private copy.
-    :param segmentIds: list of segment IDs; the n-th gets the label n + 1, and where two overlap the later one wins.
+    :param segmentIds: list of segment IDs; the n-th gets the label n + 1.
+    :param firstWins: whether of two that overlap the one earlier in the list wins, not the later one.
     :return: (K, J, I) array, uint8, or uint16 for more than 255 segments.
     :raises VolumeError: the volume holds no voxels.
     :raises ClassesError: the list is empty or names a segment that is not there.
     :raises GeometryError: a non-linear transform lies between volume and segmentation.
     """
+    if firstWins:
+        labels = exportLabels(volumeNode, segmentationNode, list(segmentIds)[::-1])
+        return np.arange(len(segmentIds) + 1, 0, -1, labels.dtype)[labels] * (labels > 0)
     requireVoxels(volumeNode)
     segmentIds = list(segmentIds)
     if not segmentIds:
@@ -109,7 +115,7 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
         )
     reference = slicer.vtkOrientedImageData()
     reference.SetDimensions(volumeNode.GetImageData().GetDimensions())
-    ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
+    ijkToSegmentation = volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
     reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
     dataType = np.uint8 if len(segmentIds) <= MAXIMUM_STRUCTURES else np.uint16
     shared = _sharedLabelmap(segmentationNode, segmentIds)
@@ -125,15 +131,48 @@ def exportLabels(volumeNode, segmentationNode, segmentIds):
         merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, reference, ids, values
     ):
         raise RuntimeError(f"Slicer could not merge the segments of '{segmentationNode.GetName()}'")
-    return _imageToArray(merged).astype(dataType)
+    return imageToArray(merged).astype(dataType)
+
+
+def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
+    """Voxels that segments lose to others in ``exportLabels``.
+
+    :return: dict from the name of a segment that loses to a dict from the winner's name to the number of voxels; empty
+      if no two segments overlap.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    layers = {}  # segments that share a label map cannot overlap
+    for segmentId in segmentIds:
+        data = segmentation.GetSegment(segmentId).GetRepresentation(segmentation.GetSourceRepresentationName())
+        layers.setdefault(data.GetAddressAsString("") if data else segmentId, []).append(segmentId)
+    if len(layers) < 2:
+        return {}
+    names = [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds]
+    numbers = {segmentId: number for number, segmentId in enumerate(segmentIds)}
+    merged, lost = None, {}
+    for ids in layers.values():
+        table = np.array([0, *(numbers[segmentId] + 1 for segmentId in ids)])
+        layer = table[exportLabels(volumeNode, segmentationNode, ids)]
+        if merged is None:
+            merged = layer
+            continue
+        both = (merged > 0) & (layer > 0)
+        for one, other in np.unique(np.stack([merged[both], layer[both]]), axis=1).T if both.any() else ():
+            count = np.count_nonzero((merged == one) & (layer == other))
+            winner, loser = (min, max)[not firstWins](one, other), (max, min)[not firstWins](one, other)
+            found = lost.setdefault(names[loser - 1], {})
+            found[names[winner - 1]] = found.get(names[winner - 1], 0) + count
+        better = np.minimum(merged, layer) if firstWins else np.maximum(merged, layer)
+        merged = np.where(both, better, merged + layer)
+    return lost
 
 
 def _sharedLabelmap(segmentationNode, segmentIds):
     """The label map in which all these segments are stored, None if there is no such one."""
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetSourceRepresentationName() != _labelmapName():
+    if segmentation.GetSourceRepresentationName() != labelmapName():
         return None
-    images = [segmentation.GetSegment(segmentId).GetRepresentation(_labelmapName()) for segmentId in segmentIds]
+    images = [segmentation.GetSegment(segmentId).GetRepresentation(labelmapName()) for segmentId in segmentIds]
     return images[0] if all(image is images[0] for image in images) else None
 
 
@@ -142,7 +181,7 @@ def _relabelled(segmentationNode, segmentIds, labelmap, reference, dataType):
 
     What Slicer's merging gives, which goes over the volume once for each segment.
     """
-    voxels = _imageToArray(labelmap)
+    voxels = imageToArray(labelmap)
     labels = np.zeros(reference.GetDimensions()[::-1], dataType)
     extents = np.reshape(labelmap.GetExtent(), (3, 2))[::-1], np.reshape(reference.GetExtent(), (3, 2))[::-1]
     start = np.maximum(extents[0][:, 0], extents[1][:, 0])
@@ -167,7 +206,7 @@ def segmentVolumes(segmentationNode):
     counts = _segmentVoxelCounts(segmentation)
     volumes = {}
     for segmentId, count in counts.items():
-        image = segmentation.GetSegment(segmentId).GetRepresentation(_labelmapName())
+        image = segmentation.GetSegment(segmentId).GetRepresentation(labelmapName())
         voxelVolume = float(np.prod(image.GetSpacing())) if image else 0.0
         volumes[segmentId] = count * voxelVolume / CUBIC_MILLIMETRES_PER_MILLILITRE
     return volumes
@@ -186,13 +225,13 @@ def requireVoxels(volumeNode):
 
 
 def ijkToRAS(volumeNode):
-    """(4, 4) matrix from voxel indices of a volume node to its own RAS coordinates in mm, without parent transform."""
+    """(4, 4) matrix from voxel indices of a volume node to its RAS coordinates in mm, without parent transform."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def _volumeToSegmentation(volumeNode, segmentationNode):
+def volumeToSegmentation(volumeNode, segmentationNode):
     """(4, 4) matrix from the coordinates of the volume node to those of the segmentation node, both in mm."""
     matrix = vtk.vtkMatrix4x4()
     source, target = volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
@@ -252,21 +291,21 @@ def _contiguousLabels(volumeNode, labels, structures):
 
 def _segmentsToReplace(segmentationNode, structures):
     """Map the name of each structure that is already there to the ID of its segment."""
-    wanted = {structure["name"] for structure in structures}
-    found = {}
+    names = {structure["name"] for structure in structures}
+    segmentIds = {}
     segmentation = segmentationNode.GetSegmentation()
     for segmentId in segmentation.GetSegmentIDs():
         name = segmentation.GetSegment(segmentId).GetName()
-        if name in wanted and name in found:
+        if name in names and name in segmentIds:
             raise ClassesError(
                 _("Segmentation '{segmentation}' has several segments named '{name}'.").format(
                     segmentation=segmentationNode.GetName(), name=name
                 ),
                 _("Rename them, or choose to add new segments."),
             )
-        if name in wanted:
-            found[name] = segmentId
-    return found
+        if name in names:
+            segmentIds[name] = segmentId
+    return segmentIds
 
 
 def requireUsable(segmentationNode, volumeNode):
@@ -276,7 +315,7 @@ def requireUsable(segmentationNode, volumeNode):
     """
     segmentation = segmentationNode.GetSegmentation()
     stored = segmentation.GetSourceRepresentationName()
-    if segmentation.GetNumberOfSegments() > 0 and stored != _labelmapName():
+    if segmentation.GetNumberOfSegments() > 0 and stored != labelmapName():
         raise GeometryError(
             _("Segmentation '{name}' stores {stored}, not label maps.").format(
                 name=segmentationNode.GetName(), stored=stored.lower()
@@ -286,7 +325,7 @@ def requireUsable(segmentationNode, volumeNode):
                 " module."
             ),
         )
-    _volumeToSegmentation(volumeNode, segmentationNode)
+    volumeToSegmentation(volumeNode, segmentationNode)
 
 
 def createSegmentationNode(volumeNode):
@@ -319,8 +358,8 @@ def _fillSegments(volumeNode, contiguous, structures, segmentationNode, replaced
     segmentation = segmentationNode.GetSegmentation()
     with slicer.util.NodeModify(segmentationNode):
         if segmentation.GetNumberOfSegments() == 0:
-            segmentation.SetSourceRepresentationName(_labelmapName())
-        if len(replaced) == segmentation.GetNumberOfSegments() or not _referenceVolume(segmentationNode):
+            segmentation.SetSourceRepresentationName(labelmapName())
+        if len(replaced) == segmentation.GetNumberOfSegments() or not Volumes.volumeOf(segmentationNode):
             # Other segments may rely on a grid chosen earlier; it changes only when there are none.
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         hasSurfaces = segmentation.ContainsRepresentation(_surfaceName())
@@ -359,10 +398,6 @@ def _freeName(segmentation, name):
     return next(free for free in (name, *(f"{name}_{n}" for n in range(1, len(taken) + 2))) if free not in taken)
 
 
-def _referenceVolume(segmentationNode):
-    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-
-
 def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
     """Hand labels 1..N to the segments in one step, through a label map that lives in the scene for that moment.
 
@@ -374,7 +409,7 @@ def _importLabelmap(volumeNode, contiguous, segmentationNode, segmentIds):
     slicer.mrmlScene.AddNode(labelmapNode)
     try:
         labelmapNode.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
-        ijkToSegmentation = _volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
+        ijkToSegmentation = volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
         labelmapNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToSegmentation))
         slicer.util.updateVolumeFromArray(labelmapNode, contiguous)
         ids = vtk.vtkStringArray()
@@ -408,11 +443,11 @@ def _updateSurface(segmentation, segmentId):
 
 def _verifyVoxelCounts(segmentation, segmentIds, contiguous):
     expected = count_labels(contiguous)
-    found = _segmentVoxelCounts(segmentation, segmentIds)
-    for wanted, segmentId in zip(expected[1:].tolist(), segmentIds, strict=False):
-        if found[segmentId] != wanted:
+    counts = _segmentVoxelCounts(segmentation, segmentIds)
+    for count, segmentId in zip(expected[1:].tolist(), segmentIds, strict=False):
+        if counts[segmentId] != count:
             name = segmentation.GetSegment(segmentId).GetName()
-            raise RuntimeError(f"Segment '{name}' received {found[segmentId]} voxels instead of {wanted}")
+            raise RuntimeError(f"Segment '{name}' received {counts[segmentId]} voxels instead of {count}")
 
 
 def _segmentVoxelCounts(segmentation, segmentIds=None):
@@ -420,16 +455,17 @@ def _segmentVoxelCounts(segmentation, segmentIds=None):
     images, voxelCounts = {}, {}
     for segmentId in segmentIds if segmentIds is not None else segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
-        image = segment.GetRepresentation(_labelmapName())
+        image = segment.GetRepresentation(labelmapName())
         address = image.GetAddressAsString("") if image else None
         if address not in images:
-            images[address] = count_labels(_imageToArray(image) if image else np.zeros((0, 0, 0), np.uint8))
+            images[address] = count_labels(imageToArray(image) if image else np.zeros((0, 0, 0), np.uint8))
         value = segment.GetLabelValue()
         voxelCounts[segmentId] = int(images[address][value]) if value < len(images[address]) else 0
     return voxelCounts
 
 
-def _imageToArray(image):
+def imageToArray(image):
+    """The voxels of a label map, (K, J, I); of size 0 if it has none."""
     scalars = image.GetPointData().GetScalars()
     if scalars is None or 0 in image.GetDimensions():
         return np.zeros((0, 0, 0), np.uint8)
@@ -439,23 +475,24 @@ def _imageToArray(image):
 def _nodeWithLabelmaps(segmentationNode, reference=None):
     """The node itself if it stores label maps, else a copy outside the scene, converted on the reference grid."""
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0 or segmentation.GetSourceRepresentationName() == _labelmapName():
+    if segmentation.GetNumberOfSegments() == 0 or segmentation.GetSourceRepresentationName() == labelmapName():
         return segmentationNode
     copy = slicer.vtkSegmentation()
     copy.DeepCopy(segmentation)
-    copy.RemoveRepresentation(_labelmapName())
+    copy.RemoveRepresentation(labelmapName())
     if reference is not None:
         geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(reference)
         copy.SetConversionParameter(slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(), geometry)
-    if not copy.CreateRepresentation(_labelmapName()):
+    if not copy.CreateRepresentation(labelmapName()):
         raise RuntimeError(f"Slicer could not convert '{segmentationNode.GetName()}' to label maps")
-    copy.SetSourceRepresentationName(_labelmapName())
+    copy.SetSourceRepresentationName(labelmapName())
     node = slicer.vtkMRMLSegmentationNode()
     node.SetAndObserveSegmentation(copy)
     return node
 
 
-def _labelmapName():
+def labelmapName():
+    """Slicer's name of binary label maps among the representations of a segment."""
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 

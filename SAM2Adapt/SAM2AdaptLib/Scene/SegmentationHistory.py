@@ -18,10 +18,11 @@ _kept = {}  # ID of a segmentation node: (weak reference to it, its states)
 
 
 @contextmanager
-def recorded(segmentationNode, names):
+def recorded(segmentationNode, names, keep=True):
     """Make what happens to a segmentation in the block undoable; if the block fails, it is undone at once.
 
     :param names: names of the segments that the block may change; it may add any, and leaves all others alone.
+    :param keep: whether it can be undone later; False where others keep what undo needs.
     """
     state, stamps = _SegmentsState(segmentationNode, names), _stamps(segmentationNode)
     try:
@@ -30,8 +31,9 @@ def recorded(segmentationNode, names):
         if _stamps(segmentationNode) != stamps:
             state.restore(segmentationNode)
         raise
-    state.closeWith(segmentationNode)
-    push(segmentationNode, state)
+    if keep:
+        state.closeWith(segmentationNode)
+        push(segmentationNode, state)
 
 
 def recordCreated(segmentationNode):

@@ -3,6 +3,8 @@
 import numpy as np
 import slicer
 
+_ACROSS = 0.8  # cosine up to which a view counts as across a direction
+
 
 def showVolume(volumeNode):
     """Show a volume in the background of all slice views, whole."""
@@ -22,3 +24,28 @@ def jumpToSegmentation(volumeNode, segmentationNode):
     segmentationNode.GetRASBounds(bounds)
     if bounds[0] <= bounds[1]:
         jumpTo((bounds[::2] + bounds[1::2]) / 2)
+
+
+def showSlice(position, normal):
+    """Move the slice views that lie across a direction to a position in the world (R, A, S), mm; the others stay."""
+    for node in _viewsAcross(normal):
+        node.JumpSliceByOffsetting(*position)
+
+
+def shownPosition(normal):
+    """A point in the world of the slice that is shown across a direction, (R, A, S); None if no view shows such one."""
+    node = next(iter(_viewsAcross(normal)), None)
+    return None if node is None else slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 3]
+
+
+def _viewsAcross(normal):
+    """Slice nodes of the layout whose plane is across a direction, rather than along it; the straightest first."""
+    manager = slicer.app.layoutManager()
+    names = manager.sliceViewNames() if manager is not None else ()
+    nodes = {node: _straightness(node, normal) for node in (manager.sliceWidget(name).mrmlSliceNode() for name in names)}
+    return sorted((node for node, cosine in nodes.items() if cosine > _ACROSS), key=lambda node: -nodes[node])
+
+
+def _straightness(node, normal):
+    """Cosine between the normal of a slice view and a direction, without sign."""
+    return abs(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 2] @ normal) / np.linalg.norm(normal)

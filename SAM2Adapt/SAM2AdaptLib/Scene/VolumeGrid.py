@@ -72,11 +72,11 @@ def _voxels(image):
     dimensions = image.GetDimensions()
     if 0 in dimensions:
         return
-    found = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()))
-    if not len(found):
+    labelled = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()))
+    if not len(labelled):
         return
-    found = found[:: 1 + len(found) // _SAMPLES]
-    k, j, i = np.unravel_index(found, dimensions[::-1])
+    labelled = labelled[:: 1 + len(labelled) // _SAMPLES]
+    k, j, i = np.unravel_index(labelled, dimensions[::-1])
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     yield np.stack([i, j, k], axis=1) + image.GetExtent()[::2], slicer.util.arrayFromVTKMatrix(matrix)

@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import GeometryError, OutputError, SettingsError, VolumeError
+from sam2adapt.shared.tolerance import VOXEL_SHARE, shear
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import SegmentationBridge
@@ -20,7 +21,6 @@ from SAM2AdaptLib.Scene import SegmentationBridge
 _FOLDER_PREFIX = "SAM2Adapt-job-"
 _FOLDER_NAME = re.compile(_FOLDER_PREFIX + r"(\d+)-\w{8}")  # with the process ID
 _COLOUR_TYPES = ("uint8", "uint16")
-_SHEAR_TOLERANCE = 1e-3  # of the cosine between two voxel axes
 _LATTICE = 9  # points along each edge of a region, because a curved transform may put its extremes between the corners
 _VOXEL_EDGE_TOLERANCE = 1e-3  # of a voxel
 
@@ -142,7 +142,7 @@ def requireSegmentable(volumeNode):
     """
     SegmentationBridge.requireVoxels(volumeNode)
     name = volumeNode.GetName()
-    channels, _origin, _spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    channels, _origin, spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
     count, remedy = len(channels), _("Choose a CT, MR or colour volume.")
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
         raise VolumeError(_("'{name}' is a label map, not an image.").format(name=name), remedy)
@@ -153,7 +153,7 @@ def requireSegmentable(volumeNode):
             ),
             remedy,
         )
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=_SHEAR_TOLERANCE):
+    if shear(direction * spacing, channels.shape[:0:-1]) >= VOXEL_SHARE:  # as the engine asks of files
         raise GeometryError(
             _("The voxel axes of volume '{name}' are not perpendicular.").format(name=name),
             _("Resample it onto a right-angled grid first, with the module Resample Scalar Volume for instance."),

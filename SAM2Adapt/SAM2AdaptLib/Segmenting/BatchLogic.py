@@ -8,7 +8,7 @@ from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch
 
 
 class BatchLogic:
-    """Batches of ``SAM2AdaptLogic``: volumes of the scene with its engine, folders with an engine of their own."""
+    """Batches of ``SAM2AdaptLogic``: volumes of the scene with its engine, folders with another engine each."""
 
     _folderJob = None
 

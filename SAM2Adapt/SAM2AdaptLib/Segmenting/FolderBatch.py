@@ -6,6 +6,7 @@ goes on where it was when it is started again.
 
 import os
 
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
@@ -68,7 +69,7 @@ class FolderBatch(Job):
         """End after the slices in work; ``onError`` is called with kind "CancelledError" once the engine has ended."""
         if self.state != RUNNING:
             return
-        if self._pending.control("stop"):
+        if self._pending.control(protocol.STOP):
             self.state = STOPPING
         else:
             self.cancel()
@@ -99,7 +100,7 @@ class FolderBatch(Job):
     def _text(self, progress, number, count):
         if self.state == STOPPING:
             return _("Stopping…")
-        if progress["stage"] != "batch":
+        if progress["stage"] != protocol.BATCH:
             return _("Looking for studies…")
         if not progress["name"]:
             return _("Finishing…")

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import HOPELESS, EngineError
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Scene import Volumes
 
 
 def start(
@@ -18,7 +19,7 @@ def start(
     :param startSegment: ``SAM2AdaptLogic.startSegment``.
     :param volumeNodes: those to segment, in this order.
     :param chooseSegmentation: function that gives the segmentation into which the result of a volume goes, None for a
-      new one; without it ``segmentationOf``.
+      new one; without it ``Volumes.segmentationOf``.
     :param onProgress, onFinished, onError: as for ``FolderBatch.start``.
     :param options: those of ``SegmentJob.start``.
     :return: the SceneBatch.
@@ -27,18 +28,10 @@ def start(
     if not volumeNodes:
         raise EngineError("VolumeError", _("There is no volume to segment."), _("Check at least one in the list."))
     callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError}
-    chooseSegmentation = chooseSegmentation or segmentationOf
+    chooseSegmentation = chooseSegmentation or Volumes.segmentationOf
     job = SceneBatch(startSegment, volumeNodes, str(model), chooseSegmentation, options, **callbacks)
     job.begin()
     return job
-
-
-def segmentationOf(volumeNode):
-    """The first segmentation that was made on a volume; None if there is none."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volumeNode:
-            return node
-    return None
 
 
 class SceneBatch(Job):

@@ -4,9 +4,10 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
@@ -26,10 +27,12 @@ class Segment:
 
     :ivar id, name, terminology, color: as in the segmentation; terminology is Slicer's serialized entry.
     :ivar voxels: how many voxels of the volume it has; None where that was not counted.
+    :ivar mayBeAbsent: whether it comes from a table of hundreds of structures, most of which the file does not show.
     """
 
-    def __init__(self, id, name, terminology="", color=None, voxels=None):  # noqa: A002  as Slicer calls it
+    def __init__(self, id, name, terminology="", color=None, voxels=None, mayBeAbsent=False):  # noqa: A002  as in Slicer
         self.id, self.name, self.terminology, self.color, self.voxels = id, name, terminology, color, voxels
+        self.mayBeAbsent = mayBeAbsent
 
 
 class TrainingCase:
@@ -46,6 +49,8 @@ class TrainingCase:
     """
 
     volumeNode = segmentationNode = annotatedSlices = isWhole = sliceCount = axis = None
+    #: Segment that a voxel of several gets: "first" or "last" in their order; "refuse" makes it a problem.
+    overlap = LAST
 
     def __init__(self, name, use=TRAIN):
         self.name, self.use = name, use
@@ -76,9 +81,11 @@ class SceneCase(TrainingCase):
     :param volumeNode: the volume; None is a problem of the case.
     :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
     :param scene: the scene of both; without it Slicer's.
+    :param overlap: see ``TrainingCase.overlap``.
     """
 
-    def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None):
+    def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST):
+        self.overlap = overlap
         super().__init__((volumeNode or segmentationNode).GetName() or "", use)
         self._scene = scene or slicer.mrmlScene
         self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
@@ -145,9 +152,9 @@ class SceneCase(TrainingCase):
             )
         self.axis = VolumeGrid.slicingAxis(self.volumeNode)
         self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
-        labels = SegmentationBridge.exportLabels(
-            self.volumeNode, self.segmentationNode, [segment.id for segment in self._segments]
-        )
+        ids = [segment.id for segment in self._segments]
+        labels = SegmentationBridge.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        self._checkOverlaps(ids)
         self._checkGrid()
         # Plane by plane, because numpy widens what it counts to 64 bits.
         counts = sum(np.bincount(plane.ravel(), minlength=len(self._segments) + 1) for plane in labels)
@@ -155,6 +162,14 @@ class SceneCase(TrainingCase):
             segment.voxels = int(counts[number])
         self._readAnnotation(np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != 2 - self.axis))))
         return labels
+
+    def _checkOverlaps(self, ids):
+        """Note which segments lose voxels to others, or refuse that."""
+        lost = SegmentationBridge.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
+        if notes and self.overlap == REFUSE:
+            raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))
+        self.notes += notes
 
     def _checkGrid(self):
         """Note a segmentation on another grid than the volume's, and refuse one that lies elsewhere."""
@@ -220,7 +235,7 @@ def sceneCases():
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if segmentationNode.GetHideFromEditors():
             continue
-        volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+        volumeNode = Volumes.volumeOf(segmentationNode)
         case = SceneCase(volumeNode, segmentationNode)
         if volumeNode and volumeNode.GetID() in seen:
             case.use = IGNORE
@@ -283,8 +298,8 @@ def declareEmpty(segmentationNode, numbers):
 def segmentsOf(segmentationNode):
     """List of Segment of a segmentation node, in its order."""
     segmentation = segmentationNode.GetSegmentation()
-    found = []
+    segments = []
     for segmentId in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
-        found.append(Segment(segmentId, segment.GetName() or "", segment.GetTerminology() or "", segment.GetColor()))
-    return found
+        segments.append(Segment(segmentId, segment.GetName() or "", segment.GetTerminology() or "", segment.GetColor()))
+    return segments

@@ -20,6 +20,7 @@ class TrainingClass:
       that says anything, and color None where no segment has one.
     :ivar members: list of (case, segment ID).
     :ivar ambiguous: sentence that says why the class cannot be used as it is; None if it can.
+    :ivar mayBeAbsent: whether the engine may leave it out because no label file shows it.
     :ivar missing: names of the cases without a segment of the class; there it counts as absent.
     :ivar use: whether it is to be learned; else its segments count as background.
     """
@@ -32,6 +33,7 @@ class TrainingClass:
         self.color = next((tuple(s.color) for _case, s in segments if s.color is not None), None)
         self.names = {segment.name.strip().lower() for _case, segment in segments}
         self.voxels = _sum(s.voxels for _case, s in segments)
+        self.mayBeAbsent = all(s.mayBeAbsent for _case, s in segments)
         self.ambiguous, self.missing, self.use = None, [], True
 
     def toJson(self):
@@ -41,6 +43,8 @@ class TrainingClass:
             described["terminology"] = self.terminology
         if self.color is not None:
             described["color"] = [float(part) for part in self.color]
+        if self.mayBeAbsent:
+            described["optional"] = True
         return described
 
 
@@ -70,29 +74,29 @@ def problems(cases, classes):
     :param cases: list of ``Cases.TrainingCase``.
     :param classes: what ``match`` gave for them.
     """
-    used = [case for case in cases if case.use != IGNORE]
-    found = [problem for case in used for problem in case.problems]
-    found += [
+    casesInUse = [case for case in cases if case.use != IGNORE]
+    errors = [problem for case in casesInUse for problem in case.problems]
+    errors += [
         ClassesError(entry.ambiguous, _("Give the segments names or codes of their own, or leave the class out."))
         for entry in classes
         if entry.use and entry.ambiguous
     ]
-    if not any(case.use == TRAIN for case in used):
-        found.append(TrainingDataError(_("There is no case to train on."), _("Set the use of a case to training.")))
-    found += _volumesUsedTwice(used)
-    wanted = [entry for entry in classes if entry.use]
-    if not wanted:
-        found.append(ClassesError(_("There is no class to learn."), _("Choose at least one class.")))
-    if len(wanted) > MAXIMUM_CLASSES:
-        found.append(
+    if not any(case.use == TRAIN for case in casesInUse):
+        errors.append(TrainingDataError(_("There is no case to train on."), _("Set the use of a case to training.")))
+    errors += _volumesUsedTwice(casesInUse)
+    learned = [entry for entry in classes if entry.use]
+    if not learned:
+        errors.append(ClassesError(_("There is no class to learn."), _("Choose at least one class.")))
+    if len(learned) > MAXIMUM_CLASSES:
+        errors.append(
             ClassesError(
                 _("{count} classes are more than the {limit} that a model can have.").format(
-                    count=len(wanted), limit=MAXIMUM_CLASSES
+                    count=len(learned), limit=MAXIMUM_CLASSES
                 ),
                 _("Leave out those that are not needed."),
             )
         )
-    return found + [error for entry in wanted if (error := _nothingToLearnFrom(entry))]
+    return errors + [error for entry in learned if (error := _nothingToLearnFrom(entry))]
 
 
 def codeOf(terminology):
@@ -139,19 +143,19 @@ def _oneNameManyCodes(entry, classes):
 
 
 def _volumesUsedTwice(cases):
-    found, seen = [], set()
+    errors, seen = [], set()
     for case in cases:
         if case.volumeNode is None:
             continue
         if case.volumeNode in seen:
-            found.append(
+            errors.append(
                 TrainingDataError(
                     _("Volume '{name}' is used by two cases.").format(name=case.volumeNode.GetName()),
                     _("Set the use of one of them to ignore."),
                 )
             )
         seen.add(case.volumeNode)
-    return found
+    return errors
 
 
 def _nothingToLearnFrom(entry):

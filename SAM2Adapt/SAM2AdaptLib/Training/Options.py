@@ -2,7 +2,9 @@
 
 import enum
 
+from sam2adapt.shared import known_bases, presets, slicing_axis
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.requests.actions import Train
 from slicer.i18n import tr as _
 
 
@@ -27,8 +29,13 @@ class Preset(enum.Enum):
     @property
     def base(self):
         """Id of the base network."""
-        bases = {"nano": "nano", "nano-wide": "nano", "fast": "tiny", "balanced": "base_plus", "max": "large"}
-        return bases[self.value]
+        return presets.PRESETS[self.value].base
+
+    @property
+    def megabytes(self):
+        """What it downloads once; 0 for what comes with the extension."""
+        info = known_bases.BASES.get(self.base)
+        return round(info.bytes / 1e6) if info else 0
 
     def needs(self):
         """What it is for and what it needs, in one sentence."""
@@ -37,15 +44,15 @@ class Preset(enum.Enum):
             "nano-wide": _(
                 "Comes with the extension. Mostly more accurate after as many epochs; predicts half as fast."
             ),
-            "fast": _("Quick to train and to run, also without a GPU; downloads 156 MB once."),
-            "balanced": _("Good accuracy; wants an ordinary GPU with 8 GB, and downloads 324 MB once."),
-            "max": _("Best accuracy; wants a large GPU with 24 GB, and downloads 898 MB once."),
-        }[self.value]
+            "fast": _("Quick to train and to run, also without a GPU; downloads {size} MB once."),
+            "balanced": _("Good accuracy; wants an ordinary GPU with 8 GB, and downloads {size} MB once."),
+            "max": _("Best accuracy; wants a large GPU with 24 GB, and downloads {size} MB once."),
+        }[self.value].format(size=self.megabytes)
 
 
-BASES = ("nano", "tiny", "small", "base_plus", "large")
-METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "refine", "combined", "full")
-AXES = ("axial", "coronal", "sagittal", "acquisition")
+BASES = known_bases.NAMES
+METHODS = presets.METHODS
+AXES = slicing_axis.AXES
 
 
 def engineOptions(node):
@@ -65,7 +72,7 @@ def engineOptions(node):
         "device": node.device,
         "allForTraining": node.allForTraining,
         "description": node.description,
-        "license": node.license.strip() or "unspecified",
+        "license": node.license.strip() or Train.license,
         "settings": pairs(node.methodSettings),
         "preview": node.preview,
         **_network(node),
@@ -104,15 +111,15 @@ def pairs(text):
 
     :raises SettingsError: it is not of that form.
     """
-    found = {}
+    settings = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not name or not equals or not value:
             raise SettingsError(
                 _("“{part}” is not a setting with a value.").format(part=part), _("Write it like rank=8.")
             )
-        found[name] = _value(value)
-    return found
+        settings[name] = _value(value)
+    return settings
 
 
 def _value(text):

@@ -82,23 +82,6 @@ def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **
     return job
 
 
-def unlabelledVolumes():
-    """Volume nodes of the scene that no segmentation names as its reference, without label maps."""
-    labelled = set()
-    for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-        if volumeNode and segmentationNode.GetSegmentation().GetNumberOfSegments():
-            labelled.add(volumeNode)
-    return [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if node not in labelled
-        and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        and not node.GetHideFromEditors()
-        and node.GetImageData()
-    ]
-
-
 class RankingJob(Job):
     """A ranking on its way; made by ``start``.
 

@@ -160,19 +160,19 @@ def unfinishedRuns():
 
     :return: list of dicts with "folder" (pathlib.Path), "name", "created", "epochs" (finished ones) and "cases".
     """
-    found = []
+    runs = []
     folders = runsFolder().glob(f"*/{_DESCRIPTION}") if runsFolder().is_dir() else ()
     for path in folders:
         with contextlib.suppress(UserError):  # in use, not ours, or not to be written to
             run = Run(path.parent)
             try:
                 if run.content["state"] == TRAINING:
-                    found.append(_summary(run))
+                    runs.append(_summary(run))
                 elif run.content["state"] == WRITING:
                     run.discard()
             finally:
                 run.release()
-    return sorted(found, key=lambda entry: entry["created"], reverse=True)
+    return sorted(runs, key=lambda entry: entry["created"], reverse=True)
 
 
 def discard(folder):

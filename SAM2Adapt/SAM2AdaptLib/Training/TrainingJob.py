@@ -8,6 +8,7 @@ import contextlib
 
 import slicer
 import vtk
+from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import InputFileError, ModalityError, UserError
 from slicer.i18n import tr as _
 
@@ -17,10 +18,7 @@ from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
 from SAM2AdaptLib.Training import CaseFiles, Classes, RunFolders
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
-WRITING, TRAINING, PAUSED = "writing", "training", "paused"
-PAUSE, RUN, STOP = "pause", "run", "stop"  # what the engine can be told about a training
-#: How much Dice a continued model may lose on what it could before, until the user is asked.
-FORGETTING = 0.005
+WRITING, TRAINING, PAUSED = ProgressTexts.WRITING, protocol.TRAINING, protocol.PAUSED
 
 
 def start(engine, cases, classes, name, options=None, **callbacks):
@@ -77,7 +75,7 @@ def forgets(former):
 
     :param former: None, or dict with the mean Dice "before" and "after" on the former validation slices.
     """
-    return bool(former) and former["before"] - former["after"] > FORGETTING
+    return bool(former) and former["before"] - former["after"] > protocol.FORGETTING
 
 
 def _begin(engine, cases, classes, name, options, callbacks, isTrial):
@@ -124,18 +122,18 @@ class TrainingJob(Job):
 
     def pause(self):
         """Hold the training after the step that is being computed; the state is "paused" when it holds."""
-        self._control(PAUSE)
+        self._control(protocol.PAUSE)
 
     def proceed(self):
         """Go on after ``pause``."""
-        self._control(RUN)
+        self._control(protocol.RUN)
 
     def stop(self):
         """End the training now and keep the best that was reached; the job ends as if it were finished."""
         if self.state == WRITING:
             self.cancel()
         else:
-            self._control(STOP)
+            self._control(protocol.STOP)
 
     def cancel(self):
         """End at once, as ``Job.cancel``; what finished epochs have reached stays in the run folder to go on from."""
@@ -172,7 +170,7 @@ class TrainingJob(Job):
                     self._run.update(state=self._stateOfFiles(), request=request, cases=described)
                     self.train()
                     return
-                self._report({"stage": "writing", "done": count - len(waiting), "total": count})
+                self._report({"stage": WRITING, "done": count - len(waiting), "total": count})
                 CaseFiles.writeCase(*waiting.pop(0), classes, self.folder)
             except Exception as exception:
                 self._end(FAILED, fromException(exception, _("A case could not be written: {error}.")))
@@ -199,7 +197,7 @@ class TrainingJob(Job):
     def _onEngineProgress(self, progress):
         if self._unsent and self._pending.control(self._unsent):
             self._unsent = None
-        self.state = PAUSED if progress["stage"] == "paused" else TRAINING
+        self.state = PAUSED if progress["stage"] == protocol.PAUSED else TRAINING
         self._report(progress)
 
     def _onResult(self, result):
@@ -250,7 +248,7 @@ class TrainingJob(Job):
         super()._report(progress | {"text": ProgressTexts.training(progress)})
 
     def _watch(self):
-        """Say what happens when cases leave the scene from now on: nothing, since the engine has its own files."""
+        """Say what happens when cases leave the scene from now on: nothing, since the engine works on files."""
         nodeIds = {nodeId: True for ids in self.caseIds.values() for nodeId in ids if nodeId}
         if not nodeIds or self._isTrial:
             return

@@ -5,7 +5,7 @@ from monai.networks import one_hot
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..machine.exchange import summed
+from ..machine.exchange import all_reduce
 from ..shared.annotation import IGNORE
 
 
@@ -17,18 +17,18 @@ def overlap(probability: Tensor, truth: Tensor) -> Tensor:
 def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     """Mean distance |q - IoU| between the expected IoU q (B, K) and that of the most probable classes.
 
-    SAM2LoRA's term (arXiv 2510.10288), there for one mask. Ours: the mean is over images and structures, of those that
-    an image's truth or prediction holds, since all others have no IoU.
+    SAM2LoRA's term (arXiv 2510.10288), there for one mask. Ours: the mean over images and structures, of which only
+    those count that an image's truth or prediction holds, since the others have no IoU.
 
     :param logits: (B, K, H, W); no gradient flows through them.
     :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
     """
     count, annotated = logits.shape[1], (target != IGNORE).unsqueeze(1)
     truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), count).bool() & annotated
-    found = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
-    hits, union = ((f(truth, found)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
+    predicted = one_hot(logits.argmax(dim=1, keepdim=True), count).bool() & annotated
+    hits, union = ((f(truth, predicted)).sum(dim=(2, 3))[:, 1:] for f in (torch.logical_and, torch.logical_or))
     distances = (quality[:, 1:].float() - hits / union.clamp(min=1)).abs()
-    distance, number = summed(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
+    distance, number = all_reduce(torch.stack([(distances * (union > 0)).sum(), (union > 0).sum()]))
     return distance / number.clamp(min=1)
 
 
@@ -49,5 +49,5 @@ def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
     logits = logits.float()
     entropy = F.binary_cross_entropy_with_logits(logits, edges, weight=annotated, reduction="sum")
     sums = overlap(logits.sigmoid() * annotated, edges * annotated)
-    entropy, pixels, hits, found, wanted = summed(torch.stack([entropy, annotated.sum(), *sums[:, 0]]))
-    return entropy / pixels.clamp(min=1) + 1 - (2 * hits + 1) / (found + wanted + 1)
+    entropy, pixels, hits, predicted, true = all_reduce(torch.stack([entropy, annotated.sum(), *sums[:, 0]]))
+    return entropy / pixels.clamp(min=1) + 1 - (2 * hits + 1) / (predicted + true + 1)

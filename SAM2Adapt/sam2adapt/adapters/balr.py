@@ -71,7 +71,7 @@ class BALR(Method):
             factorise(network.base.sam_mask_decoder.transformer, self.attention)
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Merge the adapters, drop the boundary head and let go of the base's attentions."""
+        """Merge the adapters, and remove the boundary head and the base's attentions."""
         self._adapters.export(network)
         self._detail.export(network)
         if self.attention:

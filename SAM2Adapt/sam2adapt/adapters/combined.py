@@ -16,7 +16,7 @@ class Combined(Method):
     """Methods applied one after the other and exported in the reverse order.
 
     :param parts: of each its name and the settings that differ from its defaults: ``{"name": "lora", "settings":
-        {"rank": 8}}``, or the name alone. Parts that want the same place in the network are refused.
+        {"rank": 8}}``, or the name alone. Parts that need the same place in the network are refused.
     """
 
     name = "combined"
@@ -59,7 +59,7 @@ class Combined(Method):
             method.export(network)
 
     def loss_weights(self) -> dict[str, float]:
-        """Every term that a part wants, with the largest weight that one gives it."""
+        """The terms of all parts, each with its largest weight."""
         weights: dict[str, float] = {}
         for method in self._methods:
             for term, weight in method.loss_weights().items():
@@ -72,7 +72,7 @@ class Combined(Method):
         return next((prompts for prompts in drawn if prompts is not None), None)
 
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
-        """Sum of the parts' own losses."""
+        """Sum of the parts' losses."""
         return sum(method.auxiliary_loss(extras, targets, fraction) for method in self._methods)
 
     def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:

@@ -1,6 +1,6 @@
-"""Distillation without labels: a changed mask-decoder transformer learns to give what the pretrained one gives.
+"""Distillation without labels: a changed mask-decoder transformer learns the output of the pretrained one.
 
-BALR-SAM's paper states none; steps, rate, batches and the relative squared error are ours (models.md 4).
+BALR-SAM's paper has no distillation; steps, rate, batches and the relative squared error are ours (models.md 4).
 """
 
 import logging
@@ -35,7 +35,7 @@ def distil_decoder(
 
     :param students: the modules to train; all else stays as it is.
     :param batches: normalised images (B, 3, H, W) on the network's device.
-    :param keep_on: is told after every step what share is done; when it says no, the distillation ends there.
+    :param keep_on: called after every step with the share that is done; false ends the distillation.
     :return: mean error over all kept batches before and after.
     """
     training = network.training
@@ -65,7 +65,7 @@ def distil_decoder(
 
 
 def _example(network: SegmentationNetwork, teacher: TwoWayTransformer, images: Tensor) -> tuple[tuple, tuple]:
-    """What the transformer is given for these images, and what the teacher makes of it."""
+    """Inputs of the transformer for these images, and the teacher's outputs for them."""
     caught = []
     transformer = network.base.sam_mask_decoder.transformer
     with transformer.register_forward_pre_hook(lambda module, args: caught.append(args)):

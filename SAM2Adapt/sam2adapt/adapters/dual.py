@@ -1,6 +1,6 @@
 """Dual adapters (arXiv 2605.05979): bottlenecks beside the MLP of the trunk's blocks.
 
-Per block with normalised tokens n (section 3, as far as it can be read): out = x + MLP(n) + s Up(S(GELU(Down n))).
+Per block with normalised tokens n (section 3, as far as the paper says it): out = x + MLP(n) + s Up(S(GELU(Down n))).
 The High-Performance adapter's S is a modulated deformable convolution (DCNv2, arXiv 1811.11168) with a residual; the
 Lightweight adapter's S is a sum of convolution branches that re-parameterisation fuses to one 3x3.
 Ours, because the paper does not say: ratio 1/8 with at least 8 channels, depthwise kernels, s = 0.5, all blocks, the
@@ -25,9 +25,9 @@ KERNELS = ((3, 3), (1, 1), (1, 3), (3, 1))
 
 
 class ResidualDeformableConvolution(nn.Module):
-    """h + DCNv2(h): a 3x3 kernel whose nine points are moved and weighted by what a convolution of h says.
+    """h + DCNv2(h): a 3x3 kernel; another convolution of h moves and weights its nine points.
 
-    Offsets start at 0 and weights at 2 sigmoid(0) = 1, so that it begins as an ordinary convolution.
+    Offsets start at 0 and weights at 2 sigmoid(0) = 1, so that at first it is an ordinary convolution.
 
     :param channels: channels in and out.
     :param dense: a full convolution instead of a depthwise one.
@@ -53,7 +53,7 @@ class ResidualDeformableConvolution(nn.Module):
             return x + self.convolution(x, offsets, mask)
 
     def prepared(self) -> Callable[[Tensor], Tensor]:
-        """Give what does the same to tokens (B, H, W, C) in the form that predicts."""
+        """The same function for tokens (B, H, W, C), for the predicting form."""
         if self.steering.weight.device.type != "cpu":
             return lambda x: self(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         steering = self.steering.weight.detach().contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ class ResidualDeformableConvolution(nn.Module):
         return convolve
 
     def steer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets (B, 18, H, W) in positions of the map, row and column by turns, and weights (B, 9, H, W) in 0..2."""
+        """Offsets (B, 18, H, W) in positions, row and column of each point, and weights (B, 9, H, W) in 0..2."""
         offsets, mask = self.steering(x).split([2 * self.points, self.points], dim=1)
         return offsets, 2 * mask.sigmoid()
 
@@ -99,7 +99,7 @@ class BranchedConvolution(nn.Module):
         return out
 
     def fuse(self) -> nn.Conv2d:
-        """Give the one 3x3 convolution that equals this module in evaluation mode (computed in float64)."""
+        """The 3x3 convolution that equals this module in evaluation mode (computed in float64)."""
         shape = (self.channels, self.channels // self.groups, 3, 3)
         weight, bias = torch.zeros(shape, dtype=torch.float64), torch.zeros(self.channels, dtype=torch.float64)
         identity = torch.zeros(shape, dtype=torch.float64)

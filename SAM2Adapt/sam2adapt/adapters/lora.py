@@ -27,7 +27,7 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class LoRALinear(nn.Linear):
-    """A linear layer with a low-rank addition; weight and bias are those of the layer that it stands in for.
+    """A linear layer with a low-rank addition; weight and bias are those of the layer that it replaces.
 
     :param linear: the frozen layer.
     :param rank: r; ``scaling``: factor of the addition; ``dropout``: on the addition's input.
@@ -47,7 +47,7 @@ class LoRALinear(nn.Linear):
         return F.linear(x, self.weight, self.bias) + self.scaling * low
 
     def merge(self) -> nn.Linear:
-        """Give the plain layer of weight W + scaling B A (computed in float64)."""
+        """The plain layer of weight W + scaling B A (computed in float64)."""
         addition = self.scaling * (self.lora_B.detach().double() @ self.lora_A.detach().double())
         merged = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         merged.weight = nn.Parameter((self.weight.detach().double() + addition).to(self.weight.dtype), False)
@@ -67,8 +67,8 @@ class SAM2LoRA(Method):
     :param placement: ``both``, ``encoder`` or ``decoder``.
     :param rslora: divide alpha by the square root of r instead of r (arXiv 2312.03732).
     :param quality: weight of |q - IoU|, q the IoU that SAM2's quality head expects; 0: no such head; 0.1: the paper's.
-    :param prompts: share of the training samples that are shown with points or a box, for interactive refinement; 0:
-        trained without prompts, and takes none; 0.5: that of models.md.
+    :param prompts: share of the training samples with points or a box, for interactive refinement; 0: the model is
+        trained without prompts and takes none; 0.5: that of models.md.
     """
 
     name = "lora"
@@ -85,7 +85,7 @@ class SAM2LoRA(Method):
 
     def __post_init__(self):
         for part, known in TARGETS.items():
-            # A list, from JSON, or one name, from the command line, stands for a tuple.
+            # JSON gives a list, the command line a single name; both become a tuple.
             given = getattr(self, part)
             object.__setattr__(self, part, (given,) if isinstance(given, str) else tuple(given))
             unknown = set(getattr(self, part)) - set(known)

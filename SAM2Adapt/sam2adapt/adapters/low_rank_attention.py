@@ -20,7 +20,7 @@ from ..shared.errors import SettingsError
 
 
 class LowRankAttention(nn.Module):
-    """The attention that stands in for one of SAM2's.
+    """The low-rank replacement for one of SAM2's attentions.
 
     :param base: the attention whose products are factorised.
     :param fraction: r / d; r is rounded down, and at least 1.
@@ -59,7 +59,7 @@ class LowRankAttention(nn.Module):
         )
         self.out.weight.copy_(left.transpose(0, 1).flatten(1))
         self.value.weight.copy_(right.flatten(0, 1))
-        # Attention weights sum to 1: the value's bias goes through as it is.
+        # Attention weights sum to 1, so the value's bias passes unchanged.
         self.out.bias.copy_(base.out_proj.bias.double() + out @ base.v_proj.bias.double())
 
     def _split(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,14 +80,14 @@ class LowRankAttention(nn.Module):
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def parts(self) -> AttentionParts:
-        """Layers and numbers, for the form that only predicts."""
+        """The parts of this attention, for the predicting form."""
         return AttentionParts(self.query, self.key, self.value, self.out, self.num_heads, self.scale, self.key_bias)
 
 
 def factorise(transformer: TwoWayTransformer, fraction: float) -> None:
-    """Exchange all attentions of a mask decoder's transformer for ``LowRankAttention``.
+    """Replace all attentions of a mask decoder's transformer by ``LowRankAttention``.
 
-    :raises SettingsError: another method has changed them before, which would be lost.
+    :raises SettingsError: another method has changed them; its changes would be lost.
     """
     for parent, name in _attentions(transformer):
         attention = getattr(parent, name)
@@ -100,7 +100,7 @@ def factorise(transformer: TwoWayTransformer, fraction: float) -> None:
 
 
 def teacher_of(transformer: TwoWayTransformer) -> TwoWayTransformer:
-    """Give a frozen copy of the transformer that ``factorise`` began from, on the same device."""
+    """A frozen copy of the transformer as it was before ``factorise``, on the same device."""
     restored = copy.deepcopy(transformer)
     for parent, name in _attentions(restored):
         setattr(parent, name, getattr(parent, name).teacher[0])
@@ -108,7 +108,7 @@ def teacher_of(transformer: TwoWayTransformer) -> TwoWayTransformer:
 
 
 def forget_teachers(transformer: TwoWayTransformer) -> None:
-    """Let go of the base's attentions, which prediction has no use for."""
+    """Remove the base's attentions, which prediction does not need."""
     for parent, name in _attentions(transformer):
         getattr(parent, name).teacher.clear()
 

@@ -21,7 +21,7 @@ def always(share: float) -> bool:
 class Method:
     """An adaptation method and its settings (the dataclass fields, stored in the bundle).
 
-    ``apply`` and ``export`` are every method's own; the others have defaults that fit most methods.
+    Every method implements ``apply`` and ``export``; the other functions have defaults that fit most methods.
     """
 
     name: ClassVar[str]
@@ -49,16 +49,16 @@ class Method:
         return {"ce": 1.0, "dice": 1.0}
 
     def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
-        """Prompts that the images of a training batch are shown with; None: none at all.
+        """Draw prompts for the images of a training batch; None: the method trains without prompts.
 
         :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
         """
         return None
 
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
-        """Loss of the method's own in training, added to that of the logits.
+        """A loss that the method adds to that of the logits.
 
-        :param extras: what ``SegmentationNetwork.forward_with_extras`` gave beside the logits.
+        :param extras: what ``SegmentationNetwork.forward_with_extras`` returned, logits apart.
         :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
         :param fraction: share of the run that is done.
         """
@@ -68,7 +68,7 @@ class Method:
         """Prepare the applied modules without labels, before a training from the base begins.
 
         :param batches: normalised training images (B, 3, H, W) on the network's device.
-        :param keep_on: is told after every step what share is done; when it says no, the preparation ends there.
+        :param keep_on: called after every step with the share that is done; false ends the preparation.
         """
 
 
@@ -79,7 +79,7 @@ METHODS: dict[str, type[Method]] = {}
 def create(name: str, settings: dict | None = None) -> Method:
     """Make a method by its name with settings that differ from its defaults.
 
-    :raises SettingsError: no such method, or a setting that it does not have.
+    :raises SettingsError: there is no such method, or it does not have such a setting.
     """
     if name not in METHODS:
         raise SettingsError(f"There is no method '{name}'.", f"Choose one of: {', '.join(METHODS)}.")

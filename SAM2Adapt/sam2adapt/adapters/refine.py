@@ -21,7 +21,7 @@ from .method import Method
 class Refinement(nn.Module):
     """Pixel features at stride 2 from those at stride 4 and the image.
 
-    :param width: channels of its own.
+    :param width: channels of the refinement.
     :param dim: channels of the decoder's pixel features (D/8).
     """
 
@@ -97,7 +97,7 @@ class RefinementMethod(Method):
     stride: int = 2
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Put the refinement into the network's slot for it."""
+        """Put the refinement into the network."""
         if self.width < 1:
             raise SettingsError(f"A refinement cannot be {self.width} wide.", "Give at least 1, for example 32.")
         if self.stride not in (1, 2):

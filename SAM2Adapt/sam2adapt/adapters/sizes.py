@@ -1,4 +1,4 @@
-"""Parameters and bytes of networks that have shapes but no numbers: nothing is loaded, and it takes no time."""
+"""Parameters and bytes of networks, computed from shapes alone: nothing is loaded, and it takes no time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def measure(
     """Measure a method on a base.
 
     :param classes: K, background included; ``settings``: those of ``SegmentationNetwork``.
-    :param inspect: is given the exported network, which can be called; its results are tensors without numbers, too.
+    :param inspect: called with the exported network, which can be called in turn; its tensors have shapes only.
     """
     network = shapes_only(base_id, method, classes, **settings)
     training, trained = _form(network), parameter_counts(network)["trained"]

@@ -1,8 +1,8 @@
-"""What is known of each study of an output folder: a record a study, the claim on it, and the manifest of all.
+"""State of the studies of an output folder: a record and a claim for each, and the manifest of all.
 
-Records lie in ``.sam2adapt`` of the output folder, one small file each, written after the output is whole: a run that
-was killed, or another process that works on the same folder, sees from them what is done. A claim is a lock of the
-operating system on a file there; it ends with the process that holds it, so a study whose process died is free at once.
+A record is a small file in the output folder's ``.sam2adapt``, written when the output is complete. From the records, a
+run that was killed or another process that works on the same folder knows what is done. A claim is a lock of the
+operating system on a file there. It ends with the process that holds it, so a study whose process died is free at once.
 """
 
 import json
@@ -31,8 +31,8 @@ _ROW = (
 class Records:
     """The records of an output folder, as one run sees them.
 
-    :param job: what the outputs depend on beside the inputs: the model's name and digest, and settings.
-    :param run: identifier of this run, shared by all its processes: what failed in it is not tried again.
+    :param job: what the outputs depend on, inputs apart: the model's name and digest, and settings.
+    :param run: identifier of this run, shared by all its processes; a study that fails is not tried twice in one run.
     :param suffix: of the outputs, for instance ".seg.nrrd".
     """
 
@@ -41,11 +41,11 @@ class Records:
         self._held: dict[str, FileLock] = {}
 
     def file_of(self, study: Study) -> Path:
-        """The file in which the study's labels are to lie."""
+        """The file for the study's labels."""
         return self.output / f"{study.name}{self.suffix}"
 
     def read(self, study: Study) -> dict | None:
-        """The study's record; None if there is none of this input, model and settings."""
+        """The study's record; None if there is none for this input, model and settings."""
         try:
             record = json.loads(paths.read_text(self._path(study, ".json")))
         except (UserError, ValueError):
@@ -54,7 +54,7 @@ class Records:
         return record if isinstance(record, dict) and expected.items() <= record.items() else None
 
     def is_settled(self, study: Study) -> bool:
-        """Whether nothing is left to do in this run: the output is there and whole, or the study failed in this run."""
+        """Whether this run is done with a study: its output is complete, or it failed in this run."""
         record = self.read(study)
         if record is None:
             return False
@@ -63,7 +63,7 @@ class Records:
         return _is_whole(self.file_of(study), record["bytes"])
 
     def claim(self, study: Study) -> bool:
-        """Take a study that nobody works on; False if another process, or this one, has it.
+        """Claim a study; False if a process, perhaps this one, already has a claim on it.
 
         :raises OutputError: the file system has no locks.
         """
@@ -82,7 +82,7 @@ class Records:
         return paths.exists(self._path(study, ".lock"))
 
     def settle(self, study: Study, result: dict | UserError | Exception, seconds: dict[str, float]) -> dict:
-        """Write the record of a study that is done (``result``: slices and structures) or failed, and end the claim."""
+        """Write the record of a study that is done, or failed if ``result`` is an error, and end the claim."""
         failed = isinstance(result, Exception)
         record = {
             "input": str(study.source), "series": study.series, "name": study.name, "output": None, "status": DONE,
@@ -108,7 +108,7 @@ class Records:
                 Path(lock.lock_file).unlink()
 
     def rows(self, studies: list[Study]) -> list[dict]:
-        """The manifest's rows; a study that this run did not come to has the status "open"."""
+        """The manifest's rows; a study that this run did not reach has the status "open"."""
         blank = dict.fromkeys(_ROW) | {"status": OPEN, "message": "", "structures": [], "seconds": {}}
         rows = []
         for study in studies:
@@ -124,7 +124,7 @@ class Records:
         content = {**self.job, "counts": {status: counts[status] for status in (DONE, FAILED, OPEN)}, "studies": rows}
         write_json(self.output / "manifest.json", content)
         with atomic_write(self.output / "manifest.csv") as file:
-            file.write(table(rows).encode("utf-8-sig", "replace"))  # with the mark by which Excel knows UTF-8
+            file.write(table(rows).encode("utf-8-sig", "replace"))  # Excel recognises UTF-8 by this mark
 
     def _path(self, study: Study, suffix: str) -> Path:
         # The names of inputs may be longer, or deeper, than a file name can be.
@@ -133,12 +133,12 @@ class Records:
 
 
 def known_names(output: Path) -> dict[tuple[str, str], str]:
-    """The names, by input and series, of studies that have been tried and are still there, whatever the model was."""
+    """Names, by input and series, of studies that a run with any model has tried and whose input still exists."""
     names = {}
     for path in paths.listing(hidden_folder(output)):
         if path.suffix != ".json":
             continue
-        with suppress(UserError, ValueError, LookupError, TypeError):  # damaged ones are written anew
+        with suppress(UserError, ValueError, LookupError, TypeError):  # a damaged record is replaced later
             record = json.loads(paths.read_text(path))
             if paths.exists(record["input"]):
                 names[record["input"], record["series"]] = record["name"]
@@ -146,9 +146,9 @@ def known_names(output: Path) -> dict[tuple[str, str], str]:
 
 
 def begin_run(output: Path, restarted: bool) -> str:
-    """Make the output folder and give the run's identifier; that of the run before if this one was ``restarted``.
+    """Make the output folder and return the run's identifier; a restarted run keeps the one it had.
 
-    :raises OutputError: the folder cannot be made or written to, or what is to be written into it.
+    :raises OutputError: the folder cannot be made, or the manifest cannot be written into it.
     """
     file = hidden_folder(output) / "run"
     paths.utf8_name(output, OutputError)  # which ITK needs for each output
@@ -167,9 +167,9 @@ def begin_run(output: Path, restarted: bool) -> str:
 
 
 def prepare_output(path: Path) -> None:
-    """Make the folder of an output, take away what a killed process left half-written beside it, prove it writable.
+    """Make the folder of an output, remove what a killed process left beside it, and prove that it can be written.
 
-    :raises OutputError: the folder cannot be made, or the output not be written into it.
+    :raises OutputError: the folder cannot be made, or the output cannot be written into it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def prepare_output(path: Path) -> None:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether an output is all there. One of another size is read: corrections that a user saved must not be lost."""
+    """Whether an output is complete. One of another size is read: a user's correction must not be lost."""
     try:
         if paths.check_file(path).st_size == size:
             return True

@@ -1,8 +1,8 @@
-"""Many studies with one model: one call for a folder of thousands, that can be killed and goes on where it stopped.
+"""Many studies with one model: one call for a folder of thousands, which continues where a killed run stopped.
 
 While the network works on one study, one thread reads the next and another writes the last, so at most three volumes
 are in memory. Processes that were started together (``torchrun``), or by hand on one output folder, share the studies:
-each takes the next one that nobody has, and at the end waits for those of the others, to do again what a dead one left.
+each takes the next free one. At the end it waits for the others, and takes over the study of a process that dies.
 """
 
 import logging
@@ -20,15 +20,15 @@ from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
 from ..segmenting.model import Model, load_model
 from ..segmenting.predict import Options, Segmentation, segment
-from ..segmenting.report import origin, outcome
+from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
-from ..shared.formats import OUTPUT_SUFFIXES
+from ..shared.labels.image_names import OUTPUT_SUFFIXES
 from .manifest import FAILED, Records, begin_run, known_names, prepare_output
 from .studies import Study, find_studies
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LOOKS = 0.2  # at studies that other processes have
+_SECONDS_BETWEEN_LOOKS = 0.2  # at the studies of other processes
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Summary:
     """How a batch ended.
 
     :ivar rows: those of the manifest, a study each, in the order of the inputs.
-    :ivar now: how many were segmented or failed in this run, by this process.
-    :ivar seconds: from the first study to the last, without the search for studies.
+    :ivar now: how many studies this process segmented, or saw fail, in this run.
+    :ivar seconds: from the first study to the last; finding the studies does not count.
     """
 
     output: Path
@@ -46,7 +46,7 @@ class Summary:
     seconds: float
 
     def count(self, status: str) -> int:
-        """Studies of a status: "done", "failed" or "open" (not come to, because the run was stopped)."""
+        """Number of studies with a status: "done", "failed" or "open" (not reached, because the run was stopped)."""
         return sum(row["status"] == status for row in self.rows)
 
     @property
@@ -63,6 +63,7 @@ def segment_folder(
     *,
     device: str = "auto",
     suffix: str = ".seg.nrrd",
+    dicom_seg: str = "BINARY",
     progress: Callable[[float, int, str], None] | None = None,
     finished: Callable[[dict], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -70,16 +71,16 @@ def segment_folder(
 ) -> Summary:
     """Segment all volumes of files, folders and CSV lists into a folder, with ``manifest.json`` and ``manifest.csv``.
 
-    What the folder holds already, made from the same input by the same model and settings, is not made again. A study
-    that cannot be segmented is one row with its reason and stops no other.
+    Outputs that exist, of the same input, model and settings, are not made again. A study that cannot be segmented
+    becomes a row with the reason, and the others go on.
 
-    :param inputs: see ``batch_inputs.find_studies``.
+    :param inputs: see ``studies.find_studies``.
     :param model: name or file.
-    :param suffix: format of the outputs.
+    :param suffix: format of the outputs; ``dicom_seg``: kind of those in .dcm, see ``volume.DicomOutput``.
     :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
     :param finished: called, from another thread, with the record of each study that this process has done.
-    :param cancelled: asked between batches of slices; true ends the run at once. What is done stays.
-    :param stop: set it to end the run after the studies in work.
+    :param cancelled: called between batches of slices; true ends the run at once, and finished outputs stay.
+    :param stop: set it to end the run after the studies that it is working on.
     :raises UserError: nothing can be done at all (no such model, no input, an output folder that cannot be written).
     :raises CancelledError: ``cancelled()`` gave True.
     """
@@ -89,16 +90,20 @@ def segment_folder(
             f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
         )
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
-    job = origin(read_card(find_model(model)), options)
+    card = read_card(find_model(model))
+    job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
+    if suffix == ".dcm":
+        job["settings"]["dicom_seg"] = dicom_seg
 
-    def begin() -> list:
+    def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
-        return [begin_run(output, team.restarts > 0), studies]
+        return {"run": begin_run(output, team.restarts > 0), "studies": [study.to_json() for study in studies]}
 
-    run, studies = team.share(begin)
-    records = Records(output, job, run, suffix)
+    shared = team.share(begin)
+    studies = [Study.from_json(entry) for entry in shared["studies"]]
+    records = Records(output, job, shared["run"], suffix)
     device, _ = team.device(device)
-    work = _Work(records, studies, lambda: load_model(model, device), options, stop or threading.Event())
+    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
     work.listen(progress, finished, cancelled)
     started = time.perf_counter()
     try:
@@ -112,7 +117,7 @@ def segment_folder(
 
 @dataclass
 class _Task:
-    """A study that this process has claimed, on its way through the three threads."""
+    """A study that this process has claimed; it passes through the three threads."""
 
     place: int
     study: Study
@@ -131,20 +136,21 @@ class _Work:
         studies: list[Study],
         load: Callable[[], Model],
         options: Options,
+        dicom: DicomOutput,
         stop: threading.Event,
     ):
-        self.records, self.studies, self.options, self.stop = records, studies, options, stop
+        self.records, self.studies, self.options, self.dicom, self.stop = records, studies, options, dicom, stop
         self.finished_here = 0
         self._load, self._model = load, None
         self._ended = threading.Event()
 
     def listen(self, progress, finished, cancelled) -> None:
-        """Set who is told, and asked; see ``segment_folder``."""
+        """Set the callbacks of ``segment_folder``."""
         self._progress, self._finished = progress or (lambda done, total, name: None), finished or (lambda record: None)
         self._cancelled = cancelled
 
     def do(self, team: Team) -> None:
-        """Do studies until none is left that nobody has done."""
+        """Segment studies until all are settled, by this process or another."""
         tasks = self._tasks(sorted(self.studies, key=lambda study: self._late(study, team)))
         try:
             self._overlapped(tasks)
@@ -171,30 +177,43 @@ class _Work:
                 self._ended.set()
 
     def _late(self, study: Study, team: Team) -> tuple:
-        """Order of the work: what a process died of comes last; of several processes, none must end with a huge one."""
-        return self.records.was_interrupted(study), -study.size if team.size > 1 else 0
+        """Sort key: studies in which a process died come last; with several processes, large studies come first."""
+        return self.records.was_interrupted(study), -study.size if team.world_size > 1 else 0
 
     def _tasks(self, order: list[Study]) -> Iterator[_Task]:
-        """Claim and read studies one by one, those that other processes have as soon as these let go of them."""
-        left = list(enumerate(order))
-        while left:
+        """Claim and read studies one by one, until every study is settled.
+
+        Several processes walk through the same studies, in rounds. For this process, a study is
+
+        - settled: it has a record. Nothing is left to do.
+        - free: claim it, read it, and hand it on.
+        - busy: another process has claimed it. It comes again in the next round: then it is settled, or free because
+          that process has died and its claim with it.
+
+        Three studies of which another process has b: the first round yields a and c, the next ones wait for b.
+        """
+        waiting = list(enumerate(order))
+        while waiting:
             busy = []
-            for place, study in left:
+            for place, study in waiting:
                 if self.stop.is_set() or self._ended.is_set():
                     return
                 if self.records.is_settled(study):
-                    # A process may have died between its record and the end of its claim.
-                    if self.records.was_interrupted(study) and self.records.claim(study):
-                        self.records.release(study)
+                    self._remove_dead_claim(study)
                 elif not self.records.claim(study):
                     busy.append((place, study))
-                elif self.records.is_settled(study):  # another process was quicker
+                elif self.records.is_settled(study):  # by another process, between the first look and the claim
                     self.records.release(study)
                 else:
                     yield self._read(_Task(place, study))
-            left = busy
-            if left:
+            waiting = busy
+            if waiting:
                 self._ended.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _remove_dead_claim(self, study: Study) -> None:
+        """Remove the claim of a process that died after it wrote its record and before it let go of the study."""
+        if self.records.was_interrupted(study) and self.records.claim(study):
+            self.records.release(study)
 
     def _read(self, task: _Task) -> _Task:
         started = time.perf_counter()
@@ -210,7 +229,7 @@ class _Work:
         return task
 
     def _segment(self, task: _Task) -> None:
-        """Label the task's volume; a failure becomes its result, and the volume is let go of."""
+        """Label the task's volume and free it; a failure becomes the task's result."""
         self._report(task, 0.0)
         if task.result is None:
             if self._model is None:
@@ -220,26 +239,26 @@ class _Work:
                     task.volume, self._model, self.options,
                     lambda done, total: self._report(task, done / total), self._cancelled,
                 )  # fmt: skip
-            except (CancelledError, ClassesError):  # no other study would get on better
+            except (CancelledError, ClassesError):  # every other study would fail, too
                 raise
             except Exception as error:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                task.result = outcome(task.segmentation)
+                # What had to be decided on reading must not be lost among a thousand studies.
+                task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
-        almost = min(fraction, 0.99)  # it is done when it is written
+        almost = min(fraction, 0.99)  # it is done only when it is written
         self._progress(task.place + almost, len(self.studies), task.study.name)
 
     def _write(self, task: _Task) -> None:
         started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
-            dicom = DicomOutput(algorithm=(self._model.name, self._model.card["digest"][:16]))
             try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=dicom)
+                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
             except UserError as error:
                 task.result = error
             task.segmentation = None

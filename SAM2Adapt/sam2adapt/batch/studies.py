@@ -1,7 +1,7 @@
-"""What a batch is made of: the volumes in files, folders and CSV lists, and where the output of each goes.
+"""Find the volumes of a batch in files, folders and CSV lists, and name the output of each.
 
-DICOM files are split into series, also where a series lies in several folders or a folder holds several of them.
-Outputs lie in folders as the inputs do, below the deepest folder that all inputs share.
+DICOM files are sorted into series, also if a series lies in several folders or a folder holds several series. Outputs
+lie in the same folders as the inputs, below the deepest folder that all inputs share.
 """
 
 import contextlib
@@ -14,16 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
-from ..imaging.image_files import PICTURES, stem_of, suffix_of
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
-from ..shared.formats import LABEL_SUFFIXES
+from ..shared.labels.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
-_DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in a file beside them
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *_DETACHED} - {".seg.nrrd"}  # what is segmented already is no input
+_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # segmentations are no inputs
 _COLUMN = "input"
 
 
@@ -37,7 +36,7 @@ class Study:
     :ivar files: the files of the DICOM series, else none.
     :ivar size: bytes of its files.
     :ivar fingerprint: changes with the path, size or time of change of any of its files.
-    :ivar problem: why it cannot be read, where that is known already.
+    :ivar problem: why it cannot be read, if that is already known.
     """
 
     source: Path
@@ -48,6 +47,17 @@ class Study:
     fingerprint: str = ""
     problem: UserError | None = None
     description: str = field(default="", compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study, as JSON can hold it; ``from_json`` reads it."""
+        problem = None if self.problem is None else self.problem.to_json()
+        return vars(self) | {"source": str(self.source), "files": list(self.files), "problem": problem}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> "Study":
+        """The study that ``to_json`` described."""
+        problem = None if entry["problem"] is None else UserError.from_json(entry["problem"])
+        return cls(**entry | {"source": Path(entry["source"]), "files": tuple(entry["files"]), "problem": problem})
 
 
 def hidden_folder(output: Path) -> Path:
@@ -60,12 +70,12 @@ def find_studies(
 ) -> list[Study]:
     """All volumes of the inputs: files in the order of inputs and names, then the DICOM series.
 
-    What cannot be read becomes a study with a ``problem``: it must show up in the results and not stop the others.
+    What cannot be read becomes a study with a ``problem``, so that it appears in the results and stops no other.
 
     :param inputs: image files, DICOM files, folders (with all below them), and .csv files with a column "input".
-    :param output: folder of the outputs; it is left out where it lies in an input folder, and so are those of others.
-    :param names: of studies that have one, by source and series: when inputs are added they keep them.
-    :raises InputFileError: a CSV file cannot be read, or nothing at all was found.
+    :param output: folder of the outputs; output folders of this and other batches in an input folder are left out.
+    :param names: names that studies have from former runs, by source and series; they keep them when inputs are added.
+    :raises InputFileError: a CSV file cannot be read, or the inputs hold no volume.
     :raises SettingsError: an input lies in the output folder, or a CSV file has no column "input".
     """
     output = Path(os.path.abspath(output))
@@ -137,7 +147,7 @@ def _listed(path: Path) -> Iterator[Path]:
 def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], None]) -> Iterator[Path]:
     """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out.
 
-    A file that cannot be examined may be one: it is given, too. What is no folder is given itself.
+    Files that cannot be examined are included, since they may be images. A path that is no folder is returned itself.
     """
 
     def is_searched(path: Path) -> bool:
@@ -158,7 +168,7 @@ def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], No
 
 
 def _or(question: Callable[[Path], bool], path: Path, otherwise: bool) -> bool:
-    """The answer to a question about a path; ``otherwise`` where it cannot be examined, which reading it will say."""
+    """The answer to a question about a path; ``otherwise`` if it cannot be examined: reading it will say why."""
     try:
         return question(path)
     except UserError:
@@ -170,7 +180,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _series(files: dict[str, list[str]]) -> Iterator[Study]:
-    """The series of DICOM files by folder. A series that lies in several folders is put together."""
+    """The series of DICOM files by folder; the parts of a series that lies in several folders are joined."""
     folders: dict[str, list[str]] = {}  # of each identifier
     found: dict[str, list[SeriesInfo]] = {}
     for folder, paths in files.items():
@@ -198,7 +208,7 @@ def _base(info: SeriesInfo) -> str:
 
 
 def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserError]]]:
-    """The series of files, and the files that are damaged; what shows no anatomy is named in the log."""
+    """The series of files, and damaged files; the log names what shows no anatomy and is left out."""
     found = scan(list(dict.fromkeys(paths)))
     if left_out := found.left_out():
         logger.warning("%s", left_out)
@@ -214,7 +224,7 @@ def _shared_folder(paths: list[Path]) -> Path:
 
 
 def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str]) -> Iterator[Study]:
-    """Give each study the name it has, or the shortest that no other has; upper and lower case count as the same."""
+    """Give each study the name it already has, or the shortest free one; upper and lower case count as the same."""
     series = Counter(study.source for study in studies if study.series)
     names = [_names(study, root, series[study.source] == 1) for study in studies]
     short = Counter(name.casefold() for name, _ in names)
@@ -230,7 +240,7 @@ def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str
 
 
 def _names(study: Study, root: Path, alone: bool) -> tuple[str, str]:
-    """A short name, and one that tells it from others of that name."""
+    """A short name, and a longer one for the case that another study has the short one."""
     place = study.source.relative_to(root)
     if not study.series:
         return place.with_name(stem_of(place) or place.name).as_posix() if place.name else root.name, place.as_posix()
@@ -242,20 +252,20 @@ def _names(study: Study, root: Path, alone: bool) -> tuple[str, str]:
 
 
 def _file_name(text: str) -> str:
-    """A name that every file system takes."""
+    """A name that every file system accepts."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", text).strip(" .")[:100]
 
 
 def _measured(study: Study) -> Study:
     beside = [study.source]
-    if suffix_of(study.source) in _DETACHED:
+    if suffix_of(study.source) in DETACHED:
         stem = stem_of(study.source)
-        with contextlib.suppress(UserError):  # without the right to list the folder the header counts alone
+        with contextlib.suppress(UserError):  # if the folder cannot be listed, the header alone counts
             beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]
     size, digest = 0, hashlib.sha256(study.series.encode())
     for path in study.files or beside:
         status = None
-        with contextlib.suppress(UserError):  # reading it will say so
+        with contextlib.suppress(UserError):  # reading it will say why
             status = look.status(path)
         if status is None:
             continue

@@ -7,12 +7,14 @@ Imports of torch stand inside the functions, so that ``--help`` and ``models`` a
 import argparse
 import io
 import sys
+from collections.abc import Callable
 
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
 from ..shared.errors import UserError
 from .benchmark import add_benchmark_parser
 from .evaluate import add_evaluate_parser
+from .fill import add_fill_parser
 from .models import add_info_parser, add_models_parser
 from .rank import add_rank_parser
 from .remedies import shell_remedy
@@ -25,10 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     _print_anything()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
+    return exit_status(lambda: args.run(args), args.parser)
+
+
+def exit_status(work: Callable[[], None], parser: argparse.ArgumentParser) -> int:
+    """Do a command's work and say on standard error what a user can mend, with the flags of its parser."""
     try:
-        args.run(args)
+        work()
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{shell_remedy(error, args.parser)}", file=sys.stderr)
+        print(f"sam2adapt: {error.message}\n{shell_remedy(error, parser)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)
@@ -50,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sam2adapt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_segment_parser(commands)
+    add_fill_parser(commands)
     add_train_parser(commands)
     add_evaluate_parser(commands)
     add_rank_parser(commands)

@@ -5,6 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from ..shared import paths
 from ..shared.errors import SettingsError
 
 # Above the engine in the repository; in an installed engine nothing is there.
@@ -26,7 +27,7 @@ def add_benchmark_parser(commands) -> None:
 
 def _benchmark(args: argparse.Namespace) -> None:
     name = f"benchmark_{args.what}"
-    if not (SCRIPTS / f"{name}.py").is_file():
+    if not paths.is_file(SCRIPTS / f"{name}.py"):
         raise SettingsError(
             f"The benchmark '{args.what}' is not installed with the engine: it is a script of SAM2Adapt's repository.",
             f"In a copy of the repository, run `python Testing/benchmarks/{name}.py` with the same options.",

@@ -1,8 +1,10 @@
 """``sam2adapt evaluate``: a model against the labels of cases."""
 
 import argparse
+import functools
+import sys
 
-from ..shared.requests import Evaluate
+from ..shared.requests.actions import Evaluate
 from .options import add_options, request_of
 from .progress import Bar
 
@@ -18,7 +20,7 @@ def _run(args: argparse.Namespace) -> None:
     from ..requests.evaluate import evaluate
 
     bar = Bar("Evaluating", "case")
-    result = evaluate(request_of(args, Evaluate), bar.update)
+    result = evaluate(request_of(args, Evaluate), bar.update, functools.partial(print, file=sys.stderr))
     bar.close()
     unit = result["distance_unit"]
     for name in result["dice"]:
@@ -27,5 +29,7 @@ def _run(args: argparse.Namespace) -> None:
             m: "-" if v is None else f"{v:.4f}" if m in ("dice", "iou", "auc") else f"{v:.2f} {unit}"
             for m, v in values.items()
         }
+        if left := result["left_out"].get(name):
+            shown["assd"] += f" (HD95 and ASSD without {left} case{'s' * (left > 1)} in which only one of both has it)"
         print(f"{name}: " + ", ".join(f"{measure} {value}" for measure, value in shown.items()))
     print(f"{len(result['cases'])} cases, mIoU with background {result['miou_with_background']:.4f}")

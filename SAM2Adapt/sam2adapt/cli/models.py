@@ -8,7 +8,15 @@ from typing import Any
 from ..requests import models as carry_out
 from ..shared.files import megabytes
 from ..shared.known_bases import BASES
-from ..shared.requests import AddModel, DescribeModel, DownloadBase, ListBases, ListModels, RemoveBase, RemoveModel
+from ..shared.requests.actions import (
+    AddModel,
+    DescribeModel,
+    DownloadBase,
+    ListBases,
+    ListModels,
+    RemoveBase,
+    RemoveModel,
+)
 from .options import add_options, request_of
 from .progress import Bar
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.errors import ClassesError, SettingsError
-from ..shared.fields import SHELL, Request, Setting, default_of, is_required, settings_of
+from ..shared.requests.fields import SHELL, Request, Setting, default_of, is_required, settings_of
 
 _TYPES = {"integer": int, "number": float, "path": Path, "paths": Path, "image": Path, "split": Path, "groups": Path}
 
@@ -27,8 +27,8 @@ def add_options(parser: argparse._ActionsContainer, request: type[Request], *nam
 
 
 def flags_of(name: str, one: Setting) -> tuple[str, ...]:
-    """Flags of a field; one without "-" is a positional argument."""
-    return one.flags or (f"--{name.replace('_', '-')}",)
+    """Flags of a field; none for a positional argument."""
+    return () if one.positional else one.flags or (f"--{name.replace('_', '-')}",)
 
 
 def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, one: Setting) -> None:
@@ -36,28 +36,24 @@ def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, 
     more: dict[str, Any] = {"help": one.help}
     if one.kind == "switch":
         more |= {"action": argparse.BooleanOptionalAction if default is None else "store_true", "default": default}
-    elif one.kind == "settings":
+    elif one.kind in ("settings", "slices"):
         more |= {"action": "append", "metavar": one.metavar}
     else:
-        more |= {
-            "type": _TYPES.get(one.kind, str),
-            "default": default,
-            "metavar": one.metavar or _placeholder(flags, one),
-        }
+        more |= {"type": _TYPES.get(one.kind, str), "default": default}
+        more["metavar"] = one.metavar or _placeholder(name, flags, one)
         if one.kind == "paths":
             more["nargs"] = "+"
-    if flags[-1].startswith("-"):
+    if flags:
         parser.add_argument(*flags, dest=name, required=is_required(request, name), **more)
     else:
         parser.add_argument(name, **more)
 
 
-def _placeholder(flags: tuple[str, ...], one: Setting) -> str:
+def _placeholder(name: str, flags: tuple[str, ...], one: Setting) -> str:
     """What stands for the value in the help. The request refuses other choices, in the same words everywhere."""
     if one.choices and one.kind == "text":
         return "{" + ",".join(one.choices) + "}"
-    flag = flags[-1]
-    return flag.lstrip("-").replace("-", "_").upper() if flag.startswith("-") else flag
+    return flags[-1].lstrip("-").replace("-", "_").upper() if flags else name
 
 
 def request_of(args: argparse.Namespace, request: type[Request], **given: Any) -> Any:
@@ -74,12 +70,16 @@ def request_of(args: argparse.Namespace, request: type[Request], **given: Any) -
 def _value(name: str, one: Setting, text: Any) -> Any:
     if one.kind == "settings":
         return _pairs(text or [])
+    if one.kind == "slices":
+        return _slices(name, text or [])
     if not isinstance(text, str):
         return text
     if one.kind in ("names", "some names"):
         return _names(text)
     if one.kind == "box":
         return _box(name, text)
+    if one.choices:
+        return next((choice for choice in one.choices if choice.lower() == text.lower()), text)
     return _classes(text) if one.kind == "classes" else text
 
 
@@ -107,6 +107,26 @@ def _pairs(pairs: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             settings[name.replace("-", "_")] = value
     return settings
+
+
+def _slices(name: str, texts: Iterable[str]) -> dict[str, list[int]]:
+    """The slices that each ``structure:0,12`` names.
+
+    :raises SettingsError: not of this form.
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        structure, _, places = text.rpartition(":")
+        numbers = [part.strip() for part in places.split(",")]
+        if not structure.strip() or not all(number.isdecimal() for number in numbers):
+            raise SettingsError(
+                f"'{text}' does not name slices of a structure.",
+                "Write the structure, a colon and the numbers of slices.",
+                setting=name,
+                value="liver:0,12",
+            )
+        found.setdefault(structure.strip(), []).extend(map(int, numbers))
+    return found
 
 
 def _classes(text: str) -> list[dict[str, Any]]:

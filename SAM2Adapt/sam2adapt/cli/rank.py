@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..shared.errors import UserError
-from ..shared.requests import Rank
+from ..shared.requests.actions import Rank
 from .options import add_options, request_of
 from .progress import Bar
 from .remedies import shell_remedy
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     bar.close()
     for row in report["ranked"][: request.top]:
         print(_line(row))
+        for note in row["notes"]:
+            print(note, file=sys.stderr)
 
 
 def _line(row: dict) -> str:

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from ..shared.errors import BatchError, SettingsError
-from ..shared.requests import Segment, SegmentBatch
+from ..shared.requests.actions import Segment, SegmentBatch
 from .options import add_options, request_of
 from .progress import Bar, leads
 
@@ -23,7 +23,7 @@ def add_segment_parser(commands) -> None:
         "torchrun (`torchrun --nproc-per-node 8 -m sam2adapt segment …`) several processes share it.",
     )
     add_options(parser, SegmentBatch, "inputs", "output", "model", "device", "structures", "roi")
-    add_options(parser, Segment, "series", "tta", "uncertainty", "any_modality", "reference", "dicom_seg", "report")
+    add_options(parser, Segment, "series", "reference", "dicom_seg", "tta", "uncertainty", "any_modality", "report")
     add_options(parser, SegmentBatch, "format")
     parser.set_defaults(run=_run)
 
@@ -45,6 +45,8 @@ def _segment(args: argparse.Namespace) -> None:
         progress=bar.update,
     )
     bar.close()
+    for note in done.report["notes"]:
+        print(note, file=sys.stderr)
     _print_structures(done.report)
 
 
@@ -108,7 +110,7 @@ def _refuse_single(args: argparse.Namespace) -> None:
 
     :raises SettingsError: one of them is given.
     """
-    for name in ("series", "uncertainty", "report"):
+    for name in ("series", "reference", "uncertainty", "report"):
         if getattr(args, name):
             raise SettingsError(
                 f"A batch takes no '{name}': it is for a single volume.",
@@ -120,6 +122,11 @@ def _refuse_single(args: argparse.Namespace) -> None:
 def _print_summary(summary) -> None:
     for row in summary.failures[:_FAILURES_SHOWN]:
         print(f"failed: {row['input']}{' ' + row['series'] if row['series'] else ''}: {row['message']}")
+    noted = [row for row in summary.rows if row["status"] == "done" and row["message"]]
+    for row in noted[:_FAILURES_SHOWN]:
+        print(f"note: {row['message']}")
+    if len(noted) > _FAILURES_SHOWN:
+        print(f"and {len(noted) - _FAILURES_SHOWN} more with notes, see the manifest")
     more = len(summary.failures) - _FAILURES_SHOWN
     if more > 0:
         print(f"and {more} more that failed")

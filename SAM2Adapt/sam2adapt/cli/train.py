@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..shared.errors import ForgettingError, UserError
-from ..shared.requests import Train
+from ..shared.requests.actions import Train
 from .options import add_options, request_of
 from .progress import Bar, duration, leads
 
@@ -28,9 +28,8 @@ def _run(args: argparse.Namespace) -> None:
     try:
         _train(request_of(args, Train))
     except UserError:
-        if (
-            os.environ.get("WORLD_SIZE", "1") != "1"
-        ):  # torchrun ends all when it sees that one has failed, and each shall end by itself
+        # torchrun ends all processes when one has failed; each shall end by itself
+        if os.environ.get("WORLD_SIZE", "1") != "1":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if leads():
             raise

@@ -1,77 +1,80 @@
-"""Pairs of images and labels on disk: equal file names, or the MSD / nnU-Net layout with its ``dataset.json``."""
+"""Pairs of images and labels on disk, and what the values of the labels mean."""
 
+import functools
 import json
-import logging
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..imaging.image_files import PICTURES, stem_of, suffix_of
-from ..shared import paths
-from ..shared.errors import InputFileError, TrainingDataError
-from ..shared.formats import LABEL_SUFFIXES
+import numpy as np
 
-logger = logging.getLogger(__name__)
-VOLUMES = (".nhdr", ".mhd")  # suffixes that can be read, beside those of image_files
+from ..imaging.image_files import stem_of
+from ..imaging.terminology import Structure, describe
+from ..imaging.volume import Volume, read_labels
+from ..shared import paths
+from ..shared.errors import ClassesError, InputFileError, TrainingDataError
+from ..shared.labels.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.training_pairs import find_pairs, images_of, layout
+
+_LARGEST_CLASS = 254
+_LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175
+VALUES_SUFFIX = ".values.json"  # of a file beside a label file that says what its values become
 
 
 @dataclass(frozen=True)
 class Case:
     """One image with its label map.
 
+    :ivar values: pairs of a value in the label file and the class that it means, 0 for background and 255 for not
+        annotated; None where the values are the classes.
+    :ivar overlap: which of two overlapping segments counts, see ``volume.read_labels``.
     :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
     """
 
     id: str
     image: Path
     label: Path
+    values: tuple[tuple[int, int], ...] | None = None
+    overlap: str = "last"
     series: str = ""
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their names without suffix, in the order of the names."""
-    known = {*LABEL_SUFFIXES, *PICTURES, *VOLUMES}
-    # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
-    visible = (path for path in paths.listing(folder) if not path.name.startswith("."))
-    return {stem_of(path): path for path in visible if suffix_of(path) in known}
+    """Image files of a folder by their names, in the order of the names; without suffix where no other has that name.
+
+    Segmentations, and labels that lie among their images, are left out.
+    """
+    found = images_of(folder)
+    return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
 
 
-def find_cases(images: Path, labels: Path) -> list[Case]:
-    """Pair the files of two folders by name.
+def find_cases(
+    images: Path, labels: Path, channel: int = 0, say: Callable[[str], None] = lambda text: None, overlap: str = "last"
+) -> list[Case]:
+    """Pair the files of two folders, or of one, by name; see ``shared.labels.training_pairs.find_pairs``.
 
-    nnU-Net's channel suffix ``_0000`` of images is ignored. A label without an image, or the reverse, is left out.
     Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
 
-    :raises InputFileError: a folder is missing, or a name is not UTF-8. :raises TrainingDataError: nothing pairs.
+    :param say: is told what is left out, and what could have been meant.
+    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or names are ambiguous.
     """
-    for folder in (images, labels):
-        if not paths.is_dir(folder):
-            raise InputFileError(
-                f"There is no folder '{folder}'.",
-                "Check the folders of the images and the labels.",
-                setting=("images", "labels"),
-            )
-    label_files = images_by_name(labels)
-    cases = []
-    for name, path in images_by_name(images).items():
-        case = name if name in label_files else name.removesuffix("_0000")
-        if case in label_files:
-            cases.append(Case(case, path, label_files[case]))
-    for case in cases:
-        paths.utf8_name(case.image)
-        paths.utf8_name(case.label)
-    if not cases:
-        cases = _dicom_cases(images, labels)
-    if not cases:
-        raise TrainingDataError(
-            f"No file in '{images}' has a label of the same name in '{labels}'.",
-            "Name images and labels alike, for example images/a.nii.gz and labels/a.nii.gz.",
-        )
-    return cases
+    try:
+        pairs = find_pairs(images, labels, channel)
+    except TrainingDataError:
+        if found := _dicom_cases(images, labels, say):
+            return found
+        raise
+    for _, image, label in pairs.found:
+        paths.utf8_name(image)
+        paths.utf8_name(label)
+    for note in pairs.notes:
+        say(note)
+    return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
 
 
-def _dicom_cases(images: Path, labels: Path) -> list[Case]:
+def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None]) -> list[Case]:
     """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
     from ..imaging.dicom import scan
     from ..imaging.dicom_labels import label_files
@@ -88,12 +91,11 @@ def _dicom_cases(images: Path, labels: Path) -> list[Case]:
         taken.add(uid)
         info = series[uid]
         folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
-        cases.append(Case(Path(path).stem, folder, Path(path), info.uid))
+        cases.append(Case(Path(path).stem, folder, Path(path), series=info.uid))
     if alone:
-        logger.warning("%d label files have no series of their own in %s and are left out, %s for instance.",
-                       len(alone), images, alone[0])
+        say(f"{len(alone)} label files have no series of their own in {images} and are left out: {alone[0]} for one.")
     if idle := [str(info) for uid, info in series.items() if uid not in taken]:
-        logger.warning("%d series in %s have no labels and are left out, %s for instance.", len(idle), images, idle[0])
+        say(f"{len(idle)} series in {images} have no labels and are left out: {idle[0]} for one.")
     names = Counter(case.id for case in cases)  # "RTSTRUCT.dcm" in the folder of each patient is common
     return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
 
@@ -109,25 +111,211 @@ def named_by_dicom(cases: list[Case]) -> dict[int, str]:
     return dict(enumerate(names.values(), 1))
 
 
-def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
-    """Read an MSD or nnU-Net folder: its image and label folders and its classes.
+def case_labels(case: Case, structures: Sequence[Structure] = (), image: Volume | None = None) -> Volume:
+    """The labels of a case as classes, 0 for background and 255 for not annotated.
 
-    MSD writes ``{"1": "name"}``, nnU-Net version 2 ``{"name": 1}``.
+    :param structures: of DICOM labels, those to take, by name. :param image: that of the case, if it was read already.
+    :raises InputFileError: see ``volume.read_labels``. :raises ClassesError: a value in the file that means nothing.
     """
+    labels = read_labels(case.label, image or case.image, structures, case.overlap)
+    if case.values is None:
+        return labels
+    known = {NOT_ANNOTATED: NOT_ANNOTATED} | dict(case.values) | {0: 0}
+    present = _present(labels.array)
+    if unknown := [value for value in present if value not in known]:
+        raise ClassesError(
+            f"'{case.label}' holds label value {unknown[0]}, which has no name.",
+            f"Name it where {', '.join(str(v) for v, _ in case.values[:20])} have their names, or set it to 0.",
+        )
+    table = np.zeros(max(present, default=0) + 1, np.uint8)
+    table[present] = [known[value] for value in present]
+    return replace(labels, array=table[labels.array])
+
+
+def _present(labels: np.ndarray) -> list[int]:
+    """Label values that occur."""
+    if int(labels.max(initial=0)) < _LARGEST_TABLE:
+        # Plane by plane, because NumPy widens what it counts to 64 bits.
+        seen = np.zeros(int(labels.max(initial=0)) + 1, bool)
+        for plane in labels.reshape(-1, labels.shape[-1] * labels.shape[-2]):
+            seen[plane] = True
+        return np.flatnonzero(seen).tolist()
+    return np.unique(labels).tolist()
+
+
+def _stated_values(label: Path) -> tuple[tuple[int, int], ...] | None:
+    path = label.with_name(stem_of(label) + VALUES_SUFFIX)
+    if not paths.is_file(path):
+        return None
     try:
-        description = json.loads(paths.read_text(root / "dataset.json"))
-        entries = description["labels"].items()
-        pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in entries]
-    except (InputFileError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = error.message if isinstance(error, InputFileError) else f"{error}."
-        raise TrainingDataError(
-            f"'{root / 'dataset.json'}' cannot be read as an MSD or nnU-Net description: {reason}",
-            "Correct the file, or give the folders of the images and the labels, and name the classes.",
-            setting=("images", "labels", "classes"),
-        ) from error
-    # nnU-Net's label "ignore" is no class; what it marks must be 255 here.
-    names = {value: str(name) for value, name in pairs if value and str(name).lower() != "ignore"}
-    return root / "imagesTr", root / "labelsTr", names
+        return tuple((int(value), int(number)) for value, number in json.loads(paths.read_text(path)).items())
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrainingDataError(f"'{path}' does not say what label values become: {error}.", "Remove it.") from error
+
+
+def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
+    """Read an MSD or nnU-Net folder: its image and label folders and the names of its classes.
+
+    :raises TrainingDataError: ``dataset.json`` cannot be understood. :raises ClassesError: overlapping regions.
+    """
+    table = dataset_table(root / "dataset.json")
+    return *_dataset_layout(root), {value: entry.name for value, entry in table.entries.items()}
+
+
+def _dataset_layout(root: Path) -> tuple[Path, Path]:
+    images, labels = layout(root)
+    return (root / "imagesTr", root / "labelsTr") if images == labels else (images, labels)
+
+
+def named_cases(
+    images: Path,
+    labels: Path | None,
+    names: dict[int, str] | None = None,
+    channel: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+    overlap: str = "last",
+) -> tuple[list[Case], list[Structure]]:
+    """Cases of two folders, or of an MSD or nnU-Net folder, and the classes that their labels show.
+
+    Names, colours and codes come from ``names``, else from where ``shared.labels.label_names.label_table`` finds them.
+    Where the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
+
+    :param labels: None: ``images`` is a folder with ``dataset.json``, or with folders of images and labels.
+    :param names: of the values in the label files.
+    :return: no classes if nothing names them.
+    :raises UserError: nothing pairs, or the names do not say what to train.
+    """
+    described = None
+    if labels is None:
+        root, (images, labels) = images, layout(images)
+        described = root / "dataset.json"
+        if paths.is_file(described):
+            images, labels = _dataset_layout(root)
+        elif images == labels:
+            raise InputFileError(
+                f"Nothing says where the labels are: '{root}' has no dataset.json and no folders of images and labels.",
+                "Give the folder of the label maps.",
+                setting="labels",
+            )
+    cases = find_cases(images, labels, channel, say, overlap)
+    if not names and any(case.series for case in cases):
+        names = named_by_dicom(cases)
+    elif not names:
+        return _with_tables(cases, say)
+    if ignored := _ignored(described, names):
+        pairs = tuple((value, value) for value in names) + tuple((value, NOT_ANNOTATED) for value in ignored)
+        cases = [replace(case, values=case.values or pairs) for case in cases]
+    return cases, [describe(value, name) for value, name in sorted(names.items())]
+
+
+def occurring(
+    structures: list[Structure], optional: set[int], cases: list[Case], say: Callable[[str], None]
+) -> list[Structure]:
+    """Structures without those that need not occur and that no case shows, of tables with hundreds for instance."""
+    seen = set().union(*(_present(case_labels(case, structures).array) for case in cases))
+    absent = [structure for structure in structures if structure.id in optional and structure.id not in seen]
+    if absent:
+        say(f"{len(absent)} structures that no label shows are left out, '{absent[0].name}' for instance.")
+    return [structure for structure in structures if structure not in absent]
+
+
+def as_classes_of(structures: list[Structure], cases: list[Case], named: list[Structure]) -> list[Case]:
+    """Cases with the label values of a model's classes, where a file names each class of the labels as the model does.
+
+    :param structures: the model's. :param cases: with ``named``, what ``named_cases`` gave.
+    """
+    numbers = {structure.name.strip().lower(): structure.id for structure in structures}
+    known = {structure.id: numbers.get(structure.name.strip().lower()) for structure in named}
+    if not named or None in known.values() or all(old == new for old, new in known.items()):
+        return cases
+
+    def translated(case: Case) -> tuple[tuple[int, int], ...]:
+        values = case.values or tuple((number, number) for number in known)
+        return tuple((value, known.get(number, number)) for value, number in values)
+
+    return [replace(case, values=translated(case)) for case in cases]
+
+
+def _ignored(described: Path | None, names: dict[int, str]) -> set[int]:
+    """Values that a ``dataset.json`` calls not annotated, unless they were named otherwise."""
+    try:
+        found = dataset_table(described).ignored if described and paths.is_file(described) else set()
+    except ClassesError:  # of regions, in the place of which the values were named
+        return set()
+    return found - names.keys() - {NOT_ANNOTATED}
+
+
+def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Case], list[Structure]]:
+    """Classes by name over all cases, and for each case what its values become."""
+    of_folder = functools.cache(folder_table)
+    tables = [label_table(case.label, of_folder) for case in cases]
+    known = [table for table in tables if table]
+    if not known:
+        return cases, []
+    if len(known) < len(cases):
+        unnamed = next(case for case, table in zip(cases, tables, strict=True) if table is None)
+        raise ClassesError(
+            f"Nothing says what the label values in '{unnamed.label}' mean, while '{known[0].source}' names those of"
+            " another case.", "Name the label values of all.", setting="classes",
+        )  # fmt: skip
+    entries = [_occurring(case, table) for case, table in zip(cases, tables, strict=True)]
+    numbers = _numbers(entries, cases[0].label.parent)
+    kept = all(numbers[_key(entry)] == value for found in entries for value, entry in found.items())
+    if not kept or any(table.ignored - {NOT_ANNOTATED} for table in known):
+        cases = [
+            replace(case, values=_values(found, table, numbers))
+            for case, table, found in zip(cases, tables, entries, strict=True)
+        ]
+    merged = {_key(entry): entry for found in reversed(entries) for entry in found.values()}
+    if not kept:
+        shown = ", ".join(f"{number} = {merged[key].name}" for key, number in list(numbers.items())[:20])
+        say(f"The label values were numbered anew by the names of the structures: {shown}.")
+    return cases, [_structure(number, merged[key]) for key, number in sorted(numbers.items(), key=lambda one: one[1])]
+
+
+def _key(entry: LabelEntry) -> str:
+    return entry.name.strip().lower()
+
+
+def _occurring(case: Case, table: LabelTable) -> dict[int, LabelEntry]:
+    if table.complete:
+        return table.entries
+    present = set(_present(read_labels(case.label, overlap=case.overlap).array))
+    return {value: entry for value, entry in table.entries.items() if value in present}
+
+
+def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, int]:
+    """Class of each name: the value in the files where that is the same in all and possible, else a free number.
+
+    :raises ClassesError: more classes than a model can have.
+    """
+    values: dict[str, int] = {}
+    names: dict[int, set[str]] = {}
+    for found in entries:
+        for value, entry in found.items():
+            values.setdefault(_key(entry), value)
+            names.setdefault(value, set()).add(_key(entry))
+    if len(values) > _LARGEST_CLASS:
+        raise ClassesError(
+            f"The labels in '{folder}' show {len(values)} structures, and a model can have {_LARGEST_CLASS}.",
+            "Name those that are to be trained, and set the others to 0.",
+            setting="classes",
+        )
+    if any(len(found) > 1 for found in names.values()):
+        return {name: number for number, name in enumerate(values, start=1)}
+    taken = {value for value in values.values() if value <= _LARGEST_CLASS}
+    free = (number for number in range(1, _LARGEST_CLASS + 1) if number not in taken)
+    return {name: value if value <= _LARGEST_CLASS else next(free) for name, value in values.items()}
+
+
+def _values(found: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    classes = tuple((value, numbers[_key(entry)]) for value, entry in found.items())
+    return classes + tuple((value, NOT_ANNOTATED) for value in table.ignored)
+
+
+def _structure(number: int, entry: LabelEntry) -> Structure:
+    known = describe(number, entry.name.strip())
+    return replace(known, terminology=entry.terminology or known.terminology, color=entry.color or known.color)
 
 
 def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:

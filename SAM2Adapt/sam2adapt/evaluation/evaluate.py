@@ -6,12 +6,13 @@ import numpy as np
 from torch import Tensor
 
 from ..imaging.volume import Volume
-from ..machine.exchange import spread
+from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack
 from ..shared.annotation import IGNORE
-from .cases import Case
+from ..shared.errors import ClassesError
+from .cases import Case, case_labels
 from .load_case import load_case
 from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
 
@@ -23,6 +24,7 @@ def evaluate(
     cases: list[Case],
     progress: Callable[[int, int], None] | None = None,
     slices: Slices | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict:
     """Segment each case as a user would and compare it with its labels.
 
@@ -31,13 +33,18 @@ def evaluate(
 
     :param progress: called with (cases done, cases in all).
     :param slices: of each case (by id) those that count, indices along the model's slicing axis; None: all.
+    :param say: is told what had to be decided on reading.
+    :raises ClassesError: no label shows any class of the model.
     :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
     """
     ids = [structure.id for structure in model.structures]
     confusion, areas = ConfusionMatrix(ids), HistogramAUC(ids)
     results, physical = {}, True
+    _check_a_class_occurs(cases, model)
     for number, case in enumerate(cases):
         volume, truth = _loaded(case, model, slices)
+        for note in volume.notes:
+            say(note)
         physical = volume.physical
         observe = _observer(areas, truth)
         labels = segment(volume, model, Options(any_modality=True, observe=observe)).labels.array[0]
@@ -49,6 +56,23 @@ def evaluate(
             progress(number + 1, len(cases))
     unit = "mm" if physical else "voxel"
     return aggregate(results, model.structures, confusion.miou(), areas.auc(), unit)
+
+
+def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
+    """Refuse labels of which nothing could be right, before hours of work: reading goes on to the first class found."""
+    ids, unannotated = [structure.id for structure in model.structures], False
+    for case in cases:
+        values = case_labels(case, model.structures).array
+        if np.isin(values, ids).any():
+            return
+        unannotated = unannotated or bool((values == IGNORE).any())
+    if not unannotated:
+        return  # empty labels are a statement: nothing is there
+    raise ClassesError(
+        f"No label of the {len(cases)} cases, '{cases[0].label}' among them, holds a voxel of a class of the model"
+        f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
+        f"Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class.",
+    )
 
 
 def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:
@@ -94,7 +118,7 @@ def mean_dice(
         observe(case, labels)
         return [_dice(labels, truth, structure.id) for structure in model.structures]
 
-    scores = np.array(spread(measure, cases)).reshape(len(cases), len(model.structures)).T
+    scores = np.array(map_over_ranks(measure, cases)).reshape(len(cases), len(model.structures)).T
     named = zip((structure.name for structure in model.structures), scores, strict=True)
     means = {name: float(np.nanmean(values)) for name, values in named if not np.all(np.isnan(values))}
     return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}

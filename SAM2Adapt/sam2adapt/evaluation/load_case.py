@@ -1,12 +1,14 @@
 """One labelled case, read and checked; training, splitting and evaluation all read cases here."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, read_labels, read_volume, same_geometry
+from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
 from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, GeometryError
-from .cases import Case
+from .cases import Case, case_labels
 
 
 def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
@@ -15,12 +17,11 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
     """
     volume = read_volume(case.image, case.series or None)
-    labels = read_labels(case.label, volume, structures)
+    labels = case_labels(case, structures, volume)
     check_voxels(volume)
-    if not same_geometry(volume, labels):
+    if difference := geometry_difference(volume, labels):
         raise GeometryError(
-            f"'{case.label.name}' does not lie on the voxel grid of '{case.image.name}' ({labels.size} against"
-            f" {volume.size} voxels, or another origin, spacing or direction).",
+            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",
             "Resample the labels onto the image, or export them again with the image as reference.",
         )
     values = labels.array[0]
@@ -33,4 +34,4 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
             "Set it to 0 in the file, or add it to the classes.",
             setting="classes",
         )
-    return volume, values
+    return replace(volume, notes=(*volume.notes, *labels.notes)), values

@@ -5,7 +5,7 @@ outside; HD95 is the larger of the two directed 95th percentiles, ASSD the mean 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -157,7 +157,8 @@ def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures
     :param auc: :meth:`HistogramAUC.auc` of the set.
     :param distance_unit: "mm" or "voxel", of HD95 and ASSD.
     :return: per measure the mean over cases for each class, and their mean over classes under "mean"; every undefined
-        value is left out of means and is None, for JSON has no NaN.
+        value is left out of means and is None, for JSON has no NaN. Under "left_out", for each class and "mean", the
+        number of cases that have no distance because only the labels or only the prediction show the class.
     """
     result: dict = {}
     for measure in MEASURES:
@@ -168,11 +169,21 @@ def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures
     result["auc"] = {"mean": _mean(areas.values()), **areas}
     result["miou_with_background"] = _NAN if miou is None else miou
     result["distance_unit"] = distance_unit
+    result["left_out"] = _without_distances(cases.values(), structures)
     result["cases"] = [
         {"id": name, **{measure: {structure.name: case[structure.id][measure] for structure in structures
                                   if structure.id in case} for measure in MEASURES}}
         for name, case in cases.items()]
     return _without_nan(result)
+
+
+def _without_distances(cases: Collection[Mapping[int, Mapping[str, float]]], structures: Sequence[Structure]) -> dict:
+    def one_sided(case: Mapping[int, Mapping[str, float]], number: int) -> bool:
+        return number in case and case[number]["dice"] == 0 and math.isnan(case[number]["hd95"])
+
+    ids = [structure.id for structure in structures]
+    counts = {s.name: sum(one_sided(case, s.id) for case in cases) for s in structures}
+    return {"mean": sum(any(one_sided(case, number) for number in ids) for case in cases), **counts}
 
 
 def _mean(values) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..shared.errors import InputFileError, SeriesError
-from .dicom_classes import class_name
+from .dicom_classes import IN_PROBE_SPACE, class_name
 from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
 from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .dicom_pixels import check_readable, read_voxels
@@ -30,6 +30,7 @@ __all__ = [
     "series_grid",
 ]
 logger = logging.getLogger(__name__)
+_OF_A_BODY = ("CT", "MR", "PT", "NM")  # modalities whose frames are slices, not moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class SeriesVoxels:
     :ivar array: (C, K, J, I), C = 3 in colour.
     :ivar origin: (3,) LPS mm, ``spacing`` (3,) mm, ``direction`` (3, 3) unit vectors of I, J, K as columns.
     :ivar physical: False for pictures, which have no size in mm.
-    :ivar rescale_type: unit of the values as RescaleType names it ("HU"), "" where it does not.
+    :ivar unit: of the values as RescaleType names it, "" where it does not or says that they have none.
     """
 
     array: np.ndarray
@@ -47,7 +48,7 @@ class SeriesVoxels:
     spacing: np.ndarray
     direction: np.ndarray
     physical: bool = True
-    rescale_type: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
     if not np.array_equal(place.order, np.arange(len(voxels))):
         voxels = voxels[place.order]
     return SeriesVoxels(_channels_first(voxels), place.origin, place.spacing, place.direction,
-                        rescale_type=headers[0].rescale_type)  # fmt: skip
+                        unit=_unit(headers))  # fmt: skip
 
 
 def _name(headers: Sequence[ImageHeader], info: SeriesInfo) -> str:
@@ -218,7 +219,7 @@ def _single(header: ImageHeader, info: SeriesInfo) -> SeriesVoxels:
     spacing = np.array([header.spacings[0, 1], header.spacings[0, 0], header.thickness or 1.0])
     origin = np.zeros(3) if header.positions is None else header.positions[0]
     direction = np.eye(3) if header.orientations is None else axes_of(header.orientations[0])
-    return SeriesVoxels(array, origin, spacing, direction, rescale_type=header.rescale_type)
+    return SeriesVoxels(array, origin, spacing, direction, unit=_unit([header]))
 
 
 def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> SeriesVoxels:
@@ -230,7 +231,8 @@ def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> Se
                           "Use a series whose files have ImagePositionPatient, ImageOrientationPatient and "
                           "PixelSpacing.")  # fmt: skip
     header = headers[0]
-    if info.modality in ("CT", "MR") or header.has_place:
+    in_probe_space = header.sop_class == IN_PROBE_SPACE
+    if info.modality in _OF_A_BODY or header.has_place or in_probe_space:
         missing = [
             what
             for what, value in (
@@ -246,6 +248,12 @@ def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> Se
             f"Export the scan as single slices or as enhanced multi-frame DICOM. {REGULAR}",
         )
     return SeriesVoxels(_channels_first(read_voxels(headers)), np.zeros(3), np.ones(3), np.eye(3), False)
+
+
+def _unit(headers: Sequence[ImageHeader]) -> str:
+    """RescaleType; where slices differ, one that is not HU: a single slice of another unit spoils the volume."""
+    units = {header.rescale_type for header in headers} - {"", "US"}  # US: unspecified
+    return min(units - {"HU"}, default="HU" if units else "")
 
 
 def _channels_first(voxels: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ _DERIVED = {
     "1.2.840.10008.5.1.4.1.1.81.1": "Ophthalmic Thickness Map",
     "1.2.840.10008.5.1.4.1.1.82.1": "Corneal Topography Map",
 }
+TILED = ("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.77.1.9")  # frames are parts of one picture
+IN_PROBE_SPACE = "1.2.840.10008.5.1.4.1.1.6.2"  # Enhanced US Volume: its frames have a place, but not in the patient
 _IMAGE_NAMES = ("Image Storage", "Enhanced US Volume Storage")
 _RAW = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 DEFLATED = "1.2.840.10008.1.2.1.99"

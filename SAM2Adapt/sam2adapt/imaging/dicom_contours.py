@@ -14,6 +14,7 @@ from skimage.draw import polygon
 
 from ..shared.errors import GeometryError, InputFileError
 from .dicom import Grid
+from .dicom_header import damage_told
 
 logger = logging.getLogger(__name__)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -41,6 +42,11 @@ def regions(path: str, dataset: Dataset) -> list[Region]:
 
     :raises InputFileError: the file has none, or a contour is damaged.
     """
+    with damage_told(path, "its list of structures"):
+        return _regions(path, dataset)
+
+
+def _regions(path: str, dataset: Dataset) -> list[Region]:
     found = dataset.get("StructureSetROISequence") or ()
     if not found:
         raise InputFileError(f"{path} is a structure set without structures.", "Choose another file.")

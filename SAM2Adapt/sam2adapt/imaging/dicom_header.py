@@ -3,6 +3,7 @@
 Only the elements that are needed are read, up to the voxels (PS3.3 C.7.6; functional groups: C.7.6.16).
 """
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from ..shared.errors import InputFileError
@@ -19,7 +20,8 @@ from . import dicom_classes
 
 COPY_AGAIN = "Copy the file again from where it came."
 _TAGS = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality FrameOfReferenceUID "
+    "SOPClassUID SOPInstanceUID PatientID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality "
+    "FrameOfReferenceUID "
     "ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing "
     "SpacingBetweenSlices SliceThickness Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation "
     "PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope "
@@ -29,8 +31,21 @@ _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData",
 _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED = 0xFFFFFFFF
 # What pydicom raises on files that are cut, overwritten or made to do harm
-DAMAGE = (InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError,
-          IndexError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error)  # fmt: skip
+DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError,
+          NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError,
+          struct.error, zlib.error)  # fmt: skip
+
+
+@contextlib.contextmanager
+def damage_told(path: str, what: str) -> Iterator[None]:
+    """Turn what pydicom raises about a damaged file into one sentence.
+
+    :raises InputFileError: ``what`` cannot be read.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputFileError(f"{path} is damaged: {what} cannot be read.", COPY_AGAIN) from error
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ class ImageHeader:
     path: str
     sop_class: str
     instance: str
+    patient: str
+    study_uid: str
     series_uid: str
     series_number: str
     description: str
@@ -198,6 +215,7 @@ def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, 
         raise InputFileError(f"{path} has one of RescaleSlope and RescaleIntercept and not the other.", COPY_AGAIN)
     return ImageHeader(
         path=path, sop_class=sop_class, instance=_text(dataset, "SOPInstanceUID"),
+        patient=_text(dataset, "PatientID"), study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"), series_number=_text(dataset, "SeriesNumber"),
         description=_text(dataset, "SeriesDescription"), modality=_text(dataset, "Modality"),
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"), rows=rows, columns=columns, frames=frames,
@@ -290,7 +308,16 @@ def _thickness(path: str, groups: Sequence[tuple[Dataset, ...]]) -> float:
 
 
 def _rescale_type(groups: Sequence[tuple[Dataset, ...]], sequence: str) -> str:
-    return next((text for place in groups[0] if (text := _text(_macro(place, sequence), "RescaleType"))), "")
+    """Of all frames; where they differ, one that is not HU."""
+    found = {}
+    for places in groups:
+        for place in places:
+            if id(place) not in found:
+                found[id(place)] = _text(_macro(place, sequence), "RescaleType")
+            if found[id(place)]:
+                break
+    units = set(found.values()) - {""}
+    return min(units - {"HU"}, default="HU" if units else "")
 
 
 def _numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:

@@ -16,11 +16,12 @@ from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from ..shared import paths
 from ..shared.errors import ClassesError, GeometryError, InputFileError
 from . import dicom_classes
 from .dicom import Grid, Scan, scan, series_grid
 from .dicom_contours import fill, regions
-from .dicom_header import COPY_AGAIN, DAMAGE
+from .dicom_header import DAMAGE, damage_told
 from .terminology import Structure, describe
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,14 @@ def read_dicom_labels(
         labels, grid = _structure_set(path, dataset, grid, structures)
         return labels, grid, list(structures.values())
     labels, own = _segmentation(path, dataset, structures)
-    labels = labels if grid is None else place_on_grid(path, labels, own, grid)
-    return labels, grid or own, list(structures.values())
+    if grid is not None:
+        try:
+            return place_on_grid(path, labels, own, grid), grid, list(structures.values())
+        except GeometryError as error:
+            if image is not None:
+                raise
+            logger.warning("%s It is placed by its own frames.", error.message)
+    return labels, own, list(structures.values())
 
 
 def read_dicom_structures(path: str | os.PathLike) -> list[Structure]:
@@ -81,11 +88,9 @@ def _labelled(path: str) -> Dataset:
 def _structures(path: str, dataset: Dataset) -> dict[int, Structure]:
     """By the number that the file gives each."""
     if dataset.SOPClassUID != dicom_classes.STRUCTURE_SET:
-        try:
+        with damage_told(path, "its list of segments"):
             items = [item for item in dataset.get("SegmentSequence") or () if item.SegmentNumber]  # 0 is background
             return {int(item.SegmentNumber): _structure(item) for item in items}
-        except DAMAGE as error:
-            raise InputFileError(f"{path} is damaged: its segments cannot be read.", COPY_AGAIN) from error
     result = {}
     for label, region in enumerate(regions(path, dataset), 1):
         known = describe(label, region.name)
@@ -112,35 +117,34 @@ def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure])
 
 def referenced_series(path: str | os.PathLike) -> str:
     """SeriesInstanceUID of the images that a segmentation or structure set was drawn on; "" where it does not say."""
-    return _referenced(_read(str(path), stop_before_pixels=True))
+    return _referenced(str(path), _read(str(path), stop_before_pixels=True))
 
 
 def _read(path: str, **options) -> Dataset:
-    try:
+    with damage_told(path, "the file to its end"):
         dataset = pydicom.dcmread(path, force=True, **options)
         dataset.SOPClassUID = UID(dataset.get("SOPClassUID", ""))
         return dataset
-    except DAMAGE as error:
-        raise InputFileError(f"{path} is damaged: it cannot be read to its end.", COPY_AGAIN) from error
 
 
-def _referenced(dataset: Dataset) -> str:
-    for item in dataset.get("ReferencedSeriesSequence") or ():
-        return str(item.get("SeriesInstanceUID", ""))
-    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
-        for study in frame.get("RTReferencedStudySequence") or ():
-            for series in study.get("RTReferencedSeriesSequence") or ():
-                return str(series.get("SeriesInstanceUID", ""))
-    return ""
+def _referenced(path: str, dataset: Dataset) -> str:
+    with damage_told(path, "its reference to a series"):
+        for item in dataset.get("ReferencedSeriesSequence") or ():
+            return str(item.get("SeriesInstanceUID", ""))
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
+            for study in frame.get("RTReferencedStudySequence") or ():
+                for series in study.get("RTReferencedSeriesSequence") or ():
+                    return str(series.get("SeriesInstanceUID", ""))
+        return ""
 
 
 def _grid_beside(path: Path, dataset: Dataset) -> Grid | None:
     """The grid of the referenced series, or of the only one of its frame of reference, near the file."""
-    series = _referenced(dataset)
-    frames = {
-        str(item.get("ReferencedFrameOfReferenceUID", "")) for item in dataset.get("StructureSetROISequence") or ()
-    }
-    frames |= {str(dataset.get("FrameOfReferenceUID", ""))}
+    series = _referenced(str(path), dataset)
+    with damage_told(str(path), "its frame of reference"):
+        rois = dataset.get("StructureSetROISequence") or ()
+        frames = {str(item.get("ReferencedFrameOfReferenceUID", "")) for item in rois}
+        frames |= {str(dataset.get("FrameOfReferenceUID", ""))}
     for files in _near(path.resolve().parent):
         found = scan(files)
         if series and (grid := series_grid(found, series)):
@@ -155,9 +159,9 @@ def _near(folder: Path) -> Iterator[list[str]]:
     """The files of a folder and of those in it, then of the folder above and of those in it, and no deeper."""
     for top in (folder, folder.parent):
         try:
-            folders = [top, *sorted(path for path in top.iterdir() if path.is_dir())]
-            yield [str(path) for place in folders for path in sorted(place.iterdir()) if path.is_file()]
-        except OSError:
+            folders = [top, *filter(paths.is_dir, paths.listing(top))]
+            yield [str(path) for place in folders for path in paths.listing(place) if paths.is_file(path)]
+        except InputFileError:
             continue  # a neighbour that may not be looked into
 
 
@@ -169,7 +173,7 @@ def _structure_set(
     path: str, dataset: Dataset, grid: Grid | None, taken: dict[int, Structure]
 ) -> tuple[np.ndarray, Grid]:
     if grid is None:
-        series = _referenced(dataset) or "unknown"
+        series = _referenced(str(path), dataset) or "unknown"
         raise GeometryError(
             f"The images of the structure set {path} are not beside it: the series {series}.",
             "Put the structure set into the folder of its DICOM series, or name that folder as the images.",

@@ -18,7 +18,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_sp
 from ..shared.errors import InputFileError, VolumeError
 from . import dicom_classes
 from .dicom_codestream import decode, decoding, split_frames
-from .dicom_header import COPY_AGAIN, DAMAGE, ImageHeader
+from .dicom_header import COPY_AGAIN, ImageHeader, damage_told
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -33,6 +33,11 @@ def check_readable(header: ImageHeader) -> None:
     :raises InputFileError: unsupported compression or layout, cut, or another length than declared.
     """
     pixels, path = header.pixels, header.path
+    if header.sop_class in dicom_classes.TILED:
+        raise InputFileError(
+            f"{path} is a picture in tiles ({dicom_classes.class_name(header.sop_class)}), which is not read.",
+            "Export the part that you need as PNG or TIFF.",
+        )
     if pixels.element != "PixelData":
         raise InputFileError(
             f"{path} stores its values as {pixels.element}, which is not read.",
@@ -196,12 +201,14 @@ def _has_more_bits(values: np.ndarray, stored: int) -> bool:
 
 def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
     if header.pixels.syntax == dicom_classes.DEFLATED:
-        data = _whole(header).PixelData
+        with damage_told(header.path, "its element with the voxels"):
+            data = _whole(header).PixelData
         _check_length(header, len(data))
         return np.frombuffer(data, kind.newbyteorder("<"), count)
     order = ">" if header.pixels.syntax == "1.2.840.10008.1.2.2" else "<"
     if order == ">" and kind.itemsize == 1:  # written as words, the bytes of a pair change places
-        element = _whole(header)["PixelData"]
+        with damage_told(header.path, "its element with the voxels"):
+            element = _whole(header)["PixelData"]
         pairs = np.frombuffer(element.value, np.uint8)
         pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)[:, :: -1 if element.VR == "OW" else 1]
         return pairs.reshape(-1)[:count].view(kind)
@@ -210,10 +217,8 @@ def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
 
 
 def _whole(header: ImageHeader) -> pydicom.Dataset:
-    try:
+    with damage_told(header.path, "the file to its end"):
         return pydicom.dcmread(header.path, force=True)
-    except DAMAGE as error:
-        raise InputFileError(f"{header.path} is damaged: it cannot be read to its end.", COPY_AGAIN) from error
 
 
 def _rescaled(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
@@ -246,7 +251,8 @@ def _through_tables(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.nda
         dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=True) if header.has_lut else None
         for index in range(place, place + header.frames):
             if dataset is not None:
-                result[index] = apply_modality_lut(stack[index], dataset)
+                with damage_told(header.path, "its table of values"):
+                    result[index] = apply_modality_lut(stack[index], dataset)
             else:
                 slope, intercept = (header.rescales or ((1, 0),) * header.frames)[index - place]
                 result[index] = stack[index] * slope + intercept
@@ -260,7 +266,8 @@ def _colours(header: ImageHeader) -> np.ndarray:
     if pixels.photometric == "PALETTE COLOR":
         with tempfile.TemporaryDirectory() as folder:
             indices = np.concatenate(list(_stored_values([header], Path(folder))))
-        colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
+        with damage_told(header.path, "its palette"):
+            colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3
     if pixels.syntax in dicom_classes.COMPRESSED:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..shared import paths
 from ..shared.errors import InputFileError
 from .dicom_classes import class_name
 from .dicom_geometry import SAME_ORIENTATION, sort_along_normal
@@ -75,8 +76,11 @@ class Scan:
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """True if the file starts as a DICOM file does; its name is not looked at."""
-    with open(path, "rb") as file:
+    """True if the file starts as a DICOM file does; its name is not looked at.
+
+    :raises InputFileError: it is no regular file, or cannot be read.
+    """
+    with paths.open_file(path) as file:
         return is_dicom_start(file.read(132))
 
 
@@ -103,27 +107,22 @@ def scan(source: str | os.PathLike | Sequence[str]) -> Scan:
 
 
 def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader | OtherObject | UnreadableFile]:
-    for path in _files(source) if isinstance(source, str | os.PathLike) else map(str, source):
+    closed: list[UnreadableFile] = []
+    for path in _files(source, closed) if isinstance(source, str | os.PathLike) else map(str, source):
         try:
-            found = os.path.isfile(path) and is_dicom(path)
-        except OSError as error:
-            yield UnreadableFile(
-                path,
-                "",
-                InputFileError(
-                    f"{path} cannot be opened: {error.strerror or error}.",
-                    "Check who may read it, or move it out of the folder.",
-                ),
-            )
+            found = paths.is_file(path) and is_dicom(path)
+        except InputFileError as error:
+            yield UnreadableFile(path, "", error)
             continue
         if found:
             yield read_object(path)
+    yield from closed
 
 
-def _files(folder: str | os.PathLike) -> Iterator[str]:
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(root, name) for name in sorted(names))
+def _files(folder: str | os.PathLike, closed: list[UnreadableFile]) -> Iterator[str]:
+    """All files below a folder; folders that cannot be looked into are added to ``closed``."""
+    for root, _, names in paths.walk(folder, lambda place, error: closed.append(UnreadableFile(str(place), "", error))):
+        yield from (str(root / name) for name in names)
 
 
 def _is_copy(a: ImageHeader, b: ImageHeader) -> bool:
@@ -188,8 +187,9 @@ def _key(header: ImageHeader) -> tuple:
         return (header.path,)
     # anonymisers empty the UID: the other elements are all that is left
     identity = header.series_uid or (header.series_number, header.description, header.modality)
-    return (identity, header.sop_class, header.columns, header.rows, header.pixels.samples, header.frame_of_reference,
-            header.orientations is None, header.spacings is None)  # fmt: skip
+    owner = header.patient, header.study_uid  # anonymisers give two patients one series, too
+    return (identity, owner, header.sop_class, header.columns, header.rows, header.pixels.samples,
+            header.frame_of_reference, header.orientations is None, header.spacings is None)  # fmt: skip
 
 
 def _belongs(a: ImageHeader, b: ImageHeader) -> bool:

@@ -6,9 +6,7 @@ is read with Pillow.
 """
 
 import contextlib
-import gzip
 import os
-import re
 import secrets
 import struct
 import zlib
@@ -21,36 +19,101 @@ from PIL import Image
 
 from ..shared import paths
 from ..shared.errors import InputFileError, OutputError, VolumeError
-from ..shared.formats import LABEL_SUFFIXES
+from ..shared.labels.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from ..shared.tolerance import ROUNDING, displacement
+from .stored.declared_size import Unpacked, enough_memory, readable
+from .stored.freesurfer import is_freesurfer, read_freesurfer
+from .stored.metaimage_header import check_metaimage
+from .stored.nifti import is_nifti, read_nifti, write_nifti
+from .stored.nrrd_header import check_nrrd
+from .stored.stored_image import StoredImage, affine_of, checked_place
 
-PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-_SUFFIXES = (*LABEL_SUFFIXES, *PICTURES)
-_NIFTI_HEADERS = (348, 540)  # bytes, versions 1 and 2
-_NIFTI_FLOATS = ("16", "64")  # datatype codes of float32 and float64
-_GZIP = b"\x1f\x8b"
+__all__ = ["LABEL_SUFFIXES", "PICTURES", "READ_ONLY", "read_image", "read_picture", "replacing", "stem_of", "suffix_of",
+           "write_image"]
+
+_PICTURE_RATIO = 5000  # to which the compressions of pictures shrink an empty one, and more
 _AGAIN = "Copy or download the file again."
+Image.MAX_IMAGE_PIXELS = None  # what a file declares is compared with its size here instead
 _INDEXED = ("P", "1")  # Pillow's modes whose pixels are numbers of colours
 
 
-def suffix_of(path: str | os.PathLike) -> str:
-    """The format's suffix in lower case, ".seg.nrrd" and ".nii.gz" in one piece; the last suffix if unknown."""
-    name = Path(path).name.lower()
-    return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), Path(name).suffix)
+def read_image(path: str | os.PathLike) -> StoredImage:
+    """A 3-D image from NIfTI, Analyze, FreeSurfer, NRRD, MetaImage or another format of SimpleITK; 2-D: one slice.
 
-
-def stem_of(path: str | os.PathLike) -> str:
-    """The file's name without the format's suffix."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix_of(path))]
-
-
-def read_image(path: str | os.PathLike) -> sitk.Image:
-    """A 3-D image from NIfTI, NRRD, MetaImage or another format of SimpleITK; a 2-D one gets one slice.
-
-    :raises InputFileError: unreadable, truncated or damaged.
-    :raises VolumeError: 4-D, or sheared axes.
+    :raises InputFileError: unreadable, truncated or damaged, or a header that contradicts the file.
+    :raises VolumeError: 4-D, or sheared axes. :raises DeviceError: memory ran out.
     """
     path = Path(path)
+    if is_nifti(path):
+        return read_nifti(path)
+    if is_freesurfer(path):
+        return read_freesurfer(path)
+    suffix = path.suffix.lower()
+    nrrd = check_nrrd(path) if suffix in (".nrrd", ".nhdr") else None
+    meta = check_metaimage(path) if suffix in (".mha", ".mhd") else None
+    with enough_memory(path):
+        image = _read_with_itk(path)
+        array, keys = sitk.GetArrayFromImage(image), {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    if nrrd and nrrd.packed_at is not None:
+        _check_sum(path, nrrd.packed_at, array)
+    affine, notes = affine_of(image.GetOrigin(), image.GetSpacing(), image.GetDirection()), []
+    if nrrd and nrrd.affine is not None:
+        affine = nrrd.affine
+    elif nrrd and len(nrrd.scale) == 3:
+        affine = np.diag([*nrrd.scale, 1.0]) @ affine
+    elif meta and meta.affine is not None:
+        affine = meta.affine
+    place = checked_place(affine, image.GetSize(), path)
+    if meta and meta.scale:
+        array = (array * np.float64(meta.scale[0]) + meta.scale[1]).astype(np.float32)
+    header = nrrd or meta
+    notes = tuple(note for note in (header.note if header else "", place.note) if note)
+    return StoredImage(array, place.origin, place.spacing, place.direction, keys, notes)
+
+
+def read_picture(path: str | os.PathLike, indices: bool = False) -> StoredImage:
+    """A PNG, TIFF, JPEG or BMP picture (or TIFF stack) as a 3-D image with unit spacing.
+
+    :param indices: give the colour numbers of an indexed or bilevel picture (label pictures), not its colours.
+    :raises InputFileError: unreadable, truncated or damaged; or a JPEG in the place of a label picture.
+    """
+    path = Path(path)
+    array = None
+    try:
+        with Image.open(path) as picture:
+            mode = picture.mode
+            _check_picture(path, picture)
+            if indices and picture.format == "JPEG":
+                raise InputFileError(
+                    f"{path} is a JPEG, a format that cannot keep labels: it changes the values of pixels.",
+                    "Save the masks as PNG, from where they were drawn.")
+            if picture.format == "JPEG" or mode == "LA" or (indices and mode in _INDEXED):
+                grey = mode in ("L", "LA")
+                with enough_memory(path):
+                    array = np.asarray(
+                        picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB"))
+    except (OSError, SyntaxError) as error:
+        if suffix_of(path) in (".jpg", ".jpeg"):
+            raise InputFileError(f"{path} cannot be read: it is damaged or no picture.", _AGAIN) from error
+    if array is None:
+        return read_image(path)
+    array = array.astype(np.uint8, copy=False)[np.newaxis]
+    return StoredImage(array, np.zeros(3), np.ones(3), np.eye(3))
+
+
+def _check_picture(path: Path, picture: Image.Image) -> None:
+    """Compare the size that a picture declares with that of its file."""
+    pixels = picture.width * picture.height
+    declared = pixels if picture.mode != "1" else pixels // 8
+    most = os.path.getsize(path) * (_PICTURE_RATIO if picture.format != "BMP" else 8)
+    if declared > most + (1 << 16):
+        raise InputFileError(
+            f"{path} is truncated or damaged: its header declares {picture.width} x {picture.height} pixels, and the"
+            f" {readable(os.path.getsize(path))} of the file cannot hold them.", _AGAIN)
+
+
+def _read_with_itk(path: Path) -> sitk.Image:
+    """A 3-D image; see ``read_image``."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(paths.utf8_name(path))
     try:
@@ -58,37 +121,17 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
         _check_dimensions(reader, path)
         image = reader.Execute()
     except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise
         if "orthonormal" in str(error):
             raise VolumeError(f"{path} has axes that are not at right angles.",
                               "Resample it to a regular grid, with Slicer's module Resample Scalar/Vector/DWI Volume "
                               "for instance.") from error
         raise InputFileError(f"{path} cannot be read: it is damaged or no image that SimpleITK knows.",
                              "Check that it opens in Slicer, or save it from there as .nrrd.") from error
-    _check_complete(path, reader, image)
     while image.GetDimension() > 3:
         image = image[..., 0]
     return sitk.JoinSeries(image) if image.GetDimension() == 2 else image
-
-
-def read_picture(path: str | os.PathLike, indices: bool = False) -> sitk.Image:
-    """A PNG, TIFF, JPEG or BMP picture (or TIFF stack) as a 3-D image with unit spacing.
-
-    :param indices: give the colour numbers of an indexed or bilevel picture (label pictures), not its colours.
-    """
-    path = Path(path)
-    array = None
-    try:
-        with Image.open(path) as picture:
-            mode = picture.mode
-            if picture.format == "JPEG" or mode == "LA" or (indices and mode in _INDEXED):
-                grey = mode in ("L", "LA")
-                array = np.asarray(picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        if suffix_of(path) in (".jpg", ".jpeg"):
-            raise InputFileError(f"{path} cannot be read: it is damaged or no picture.", _AGAIN) from error
-    if array is None:
-        return read_image(path)
-    return sitk.JoinSeries(sitk.GetImageFromArray(array.astype(np.uint8, copy=False), isVector=array.ndim == 3))
 
 
 def _check_dimensions(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -102,109 +145,19 @@ def _check_dimensions(reader: sitk.ImageFileReader, path: Path) -> None:
                           "save the proxy volume).")
 
 
-def _check_complete(path: Path, reader: sitk.ImageFileReader, image: sitk.Image) -> None:
-    keys = set(reader.GetMetaDataKeys())
-    if {"vox_offset", "bitpix", "dim[0]"} <= keys:
-        axes = int(reader.GetMetaData("dim[0]"))
-        count = int(np.prod([int(reader.GetMetaData(f"dim[{axis + 1}]")) for axis in range(axes)], dtype=np.int64))
-        start = int(float(reader.GetMetaData("vox_offset")))
-        complete = _nifti_complete(path, start, count * int(reader.GetMetaData("bitpix")) // 8, image)
-        if complete and reader.GetMetaData("datatype") in _NIFTI_FLOATS:
-            _check_finite(path, start, count, int(reader.GetMetaData("bitpix")) // 8)
-    elif path.name.lower().endswith(".nrrd"):
-        complete = _nrrd_complete(path, image)
-    elif suffix_of(path) == ".mha":
-        complete = _metaimage_complete(path)
-    else:
-        complete = True  # the other readers say so themselves
-    if not complete:
-        raise InputFileError(f"{path} is truncated or damaged.", _AGAIN)
-
-
-def _nifti_complete(path: Path, start: int, data_bytes: int, image: sitk.Image) -> bool:
-    with open(path, "rb") as file:
-        packed = file.read(2) == _GZIP
-    if packed:
-        return _gzip_complete(path, 0, start, data_bytes, image)
-    return paths.check_file(path).st_size >= start + data_bytes
-
-
-def _check_finite(path: Path, start: int, count: int, width: int) -> None:
-    """Refuse NaN and infinite voxels of a NIfTI file in which ITK's reader puts zeros without a word.
-
-    :param start: byte at which the voxels begin, unpacked.
-    :param count: number of voxels, each of ``width`` bytes.
-    """
-    with open(path, "rb") as file:
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        stream = gzip.GzipFile(fileobj=file) if packed else file
-        (header_size,) = struct.unpack("<i", stream.read(4))
-        kind = np.dtype(f"{'<' if header_size in _NIFTI_HEADERS else '>'}f{width}")
-        stream.seek(start)
-        not_a_number = infinite = 0
-        while count and (block := stream.read(min(count, 1 << 20) * width)):
-            voxels = np.frombuffer(block, kind)
-            not_a_number += int(np.isnan(voxels).sum())
-            infinite += int(np.isinf(voxels).sum())
-            count -= len(voxels)
-    if not_a_number or infinite:
-        raise VolumeError(f"{path.name} has {not_a_number} NaN and {infinite} infinite voxels.",
-                          "Replace them first, by the value of the background for instance.")
-
-
-def _nrrd_complete(path: Path, image: sitk.Image) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(1 << 20)
-    end = re.search(rb"\r?\n\r?\n", head)
-    if end is None or not re.search(rb"^encoding: *gz", head[: end.start()], re.MULTILINE | re.IGNORECASE):
-        return True
-    if head[end.end() : end.end() + 2] != _GZIP:
-        return True  # the voxels are in a file of their own
-    return _gzip_complete(path, end.end(), 0, 0, image)
-
-
-def _gzip_complete(path: Path, offset: int, start: int, data_bytes: int, image: sitk.Image) -> bool:
-    """Compare length and CRC-32 of a gzip stream with the voxels read; unpack it a second time only if they differ.
+def _check_sum(path: Path, offset: int, array: np.ndarray) -> None:
+    """Compare the CRC-32 of a gzip stream with the voxels that ITK read, which does not; unpack only if they differ.
 
     :param offset: where the stream begins in the file.
-    :param start: bytes before the voxels, unpacked.
-    :param data_bytes: the least length of the voxels, unpacked.
+    :raises InputFileError: the stream is damaged.
     """
-    voxels = sitk.GetArrayViewFromImage(image)
-    try:
-        with open(path, "rb") as file:
-            file.seek(-8, os.SEEK_END)
-            crc, length = struct.unpack("<II", file.read(8))
-            file.seek(offset)
-            with gzip.GzipFile(fileobj=file) as stream:
-                header = stream.read(start)
-                if length == (start + voxels.nbytes) % 2**32 and voxels.nbytes >= data_bytes and (
-                        zlib.crc32(voxels.data.cast("B"), zlib.crc32(header)) == crc):
-                    return True
-                total = len(header)
-                while block := stream.read(1 << 22):
-                    total += len(block)
-    except (OSError, EOFError, zlib.error):
-        return False
-    return total >= start + data_bytes
-
-
-def _metaimage_complete(path: Path) -> bool:
     with open(path, "rb") as file:
-        header = file.read(1 << 16)
-        start = header.find(b"ElementDataFile")
-        start = header.find(b"\n", start) + 1
-        if start <= 0 or b"CompressedData = True" not in header[:start]:
-            return True
-        file.seek(start)
-        unpacker = zlib.decompressobj(wbits=47)  # zlib or gzip wrapping
-        try:
-            while block := file.read(1 << 22):
-                unpacker.decompress(block)
-        except zlib.error:
-            return False
-    return unpacker.eof
+        file.seek(-8, os.SEEK_END)
+        crc, length = struct.unpack("<II", file.read(8))
+        if length == array.nbytes % 2**32 and zlib.crc32(array.data.cast("B")) == crc:
+            return
+        file.seek(offset)
+        Unpacked(file, path).skip()
 
 
 @contextlib.contextmanager
@@ -232,9 +185,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_image(path: str | os.PathLike, image: sitk.Image) -> None:
-    """Write compressed, read back, compare, and only then let the file appear.
+def write_image(path: str | os.PathLike, image: sitk.Image, forms: dict | None = None) -> None:
+    """Write compressed, read back, compare voxels and place, and only then let the file appear.
 
+    :param forms: what the header of the NIfTI file says from which the image came, see ``StoredImage``.
     :raises OutputError: see :func:`replacing`; or the suffix or the voxels do not fit the format.
     """
     suffix = suffix_of(path)
@@ -248,11 +202,21 @@ def write_image(path: str | os.PathLike, image: sitk.Image) -> None:
                               "Use .seg.nrrd, .nrrd or .nii.gz.")
         stored = image[:, :, 0]
     with replacing(path) as temporary:
-        sitk.WriteImage(stored, paths.utf8_name(temporary, OutputError), suffix != ".nii")
+        affine = affine_of(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
+        if is_nifti(temporary):
+            view = sitk.GetArrayViewFromImage(image)
+            direction = np.reshape(image.GetDirection(), (3, 3))
+            nifti = StoredImage(view, np.array(image.GetOrigin()), np.array(image.GetSpacing()), direction, forms=forms)
+            write_nifti(temporary, nifti, packed=suffix != ".nii")
+        else:
+            sitk.WriteImage(stored, paths.utf8_name(temporary, OutputError), True)
         try:
             written = read_image(temporary)
         except InputFileError as error:
             raise OSError(28, "not all of it could be stored, the disk may be full") from error
         wanted = sitk.GetArrayViewFromImage(image)
-        if not np.array_equal(sitk.GetArrayViewFromImage(written), wanted, equal_nan=wanted.dtype.kind == "f"):
+        if not np.array_equal(written.array, wanted, equal_nan=wanted.dtype.kind == "f"):
             raise OSError(28, "what was stored differs from the result, the disk may be full")
+        place = affine_of(written.origin, written.spacing, written.direction)
+        if suffix != ".png" and displacement(affine, place, image.GetSize()) > ROUNDING:
+            raise OSError(5, "what was stored lies at another place than the result")

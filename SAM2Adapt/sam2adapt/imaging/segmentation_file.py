@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from ..shared.errors import InputFileError
+from ..shared.errors import ClassesError, InputFileError
+from ..shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from .terminology import Structure, describe
 
 _LABELMAP = "Binary labelmap"
@@ -20,11 +21,6 @@ _TERMINOLOGY_TAG = "TerminologyEntry"
 def is_segmentation(keys: Mapping[str, str]) -> bool:
     """True if the header holds segments of Slicer."""
     return "Segment0_ID" in keys or "Segmentation_MasterRepresentation" in keys
-
-
-def metadata(image: sitk.Image) -> dict[str, str]:
-    """Key/value pairs of an image's header."""
-    return {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
 
 
 def describe_segments(image: sitk.Image, structures: Sequence[Structure]) -> None:
@@ -61,34 +57,63 @@ def describe_segments(image: sitk.Image, structures: Sequence[Structure]) -> Non
         image.SetMetaData(key, value)
 
 
-def merge_layers(array: np.ndarray, keys: Mapping[str, str], name: str) -> tuple[np.ndarray, list[Structure]]:
+def merge_layers(
+    array: np.ndarray, keys: Mapping[str, str], name: str, overlap: str = LAST
+) -> tuple[np.ndarray, list[Structure], tuple[str, ...]]:
     """One label image from the layers of a segmentation file.
 
     :param array: (layers, K, J, I) voxels of the file.
     :param keys: its header.
     :param name: the file, for messages.
-    :return: labels (K, J, I), and the segments in the file's order. Label values are the file's own where no two
-        segments share one; otherwise, as in Slicer's export, the n-th segment gets n. Where segments overlap, the
-        later one wins. Voxels that belong to no segment are 0.
+    :param overlap: which segment a voxel gets that belongs to several: the "first" or the "last" of the file's order.
+    :return: labels (K, J, I); the segments in the file's order; and sentences about overlaps. Label values are the
+        file's own where no two segments share one; otherwise, as in Slicer's export, the n-th segment gets n. Voxels
+        that belong to no segment are 0.
     :raises InputFileError: a fractional or surface segmentation, or a layer that is not in the file.
+    :raises ClassesError: segments overlap, and ``overlap`` is "refuse".
     """
-    if keys.get("Segmentation_MasterRepresentation", _LABELMAP) != _LABELMAP:
-        raise InputFileError(f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
-                             "In Slicer, make the binary labelmap the source representation and save again.")
     segments = _segments(keys, name, len(array))
     values = [value for _, value, _, _ in segments]
     shared = len(set(values)) < len(values)
     labels = np.zeros(array.shape[1:], np.min_scalar_type(len(values) if shared else max(values, default=0)))
-    structures = []
+    structures, lost = [], {}
     for index, (layer, value, title, segment) in enumerate(segments):
         label = index + 1 if shared else value
-        labels[array[layer] == value] = label
+        inside = array[layer] == value
+        if len(array) > 1:
+            for other in structures:
+                if count := np.count_nonzero(labels[inside] == other.id):
+                    loser, winner = (other.name, title) if overlap != FIRST else (title, other.name)
+                    lost.setdefault(loser, {})[winner] = count
+        labels[inside & (labels == 0) if overlap == FIRST else inside] = label
         structures.append(_structure(label, title, segment))
-    return labels, structures
+    notes = overlap_notes(name, lost)
+    if notes and overlap == REFUSE:
+        raise ClassesError(" ".join(notes), "Say with overlap 'first' or 'last' which one these voxels shall have.")
+    return labels, structures, notes
+
+
+def split_layers(array: np.ndarray, keys: Mapping[str, str], name: str) -> list[tuple[Structure, np.ndarray]]:
+    """The segments of a segmentation file one by one, overlapping or not.
+
+    :param array, keys, name: as :func:`merge_layers`.
+    :return: what each segment is, numbered as :func:`merge_layers` does, and its mask (K, J, I).
+    :raises InputFileError: as :func:`merge_layers`.
+    """
+    segments = _segments(keys, name, len(array))
+    values = [value for _, value, _, _ in segments]
+    shared = len(set(values)) < len(values)
+    return [
+        (_structure(index + 1 if shared else value, title, segment), array[layer] == value)
+        for index, (layer, value, title, segment) in enumerate(segments)
+    ]
 
 
 def _segments(keys: Mapping[str, str], name: str, layers: int) -> list[tuple[int, int, str, dict[str, str]]]:
     """(layer, label value, name, keys) of each segment."""
+    if keys.get("Segmentation_MasterRepresentation", _LABELMAP) != _LABELMAP:
+        raise InputFileError(f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
+                             "In Slicer, make the binary labelmap the source representation and save again.")
     found: dict[int, dict[str, str]] = {}
     for key, value in keys.items():
         if match := re.fullmatch(r"Segment(\d+)_(\w+)", key):

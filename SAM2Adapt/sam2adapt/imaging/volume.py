@@ -14,6 +14,8 @@ import SimpleITK as sitk
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, OutputError, SeriesError, VolumeError
 from ..shared.label_runs import count_labels
+from ..shared.labels.overlaps import LAST
+from ..shared.tolerance import VOXEL_SHARE, displacement
 from .dicom import (
     Grid,
     SeriesInfo,
@@ -26,16 +28,18 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers, metadata
+from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
+from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
 __all__ = [
-    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "list_series",
-    "read_labels", "read_series_files", "read_structures", "read_volume", "same_geometry", "write_labels",
-    "write_volume",
+    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "geometry_difference",
+    "list_series", "read_labels", "read_segments", "read_series_files", "read_structures", "read_volume",
+    "same_geometry", "write_labels", "write_volume",
 ]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
+_ROUNDED = 0.01  # by which labels may miss whole numbers: nibabel stores 1 as 65535 steps of 1.5e-5, for instance
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"
 
 
@@ -50,7 +54,10 @@ class Volume:
     :ivar name: the file's name without suffix, or the series description.
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
+    :ivar unit: of the values as DICOM names it ("HU"), "" where nothing says it.
     :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
+    :ivar notes: sentences about what had to be decided on reading; whoever reads the file for a user says them.
+    :ivar forms: what the header of a NIfTI file says about its place; results are written with the same words.
     """
 
     array: np.ndarray
@@ -61,6 +68,9 @@ class Volume:
     modality: str = ""
     physical: bool = True
     files: tuple[str, ...] = ()
+    unit: str = ""
+    notes: tuple[str, ...] = ()
+    forms: dict | None = None
 
     def __post_init__(self):
         if self.array.ndim != 4:
@@ -82,10 +92,7 @@ class Volume:
     @property
     def affine(self) -> np.ndarray:
         """(4, 4) voxel index (i, j, k, 1) to LPS mm."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.direction * self.spacing
-        matrix[:3, 3] = self.origin
-        return matrix
+        return affine_of(self.origin, self.spacing, self.direction)
 
     def with_array(self, array: np.ndarray) -> "Volume":
         """The same place with other voxels, (K, J, I) or (C, K, J, I).
@@ -113,7 +120,7 @@ class DicomOutput:
 
 
 def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
-    """Read NIfTI, NRRD, MetaImage, a DICOM folder or file, or a PNG, TIFF, JPEG or BMP picture.
+    """Read NIfTI, Analyze, FreeSurfer, NRRD, MetaImage, a DICOM folder or file, or a PNG, TIFF, JPEG or BMP picture.
 
     Voxels keep their type (int16, uint8, uint16, float32 …), except that float64 becomes float32.
 
@@ -132,8 +139,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     if is_dicom(path):
         return _from_dicom(*read_file(path))
     if suffix_of(path) in PICTURES:
-        return _from_image(read_picture(path), stem_of(path), physical=False)
-    return _from_image(read_image(path), stem_of(path))
+        return _from_stored(read_picture(path), stem_of(path), physical=False)
+    return _from_stored(read_image(path), stem_of(path))
 
 
 def read_series_files(files: Sequence[str]) -> Volume:
@@ -145,9 +152,10 @@ def read_series_files(files: Sequence[str]) -> Volume:
 
 
 def read_labels(
-    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = ()
-) -> Volume:
-    """Read a label image: one whole number a voxel, from any format of :func:`read_volume`.
+    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = (),
+    overlap: str = LAST,
+) -> Volume:  # fmt: skip
+    """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but JPEG.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
     an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom_labels``.
@@ -155,13 +163,14 @@ def read_labels(
     :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
         where their series does not lie beside them; they are put on its grid.
     :param classes: of DICOM labels, take these only, by name, and give them their label values.
+    :param overlap: which of two segments a voxel of both gets, "first" or "last"; "refuse" raises ``ClassesError``.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
     :raises GeometryError: DICOM labels that do not lie on the image.
     :raises ClassesError: DICOM labels that hold none of the classes.
     """
     path = check_input(path)
-    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path)[0]
+    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path, overlap)[0]
 
 
 def read_structures(path: str | os.PathLike) -> list[Structure]:
@@ -177,18 +186,50 @@ def read_structures(path: str | os.PathLike) -> list[Structure]:
     return read_dicom_structures(_dicom_label_file(path))
 
 
-def same_geometry(a: Volume, b: Volume, tolerance: float = 1e-3) -> bool:
+def read_segments(path: str | os.PathLike) -> list[tuple[Structure, np.ndarray]]:
+    """The segments of a .seg.nrrd with a mask (K, J, I) each, so that those that overlap stay whole.
+
+    :raises InputFileError: missing, unreadable, or no segmentation.
+    """
+    path = check_input(path)
+    stored = read_image(path)
+    if not is_segmentation(stored.keys):
+        raise InputFileError(f"{path} holds no segments.", "Save the segmentation from Slicer as .seg.nrrd.")
+    return split_layers(_whole(_layers(stored.array), path), stored.keys, str(path))
+
+
+def same_geometry(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) -> bool:
     """True if both lie on one voxel grid.
 
-    :param tolerance: for the origin and the spacing in mm and for each direction cosine. Where one of them is a
-        picture, only the sizes are compared.
+    :param tolerance: by how many voxels the corners may lie apart. Where one of them is a picture, only the sizes are
+        compared.
+    """
+    return geometry_difference(a, b, tolerance) == ""
+
+
+def geometry_difference(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) -> str:
+    """What tells the grids of two volumes apart, with the values of both: "spacing 1 x 1 x 3 against …"; "" if nothing.
+
+    :param tolerance: as for :func:`same_geometry`.
     """
     if a.size != b.size:
-        return False
+        return f"{' x '.join(map(str, a.size))} against {' x '.join(map(str, b.size))} voxels"
     if not (a.physical and b.physical):
-        return True
-    return all(np.allclose(x, y, rtol=0, atol=tolerance) for x, y in (
-        (a.origin, b.origin), (a.spacing, b.spacing), (a.direction, b.direction)))
+        return ""
+    off = displacement(a.affine, b.affine, a.size)
+    if off <= tolerance:
+        return ""
+    parts = {}
+    for name in ("origin", "spacing", "direction"):
+        # What remains of the difference if the two agreed in all but this.
+        mixed = replace(a, **{name: getattr(b, name)})
+        parts[name] = displacement(a.affine, mixed.affine, a.size)
+    said = []
+    for name in sorted(parts, key=lambda name: -parts[name]):
+        if parts[name] > tolerance or not said:
+            values = [" ".join(f"{n:.6g}" for n in getattr(volume, name).ravel()) for volume in (a, b)]
+            said.append(f"{name} ({values[0]}) against ({values[1]})")
+    return f"{' and '.join(said)}, up to {off:.2g} voxels apart"
 
 
 def check_voxels(volume: Volume) -> None:
@@ -242,7 +283,7 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
         describe_segments(image, structures)
-    write_image(path, image)
+    write_image(path, image, labels.forms)
 
 
 def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:
@@ -272,7 +313,7 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> None:
     :param path: .nii.gz, .nii, .nrrd, .mha, or .png for one slice of uint8 or uint16.
     :raises OutputError: see :func:`write_labels`.
     """
-    write_image(path, _to_image(volume))
+    write_image(path, _to_image(volume), volume.forms)
 
 
 def check_input(path: str | os.PathLike) -> Path:
@@ -293,25 +334,32 @@ def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
     return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
-                  info.files)
+                  info.files, voxels.unit)  # fmt: skip
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
-    array = sitk.GetArrayFromImage(image)
-    components = image.GetNumberOfComponentsPerPixel()
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    stored = StoredImage(sitk.GetArrayFromImage(image), image.GetOrigin(), image.GetSpacing(), direction)
+    return _from_stored(stored, name, modality, physical)
+
+
+def _from_stored(stored: StoredImage, name: str, modality: str = "", physical: bool = True) -> Volume:
+    array = stored.array
+    components = array.shape[3] if array.ndim == 4 else 1
     if np.iscomplexobj(array) or components > 4 or (components > 1 and array.dtype not in (np.uint8, np.uint16)):
         kind = "complex voxels" if np.iscomplexobj(array) else f"{components} values a voxel"
         raise VolumeError(f"{name} has {kind}: it is no grey or colour image.", "Choose a scalar or RGB volume.")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if components == 1:
-        array = array[np.newaxis]
+        array = array.reshape(1, *array.shape[:3])
     else:  # an even number of components ends with alpha
         array = np.ascontiguousarray(np.moveaxis(array[..., : components - 1 + components % 2], -1, 0))
         modality = "RGB" if len(array) == 3 else modality
     if not physical:
         return Volume(array, np.zeros(3), np.ones(3), np.eye(3), name, modality, False)
-    return Volume(array, image.GetOrigin(), image.GetSpacing(), image.GetDirection(), name, modality)
+    place = stored.origin, stored.spacing, stored.direction
+    return Volume(array, *place, name, modality, notes=stored.notes, forms=stored.forms)
 
 
 def _to_image(volume: Volume) -> sitk.Image:
@@ -325,26 +373,28 @@ def _to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _labels(path: Path) -> tuple[Volume, list[Structure]]:
-    if suffix_of(path) in PICTURES:
-        image, physical = read_picture(path, indices=True), False
-    else:
-        image, physical = read_image(path), True
-    keys = metadata(image)
-    array = sitk.GetArrayFromImage(image)
-    layers = array[np.newaxis] if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(array, -1, 0)
+def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
+    physical = suffix_of(path) not in PICTURES
+    stored = read_image(path) if physical else read_picture(path, indices=True)
+    array, notes = stored.array, stored.notes
+    layers = _layers(array)
     structures: list[Structure] = []
-    if is_segmentation(keys):
+    if is_segmentation(stored.keys):
         layers = _whole(layers, path)
-        labels, structures = merge_layers(layers, keys, str(path))
+        labels, structures, overlaps = merge_layers(layers, stored.keys, str(path), overlap)
+        notes = (*notes, *overlaps)
     else:
         if len(layers) > 1 and any(not np.array_equal(layer, layers[0]) for layer in layers[1:3]):
             raise InputFileError(f"{path} is in colour, not a label image.", _INDEXED_REMEDY)
         labels = _whole(layers[0], path)
-    if not physical:
-        return Volume(labels[np.newaxis], np.zeros(3), np.ones(3), np.eye(3), stem_of(path), physical=False), structures
-    return Volume(labels[np.newaxis], image.GetOrigin(), image.GetSpacing(), image.GetDirection(),
-                  stem_of(path)), structures
+    place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
+    name = stem_of(path)
+    return Volume(labels[np.newaxis], *place, name, physical=physical, notes=notes, forms=stored.forms), structures
+
+
+def _layers(array: np.ndarray) -> np.ndarray:
+    """(layers, K, J, I) of the voxels of a file."""
+    return array[np.newaxis] if array.ndim == 3 else np.moveaxis(array, -1, 0)
 
 
 def _is_dicom_input(path: Path) -> bool:
@@ -381,12 +431,15 @@ def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None, classes:
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:
-    """The array as the smallest unsigned integer type that holds it."""
+    """The array as the smallest unsigned integer type that holds it; what scaling left of fractions is rounded."""
     low, high = array.min(), array.max()
-    finite = bool(np.isfinite(low) and np.isfinite(high))
-    if array.dtype.kind == "f" and not (finite and np.array_equal(np.rint(array), array)):
-        raise InputFileError(f"{path} has values that are not whole numbers: it is an image, not labels.",
-                             "Choose the label file that belongs to the image.")
+    if array.dtype.kind == "f":
+        finite = bool(np.isfinite(low) and np.isfinite(high))
+        rounded = np.rint(array) if finite else array
+        if not finite or np.abs(array - rounded).max() > _ROUNDED:
+            raise InputFileError(f"{path} has values that are not whole numbers: it is an image, not labels.",
+                                 "Choose the label file that belongs to the image.")
+        array, low, high = rounded, rounded.min(), rounded.max()
     if low < 0 or high > np.iinfo(np.int32).max or array.dtype.kind not in "fiu":
         raise InputFileError(f"{path} has the value {low if low < 0 else high}, which is no label.",
                              "Use label values from 0 (background) to 255.")

@@ -9,9 +9,9 @@ _LARGEST = 32 << 20  # glibc takes no more
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 256 MiB that a network freed for its next layer; nothing elsewhere.
+    """Let glibc keep up to 256 MiB of freed memory for the network's next layer; do nothing with other C libraries.
 
-    Otherwise it gives them back to the system at once, which must clear every page anew.
+    By default glibc returns it to the system at once, which then has to clear every page again.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGEST)

@@ -17,8 +17,8 @@ except ImportError:  # on Windows
 def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     """Choose a device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    :return: the device and why it was taken.
-    :raises DeviceError: the device asked for is not there.
+    :return: the device, and why this one.
+    :raises DeviceError: there is no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -45,25 +45,25 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
 
 
 def list_devices() -> list[dict[str, Any]]:
-    """What can compute here: ``id``, ``name``, ``reason`` and ``memoryBytes`` (None where it is that of the computer).
+    """Devices of this machine: ``id``, ``name``, ``reason`` and ``memoryBytes`` (None: the computer's memory).
 
-    The first has the id ``auto`` and says what is taken then, and why.
+    The first entry has the id ``auto``: the device that ``auto`` chooses, and why.
     """
     chosen, reason = choose_device()
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-    found = [{"id": "cpu", "name": processor, "reason": "CPU", "memoryBytes": None}]
+    devices = [{"id": "cpu", "name": processor, "reason": "CPU", "memoryBytes": None}]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         name, memory = properties.name, properties.total_memory
-        found.append({"id": f"cuda:{index}", "name": name, "reason": f"GPU: {name}", "memoryBytes": memory})
+        devices.append({"id": f"cuda:{index}", "name": name, "reason": f"GPU: {name}", "memoryBytes": memory})
     if torch.backends.mps.is_available():
-        found.append({"id": "mps", "name": "Apple GPU", "reason": "Apple GPU", "memoryBytes": None})
-    taken = next(entry for entry in found if entry["id"].startswith(chosen.type))
-    return [{**taken, "id": "auto", "reason": reason}, *found]
+        devices.append({"id": "mps", "name": "Apple GPU", "reason": "Apple GPU", "memoryBytes": None})
+    taken = next(entry for entry in devices if entry["id"].startswith(chosen.type))
+    return [{**taken, "id": "auto", "reason": reason}, *devices]
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """Give the half precision that the device computes faster than float32, or None."""
+    """The half precision in which the device is faster than in float32, or None."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
@@ -78,7 +78,7 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def memory_used(device: torch.device) -> int | None:
-    """Bytes that were held at most: of the GPU's memory, or of the process's; None where that is not told."""
+    """Peak memory in bytes: of the GPU, or else of the process; None if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     if resource is None:
@@ -88,13 +88,13 @@ def memory_used(device: torch.device) -> int | None:
 
 
 def release_memory() -> None:
-    """Give the GPU's memory that is not in use back to the system."""
+    """Return GPU memory that is not in use to the system."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

@@ -1,10 +1,12 @@
-"""One training in several processes that ``torchrun`` started: each computes its part of every batch.
+"""Collective operations of one training in several processes that ``torchrun`` started.
 
-The terms of a batch's loss are ratios of sums over its images, so the processes exchange these sums and each computes
-the loss of the whole batch; gradients then only need to be added up. That is done at once, in one buffer, and not by
-torch's DistributedDataParallel, which wants to wrap a module whose ``forward`` is called once a step: ours is called in
-pieces, twice each, and by other names. With a frozen base there is too little to send to gain from sending it during
-the backward pass. Outside ``joined``, every function here does what a single process needs.
+Each process computes its shard of every batch. The loss of a batch is a ratio of sums over its images, so the processes
+all-reduce these sums, and each computes the loss of the whole batch; after that, gradients only need to be added up.
+This happens once a step, in one buffer. torch's DistributedDataParallel does not fit: it wraps a module and expects one
+``forward`` a step, while ours is called in pieces, twice each, and by other names. With a frozen base there is also too
+little to send to gain from sending it during the backward pass.
+
+Outside ``process_group``, every function here does what a single process needs.
 """
 
 import contextlib
@@ -23,24 +25,24 @@ from .team import Team
 
 T = TypeVar("T")
 
-# One process may wait long for another: for an archive that is read, a large validation, a pause over the weekend. That
-# one has died is found out by torchrun, not by a limit of time.
+# A process may wait long for another one: while it reads an archive, validates, or is paused over the weekend. That
+# another one has died is torchrun's to notice, not a time limit's.
 _LONGEST = timedelta(days=7)
 
 
 @contextlib.contextmanager
-def joined(team: Team) -> Iterator[None]:
-    """Connect the processes of a team for as long as the block lasts; nothing if they are, or there is only one."""
-    if team.size == 1 or dist.is_initialized():
+def process_group(team: Team) -> Iterator[None]:
+    """Connect the processes of a team during the block; do nothing if there is one process, or they are connected."""
+    if team.world_size == 1 or dist.is_initialized():
         yield
         return
-    # Its functions keep the group that there is when something first imports it: one that is there later would never
-    # be destroyed, and its threads can abort the process as it exits ("terminate called without an active exception").
+    # Import this before the group exists: its functions keep the group that they see at import, which could then never
+    # be destroyed, and its threads can abort the process at exit ("terminate called without an active exception").
     import torch.distributed.nn
 
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    dist.init_process_group(backend, timeout=_LONGEST, store=team.store(), rank=team.rank, world_size=team.size)
+    dist.init_process_group(backend, timeout=_LONGEST, store=team.store(), rank=team.rank, world_size=team.world_size)
     try:
         yield
     finally:
@@ -48,23 +50,23 @@ def joined(team: Team) -> Iterator[None]:
 
 
 def training_device(team: Team, name: str) -> tuple[torch.device, str]:
-    """Choose this process's own GPU, or its share of the cores.
+    """Choose this process's GPU, or its share of the cores.
 
-    :raises DeviceError: the device is not there, or several processes would have to share it.
+    :raises DeviceError: there is no such device, or several processes would have to share it.
     """
-    if team.size == 1:
+    if team.world_size == 1:
         return team.device(name)
-    gpus = torch.cuda.device_count()
-    if name in ("auto", "cuda") and gpus and gpus < team.local_size:
+    gpus, processes = torch.cuda.device_count(), team.local_world_size
+    if name in ("auto", "cuda") and gpus and gpus < processes:
         raise DeviceError(
-            f"{team.local_size} processes cannot share {gpus} GPU{'s' * (gpus > 1)}: each needs its own.",
+            f"{processes} processes cannot share {gpus} GPU{'s' * (gpus > 1)}: each needs its own.",
             f"Start only {gpus} process{'es' * (gpus > 1)} on this computer, or train on the CPU.",
             setting="device",
             value="cpu",
         )
-    if team.local_size > 1 and name.startswith("cuda:"):
+    if processes > 1 and name.startswith("cuda:"):
         raise DeviceError(
-            f"{team.local_size} processes cannot share '{name}'.",
+            f"{processes} processes cannot share '{name}'.",
             "Choose no GPU: each process then takes its own.",
             setting="device",
             value="auto",
@@ -79,114 +81,115 @@ def training_device(team: Team, name: str) -> tuple[torch.device, str]:
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    return device, f"{reason}; {team.size} processes"
+    return device, f"{reason}; {team.world_size} processes"
 
 
-def count() -> int:
+def world_size() -> int:
     """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def number() -> int:
-    """Number of this process among them; 0 is the first one, which decides, writes and speaks."""
+def rank() -> int:
+    """Number of this process among them; rank 0 decides, writes files and talks to the user."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def own(items: Sequence[T]) -> Sequence[T]:
-    """This process's part of the items: every n-th of them."""
-    return items[number() :: count()]
+def shard(items: Sequence[T]) -> Sequence[T]:
+    """Every n-th of the items, with n the world size: rank 1 of 3 gets items 1, 4, 7, …"""
+    return items[rank() :: world_size()]
 
 
-def lead(work: Callable[[], T]) -> T:
-    """Do work in the first process only and give its result in all; they wait for it.
+def on_rank_zero(work: Callable[[], T]) -> T:
+    """Call ``work`` on rank 0 only and return its result on every rank; the others wait for it.
 
-    :raises UserError: the work raised it; in all processes.
+    :raises UserError: ``work`` raised it; then every rank does.
     """
-    if count() == 1:
+    if world_size() == 1:
         return work()
-    told: list[Any] = [_tried(work) if number() == 0 else None]
-    dist.broadcast_object_list(told, device=torch.device("cpu"))
-    return _result(told)
+    outcomes: list[Any] = [_outcome(work) if rank() == 0 else None]
+    dist.broadcast_object_list(outcomes, device=torch.device("cpu"))
+    _raise_first_error(outcomes)
+    return outcomes[0][0]
 
 
-def together(work: Callable[[], T]) -> list[T]:
-    """Do work in all processes and give all results in all of them, in their order.
+def all_gather(work: Callable[[], T]) -> list[T]:
+    """Call ``work`` on every rank and return the results of all ranks, by rank.
 
-    :raises UserError: the work raised it in one of them; in all processes.
+    :raises UserError: ``work`` raised it on one rank; then every rank does.
     """
-    if count() == 1:
+    if world_size() == 1:
         return [work()]
-    told: list[Any] = [None] * count()
-    dist.all_gather_object(told, _tried(work))
-    _result(told)
-    return [result for result, _ in told]
+    outcomes: list[Any] = [None] * world_size()
+    dist.all_gather_object(outcomes, _outcome(work))
+    _raise_first_error(outcomes)
+    return [result for result, _ in outcomes]
 
 
-def agreed(work: Callable[[], T]) -> T:
-    """Do work in all processes, of which each keeps its own result.
+def on_every_rank(work: Callable[[], T]) -> T:
+    """Call ``work`` on every rank and return this rank's result, which is not sent.
 
-    :raises UserError: the work raised it in one of them; in all processes.
+    :raises UserError: ``work`` raised it on one rank; then every rank does, and none goes on alone.
     """
     results: list[T] = []
-    together(lambda: results.append(work()))
+    all_gather(lambda: results.append(work()))
     return results[0]
 
 
-def spread(work: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-    """Do work with every item, in one of the processes each; gives the results of all items in their order.
+def map_over_ranks(work: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
+    """``[work(item) for item in items]`` on every rank, where each rank computes a shard of it.
 
-    :raises UserError: the work raised it in one of them; in all processes.
+    :raises UserError: ``work`` raised it on one rank; then every rank does.
     """
-    parts = together(lambda: [work(item) for item in own(items)])
-    return [result for row in itertools.zip_longest(*parts) for result in row][: len(items)]
+    shards = all_gather(lambda: [work(item) for item in shard(items)])
+    # Shards of unequal length end in None, which the last slice removes: [0, 2, 4], [1, 3] -> 0 1 2 3 4 None.
+    return [result for row in itertools.zip_longest(*shards) for result in row][: len(items)]
 
 
-def _tried(work: Callable[[], Any]) -> tuple[Any, UserError | None]:
+def _outcome(work: Callable[[], Any]) -> tuple[Any, UserError | None]:
     try:
         return work(), None
     except UserError as error:
         return None, error
 
 
-def _result(told: list[tuple[Any, UserError | None]]) -> Any:
-    for _, error in told:
+def _raise_first_error(outcomes: list[tuple[Any, UserError | None]]) -> None:
+    for _, error in outcomes:
         if error is not None:
             raise error
-    return told[0][0]
 
 
-class MemoryRanOutElsewhere(MemoryError):
-    """Memory has run out in another process, so that none can go on with this batch."""
+class OutOfMemoryElsewhere(MemoryError):
+    """Another rank ran out of memory, so that no rank can finish this batch."""
 
 
 class _Traffic:
-    """Bytes of tensors that this process has given to be added up."""
+    """Bytes of tensors that this process has all-reduced."""
 
     sent = 0
 
 
 def bytes_sent() -> int:
-    """Bytes of tensors that this process has given to be added up so far."""
+    """Bytes of tensors that this process has all-reduced so far."""
     return _Traffic.sent
 
 
-def tell_memory_ran_out() -> None:
-    """Let the others know, who wait for this process in an exchange or will."""
-    if count() > 1:
-        with contextlib.suppress(MemoryRanOutElsewhere):
+def report_out_of_memory() -> None:
+    """Tell the other ranks, which wait for this one in their next all-reduce."""
+    if world_size() > 1:
+        with contextlib.suppress(OutOfMemoryElsewhere):
             _meet(failed=True)
 
 
 def _meet(failed: bool = False) -> None:
-    """Come together before an exchange, so that nobody waits in it for a process whose memory has run out."""
+    """Ask all ranks whether one has failed, so that none waits in an all-reduce for a rank that never comes."""
     flag = torch.tensor(float(failed))
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     if flag:
-        raise MemoryRanOutElsewhere("Memory ran out in another process.")
+        raise OutOfMemoryElsewhere("Memory ran out in another process.")
 
 
-def _add_up(tensor: Tensor) -> Tensor:
-    """Sum of a tensor over the processes, in its place."""
+def _all_reduce(tensor: Tensor) -> Tensor:
+    """Replace a tensor by its sum over the ranks."""
     _meet()
     _Traffic.sent += tensor.nbytes
     dist.all_reduce(tensor)
@@ -194,78 +197,93 @@ def _add_up(tensor: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes. What follows from it is computed in all of them alike, or of each process's own images.
+    """Sum of a tensor over the ranks, with a gradient that fits what is computed from the sum.
 
-    In the first case each has the whole slope already; in the second, it is the sum of what each has.
+    ``alike`` true: every rank computes the same scalar from it (the loss of the whole batch), so each already has the
+    whole gradient. False: every rank computes something of its own images (batch norm), and the gradient is the sum of
+    what all ranks have.
     """
 
     @staticmethod
     def forward(ctx, tensor: Tensor, alike: bool) -> Tensor:
         ctx.alike = alike
-        return _add_up(tensor.clone())
+        return _all_reduce(tensor.clone())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:
-        return (slope if ctx.alike else _add_up(slope.clone())), None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return (gradient if ctx.alike else _all_reduce(gradient.clone())), None
 
 
-def summed(tensor: Tensor) -> Tensor:
-    """Sum over the processes, of which each computes the loss from it; with gradients for each one's own part."""
-    return _Sum.apply(tensor, True) if count() > 1 else tensor
+def all_reduce(tensor: Tensor) -> Tensor:
+    """Sum over the ranks, from which each rank computes the same loss; gradients flow to this rank's part."""
+    return _Sum.apply(tensor, True) if world_size() > 1 else tensor
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm by the statistics of all processes' images; torch's own ``SyncBatchNorm`` needs GPUs."""
+    """Batch norm by the statistics of all ranks' images; torch's own ``SyncBatchNorm`` needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or count() == 1:
+        """Normalise this rank's images (B, C, H, W) by mean and variance over the images of all ranks.
+
+        Ranks may hold different numbers of images. Of rank r and one channel, let n_r be the number of pixels
+        B * H * W, m_r their mean and v_r their variance. The ranks add up three numbers, (2 C + 1,) in all::
+
+            N = sum of n_r,    mean = sum of n_r m_r / N,    variance = sum of n_r (v_r + m_r²) / N - mean²
+
+        Two ranks, one channel: pixels 1, 3 (n = 2, m = 2, v = 1) and 8 (n = 1, m = 8, v = 0) give N = 3,
+        mean = (4 + 8) / 3 = 4 and variance = (2 * 5 + 64) / 3 - 16 = 8.67, which is that of 1, 3, 8.
+        """
+        if not self.training or world_size() == 1:
             return super().forward(x)
+        channels = x.shape[1]
         variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
-        # In float64, so that mean squares may be subtracted from each other.
+        # In float64: "mean of squares - square of mean" cancels most digits where the mean is large.
         variance, mean = variance.double(), mean.double()
-        pixels = mean.new_full((1,), x.numel() / x.shape[1])
+        pixels = mean.new_full((1,), x.numel() / channels)
         sums = _Sum.apply(torch.cat([pixels * mean, pixels * (variance + mean.square()), pixels]), False)
-        pixels = sums[-1].detach()
-        mean, squares = (sums[:-1] / pixels).chunk(2)
-        variance = squares - mean.square()
-        self._remember(mean.detach(), variance.detach() * pixels / (pixels - 1))
+        values, squares, pixels = sums.split([channels, channels, 1])
+        pixels = pixels.detach()
+        mean = values / pixels
+        variance = squares / pixels - mean.square()
+        self._update_running_statistics(mean.detach(), variance.detach() * pixels / (pixels - 1))
+        # weight * (x - mean) / std + bias, as one product and one sum.
         scale = self.weight * (variance + self.eps).rsqrt().float()
-        # Times one, for a slope of its own: of one pixel, autograd hands the same one on to all biases whose sum
-        # follows, and what later pieces of the batch add to it would be added once for each.
+        # "1 *" gives the bias a gradient tensor of its own. For maps of a single pixel autograd would hand the same
+        # tensor to all biases whose sum follows, and what a later piece of the batch adds to one would reach them all.
         shift = 1 * self.bias - mean.float() * scale
         return torch.addcmul(shift.view(1, -1, 1, 1), x.float(), scale.view(1, -1, 1, 1)).to(x.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var), self.momentum)
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Let the batch norms of a network see the images of all processes."""
-    if count() > 1:
+    """Let the batch norms of a network see the images of all ranks."""
+    if world_size() > 1:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
-                module.__class__ = SharedBatchNorm  # its parameters and names stay
+                module.__class__ = SharedBatchNorm  # parameters and their names stay
 
 
-def copy_from_first(tensors: Iterable[Tensor]) -> None:
-    """Replace tensors by those of the first process, in place."""
-    if count() > 1:
+def broadcast_from_rank_zero(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors by those of rank 0, in place."""
+    if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
 @torch.no_grad()
-def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Add up the gradients of all processes; one that no process has stays None, as in one process."""
-    if count() == 1:
+def all_reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Add up the gradients of all ranks; one that no rank has stays None, as in one process."""
+    if world_size() == 1:
         return
     present = [float(parameter.grad is not None) for parameter in parameters]
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    sums = _add_up(torch.cat([*(part.flatten().float() for part in parts), parts[0].new_tensor(present)]))
+    sums = _all_reduce(torch.cat([*(part.flatten().float() for part in parts), parts[0].new_tensor(present)]))
     *gradients, present = sums.split([*(p.numel() for p in parameters), len(parameters)])
     for parameter, gradient, somewhere in zip(parameters, gradients, present.tolist(), strict=True):
         parameter.grad = gradient.view_as(parameter) if somewhere else None

@@ -2,12 +2,12 @@
 
 import json
 import os
-import pickle
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch.distributed import PrefixStore, Store, rendezvous
@@ -16,7 +16,9 @@ from .device import choose_device
 
 _SHARED = "shared"
 _PAUSE = 0.02  # seconds between two looks into a store
-_LONGEST = timedelta(hours=12)  # for which other processes wait while the first reads the headers of an archive
+_LONGEST = timedelta(hours=12)  # the others wait this long while rank 0 reads the headers of an archive
+
+Json = TypeVar("Json")  # a value that JSON can hold
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Team:
     """This process among those that ``torchrun`` started; alone without it."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_size: int = 1
+    local_world_size: int = 1
     restarts: int = 0
 
     @classmethod
@@ -35,50 +37,68 @@ class Team:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
         return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "01010", strict=True)))
 
-    def share(self, make: Callable[[], list]) -> list:
-        """What ``make`` gives in the first process, in all of them."""
-        if self.size == 1:
+    def share(self, make: Callable[[], Json]) -> Json:
+        """Call ``make`` on rank 0 and return its result, a JSON value, on every rank.
+
+        The value travels as JSON, so that a process which writes into the store cannot make another one run code.
+        """
+        if self.world_size == 1:
             return make()
         store = self.store()
         if self.rank == 0:
             made = make()
-            store.set(_SHARED, pickle.dumps(made))
+            store.set(_SHARED, json.dumps(made))
             return made
-        return pickle.loads(store.get(_SHARED))
+        return json.loads(store.get(_SHARED))
 
     def store(self) -> Store:
-        """A store that the processes of this start share, and none of a former start did; they wait for each other.
+        """Wait for the other processes of this start and return a store that only they share.
 
-        ``torchrun`` keeps its store when it starts processes again. They would find the addresses of the dead in it and
-        wait for them for ever. So each writes a word of its own; the first one lists the words that it finds, again and
-        again, until every process has seen its own in the list, and the first one's word names the new store.
+        ``torchrun`` keeps one store over all its restarts. After a restart it still holds the addresses of the dead
+        processes, and whoever reads one waits for it for ever. So the processes first agree on a name that no former
+        start used, and then work below that name:
+
+        1. Each rank writes a new random token to ``present <rank>``.
+        2. Rank 0 reads the tokens of all ranks and publishes the list as ``tokens``. A token may still be one of a
+           former start, so rank 0 repeats this.
+        3. A rank that finds its token in the list knows that rank 0 belongs to this start. It confirms by a key
+           ``<token of rank 0> <rank>``; the token of rank 0 is the name.
+        4. Rank 0 stops when all ranks have confirmed.
+
+        Two processes after a restart, of which rank 1 is late (a and b are tokens of the first start)::
+
+            rank 0 writes "c"     present 0 = c, present 1 = b     tokens = [c, b]
+            rank 1 reads tokens: its own "d" is not in the list, so it looks again
+            rank 1 writes "d"     present 0 = c, present 1 = d     tokens = [c, d]
+            rank 1 confirms "c 1", rank 0 sees "c 0" and "c 1": both use the prefix "c"
         """
         whole, _, _ = next(rendezvous("env://", timeout=_LONGEST))
         whole.set_timeout(_LONGEST)
-        own = uuid.uuid4().hex
-        whole.set(f"present {self.rank}", own)
+        ranks, token = range(self.world_size), uuid.uuid4().hex
+        whole.set(f"present {self.rank}", token)
         while True:
             if self.rank == 0:
-                words = [whole.get(f"present {rank}").decode() for rank in range(self.size)]
-                whole.set("words", json.dumps(words))
+                tokens = [whole.get(f"present {rank}").decode() for rank in ranks]
+                whole.set("tokens", json.dumps(tokens))
             else:
-                words = json.loads(whole.get("words"))
-            if words[self.rank : self.rank + 1] == [own]:
-                name = words[0]
+                tokens = json.loads(whole.get("tokens"))
+            # A former start may have had fewer processes: then the list ends before this rank.
+            if self.rank < len(tokens) and tokens[self.rank] == token:
+                name = tokens[0]
                 whole.set(f"{name} {self.rank}", "")
-                if self.rank or whole.check([f"{name} {rank}" for rank in range(self.size)]):
+                if self.rank != 0 or whole.check([f"{name} {rank}" for rank in ranks]):
                     return PrefixStore(name, whole)
             time.sleep(_PAUSE)
 
     def device(self, name: str) -> tuple[torch.device, str]:
-        """Choose this process's own GPU, or its share of the cores.
+        """Choose this process's GPU, or its share of the cores.
 
-        :raises DeviceError: the device asked for is not there.
+        :raises DeviceError: there is no such device.
         """
-        if self.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        if self.world_size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
             name = f"cuda:{self.local_rank % torch.cuda.device_count()}"
         device, reason = choose_device(name)
-        if device.type == "cpu" and self.local_size > 1:
+        if device.type == "cpu" and self.local_world_size > 1:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // self.local_size))
+            torch.set_num_threads(max(1, cores // self.local_world_size))
         return device, reason

@@ -1,8 +1,8 @@
 """SAM2's decoder attention with a bias on its keys, so that K copies of one token weigh as much as the one.
 
-With K class tokens in the place of SAM2's single mask token, softmax would count that token K times and the pretrained
-attention pattern would be lost. A bias of -log K on each of the K keys makes K equal tokens act exactly as one did.
-The construction is ours; no paper states how the added tokens share the attention.
+With K class tokens instead of SAM2's single mask token, softmax would count that token K times, and the pretrained
+attention pattern would be lost. A bias of -log K on each of the K keys lets K equal tokens act exactly as one did. This
+is ours; no paper says how the added tokens share the attention.
 """
 
 import math
@@ -34,7 +34,7 @@ class KeyBiasAttention(Attention):
 
 
 class AttentionParts(NamedTuple):
-    """What an attention of the decoder is made of: layers, heads, factor of the scores, addition to them (None: 0)."""
+    """Parts of an attention of the decoder: layers, heads, factor of the scores, and their bias (None: 0)."""
 
     query: nn.Linear
     key: nn.Linear
@@ -46,7 +46,7 @@ class AttentionParts(NamedTuple):
 
 
 def attention_parts(attention: nn.Module) -> AttentionParts:
-    """Take an attention apart: one of SAM2's, or one that stands in for it and has a method ``parts``."""
+    """The parts of an attention: one of SAM2's, or a replacement with a method ``parts``."""
     if not isinstance(attention, Attention):
         return attention.parts()
     layers = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
@@ -55,14 +55,14 @@ def attention_parts(attention: nn.Module) -> AttentionParts:
 
 
 def score_bias(key_bias: Tensor | None, keys: Tensor) -> Tensor | None:
-    """What is added to the scores of keys (B, heads, M, d); keys behind the biased ones, which are prompts, get 0."""
+    """What to add to the scores of keys (B, heads, M, d); the last keys, which are prompts and have no bias, get 0."""
     if key_bias is None:
         return None
     return F.pad(key_bias.to(keys.dtype), (0, keys.shape[-2] - len(key_bias))).view(1, 1, 1, -1)
 
 
 def use_key_bias(transformer: TwoWayTransformer) -> TwoWayTransformer:
-    """Exchange the attentions whose keys are tokens for ``KeyBiasAttention`` (parameter names stay)."""
+    """Replace the attentions whose keys are tokens by ``KeyBiasAttention``; parameter names stay."""
     for layer in transformer.layers:
         for name in ("self_attn", "cross_attn_image_to_token"):
             old = getattr(layer, name)
@@ -72,7 +72,7 @@ def use_key_bias(transformer: TwoWayTransformer) -> TwoWayTransformer:
 
 
 def share_token_weight(transformer: TwoWayTransformer, before: int, count: int, after: int) -> None:
-    """Let ``count`` tokens, between ``before`` and ``after`` others, weigh together as one token."""
+    """Let ``count`` tokens, which lie between ``before`` and ``after`` others, weigh as much as one token together."""
     bias = torch.zeros(before + count + after)
     bias[before : before + count] = -math.log(count)
     for module in transformer.modules():

@@ -1,7 +1,7 @@
 """The image path of SAM 2.1, built from the classes of the ``sam2`` package, without its memory modules.
 
-Parameter names are those of the official checkpoints, so that these load strictly. What differs from SAM2 is only what
-keeps it at 1024 x 1024: the tiling of the window position embedding and the fixed grid of the dense position encoding.
+Parameter names are those of the official checkpoints, so that these load strictly. Only what limits SAM2 to 1024 x 1024
+is different: the tiling of the window position embedding and the fixed grid of the dense position encoding.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class AnySizeHiera(Hiera):
     """SAM2's Hiera trunk for any input whose height and width are multiples of 32.
 
     ``peg`` is applied after the first block (CPVT's place for a conditional position encoding).
-    ``use_position_embedding`` false drops the learnt embedding, which a PEG in mode ``replace`` stands in for.
+    With ``use_position_embedding`` false there is no learnt embedding; a PEG in mode ``replace`` does its work.
     """
 
     def __init__(self, **settings):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class AdaptedMLP(MLP):
-    """``sam2``'s MLP with an adapter in parallel; its own parameters keep their names."""
+    """``sam2``'s MLP with an adapter in parallel; the MLP's parameters keep their names."""
 
     def __init__(self, mlp: MLP, adapter: "Bottleneck", scale: float):
         nn.Module.__init__(self)
@@ -22,7 +22,7 @@ class AdaptedMLP(MLP):
 class Bottleneck(nn.Module):
     """Down, GELU, a spatial operator on (B, r, H, W), Up; tokens (B, H, W, C) in and out.
 
-    :param spatial: once exported a convolution, or a module whose ``prepared`` gives its form for tokens.
+    :param spatial: after export a convolution, or a module whose method ``prepared`` returns its form for tokens.
     """
 
     def __init__(self, channels: int, width: int, spatial: nn.Module):

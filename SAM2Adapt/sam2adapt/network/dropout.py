@@ -1,6 +1,6 @@
-"""Dropout whose mask of an image depends on the image's own seed only, not on what else is computed with it.
+"""Dropout whose mask depends on a seed for each image, and not on the other images of the batch.
 
-A batch that is computed in pieces, or in several processes, is then the same as in one.
+A batch that is computed in pieces or by several processes then has the same masks as in one piece.
 """
 
 import contextlib
@@ -9,19 +9,19 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-_generators: list[torch.Generator] = []  # of the images in work
+_generators: list[torch.Generator] = []  # of the images of the current forward pass
 
 
 @contextlib.contextmanager
 def seeded(seeds: Sequence[int], device: torch.device) -> Iterator[None]:
-    """Draw the masks of the images of a forward pass from these seeds; the same ones give the same masks."""
+    """Draw the masks in the block from these seeds, one for each image; equal seeds give equal masks."""
     with _drawing([torch.Generator(device).manual_seed(seed) for seed in seeds]):
         yield
 
 
 @contextlib.contextmanager
 def only(places: Sequence[int]) -> Iterator[None]:
-    """Compute with some of the images only, by their places in the forward pass."""
+    """In the block, compute only some of the images, given by their places in the batch."""
     with _drawing([_generators[place] for place in places] if _generators else []):
         yield
 
@@ -37,7 +37,7 @@ def _drawing(generators: list[torch.Generator]) -> Iterator[None]:
 
 
 class ImageDropout(nn.Dropout):
-    """Dropout on (B n, ...), n rows an image; outside ``seeded`` that of torch."""
+    """Dropout on (B n, ...), n rows for each image; outside ``seeded`` it is torch's dropout."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.p and _generators):

@@ -1,8 +1,8 @@
 """K-class decoding with SAM2's mask decoder, without prompts by default (models.md 1.5).
 
-Ours, for all methods: one token and one last hyper-network layer per class, started from the pretrained single-mask
-token; everything between is SAM2's. (The dual-adapter paper extends the decoder to K classes and does not say how.)
-``MaskDecoder.forward`` is not used: it may exchange a mask for another by its stability score.
+Ours, for all methods: each class has a token and a last hyper-network layer, which start from those of the pretrained
+single mask; everything between them is SAM2's. (The dual-adapter paper extends the decoder to K classes and does not
+say how.) ``MaskDecoder.forward`` is not used, because it may replace a mask by another one of better stability.
 """
 
 import torch
@@ -59,8 +59,8 @@ class ClassHead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Decode the image embedding (B, D, h, w) with positions (B or 1, D, h, w) and prompts' tokens (B, N, D).
 
-        :return: a kernel for each class (B, K, D/8), the pixel features (B, D/8, 4h, 4w) that they are for and, with a
-            quality head, the IoU (B, K) that it expects of each class.
+        :return: a kernel for each class (B, K, D/8), the pixel features (B, D/8, 4h, 4w) to multiply with it, and the
+            expected IoU (B, K) or, without a quality head, None.
         """
         batch = embedding.shape[0]
         tokens = self.all_tokens(decoder).expand(batch, -1, -1)
@@ -73,7 +73,7 @@ class ClassHead(nn.Module):
         return kernels, pixels, quality
 
     def all_tokens(self, decoder: MaskDecoder) -> Tensor:
-        """All tokens (K + 5, D) that the decoder is given, those of the classes from 2 on."""
+        """All tokens (K + 5, D) of the decoder; those of the classes begin at 2."""
         return torch.cat(
             [decoder.obj_score_token.weight, decoder.iou_token.weight, self.tokens, decoder.mask_tokens.weight[1:]]
         )

@@ -25,8 +25,12 @@ class DetailMaps(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What the decoder gives: logits (B, K, H/4, W/4) and, of networks that have them, the expected IoU (B, K) and what
-    the refinement adds to the logits (B, K, H/2, W/2) or (B, K, H, W)."""
+    """Output of the decoder.
+
+    :param logits: (B, K, H/4, W/4).
+    :param quality: expected IoU (B, K), if the network has a quality head.
+    :param added: what the refinement adds to the logits, (B, K, H/2, W/2) or (B, K, H, W), if it has one.
+    """
 
     logits: Tensor
     quality: Tensor | None = None
@@ -36,12 +40,12 @@ class Decoded(NamedTuple):
 class SegmentationNetwork(nn.Module):
     """Prompt-free K-class segmentation of images of any size and aspect ratio.
 
-    :param base: image path with its weights; it is taken over, not copied.
+    :param base: image path with its weights; it becomes part of the network and is not copied.
     :param num_classes: K, background included.
     :param peg: position encoding generator: ``add`` (ours), ``replace`` (paper) or ``none``.
     :param train_upscaling: also train the decoder's upscaling and high-resolution convolutions (for thin structures).
 
-    Everything of the base is frozen; head and PEG are trainable. Adapters are put in by ``adapters.apply``.
+    The base is frozen; head and PEG are trainable. A method's ``apply`` puts adapters in.
     """
 
     def __init__(self, base: ImagePath, num_classes: int, peg: str = "add", train_upscaling: bool = False):
@@ -66,7 +70,7 @@ class SegmentationNetwork(nn.Module):
                 module.requires_grad_(True)
 
     def forward(self, images: Tensor, prompts: Sequence[Prompts] | None = None) -> Tensor:
-        """Segment images (B, 3, H, W), normalised as SAM2 wants them; returns logits (B, K, H, W).
+        """Segment images (B, 3, H, W), normalised as for SAM2; returns logits (B, K, H, W).
 
         :param prompts: of each image, empty ones included; None: none at all.
         :raises SettingsError: prompts for a network that was not trained with any, or of classes that it lacks.
@@ -76,10 +80,10 @@ class SegmentationNetwork(nn.Module):
     def forward_with_extras(
         self, images: Tensor, prompts: Sequence[Prompts] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Segment, and give what auxiliary losses need beside the logits.
+        """Segment, and also return what auxiliary losses need.
 
-        :return: logits (B, K, H, W); of networks that have them ``edge`` logits (B, 1, H, W), and ``quality``, the IoU
-            (B, K) that is expected, with the ``logits`` that it is about.
+        :return: logits (B, K, H, W), and a dictionary: ``edge`` logits (B, 1, H, W) of networks with a boundary head;
+            ``quality``, the expected IoU (B, K), and the ``logits`` it refers to, of networks with a quality head.
         """
         features, extras = self.encode(images)
         logits, more = self.segment_features(features, tuple(images.shape[-2:]), prompts)
@@ -106,9 +110,9 @@ class SegmentationNetwork(nn.Module):
     def segment_features(
         self, features: Sequence[Tensor], size: tuple[int, int], prompts: Sequence[Prompts] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Segment from what ``encode`` gave of images of ``size`` (H, W).
+        """Segment images of ``size`` (H, W) from the features that ``encode`` returned.
 
-        :return: logits (B, K, H, W); of networks that have it ``quality``, with the ``logits`` that it is about.
+        :return: logits (B, K, H, W); with a quality head also ``quality`` and the ``logits`` it refers to.
         """
         if prompts and any(prompts):
             decoded = self._decode_prompted(features, prompts, _padded(size))
@@ -122,7 +126,7 @@ class SegmentationNetwork(nn.Module):
     def decode(
         self, embedding: Tensor, s0: Tensor, s1: Tensor, fine: Tensor | None = None, *, prompts: Tensor | None = None
     ) -> Decoded:
-        """Decode the features that ``encode`` gave, with tokens (B, N, D) of prompts."""
+        """Decode the features that ``encode`` returned, with tokens (B, N, D) of prompts."""
         encoder = self.base.sam_prompt_encoder
         positions = encoder.pe_layer(tuple(embedding.shape[-2:])).unsqueeze(0)
         if self.decoder_peg is not None:
@@ -135,22 +139,22 @@ class SegmentationNetwork(nn.Module):
     def _decode_prompted(
         self, features: Sequence[Tensor], prompts: Sequence[Prompts], size: tuple[int, int]
     ) -> Decoded:
-        """Decode images with prompts, and those without apart from them, since SAM2's fillers are tokens as well."""
+        """Decode images with prompts apart from those without, since SAM2's padding tokens have an effect, too."""
         if self.prompts is None:
             raise SettingsError(
                 "This model was not trained with prompts.",
                 "Train one with the method lora and its setting prompts=0.5.",
                 setting=("method", "settings"),
             )
-        asked = [index for index, own in enumerate(prompts) if own]
-        others = [index for index, own in enumerate(prompts) if not own]
-        tokens = self.prompts(self.base.sam_prompt_encoder, [prompts[index] for index in asked], size)
-        with dropout.only(asked):
-            parts = [self.decode(*(feature[asked] for feature in features), prompts=tokens)]
+        prompted = [index for index, entry in enumerate(prompts) if entry]
+        others = [index for index, entry in enumerate(prompts) if not entry]
+        tokens = self.prompts(self.base.sam_prompt_encoder, [prompts[index] for index in prompted], size)
+        with dropout.only(prompted):
+            parts = [self.decode(*(feature[prompted] for feature in features), prompts=tokens)]
         if others:
             with dropout.only(others):
                 parts.append(self.decode(*(feature[others] for feature in features)))
-        places = torch.tensor(asked + others).argsort()
+        places = torch.tensor(prompted + others).argsort()
         return Decoded(*(None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True)))
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -163,7 +167,10 @@ class SegmentationNetwork(nn.Module):
         }
 
     def load_trained_state(self, tensors: dict[str, Tensor]) -> None:
-        """Load what ``trained_state`` gave; names and shapes must agree exactly."""
+        """Load what ``trained_state`` returned.
+
+        :raises ModelFileError: names or shapes do not agree exactly.
+        """
         own = self.trained_state()
         wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
         if wrong:
@@ -179,13 +186,13 @@ def _padded(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def class_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
-    """Maps (B, K, h, w) of what kernels (B, K, C) find in pixel features (B, C, h, w)."""
+    """Products (B, K, h, w) of kernels (B, K, C) and pixel features (B, C, h, w)."""
     return torch.einsum("bkc,bchw->bkhw", kernels, pixels)
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring logits (B, K, h, w) of padded images to these images' size (H, W)."""
-    # One by one: for three channels PyTorch takes another kernel, with other rounding, where it has a single thread.
+    """Enlarge logits (B, K, h, w) of padded images and cut off the padding: (B, K, H, W)."""
+    # Channel by channel: for three of them, a single thread uses another kernel of PyTorch, which rounds differently.
     single = logits.float().flatten(0, 1).unsqueeze(1)
     enlarged = F.interpolate(single, size=_padded(size), mode="bilinear", align_corners=False)
     return enlarged.view(*logits.shape[:2], *enlarged.shape[-2:])[..., : size[0], : size[1]]

@@ -1,8 +1,8 @@
 """Points and boxes that say where a class is, for interactive refinement.
 
-SAM2's own prompt encoder turns them into tokens, which join those of the mask decoder. Ours, because SAM2 knows one
-object only (models.md 2.B): a point of the background is SAM2's negative click, and a learnt, zero-initialised
-embedding tells the prompts of K classes apart. At its initial state prompting is SAM2's.
+SAM2's prompt encoder turns them into tokens, which join those of the mask decoder. SAM2 knows a single object only, so
+these are ours (models.md 2.B): a point of the background is SAM2's negative click, and a learnt, zero-initialised
+embedding distinguishes the prompts of K classes. In its initial state, prompting is SAM2's.
 """
 
 from collections.abc import Sequence
@@ -52,17 +52,17 @@ class PromptTokens(nn.Module):
         self.classes = nn.Parameter(torch.zeros(num_classes, dim))
 
     def forward(self, encoder: PromptEncoder, prompts: Sequence[Prompts], size: tuple[int, int]) -> Tensor:
-        """Encode the prompts of B images of ``size`` (H, W) pixels; returns (B, N + 1, D), N the most that one has.
+        """Encode the prompts of B images of ``size`` (H, W); returns (B, N + 1, D), with N the most that one image has.
 
-        :raises SettingsError: a class that the network does not have, or a box around the background.
+        :raises SettingsError: the network has no such class, or a box is of the background.
         """
-        entries = [self._checked(own) for own in prompts]
+        entries = [self._checked(of_image) for of_image in prompts]
         longest = max(map(len, entries))
-        # SAM2 fills up with tokens that are not a point, and always adds one.
-        filled = [own + [(0.0, 0.0, _NOTHING, 0)] * (longest - len(own)) for own in entries]
+        # SAM2 pads with tokens that are not a point, and always adds one.
+        filled = [listed + [(0.0, 0.0, _NOTHING, 0)] * (longest - len(listed)) for listed in entries]
         table = torch.tensor(filled, dtype=torch.float32, device=self.classes.device)
         labels, numbers = table[..., 2], table[..., 3].long()
-        # The encoder divides by the size that it was built for.
+        # The encoder divides by the image size that it was built for.
         height, width = encoder.input_image_size
         ratio = table.new_tensor([width / size[1], height / size[0]])
         with torch.autocast(table.device.type, enabled=False):  # bfloat16 would round positions to whole patches

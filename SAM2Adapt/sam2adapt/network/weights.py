@@ -15,7 +15,7 @@ from ..shared.files import atomic_write
 from ..shared.known_bases import BASES
 from .base import CONFIGS, ImagePath
 
-# What an official checkpoint holds beside the image path: the memory modules, which image mode never uses.
+# Parts of an official checkpoint that the image path does not need: the memory modules.
 _MEMORY = (
     "memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr", "obj_ptr_proj.",
     "obj_ptr_tpos_proj.", "mask_downsample.", "no_obj_embed_spatial",
@@ -26,10 +26,10 @@ def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str
     """Load the image path of a base network.
 
     :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, or a file.
-    :param sha256: the file that a bundle was trained on; another one is refused.
+    :param sha256: of the file that a bundle was trained on; any other file is refused.
     :return: the image path in evaluation mode, and ``{"id", "sha256"}`` for the card.
     :raises WeightsMissingError: the file is not on this machine.
-    :raises ModelFileError: it is not the file that was asked for, or not a base network.
+    :raises ModelFileError: the file has another SHA-256, or is not a base network.
     """
     path = base_file(base, sha256)
     if path.suffix == ".safetensors":
@@ -45,7 +45,7 @@ def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
-    """Read an official checkpoint, whose SHA-256 the caller has checked, without running any code of it.
+    """Read an official checkpoint without running code of it; the caller has checked its SHA-256.
 
     :return: the image path's tensors.
     """
@@ -62,7 +62,7 @@ def write_base(path: Path, name: str, network: ImagePath, card: dict) -> None:
 
 
 def random_base(name: str, seed: int = 0) -> tuple[ImagePath, dict[str, str]]:
-    """Make an untrained base (for pretraining and tests); its digest is that of its tensors."""
+    """Make an untrained base for pretraining and tests; its SHA-256 is computed from its tensors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ImagePath(CONFIGS[name]).initialise()

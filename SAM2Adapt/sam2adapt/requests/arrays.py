@@ -9,6 +9,7 @@ from ..imaging.volume import Volume
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
+from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
 
 
 def read_input(params: dict[str, Any]) -> Volume:
@@ -20,15 +21,21 @@ def read_input(params: dict[str, Any]) -> Volume:
     :raises VolumeError: not three-dimensional, or voxels that are no real numbers; ``GeometryError``: sheared axes.
     """
     name = params.get("name") or "The volume"
-    direction = np.reshape(np.array(params["direction"], np.float64), (3, 3))
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+    axes = np.reshape(np.array(params["direction"], np.float64), (3, 3)) * params["spacing"]
+    array = _channels_first(read_array(Path(params["array"])), name)
+    try:
+        off, (direction, spacing) = shear(axes, array.shape[:0:-1]), right_angled(axes)
+    except ValueError as error:
+        raise GeometryError(f"'{name}' does not say where its voxels lie: {error}.", "Load it again.") from error
+    if off >= VOXEL_SHARE:
         raise GeometryError(
-            f"The voxel axes of '{name}' are not perpendicular.", "Resample the volume onto a right-angled grid first."
+            f"The voxel axes of '{name}' are not perpendicular: at the farthest corner the voxels lie {off:.2g} voxels"
+            f" beside a right-angled grid (allowed: {VOXEL_SHARE}).",
+            "Resample the volume onto a right-angled grid first.",
         )
-    array = _channels_first(_read_array(Path(params["array"])), name)
     colour = len(array) == 3
     modality = "RGB" if colour else params.get("modality", "")
-    return Volume(array, params["origin"], params["spacing"], direction, name, modality)
+    return Volume(array, params["origin"], spacing, direction, name, modality)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -46,7 +53,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
         raise output_error(path, error) from error
 
 
-def _read_array(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file; its voxels stay on disk until they are needed.
+
+    :raises InputFileError: no such file, or not an array.
+    """
     paths.check_file(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")

@@ -1,34 +1,32 @@
 """Cases and classes that a request names."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from ..evaluation.cases import Case, dataset_folders, find_cases, named_by_dicom
+from ..evaluation.cases import Case, named_cases, occurring
 from ..imaging.terminology import Structure, describe
-from ..shared import paths
-from ..shared.errors import ClassesError, InputFileError
+from ..shared.errors import ClassesError
+from ..shared.requests.actions import Evaluate, Train
 
 
 def find_cases_and_classes(
-    images: Path, labels: Path | None, classes: list[dict[str, Any]] | None = None
+    request: Train | Evaluate,
+    classes: list[dict[str, Any]] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Case], list[Structure]]:
-    """Cases and structures of two folders, or of an MSD / nnU-Net folder with its ``dataset.json``.
+    """Cases and structures of two folders, or of a folder with its ``dataset.json``; see ``cases.named_cases``.
 
-    :param classes: ``id`` and ``name`` of each, and where they differ from the table's, ``terminology`` and ``color``.
+    :param classes: ``id`` and ``name`` of each, and where they differ from the table's, ``terminology`` and ``color``;
+        those that are ``optional`` are left out if no label shows them.
+    :param say: is told what is left out, and what had to be decided.
     :raises InputFileError, TrainingDataError: no cases; ``ClassesError``: classes that are not possible.
     """
-    names = {}
-    if labels is None:
-        if not paths.is_file(images / "dataset.json"):
-            raise InputFileError(
-                f"'{images}' has no dataset.json that names the labels.",
-                "Give the folder of the label maps.",
-                setting="labels",
-            )
-        images, labels, names = dataset_folders(images)
-    cases = find_cases(images, labels)
-    names = names or (named_by_dicom(cases) if not classes else {})
-    return cases, _structures(classes or [{"id": value, "name": name} for value, name in names.items()])
+    given = _structures(classes or [])
+    names = {structure.id: structure.name for structure in given}
+    cases, found = named_cases(request.images, request.labels, names, request.channel, say, request.overlap)
+    structures = given or found  # colours and codes that were given are kept
+    optional = {entry["id"] for entry in classes or () if entry.get("optional")}
+    return cases, occurring(structures, optional, cases, say) if optional else structures
 
 
 def _structures(classes: list[dict[str, Any]]) -> list[Structure]:

@@ -5,24 +5,29 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from ..evaluation.cases import read_split, select
+from ..evaluation.cases import as_classes_of, read_split, select
 from ..modelfiles.catalog import find_model
 from ..shared.errors import SettingsError
 from ..shared.files import atomic_write, check_output, write_json
-from ..shared.requests import Evaluate
+from ..shared.requests.actions import Evaluate
 from .cases import find_cases_and_classes
 
 
-def evaluate(request: Evaluate, progress: Callable[[int, int], None] | None = None) -> dict:
+def evaluate(
+    request: Evaluate,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict:
     """Measure a model and write the numbers.
 
     :param progress: called with (cases done, cases in all).
+    :param say: is told what is left out, and what had to be decided on reading.
     :return: what ``metrics.aggregate`` gives.
     :raises UserError: no such model, no cases, or an output that cannot be written; before anything is measured.
     """
     for path in filter(None, (request.report, request.table)):
         check_output(path)
-    cases, _ = find_cases_and_classes(request.images, request.labels)
+    cases, named = find_cases_and_classes(request, say=say)
     if request.split:
         cases = select(cases, read_split(request.split), request.subset)
     if not cases:
@@ -34,7 +39,8 @@ def evaluate(request: Evaluate, progress: Callable[[int, int], None] | None = No
     from ..segmenting.model import load_model
 
     device, _ = choose_device(request.device)
-    result = measure(load_model(request.model, device), cases, progress)
+    model = load_model(request.model, device)
+    result = measure(model, as_classes_of(model.structures, cases, named), progress, say=say)
     if request.report:
         write_json(request.report, result)
     if request.table:

@@ -10,7 +10,7 @@ from ..modelfiles.card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, r
 from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
 from ..shared import known_bases, paths
 from ..shared.known_bases import BASES
-from ..shared.requests import (
+from ..shared.requests.actions import (
     AddModel,
     DescribeModel,
     DownloadBase,

@@ -9,7 +9,7 @@ from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import InputFileError, UserError
 from ..shared.files import check_output, write_json
-from ..shared.requests import Rank, RankVolume
+from ..shared.requests.actions import Rank, RankVolume
 from .arrays import read_input
 from .segment import Load
 
@@ -79,8 +79,9 @@ def rank(
     model = load_model(request.model, choose_device(request.device)[0])
     for number, path in enumerate(files):
         try:
-            found = measure(read_volume(path), model, request.slices, request.any_modality)
-            ranked.append({"input": str(path), **to_json(found)})
+            volume = read_volume(path)
+            found = measure(volume, model, request.slices, request.any_modality)
+            ranked.append({"input": str(path), **to_json(found), "notes": list(volume.notes)})
         except UserError as error:
             fail(path, error)
         if progress:

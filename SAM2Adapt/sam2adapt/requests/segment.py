@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import CancelledError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.formats import LABEL_SUFFIXES, OUTPUT_SUFFIXES
-from ..shared.requests import Segment, SegmentBatch, SeriesFiles
+from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
+from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
 from .arrays import read_input, write_array
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Segmented:
     """What a request came to.
 
     :ivar report: plain data: ``input``, ``output``, ``model``, ``digest``, ``settings``, ``device``,
-        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml) and ``seconds``, by part.
+        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml), ``seconds``, by part, and ``notes``,
+        sentences about what had to be decided on reading.
     """
 
     report: dict
@@ -80,12 +81,13 @@ def segment(
     if result.device != device:
         reason = "CPU: the GPU's memory is too small for this volume"
     before = time.perf_counter()
-    files.write(result, volume, (model.name, model.card["digest"][:16]))
+    files.write(result, volume, report.algorithm(model.card))
     ended = time.perf_counter()
     seconds |= {**result.seconds, "write": ended - before, "total": ended - started}
     content = {
         "input": files.name, "output": str(request.labels), **report.origin(model.card, options),
         **report.outcome(result), "device_reason": reason, "seconds": report.rounded(seconds),
+        "notes": list(volume.notes),
     }  # fmt: skip
     if request.report:
         write_json(request.report, content)
@@ -109,8 +111,8 @@ def segment_batch(
         raise OutputError(f"'{request.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
     return segment_folder(
         request.inputs, request.output, request.model, _options(request),
-        device=request.device, suffix=request.format, progress=progress, finished=finished, cancelled=cancelled,
-        stop=stop,
+        device=request.device, suffix=request.format, dicom_seg=request.dicom_seg, progress=progress,
+        finished=finished, cancelled=cancelled, stop=stop,
     )  # fmt: skip
 
 
@@ -150,7 +152,6 @@ class _Files:
 
     def __init__(self, request: Segment):
         self.request, self.name = request, str(request.input)
-        self._dicom = DicomOutput(request.reference, request.dicom_seg)
 
     def check(self) -> None:
         """Refuse before the work what could not be written after it."""
@@ -167,11 +168,11 @@ class _Files:
     def read(self) -> Volume:
         volume = read_volume(self.request.input, self.request.series)
         if suffix_of(self.request.labels) == ".dcm":
-            dicom_reference(self.request.labels, volume, self._dicom)
+            dicom_reference(self.request.labels, volume, DicomOutput(self.request.reference))
         return volume
 
     def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:
-        dicom = replace(self._dicom, algorithm=algorithm)
+        dicom = DicomOutput(self.request.reference, self.request.dicom_seg, algorithm)
         write_labels(self.request.labels, result.labels, result.structures, volume, dicom)
         if result.uncertainty is not None:
             write_volume(self.request.uncertainty, result.uncertainty)

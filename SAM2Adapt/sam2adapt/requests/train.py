@@ -16,7 +16,7 @@ from ..shared import paths, presets
 from ..shared.errors import ClassesError, InputFileError, OutputError
 from ..shared.files import check_output
 from ..shared.known_bases import NANO
-from ..shared.requests import FLIPS, Train
+from ..shared.requests.actions import FLIPS, Train
 from .cases import find_cases_and_classes, ids_of
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def train(
     if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
         _check_files(request)
 
-    from ..machine.exchange import agreed, joined
+    from ..machine.exchange import on_every_rank, process_group
     from ..machine.team import Team
     from ..training import run
 
-    with joined(Team.from_environment()):
-        plan = agreed(lambda: plan_of(request))
+    with process_group(Team.from_environment()):
+        plan = on_every_rank(lambda: plan_of(request, say))
         path = run.train(plan, progress, say, cancelled, control)
     card = read_card(path)
     training, metrics = card["training"], card["metrics"] or {}
@@ -79,26 +79,27 @@ def estimate(
         _check_files(trial)
         from ..training.estimate import estimate as measure
 
-        return dataclasses.asdict(measure(plan_of(trial), progress, say, cancelled))
+        return dataclasses.asdict(measure(plan_of(trial, say), progress, say, cancelled))
 
 
 def _check_files(request: Train) -> None:
     """Refuse at once what the file system makes impossible."""
     if paths.exists(request.output.parent, OutputError):
         check_output(request.output)
-    find_cases_and_classes(request.images, request.labels, request.classes)
+    find_cases_and_classes(request, request.classes)
     if isinstance(request.split, Path):
         read_split(request.split)
     if isinstance(request.groups, Path):
         read_groups(request.groups)
 
 
-def plan_of(request: Train) -> "TrainRequest":
+def plan_of(request: Train, say: Callable[[str], None] = lambda text: None) -> "TrainRequest":
     """What to train on what: the cases, classes, network and settings that a request stands for.
 
+    :param say: is told what is left out of the cases and classes, and what had to be decided.
     :raises UserError: there are no such cases, or classes or settings that do not go together.
     """
-    return plan_for(request, *find_cases_and_classes(request.images, request.labels, request.classes))
+    return plan_for(request, *find_cases_and_classes(request, request.classes, say))
 
 
 def plan_for(request: Train, cases: list[Case], structures: list[Structure]) -> "TrainRequest":

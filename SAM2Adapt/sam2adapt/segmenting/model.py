@@ -1,4 +1,4 @@
-"""A model ready to segment: a bundle's card, its network with everything merged and fused."""
+"""A model ready to segment: a bundle's card and its network, merged and fused."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from .slices import SliceSettings
 
 @dataclass
 class Model:
-    """What prediction needs: the network, as ``exported`` gives it or as it is trained, and the card."""
+    """What prediction needs: the card, and the network in exported or in training form."""
 
     card: dict
     network: InferenceNetwork | SegmentationNetwork
@@ -50,7 +50,7 @@ def build_network(card: dict, base: ImagePath) -> tuple[SegmentationNetwork, ada
 
 
 def exported(network: SegmentationNetwork, method: adapters.Method) -> InferenceNetwork:
-    """Bring a trained network into the form that predicts, merged, fused and prepared; it is taken over, not copied."""
+    """Turn a trained network into the form that predicts: merged, fused and prepared. It is changed, not copied."""
     network.eval()
     method.export(network)
     return InferenceNetwork(network)

@@ -1,6 +1,6 @@
-"""Volume in, labels out: batches of slices through the network, logits back to the native grid, labels kept as uint8.
+"""From a volume to its labels: batches of slices through the network, and logits back to the native grid.
 
-The one path of all segmentation: command line, server, evaluation and validation during training.
+Every segmentation takes this path: command line, server, evaluation, and validation during training.
 """
 
 import logging
@@ -36,12 +36,12 @@ _PROBABILITIES_PER_BATCH = 1 << 24  # on the native grid: 64 MiB
 class Options:
     """What a run may change.
 
-    :param structures: names of those wanted; None: all.
-    :param roi: voxel ranges (i0, i1, j0, j1, k0, k1), ends excluded; nothing is labelled outside.
+    :param structures: names of the structures to segment; None: all.
+    :param roi: voxel ranges (i0, i1, j0, j1, k0, k1), ends excluded; voxels outside get no label.
     :param tta: average the probabilities over the scales 0.875, 1, 1.125.
     :param uncertainty: also return the entropy of each voxel's probabilities (0..1).
     :param any_modality: do not refuse a modality that the model was not trained on.
-    :param observe: is given the stack, the first slice and the probabilities (B, K, H, W) of every batch.
+    :param observe: called with the stack, the first slice and the probabilities (B, K, H, W) of every batch.
     """
 
     structures: list[str] | None = None
@@ -55,11 +55,11 @@ class Options:
 
     @property
     def wants_probabilities(self) -> bool:
-        """Whether anything but labels is asked for; these come from logits, at a fraction of time and memory."""
+        """Whether probabilities are needed; labels alone come from logits, in a fraction of the time and memory."""
         return self.tta or self.uncertainty or self.observe is not None
 
     def to_json(self) -> dict:
-        """What the labels depend on beside volume and model, for reports."""
+        """Options that change the labels, for reports."""
         return {
             "structures": self.structures, "roi": self.roi and list(self.roi), "tta": self.tta,
             "any_modality": self.any_modality, "post_process": self.post_process,
@@ -70,10 +70,10 @@ class Options:
 class Segmentation:
     """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
 
-    :ivar structures: those that were asked for, in the model's order; ``labels`` holds no others.
-    :ivar device: where the last slices were computed: the CPU, although the model is on a GPU, if that was too small.
-    :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, what it waits for them), "network" (the
-        forward pass alone) and "post-process" (labels on the native grid, cleaning).
+    :ivar structures: the requested structures, in the model's order; ``labels`` holds no others.
+    :ivar device: where the last slices were computed: the CPU if the model is on a GPU that was too small.
+    :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, only the time it waits for them),
+        "network" (the forward pass alone) and "post-process" (labels on the native grid, cleaning).
     """
 
     labels: Volume
@@ -85,7 +85,7 @@ class Segmentation:
 
     @property
     def sizes(self) -> list[dict]:
-        """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each structure asked for."""
+        """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each requested structure."""
         counts = count_labels(self.labels.array[0])
         voxel_ml = float(np.prod(self.labels.spacing)) / 1000 if self.labels.physical else None
         return [
@@ -101,12 +101,10 @@ def segment(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Segmentation:
-    """Segment one volume.
+    """Segment one volume. However this ends, the model is as before, on the same device.
 
-    :param progress: called with (slices done, slices in all), at first with 0 done.
-    :param cancelled: asked between batches; true stops with ``CancelledError``.
-    The model is left as it was, its network where it was, however this ends.
-
+    :param progress: called with (slices done, slices in all), first with 0 done.
+    :param cancelled: called between batches; true stops with ``CancelledError``.
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
     """
     options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
@@ -122,12 +120,12 @@ def segment(
     first, last = stack.slice_range(region) if options.roi else (0, len(stack))
     if progress:
         progress(0, last - first)
-    # Of a volume only one-byte labels are ever kept.
+    # For the whole volume, only one-byte labels are in memory; logits are freed batch by batch.
     with _borrowed(model):
-        for start, found, probabilities in _batches(stack, model, options, first, last, seconds):
-            stop = start + len(found)
+        for start, batch, probabilities in _batches(stack, model, options, first, last, seconds):
+            stop = start + len(batch)
             with _timed(seconds, "post-process"):
-                stack.oriented(labels)[start:stop] = found
+                stack.oriented(labels)[start:stop] = batch
                 if entropy is not None:
                     stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
             if options.observe:
@@ -169,7 +167,7 @@ def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
 
 @contextmanager
 def _borrowed(model: Model) -> Iterator[None]:
-    """Set the network to evaluate; at the end, also one by an error, it is as it was and back on its device."""
+    """Put the network into evaluation mode; afterwards, also after an error, restore its mode and device."""
     training, device = model.network.training, model.device
     model.network.eval()
     try:
@@ -183,7 +181,7 @@ def _borrowed(model: Model) -> Iterator[None]:
 def _return(model: Model, device: torch.device) -> None:
     """Move a network back to the GPU from the CPU.
 
-    :raises DeviceError: another program has taken the memory meanwhile; the network is then whole on the CPU.
+    :raises DeviceError: another program has taken the memory; the network then stays on the CPU, undamaged.
     """
     try:
         model.network.to(device)
@@ -200,7 +198,7 @@ def _return(model: Model, device: torch.device) -> None:
 def _batches(
     stack: SliceStack, model: Model, options: Options, first: int, last: int, seconds: dict[str, float]
 ) -> Iterator[tuple[int, np.ndarray, Tensor | None]]:
-    """Give (first slice, labels (B, H, W), probabilities (B, K, H, W) if anybody wants them), on the native grid.
+    """Give (first slice, labels (B, H, W), probabilities (B, K, H, W) or None), on the native grid.
 
     Batches become smaller when memory runs out.
     """
@@ -226,8 +224,8 @@ def _batches(
 def _prepared(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
     """Give the network's input (B, 3, h, w) of each batch.
 
-    While a GPU computes, the processor prepares what is next. Where the processor computes all, that is not faster
-    (``Testing/benchmarks/left_out.py``): both then work on less than all cores.
+    While a GPU computes, the processor prepares the next batch. If the processor does both, that is not faster
+    (``Testing/benchmarks/left_out.py``), because each part then has fewer cores.
     """
 
     def prepare(start: int) -> Tensor:
@@ -274,7 +272,7 @@ def _smaller(size: int, model: Model, error: Exception) -> int:
 def _segment_slices(
     model: Model, images: Tensor, size: tuple[int, int], options: Options, seconds: dict[str, float]
 ) -> tuple[np.ndarray, Tensor | None]:
-    """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities if they are wanted."""
+    """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities or None."""
     with _timed(seconds, "network"), autocast(model.device):
         logits = _logits(model, images.to(model.device, non_blocking=True), SCALES if options.tta else (1.0,))
     values = torch.tensor(model.label_values, dtype=torch.uint8)
@@ -293,7 +291,7 @@ def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Ten
         scaled = images if scale == 1 else _on_grid(images, size, antialias=True)
         logits.append(model.network(scaled).float())
     if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)  # or its time would be taken for that of what reads the logits
+        torch.cuda.synchronize(model.device)  # else the time would be counted where the logits are read
     return logits
 
 
@@ -309,10 +307,10 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)
 
 
-def _keep(labels: np.ndarray, wanted: list[int]) -> None:
-    """Set all other labels to 0, in place."""
+def _keep(labels: np.ndarray, values: list[int]) -> None:
+    """Set all labels but these to 0, in place."""
     kept = np.zeros(256, np.uint8)
-    kept[wanted] = wanted
+    kept[values] = values
     for plane in labels:
         plane[...] = kept[plane]
 

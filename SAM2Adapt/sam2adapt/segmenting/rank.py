@@ -1,4 +1,4 @@
-"""Which volume, and which of its slices, is most worth correcting next: where the model is least sure (our choice).
+"""Find the volume, and its slices, that are most worth correcting: where the model is least sure (our choice).
 
 Two measures, both 0 (sure) to 1: the mean entropy of the class probabilities in and around the predicted structures,
 and the disagreement, 1 - Dice, between the labels of one scale and those averaged over three (test-time augmentation).
@@ -17,7 +17,7 @@ from .model import Model
 from .predict import SCALES, Options, segment
 from .slices import SliceStack, orientation_axes
 
-_MARGIN = 2  # voxels around the predicted structures: borders are where the doubt is
+_MARGIN = 2  # voxels around the predicted structures, because a model doubts at borders
 _APART = 3  # slices: neighbours look alike, so correcting both teaches little
 
 
@@ -92,8 +92,8 @@ def rank_volume(
 def _disagreement(labels: np.ndarray, others: np.ndarray) -> float:
     """1 - mean Dice of the labels that either has; 0 where neither has any.
 
-    scikit-image counts all pairs of labels at once, with 24 bytes a voxel: so it is given structures alone. Its time
-    does not count here, after minutes of the network; ``cleaning``, which every result waits for, has code of its own.
+    scikit-image counts all pairs of labels at once and needs 24 bytes a voxel, so it only gets voxels with a label. Its
+    time does not matter here, after minutes of the network; ``cleaning``, which every result waits for, is faster.
     """
     either = (labels > 0) | (others > 0)
     if not either.any():

@@ -1,8 +1,8 @@
 """Volumes as the network sees them: oriented, cut into slices, resampled in plane, normalised; and the exact way back.
 
-Orientation is a permutation and flips read from the geometry, never a resampling, so that the same patient stored in
-another axis order gives the same slices. Resampling maps the whole field of view of a slice onto the model's grid
-(pixel edges onto pixel edges), which makes the way back the same map inverted.
+Axes are only permuted and flipped, as the geometry says, and never resampled: the same patient gives the same slices in
+whatever axis order a volume is stored. Resampling maps the whole field of view of a slice onto the model's grid, pixel
+edges onto pixel edges, so that the way back is the inverse of the same map.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +22,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_HOUNSFIELD = ("", "HU", "HU_MOD")  # RescaleType; HU_MOD: modified, of spectral CT
 _TO_HOUNSFIELD = (
     "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
     "1024 subtracted."
@@ -50,7 +51,7 @@ class Normalization:
 
 
 def _grey_levels(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Grey levels and how often each occurs; None: once each, where counting first would not be quicker."""
+    """Grey levels and how often each occurs; None: each once, for types where counting first is not faster."""
     if array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         return array, None
     low, high = int(array.min()), int(array.max())
@@ -149,7 +150,7 @@ class SliceStack:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Grey levels that become 0 and 1 (found once a volume)."""
+        """Grey levels that become 0 and 1 (computed once for a volume)."""
         if self._limits is None:
             self._limits = self.settings.normalization.limits(self.volume.array)
         return self._limits
@@ -207,11 +208,12 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def check_modality(volume: Volume, modality: str, model: str) -> None:
-    """Refuse colour where a scanner's volume is wanted, the reverse, and CT for MR or MR for CT.
+    """Refuse colour for a model of scanner volumes, the reverse, and CT for MR or MR for CT.
 
-    The modality is that of the DICOM tag, and without one it is told from the grey levels.
+    The DICOM tag says which modality a volume has; without it, the grey levels do.
 
-    :raises ModalityError: the volume's kind is known and is not the model's, or CT is not in Hounsfield units.
+    :raises ModalityError: the volume is known to be of another kind than the model's, or is CT but not in Hounsfield
+        units.
     """
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
@@ -223,10 +225,17 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
-        hint = f" {_TO_HOUNSFIELD}" if modality == "CT" and not volume.modality else ""
+        hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
             f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
-            f"Choose a model for {looks}, or allow any modality to try it all the same.{hint}",
+            f"{hint}Choose a model for {looks}, or allow any modality to try it all the same.",
+            setting="any_modality",
+        )
+    if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:
+        raise ModalityError(
+            f"'{volume.name}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield units"
+            " (HU).",
+            "Choose the series in Hounsfield units, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
@@ -245,7 +254,7 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
     if wanted is None:
         if thin:
             return thin[-1]
-        # 1 %: spacings that differ by rounding only must not decide.
+        # Within 1 %: spacings that differ only by rounding must not decide.
         return max(a for a in range(3) if spacing[a] > 0.99 * max(spacing))
     axis = next(a for a in range(3) if settings.orientation[a] in wanted)
     if thin and axis not in thin:

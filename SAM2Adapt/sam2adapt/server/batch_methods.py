@@ -6,7 +6,7 @@ from typing import Any
 
 from ..shared import paths, protocol
 from ..shared.errors import CancelledError
-from ..shared.requests import SegmentBatch, SeriesFiles
+from ..shared.requests.actions import SegmentBatch, SeriesFiles
 from .task import Task
 from .warm_models import WarmModels
 

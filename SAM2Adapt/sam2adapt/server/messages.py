@@ -18,7 +18,6 @@ import jsonschema
 import numpy as np
 
 from ..shared.errors import DeviceError, UserError
-from ..shared.fields import camel_case
 from ..shared.protocol import (
     CANCEL,
     CONTROL,
@@ -30,7 +29,8 @@ from ..shared.protocol import (
     SHUTDOWN,
     USER_ERROR,
 )
-from ..shared.request_schema import schema
+from ..shared.requests.fields import camel_case
+from ..shared.requests.schema import schema
 
 Id = int | str
 

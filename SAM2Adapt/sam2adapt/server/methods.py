@@ -1,6 +1,6 @@
 """The methods of the engine server: what is told of a request on its way, and its answer in the protocol's words.
 
-Each is called with the warm models, the request (``shared/request_schema.py`` says which) and the task, and gives what
+Each is called with the warm models, the request (``shared/requests/schema.py`` says which) and the task, and gives what
 JSON can hold. ``requests/`` does the work; torch is imported late, so that the models are listed at once.
 """
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..shared import protocol
-from ..shared.request_schema import METHODS as REQUESTS
-from ..shared.requests import ListDevices, RankVolume, Segment
-from . import batch_methods, model_methods, train_methods
+from ..shared.requests.actions import ListDevices, RankVolume, Segment
+from ..shared.requests.schema import METHODS as REQUESTS
+from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
@@ -67,6 +67,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segment": segment,
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
+    "fill": fill_methods.fill,
     "rank": rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,

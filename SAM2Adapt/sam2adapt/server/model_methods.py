@@ -4,8 +4,7 @@ from typing import Any
 
 from ..requests import models as carry_out
 from ..shared import protocol
-from ..shared.fields import camel_case
-from ..shared.requests import (
+from ..shared.requests.actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -15,6 +14,7 @@ from ..shared.requests import (
     RemoveBase,
     RemoveModel,
 )
+from ..shared.requests.fields import camel_case
 from .task import Task
 from .warm_models import WarmModels
 

@@ -67,7 +67,7 @@ class Server:
 
     def run(self) -> None:
         """Greet and work; leaves by ``os._exit``."""
-        logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))
+        logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # of all rooms
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while True:

@@ -62,6 +62,10 @@ class Task:
         """Send a sentence; level: "info" or "warning"."""
         self._notify("log", {"id": self.id, "level": level, "message": message})
 
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification of the request, for instance that a first answer is there."""
+        self._notify(method, {"id": self.id, **params})
+
     def progress(
         self, stage: str, done: float, total: float, unit: str, fraction: float | None = None, **more: Any
     ) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..shared import protocol
-from ..shared.fields import camel_case
-from ..shared.requests import Train
+from ..shared.requests.actions import Train
+from ..shared.requests.fields import camel_case
 from .task import Task
 from .warm_models import WarmModels
 

@@ -4,6 +4,8 @@ They cross the process wall unchanged (class name, message, remedy) and are show
 exception is a defect of ours and keeps its traceback.
 """
 
+from typing import Any
+
 
 class UserError(Exception):
     """A failure that a user can cause and mend.
@@ -29,6 +31,18 @@ class UserError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
 
+    def to_json(self) -> dict[str, Any]:
+        """The whole error, as JSON can hold it."""
+        fields = {"message": self.message, "remedy": self.remedy, "setting": list(self.setting), "value": self.value}
+        return {"kind": type(self).__name__, **fields}
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> "UserError":
+        """The error that ``to_json`` described; one of an unknown kind becomes a plain ``UserError``."""
+        kinds = {kind.__name__: kind for kind in UserError.__subclasses__()}
+        kind = kinds.get(entry["kind"], UserError)
+        return kind(entry["message"], entry["remedy"], setting=tuple(entry["setting"]), value=entry["value"])
+
 
 class InputFileError(UserError):
     """A file or folder is missing, unreadable or of an unknown format."""
@@ -50,8 +64,12 @@ class GeometryError(UserError):
     """An image and its labels do not share one voxel grid."""
 
 
+class DrawingError(UserError):
+    """From the slices that were drawn, nothing can be filled: too few, contradictory, or of another volume."""
+
+
 class ClassesError(UserError):
-    """Classes asked for do not agree with the labels found or with the model."""
+    """The requested classes do not agree with the labels or with the model."""
 
 
 class TrainingDataError(UserError):
@@ -75,11 +93,11 @@ class ChecksumError(UserError):
 
 
 class DownloadError(UserError):
-    """A download failed; what has arrived is kept and continued next time."""
+    """A download failed; the next one continues where it stopped."""
 
 
 class BatchError(UserError):
-    """Some studies of a batch failed, or it was stopped before all were done; the others are there."""
+    """Some studies of a batch failed, or it was stopped early; the outputs of the others are there."""
 
 
 class OutputError(UserError):
@@ -91,12 +109,12 @@ class SettingsError(UserError):
 
 
 class ForgettingError(UserError):
-    """A model that was continued segments what it had learnt before clearly worse than its parent."""
+    """A continued model segments what its parent had learnt clearly worse than the parent."""
 
 
 class DeviceError(UserError):
-    """The device asked for is not there or has too little memory."""
+    """There is no such device, or it has too little memory."""
 
 
 class CancelledError(UserError):
-    """The user stopped the run; what was there before is unchanged, and a run that can go on is kept."""
+    """The user stopped the run; nothing else changed, and what can be resumed is kept."""

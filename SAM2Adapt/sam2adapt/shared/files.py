@@ -1,4 +1,4 @@
-"""Folders of SAM2Adapt on this machine, and files that appear whole or not at all."""
+"""Folders of SAM2Adapt on this machine, and files that are either complete or not there."""
 
 import contextlib
 import errno
@@ -82,7 +82,7 @@ def output_error(path: Path, error: Exception) -> OutputError:
 
 
 def check_output(path: Path, libraries: bool = False) -> None:
-    """Refuse before the work what could not be written after it, by making and deleting a file beside the output.
+    """Refuse before the work an output that could not be written after it, by making and deleting a file beside it.
 
     :param libraries: the output is to be written by ITK, which needs a name in UTF-8.
     :raises OutputError: the folder is missing or not writable; the name is too long, or not one that ``libraries`` can
@@ -153,5 +153,5 @@ def hash_file(path: Path, cancel: Callable[[], bool] | None = None) -> str:
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes as people say it, for instance ``156 MB`` (1 MB = 10^6 bytes)."""
+    """A size in bytes for people to read, for instance ``156 MB`` (1 MB = 10^6 bytes)."""
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"

@@ -1,7 +1,7 @@
-"""Label volumes as runs: pieces of rows of one label, whose number goes with the surfaces and not with the voxels.
+"""Label volumes as runs: stretches of voxels of one label within a row.
 
-Pieces, holes and counts are found from runs with a few bytes for each, where arrays of piece numbers take four or eight
-bytes for every voxel of a volume.
+A volume has about as many runs as its structures have surface voxels. Pieces, holes and counts take a few bytes for
+each run, where arrays of piece numbers take four or eight bytes for every voxel.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import numpy as np
 
 FACES, CORNERS = 0, 1  # how voxels must touch to be of one piece
 
-_VOXELS_AT_ONCE = 1 << 22  # looked at together; what is kept of them is their runs
+_VOXELS_AT_ONCE = 1 << 22  # read together; only their runs are kept
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Runs:
         return self.stop - self.start
 
     def joined(self) -> tuple["Runs", np.ndarray]:
-        """Runs of the label 1 of all voxels, whatever label they have, and (R,) which of them each run is in."""
+        """All labels as one: runs of the label 1, and (R,) the index of the one that holds each run of this object."""
         begins = np.ones(len(self), bool)
         begins[1:] = (self.row[1:] != self.row[:-1]) | (self.start[1:] != self.stop[:-1])
         first = np.flatnonzero(begins)
@@ -62,24 +62,24 @@ class Runs:
 
 
 def find_runs(labels: np.ndarray) -> Runs:
-    """Runs of all labels but 0 of an array (K, J, I) in any order in memory."""
+    """Runs of all labels but 0 of an array (K, J, I), in any order in memory."""
     row, start, stop, label = (np.concatenate(part) for part in zip(*_slabs(labels), strict=True))
     return Runs(row, start, stop, label, labels.shape[1])
 
 
 def count_labels(labels: np.ndarray) -> np.ndarray:
-    """Voxels of each label from 0 to 255 or more, of an array (K, J, I); numpy.bincount would widen it to 64 bits."""
+    """Voxels of each label, (256,) or more, of an array (K, J, I); numpy.bincount would widen the array to 64 bits."""
     counts = np.zeros(256, np.int64)
     for _, start, stop, label in _slabs(labels):
-        found = np.bincount(label, stop - start, minlength=len(counts)).astype(np.int64)
-        found[: len(counts)] += counts
-        counts = found
+        more = np.bincount(label, stop - start, minlength=len(counts)).astype(np.int64)
+        more[: len(counts)] += counts
+        counts = more
     counts[0] = labels.size - counts.sum()
     return counts
 
 
 def _slabs(labels: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Row, start, stop and label of the runs of a few slices after the other."""
+    """Row, start, stop and label of all runs, for a few slices at a time."""
     _, rows, length = labels.shape
     at_once = max(1, _VOXELS_AT_ONCE // max(1, rows * length))
     for k in range(0, len(labels), at_once):
@@ -96,7 +96,11 @@ def _slabs(labels: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 def find_pieces(runs: Runs, touching: int) -> np.ndarray:
-    """(R,) the piece of each run: the index of the piece's first run. Runs of one label that touch are of one piece."""
+    """Join touching runs of one label into pieces; returns (R,) the index of the first run of each run's piece.
+
+    Each round lets the later piece of every touching pair point to the earlier one, then follows all pointers to their
+    end. Pairs that are still apart, because their piece had several candidates, go into the next round.
+    """
     piece = np.arange(len(runs))
     first, second = (np.concatenate(part) for part in zip(*_touching_pairs(runs, touching), strict=True))
     while len(first):
@@ -109,42 +113,70 @@ def find_pieces(runs: Runs, touching: int) -> np.ndarray:
     return piece
 
 
-def _touching_pairs(runs: Runs, touching: int):
-    """Indices of runs of one label that touch, (P,) and (P,), for each direction of a neighbouring row."""
-    width = int(runs.stop.max(initial=0)) + 2  # a gap, so that the end of a row does not touch the next one's start
-    begin, end = runs.row * width + runs.start + 1, runs.row * width + runs.stop
-    in_slice = runs.row % runs.rows
-    for row, in_next in [(1, 0), *((j, 1) for j in range(-touching, touching + 1))]:
-        there = (in_slice + row >= 0) & (in_slice + row < runs.rows)
-        ahead = (row + in_next * runs.rows) * width
-        low = np.searchsorted(end, begin + ahead - touching)
-        high = np.searchsorted(begin, end + ahead + touching, side="right")
-        count = np.where(there, np.maximum(high - low, 0), 0)
+def _touching_pairs(runs: Runs, touching: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices (P,) and (P,) of runs of one label that touch, for one neighbouring row of each run after the other.
+
+    All rows are laid end to end on one line of positions, ``width`` positions for each row and gaps between them. The
+    runs that touch a run in the next row are then those that overlap it after it has moved on by ``width``. Since runs
+    are sorted and do not overlap, they follow each other: two binary searches give the first and the last.
+
+    Two rows of five voxels in one slice, ``#`` of label 1, and the positions of their runs (``width`` is 6)::
+
+        row 0:  # # . # .        run 0: begin 1, end 2     run 1: begin 4, end 4
+        row 1:  . . # # .        run 2: begin 9, end 10
+
+    Run 0 moved on to the next row is 7 to 8. It overlaps no run, so by ``FACES`` it touches none; with one more
+    position on either side, 6 to 9, it touches run 2 by ``CORNERS``. Run 1 moves on to 10 and touches it by both. The
+    results are ``[1], [2]`` and ``[0, 1], [2, 2]``.
+    """
+    width = int(runs.stop.max(initial=0)) + 2  # gaps, so that a row's last voxel does not touch the next row's first
+    begin, end = runs.row * width + runs.start + 1, runs.row * width + runs.stop  # positions of first and last voxel
+    row_in_slice = runs.row % runs.rows
+    # Only neighbours further on in the volume: the next row of the slice, and rows of the next slice.
+    next_row, next_slice = [(1, 0)], [(rows, 1) for rows in range(-touching, touching + 1)]
+    for rows, slices in next_row + next_slice:
+        has_neighbour = (row_in_slice + rows >= 0) & (row_in_slice + rows < runs.rows)
+        distance = (rows + slices * runs.rows) * width
+        low = np.searchsorted(end, begin + distance - touching)  # first run that does not end before
+        high = np.searchsorted(begin, end + distance + touching, side="right")  # first run that begins behind
+        count = np.where(has_neighbour, np.maximum(high - low, 0), 0)
+        # The pairs of run r are (r, low[r]), (r, low[r] + 1), …, (r, low[r] + count[r] - 1).
         first = np.repeat(np.arange(len(runs)), count)
-        second = np.arange(len(first)) + np.repeat(low - np.cumsum(count) + count, count)
+        pairs_before = np.cumsum(count) - count
+        second = np.arange(len(first)) + np.repeat(low - pairs_before, count)
         same = runs.label[first] == runs.label[second]
         yield first[same], second[same]
 
 
 def find_gaps(runs: Runs) -> tuple[Runs, np.ndarray]:
-    """What is not in the runs, inside of the box around them.
+    """What the runs leave free of the smallest box around them.
 
-    :return: the runs of it, with the label 0, and (R,) which of them touch the box's border: (in k, in j, in i).
+    A slice of two rows of six voxels; the box is rows 0 to 1 and voxels 1 to 4::
+
+        row 0:  . . # # . .      runs: 2 to 4           gaps: 1 to 2, touching j and i;  4 to 5, touching j and i
+        row 1:  . # . . # .      runs: 1 to 2, 4 to 5   gaps: 2 to 4, touching j
+
+    Both touch k as well, since the box is one slice thick.
+
+    :return: the gaps as runs of the label 0, and (3, R) whether each touches the box's border: in k, in j, in i.
     """
     k, j = np.divmod(runs.row, runs.rows)
     (k0, k1), (j0, j1) = (k.min(), k.max()), (j.min(), j.max())
     i0, i1 = runs.start.min(), runs.stop.max()
+    # A gap before each run: from the end of the run before it in the same row, or from the box's border.
+    is_in_row_of_last = np.append(False, runs.row[1:] == runs.row[:-1])
+    starts_before = np.where(is_in_row_of_last, np.roll(runs.stop, 1), i0)
+    # And one at the end of each row of the box: from the end of its last run, or all of a row without runs.
     box_rows = (np.arange(k0, k1 + 1)[:, None] * runs.rows + np.arange(j0, j1 + 1)).ravel()
-    # Each gap lies before a run or at the end of a row; those of no voxels are dropped.
-    continued = np.append(False, runs.row[1:] == runs.row[:-1])
     last = np.searchsorted(runs.row, box_rows, side="right") - 1
-    tail = np.where((last >= 0) & (runs.row[last] == box_rows), runs.stop[last], i0)
+    has_runs = (last >= 0) & (runs.row[last] == box_rows)
+    starts_behind = np.where(has_runs, runs.stop[last], i0)
     row = np.append(runs.row, box_rows)
-    start = np.append(np.where(continued, np.roll(runs.stop, 1), i0), tail)
+    start = np.append(starts_before, starts_behind)
     stop = np.append(runs.start, np.full(len(box_rows), i1))
     order = np.lexsort((start, row))
-    order = order[stop[order] > start[order]]
+    order = order[stop[order] > start[order]]  # many of these gaps have no voxel
     gaps = Runs(row[order], start[order], stop[order], np.zeros(len(order), runs.label.dtype), runs.rows)
     k, j = np.divmod(gaps.row, runs.rows)
-    ends = [(k == k0) | (k == k1), (j == j0) | (j == j1), (gaps.start == i0) | (gaps.stop == i1)]
-    return gaps, np.stack(ends)
+    touches = [(k == k0) | (k == k1), (j == j0) | (j == j1), (gaps.start == i0) | (gaps.stop == i1)]
+    return gaps, np.stack(touches)

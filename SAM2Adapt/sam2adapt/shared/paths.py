@@ -73,9 +73,9 @@ def kind_of(found: os.stat_result) -> str:
 
 
 def check_file(path: PathLike) -> os.stat_result:
-    """Refuse what is no regular file; reading a pipe or a device may never end.
+    """Refuse everything but a regular file; reading a pipe or a device may never end.
 
-    :raises InputFileError: nothing is there, something else than a regular file, or it cannot be examined.
+    :raises InputFileError: nothing is there, it is not a regular file, or it cannot be examined.
     """
     found = status(path)
     if found is None:
@@ -136,9 +136,9 @@ def listing(folder: PathLike) -> list[Path]:
 def walk(
     folder: PathLike, on_error: Callable[[Path, InputFileError], None] | None = None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """``os.walk`` with names in order, which leaves out no folder in silence because it cannot be read.
+    """``os.walk`` with names in order, which does not skip a folder in silence because it cannot be read.
 
-    :param on_error: is told of each such folder; without it the first of them ends the walk.
+    :param on_error: called with each folder that cannot be read; without it, the first one ends the walk.
     :return: each folder, the names of its folders (remove one to leave it out) and those of its files.
     :raises InputFileError: a folder cannot be read.
     """
@@ -194,7 +194,7 @@ def utf8_name(path: PathLike, error: type[UserError] = InputFileError) -> str:
 
 
 def reason(failure: Exception) -> str:
-    """Why the system refused, in its own words."""
+    """Why the system refused, in the system's words."""
     return getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
 
 

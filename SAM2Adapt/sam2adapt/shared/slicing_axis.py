@@ -5,3 +5,5 @@ ACQUISITION = "acquisition"  # along the axis of the largest spacing, whatever i
 ENDS = {"axial": "SI", "coronal": "PA", "sagittal": "LR"}
 NUMBERS = {"sagittal": 0, "coronal": 1, "axial": 2}
 AXES = (*ENDS, ACQUISITION)
+
+ARRAY_AXES = ("K", "J", "I")  # those of a volume's voxels, by the dimension of its array; K mostly counts slices

@@ -1,4 +1,4 @@
-"""The cases of a run, read, divided into training and validation, and put on the model's grid."""
+"""Read the cases of a run, divide them into training and validation, and put them on the model's grid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def read_data(
     """Read the cases of a run into its folder.
 
     :param slices: axis, grid and grey levels of the model that is continued; ``former``: its modality.
-    :raises UserError: they cannot be read, do not fit together, or leave nothing to train on.
+    :raises UserError: the cases cannot be read, do not fit together, or leave nothing to train on.
     """
     structures, settings = request.structures, request.settings
     split = request.split or draw_split(request.cases, structures, settings.seed, request.groups)
@@ -43,7 +43,7 @@ def read_data(
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former)
+    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
     prepared = prepare(parts["train"], structures, found.slices, request.folder / "prepared")
     for case in prepared:

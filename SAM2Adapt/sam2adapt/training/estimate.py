@@ -1,4 +1,4 @@
-"""What a training will cost, measured: a few real steps on the real data, and one validation."""
+"""What a training will cost, from a few real steps on the real data and one validation."""
 
 import statistics
 import time
@@ -35,7 +35,7 @@ def estimate(
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Estimate:
-    """Measure a few steps of a run; its folder is used, so give it an output of its own.
+    """Measure a few steps of a run. They write into the run's folder, so give the request an output of its own.
 
     :raises UserError: as ``run.train``, which checks the same.
     """
@@ -54,6 +54,8 @@ def estimate(
     trainer = set_up(request, watch, say, cancelled, control).trainer
     trainer.run()
     seconds = statistics.median(after - before for before, after in pairwise(times[:_STEPS]))
-    validations = 1 + trainer.epochs // (request.settings.validate_every or 1)  # once before the first step
-    minutes = (trainer.steps * seconds + validations * trainer.validation_seconds) / 60
-    return Estimate(seconds, trainer.steps, min(minutes, limit or minutes), memory_used(torch.device(trainer.device)))
+    validations = 1 + trainer.monitor.epochs // (request.settings.validate_every or 1)  # once before the first step
+    minutes = (trainer.clock.steps * seconds + validations * trainer.clock.validation_seconds) / 60
+    return Estimate(
+        seconds, trainer.clock.steps, min(minutes, limit or minutes), memory_used(torch.device(trainer.step.device))
+    )

@@ -1,6 +1,6 @@
 """Quick adapt: the encoder's features of augmented slices, computed once, on which head and decoder are trained.
 
-The encoder runs with its adapters in evaluation form and is left as it is; everything after it trains (models.md 6).
+The encoder, with its adapters in evaluation mode, does not change; everything after it is trained (models.md 6).
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..machine.device import autocast
-from ..machine.exchange import lead, own
+from ..machine.exchange import on_rank_zero, shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise
 from ..shared.errors import SettingsError
@@ -27,14 +27,14 @@ _ENCODER = ("base.image_encoder.", "base.no_mem_embed", "base.sam_mask_decoder.c
 
 
 def is_encoder_side(name: str) -> bool:
-    """Tell whether a tensor of a network has a part in the features, so that quick adapt leaves it as it is."""
+    """Whether a tensor of a network takes part in the features; quick adapt does not train it."""
     return name.startswith(_ENCODER)
 
 
 def quick_fits(network: SegmentationNetwork, continued: bool) -> bool:
-    """Tell whether quick adapt makes sense: what it leaves as it is was trained before, or is the base's own.
+    """Whether quick adapt makes sense: all that it does not train comes from a trained model or from the base.
 
-    :param network: in training form; :param continued: it holds the tensors of a model, not those of step 0.
+    :param network: in training form; ``continued``: it holds the tensors of a trained model, not those of step 0.
     """
     added = (
         parameter
@@ -47,7 +47,7 @@ def quick_fits(network: SegmentationNetwork, continued: bool) -> bool:
 def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> None:
     """Refuse quick adapt where adapters in the encoder would stay untrained.
 
-    :raises SettingsError: they would.
+    :raises SettingsError: some would.
     """
     if not quick_fits(network, continued):
         raise SettingsError(
@@ -61,9 +61,9 @@ def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> N
 class CachedFeatures:
     """The features of the first ``COPIES`` epochs of a source, in float16 files of a folder.
 
-    Their names hold the SHA-256 of all that they depend on, so that a run that goes on finds its own again.
+    File names hold a SHA-256 of all that the features depend on, so that a resumed run can use them again.
 
-    :param keep_on: is told what share is done after each batch, and may raise an error to end it.
+    :param keep_on: gets the share that is done, after each batch; it may raise an error to end the work.
     :raises OutputError: the disk is full.
     """
 
@@ -86,7 +86,7 @@ class CachedFeatures:
                 if not all(is_file(path) for path in paths):
                     _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
 
-        lead(write_missing)
+        on_rank_zero(write_missing)
         self.blocks = [[np.load(path, mmap_mode="r") for path in paths] for paths in files]
 
     def __len__(self) -> int:
@@ -98,20 +98,20 @@ class CachedFeatures:
         block = self.blocks[(epoch - 1) % COPIES]
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
         for places in batches_of(len(order), self.settings.batch_size):
-            # In the order of the file, which is read faster; within a batch the order does not matter.
-            chosen = own(np.sort(order[places.start : places.stop]))
+            # Sorted, because files are read faster in order; within a batch the order does not matter.
+            chosen = shard(np.sort(order[places.start : places.stop]))
             *features, target = (torch.from_numpy(array[chosen]) for array in block)
             yield [feature.float() for feature in features], target
 
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits and what auxiliary losses of the decoder's side need, of what ``batches`` gave."""
+        """Compute logits, and what auxiliary losses of the decoder need, from the features of a batch."""
         return network.segment_features(inputs, tuple(self.blocks[0][-1].shape[-2:]), prompts)
 
 
 def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, device, keep_on) -> None:
-    """Write one copy of every slice; each file appears whole or not at all."""
+    """Write one copy of every slice; files are complete when they get their names."""
     samples = source.samples(copy + 1)
     size = source.settings.batch_size
     loader = ThreadDataLoader(samples, batch_size=size, buffer_size=2, num_workers=0, generator=torch.Generator())
@@ -119,7 +119,7 @@ def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, devic
     training = network.training
     network.eval()
     try:
-        # Not into a memory map: on a full disk, that would kill the process.
+        # Not through a memory map: writing to one on a full disk kills the process.
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(part.open("wb")) for part in parts]
             for number, (images, targets) in enumerate(loader):

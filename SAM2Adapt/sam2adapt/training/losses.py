@@ -1,4 +1,4 @@
-"""Losses over logits and label indices, in float32, with voxels that nobody annotated left out."""
+"""Losses of logits against class indices, in float32, without voxels that nobody annotated."""
 
 import torch
 from monai.networks import one_hot
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..adapters.auxiliary_losses import overlap
-from ..machine.exchange import summed
+from ..machine.exchange import all_reduce
 from ..shared.annotation import IGNORE
 from ..shared.errors import SettingsError
 
@@ -25,7 +25,7 @@ class SegmentationLoss(nn.Module):
     focal Tversky (1 - T)^0.75 with T = (TP + 1) / (TP + 0.7 FN + 0.3 FP + 1) (arXiv 1810.07842; SAM2LoRA's constants).
 
     :param weights: for instance ``{"ce": 1, "dice": 1}``; terms are those of ``TERMS``.
-    :raises SettingsError: a term that does not exist.
+    :raises SettingsError: there is no such term.
     """
 
     def __init__(self, weights: dict[str, float]):
@@ -42,17 +42,17 @@ class SegmentationLoss(nn.Module):
         total = logits.new_zeros(())
         if self.weights.get("ce"):
             entropy = F.cross_entropy(logits, target.long(), ignore_index=IGNORE, reduction="sum")
-            entropy, pixels = summed(torch.stack([entropy, annotated.sum()]))
+            entropy, pixels = all_reduce(torch.stack([entropy, annotated.sum()]))
             total = total + self.weights["ce"] * entropy / pixels.clamp(min=1)
         if not (self.weights.get("dice") or self.weights.get("focal_tversky")):
             return total
         truth = one_hot(torch.where(annotated, target.unsqueeze(1), 0), logits.shape[1]) * annotated
         probability = logits.softmax(dim=1) * annotated
-        hits, found, wanted = summed(overlap(probability, truth))[:, 1:]
+        hits, predicted, true = all_reduce(overlap(probability, truth))[:, 1:]
         if self.weights.get("dice"):
-            total = total + self.weights["dice"] * (1 - (2 * hits + 1) / (found + wanted + 1)).mean()
+            total = total + self.weights["dice"] * (1 - (2 * hits + 1) / (predicted + true + 1)).mean()
         if self.weights.get("focal_tversky"):
-            wrong = _FALSE_NEGATIVE * (wanted - hits) + _FALSE_POSITIVE * (found - hits)
+            wrong = _FALSE_NEGATIVE * (true - hits) + _FALSE_POSITIVE * (predicted - hits)
             missed = (1 - (hits + 1) / (hits + wrong + 1)).clamp(min=_SMALLEST) ** _GAMMA
             total = total + self.weights["focal_tversky"] * missed.mean()
         return total

@@ -1,4 +1,4 @@
-"""The model that a training starts from: what of it is kept, and what of its slices is shown again."""
+"""The model that a training starts from: its tensors, its grid, and the slices kept of its training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,13 @@ from ..shared.errors import ModalityError, SettingsError
 from .prepare import Fingerprint
 from .replay import Replay, read_replay
 
-TOLERANCE = 0.005  # of Dice that a continued model may lose on what its parent was validated on
-
 
 @dataclass
 class Parent:
     """A model that a training starts from.
 
-    :param continued: whether the new model has a class of it. Then grid and grey levels are kept, and its slices are
-        shown again; otherwise only its tensors are a start for something else.
+    :param continued: whether the new model has one of its classes. If so, grid and grey levels stay the same and its
+        slices are trained on again. If not, its tensors are a start for something else, and nothing more.
     """
 
     bundle: Bundle
@@ -42,13 +40,13 @@ class Parent:
         return self.bundle.card["modality"] if self.continued else None
 
     def replay(self) -> Replay | None:
-        """Slices kept of the model; None where this machine has none, or there is nothing to forget."""
+        """Slices kept of the model; None if this machine has none, or there is nothing to forget."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
 
     def check_modality(self, found: Fingerprint) -> None:
         """Refuse images of another kind than those that the model was trained on.
 
-        :raises ModalityError: they are.
+        :raises ModalityError: the images are of another kind.
         """
         modality = self.bundle.card["modality"]
         if self.continued and found.modality != modality:
@@ -59,9 +57,9 @@ class Parent:
             )
 
     def start(self, network: SegmentationNetwork, card: dict) -> None:
-        """Load the model's tensors; classes are matched by name, new ones begin as the background does.
+        """Load the model's tensors. Classes are matched by name; a new class starts from the background's tensors.
 
-        :raises SettingsError: the new model's base, network or method is another one.
+        :raises SettingsError: the new model has another base, network or method.
         """
         own = self.bundle.card
         if own["base"] != card["base"]:
@@ -105,7 +103,7 @@ def _is_per_class(name: str) -> bool:
 def read_parent(name_or_path: str | Path, structures: list[Structure]) -> Parent:
     """Read the model to start from.
 
-    :raises ModelNotFoundError: there is none of that name. :raises ModelFileError: it cannot be read.
+    :raises ModelNotFoundError: there is no model of that name. :raises ModelFileError: it cannot be read.
     """
     bundle = read_bundle(find_model(name_or_path))
     known = {entry["name"].lower() for entry in bundle.card["classes"]}

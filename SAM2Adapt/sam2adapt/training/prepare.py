@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..evaluation.cases import Case
+from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, read_labels
+from ..imaging.volume import Volume
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
 from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
@@ -28,7 +28,12 @@ _THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
 
 @dataclass
 class Fingerprint:
-    """What the training set is like."""
+    """What the training set is like.
+
+    :param slices: axis, grid and grey levels of the model.
+    :param median_size: rows and columns of a typical slice on that grid.
+    :param voxels: of each label value, in all cases.
+    """
 
     modality: str
     slices: SliceSettings
@@ -44,51 +49,101 @@ def fingerprint(
     validation: Sequence[Case] = (),
     slices: SliceSettings | None = None,
     former: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Fingerprint:
     """Read the training cases once and decide modality, slicing axis, grid and grey levels.
 
+    Two CTs of 512 x 512 x 100 voxels of 0.8 x 0.8 x 5 mm, whose labelled voxels have grey levels from -20 to 140::
+
+        modality      CT: the DICOM tag says so, or the lowest grey level
+        axis          acquisition: slices are 5 / 0.8 > 1.5 times as thick as their pixels
+        grid          256 pixels at most, so 512 * 0.8 mm / 256 = 1.6 mm a pixel; median size 256 x 256
+        grey levels   -20 to 140 and half of that range on either side: a window from -100 to 220
+
     :param validation: cases to name if a class is in none of the training cases, but in one of these.
-    :param slices: axis, grid and grey levels of the model that is continued; they are then kept.
+    :param slices: axis, grid and grey levels of the model that is continued, which are kept; None: a new model.
     :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
         the others are, or "OTHER".
-    :raises ClassesError: a class that no training case holds. :raises ModalityError: images of several kinds.
+    :param say: gets a sentence for each decision that reading a case took.
+    :raises ClassesError: no training case holds a voxel of a class.
+    :raises ModalityError: the images are of several kinds.
     """
-    modalities, counts, extents, sides, levels = set(), [], [], [], []
-    voxels = dict.fromkeys((s.id for s in structures), 0)
-    axis, unannotated = slices.axis if slices else settings.axis, False
+    survey = _survey(cases, structures, settings.modality, slices.axis if slices else settings.axis, say)
+    modality = _common_modality(survey.modalities, former)
+    _check_every_class_occurs(structures, survey.voxels, survey.unannotated, validation)
+    if slices is None:
+        spacing, size = _grid(np.array(survey.sides), np.array(survey.extents), settings, survey.physical)
+        slices = SliceSettings(_normalization(modality, survey.levels), axis=survey.axis, spacing=spacing, size=size)
+    mean_count = float(np.mean(survey.counts))
+    return Fingerprint(modality, slices, _median_size(survey, slices), mean_count, survey.voxels)
+
+
+@dataclass
+class _Survey:
+    """What the training cases hold, with an entry for each case in every list.
+
+    :param axis: slicing axis, which the first case decides if nobody has set it.
+    :param voxels: of each label value, in all cases; ``unannotated``: whether any voxel is not annotated.
+    :param counts: slices; ``sides``: their rows and columns; ``extents``: the same in mm.
+    :param levels: 0.5 and 99.5 % of the grey levels of labelled voxels, for cases with such.
+    :param modalities: kinds of images, "" among them where nothing says.
+    """
+
+    axis: str | None
+    voxels: dict[int, int]
+    unannotated: bool = False
+    physical: bool = True
+    counts: list[int] = field(default_factory=list)
+    sides: list[tuple[int, int]] = field(default_factory=list)
+    extents: list[list[float]] = field(default_factory=list)
+    levels: list[np.ndarray] = field(default_factory=list)
+    modalities: set[str] = field(default_factory=set)
+
+
+def _survey(
+    cases: list[Case], structures: list[Structure], modality: str | None, axis: str | None, say: Callable[[str], None]
+) -> _Survey:
+    survey = _Survey(axis, dict.fromkeys((structure.id for structure in structures), 0))
     for case in cases:
         volume, values = load_case(case, structures)
-        modalities.add(settings.modality or _modality(volume))
-        axis = axis or (ACQUISITION if _is_stack(volume) else "axial")
-        # Only the native slices are looked at here: the grid is decided after all cases.
-        stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=axis, size=1))
-        counts.append(len(stack))
-        sides.append(stack.native_size)
-        extents.append([n * s for n, s in zip(stack.native_size, stack.native_spacing, strict=True)])
-        for value in voxels:
-            voxels[value] += int((values == value).sum())
-        unannotated = unannotated or bool((values == IGNORE).any())
-        inside = volume.array[:, (values > 0) & (values != IGNORE)]
-        if inside.size:
-            levels.append(np.percentile(inside, (0.5, 99.5)))
-    modalities = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
-    if len(modalities) > 1:
+        for note in volume.notes:
+            say(note)
+        survey.modalities.add(modality or _modality(volume))
+        survey.axis = survey.axis or (ACQUISITION if _is_stack(volume) else "axial")
+        # A stack on any grid shows the native slices; the model's grid is decided after all cases.
+        stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=survey.axis, size=1))
+        survey.counts.append(len(stack))
+        survey.sides.append(stack.native_size)
+        survey.extents.append([n * s for n, s in zip(stack.native_size, stack.native_spacing, strict=True)])
+        for value in survey.voxels:
+            survey.voxels[value] += int((values == value).sum())
+        survey.unannotated = survey.unannotated or bool((values == IGNORE).any())
+        survey.physical = volume.physical
+        labelled = volume.array[:, (values > 0) & (values != IGNORE)]
+        if labelled.size:
+            survey.levels.append(np.percentile(labelled, (0.5, 99.5)))
+    return survey
+
+
+def _common_modality(modalities: set[str], former: str | None) -> str:
+    known = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
+    if len(known) > 1:
         raise ModalityError(
-            f"The training images are of several kinds: {', '.join(sorted(modalities))}.",
+            f"The training images are of several kinds: {', '.join(sorted(known))}.",
             "Train one model for each kind, or say which modality they all are.",
             setting="modality",
         )
-    _check_every_class_occurs(structures, voxels, unannotated, validation)
-    modality = modalities.pop()
-    if slices is None:
-        spacing, size = _grid(np.array(sides), np.array(extents), settings, physical=volume.physical)
-        slices = SliceSettings(_normalization(modality, levels), axis=axis, spacing=spacing, size=size)
+    return known.pop()
+
+
+def _median_size(survey: _Survey, slices: SliceSettings) -> tuple[int, int]:
+    """Rows and columns of a typical slice on the model's grid."""
     if slices.spacing is None:
-        median = np.median(sides, axis=0)
+        median = np.median(survey.sides, axis=0)
         median = median * slices.size / median.max()
     else:
-        median = np.median(extents, axis=0) / slices.spacing
-    return Fingerprint(modality, slices, tuple(int(n) for n in np.round(median)), float(np.mean(counts)), voxels)
+        median = np.median(survey.extents, axis=0) / slices.spacing
+    return tuple(int(n) for n in np.round(median))
 
 
 def _check_every_class_occurs(
@@ -97,7 +152,7 @@ def _check_every_class_occurs(
     missing = [s for s in structures if not voxels[s.id]]
     if missing:
         for case in validation:
-            if (read_labels(case.label, case.image, structures).array == missing[0].id).any():
+            if (case_labels(case, structures).array == missing[0].id).any():
                 raise ClassesError(
                     f"Class '{missing[0].name}' occurs only in the validation ({case.id}), not in the training.",
                     "Move a case with it to the training part, or leave the class out.",
@@ -112,9 +167,9 @@ def _check_every_class_occurs(
 
 
 def _modality(volume: Volume) -> str:
-    """Kind of a training image; "" where its grey levels do not say, "OTHER" for grey pictures, which never do."""
-    found = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
-    return found if found or volume.physical else "OTHER"
+    """Kind of a training image; "" if its grey levels do not show it, "OTHER" for grey pictures, whose never do."""
+    kind = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
+    return kind if kind or volume.physical else "OTHER"
 
 
 def _is_stack(volume: Volume) -> bool:
@@ -149,7 +204,8 @@ class _File(str):
 class PreparedCase:
     """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices.
 
-    :param former: slices of a model that is continued: as many of them are shown as of the new ones.
+    :param annotated: slices with an annotated pixel; ``foreground``: those with a structure.
+    :param former: slices kept of a model that is continued, which make up half of each epoch.
     """
 
     id: str
@@ -160,7 +216,7 @@ class PreparedCase:
     former: bool = False
 
     def __getstate__(self) -> dict:
-        """What another process needs, which sees the same files."""
+        """For another process, which sees the same files, send their names."""
         return {name: _File(v.filename) if isinstance(v, np.memmap) else v for name, v in vars(self).items()}
 
     def __setstate__(self, state: dict) -> None:

@@ -1,6 +1,7 @@
-"""What a model was trained and validated on, kept on this machine so that its successors do not forget it.
+"""Slices that a model was trained and validated on, kept on this machine so that its successors do not forget them.
 
-A sample of prepared slices lies in the user's folder, by the model's digest; it is never part of the model file.
+A sample of the prepared slices lies in the user's folder, named by the model's digest. It is never part of the model
+file.
 """
 
 import json
@@ -16,9 +17,9 @@ from ..shared.annotation import IGNORE
 from ..shared.files import atomic_write, make_folder, replay_file
 from .prepare import PreparedCase
 
-MOST = 200  # slices of training that are kept
+MOST = 200  # training slices that are kept
 _MOST_VALIDATION = 100
-_EMPTY_SHARE = 0.2  # of the kept slices may be without structures
+_EMPTY_SHARE = 0.2  # the most slices without structures among those that are kept
 _BATCH = 8
 
 
@@ -45,7 +46,7 @@ class Replay:
 
 
 def read_replay(digest: str) -> Replay | None:
-    """Read the slices kept of a model; None where this machine has none, or cannot read them."""
+    """Read the slices kept of a model; None if there are none on this machine, or they cannot be read."""
     try:
         with np.load(replay_file(digest), allow_pickle=False) as file:
             parts = json.loads(str(file["parts"]))
@@ -65,8 +66,8 @@ def write_replay(digest: str, replay: Replay) -> None:
     """
     arrays = {"parts": np.array(json.dumps({part: [k.classes for k in kept] for part, kept in vars(replay).items()}))}
     for part, kept in vars(replay).items():
-        for number, own in enumerate(kept):
-            arrays |= {f"{part}{number}_grey": own.grey, f"{part}{number}_target": own.target}
+        for number, slices in enumerate(kept):
+            arrays |= {f"{part}{number}_grey": slices.grey, f"{part}{number}_target": slices.target}
     path = replay_file(digest)
     make_folder(path.parent)
     with atomic_write(path) as file:
@@ -74,7 +75,7 @@ def write_replay(digest: str, replay: Replay) -> None:
 
 
 def gather(cases: list[PreparedCase], classes: list[str], context: int, seed: int, validation: bool = False) -> list:
-    """Draw the slices of new cases that are kept, evenly over the cases; those with structures first."""
+    """Draw slices of new cases to keep, evenly over the cases and with structures first."""
     generator = np.random.default_rng([seed, len(cases)])
     most = _MOST_VALIDATION if validation else MOST
     kept = []
@@ -97,7 +98,7 @@ def _drawn(slices: list[int], count: int, generator: np.random.Generator) -> lis
 
 
 def joined(former: list[Kept], new: list[Kept], most: int, seed: int) -> list[Kept]:
-    """Put old and new slices together; where they are too many, half of the room is for each."""
+    """Join old and new slices; if they are too many, each side gets half of the room."""
     counts = [sum(len(kept.grey) for kept in part) for part in (former, new)]
     room = [max(most // 2, most - counts[1]), max(most // 2, most - counts[0])]
     generator = np.random.default_rng([seed, most])
@@ -118,16 +119,16 @@ def _thinned(part: list[Kept], count: int, generator: np.random.Generator) -> li
 
 
 def merged(former: Replay | None, new: Replay, seed: int) -> Replay:
-    """What is kept of a model that continues another one."""
+    """Slices to keep for a model that continues another one."""
     if former is None:
         return new
     return Replay(joined(former.train, new.train, MOST, seed), joined(former.val, new.val, _MOST_VALIDATION, seed))
 
 
 def as_cases(replay: Replay, classes: list[str]) -> list[PreparedCase]:
-    """The kept training slices, to be shown again in a training on these classes (matched by name).
+    """The kept training slices as cases of a training on these classes, matched by name.
 
-    Where a class was not annotated then, the former background may hold it and counts as not annotated.
+    If a class was not annotated then, the former background may hold it, and so counts as not annotated.
     """
     cases = []
     for number, kept in enumerate(replay.train):
@@ -142,7 +143,7 @@ def as_cases(replay: Replay, classes: list[str]) -> list[PreparedCase]:
 
 
 def _table(kept: Kept, classes: list[str]) -> np.ndarray:
-    """From a kept case's indices to those of a model with these classes; 0 for what the model lacks."""
+    """Class index of a model with these classes for each index of a kept case; 0 for classes that the model lacks."""
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
     for index, name in enumerate(_lower(kept.classes), start=1):
@@ -158,10 +159,10 @@ def _lower(names: list[str]) -> list[str]:
 def former_dice(
     network: SegmentationNetwork, replay: Replay, classes: list[str], device: torch.device
 ) -> dict[str, float] | None:
-    """Dice over the kept validation slices, of each class that model and slices share, and their mean.
+    """Dice of each class that model and kept validation slices share, and the mean; None if they share none.
 
-    Pixels of all slices are pooled, on the network's grid; a class counts in the cases in which it was annotated.
-    None: nothing can be measured.
+    It is computed over the pixels of all slices together, on the network's grid. A class counts only in cases in which
+    it was annotated.
     """
     counts: dict[str, np.ndarray] = {}
     training = network.training
@@ -171,13 +172,13 @@ def former_dice(
         for start in range(0, len(kept.grey), _BATCH):
             grey = torch.from_numpy(kept.grey[start : start + _BATCH]).to(device).float() / 255
             with autocast(device):
-                found = network(normalise(grey)).argmax(dim=1).cpu().numpy()
+                predicted = network(normalise(grey)).argmax(dim=1).cpu().numpy()
             truth = table[kept.target[start : start + _BATCH]]
             for index, name in enumerate(classes, start=1):
                 if name.lower() in names:
-                    own, wanted = (found == index) & (truth != IGNORE), truth == index
+                    ours, theirs = (predicted == index) & (truth != IGNORE), truth == index
                     count = counts.setdefault(name, np.zeros(2))
-                    count += [2 * (own & wanted).sum(), own.sum() + wanted.sum()]
+                    count += [2 * (ours & theirs).sum(), ours.sum() + theirs.sum()]
     network.train(training)
     dice = {name: float(hits / total) for name, (hits, total) in counts.items() if total}
     return {"mean": float(np.mean(list(dice.values()))), **dice} if dice else None

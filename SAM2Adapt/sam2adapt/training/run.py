@@ -18,7 +18,7 @@ from ..adapters.sizes import measure
 from ..evaluation.cases import Case
 from ..evaluation.evaluate import evaluate, mean_dice
 from ..machine import exchange
-from ..machine.exchange import agreed, lead, training_device
+from ..machine.exchange import on_every_rank, on_rank_zero, training_device
 from ..machine.team import Team
 from ..modelfiles.bundle import validate_card, write_bundle
 from ..network.base import STRIDE, ImagePath
@@ -28,12 +28,14 @@ from ..segmenting.model import Model, build_network
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, megabytes, output_error
-from .checkpoint import CHECKPOINT
+from ..shared.protocol import FORGETTING
+from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
-from .loop import Progress, Trainer, Watch
-from .parent import TOLERANCE, Parent, read_parent
+from .loop import Progress, Trainer
+from .parent import Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
+from .record import CHECKPOINT
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainRequest, TrainSettings
 from .split import only_slices, without_slices
@@ -43,11 +45,11 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 
 @dataclass
 class Setup:
-    """A run of which everything is ready and no step is done.
+    """A run that is set up and has not taken a step.
 
     :param prepared: the training cases; ``val``: those to validate on; ``held``: of each the slices that count for
         validation and not for training, None for whole cases.
-    :param replay: slices kept of the model that is continued; ``before``: its Dice on those of its validation.
+    :param replay: slices kept of the model that is continued; ``before``: its Dice on the validation slices among them.
     """
 
     request: TrainRequest
@@ -70,16 +72,16 @@ def train(
 ) -> Path:
     """Train and write the bundle.
 
-    :param say: is told in plain words what is being done.
+    :param say: gets plain sentences about what happens.
     :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
-    :return: the bundle's path. It is not the one asked for, but one in the run folder, if the model has forgotten more
-        than ``start.TOLERANCE`` of its parent's validation Dice and the request does not allow that.
+    :return: the bundle's path: ``request.output``, or a file in the run's folder if the model has lost more than
+        ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
-    with exchange.joined(team):
-        if exchange.number():  # the first process speaks and decides for all
+    with exchange.process_group(team):
+        if exchange.rank():  # rank 0 talks to the user and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
-        request = replace(request, resume=lead(lambda: _goes_on(request, team)))
+        request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
             say("A process has ended and all were started again; going on from the last whole epoch.")
         setup = set_up(request, progress, say, cancelled, control)
@@ -88,21 +90,21 @@ def train(
         if not request.resume:
             setup.trainer.measure()
         best = setup.trainer.run(request.resume)
-        return lead(lambda: _finish(setup, best, say))
+        return on_rank_zero(lambda: _finish(setup, best, say))
 
 
 def _goes_on(request: TrainRequest, team: Team) -> bool:
-    """Whether a run goes on from its checkpoint: if asked to, or if torchrun has started its processes again."""
+    """Whether to resume: if the request says so, or if torchrun has restarted the processes."""
     checkpoint = request.folder / CHECKPOINT
     if team.restarts and paths.exists(checkpoint):
         return True
-    if team.size > 1 and not request.resume:
-        checkpoint.unlink(missing_ok=True)  # after a restart, it would be taken for that of this run
+    if team.world_size > 1 and not request.resume:
+        checkpoint.unlink(missing_ok=True)  # else a restart of this run would resume a former one
     return request.resume
 
 
 def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
-    """Measure the best epoch and write it; gives the bundle's path, as ``train``."""
+    """Evaluate the best epoch and write the bundle; returns its path, as ``train`` does."""
     request, trainer, card = setup.request, setup.trainer, setup.card
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
@@ -116,10 +118,10 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
         "best_epoch": trainer.history.best_epoch,
         "before": trainer.history.before or None,
     }
-    if exchange.count() > 1:
-        sent = trainer.bytes_per_step
-        say(f"{exchange.count()} processes have added up {megabytes(sent)} each in every step")
-        card["training"]["processes"] = {"count": exchange.count(), "bytes_per_step": sent}
+    if exchange.world_size() > 1:
+        sent = trainer.step.bytes_sent
+        say(f"{exchange.world_size()} processes have added up {megabytes(sent)} each in every step")
+        card["training"]["processes"] = {"count": exchange.world_size(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
     if request.keep_slices:
@@ -136,17 +138,17 @@ def set_up(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> Setup:
-    """Read and check everything that a run needs; the parameters are those of ``train``."""
+    """Read and check all that a run needs; the parameters are those of ``train``."""
     structures, settings = request.structures, request.settings
-    lead(lambda: _check_output(request))
-    (device, reason), parent, (base, identity) = agreed(
+    on_rank_zero(lambda: _check_output(request))
+    (device, reason), parent, (base, identity) = on_every_rank(
         lambda: (
             training_device(Team.from_environment(), request.device),
             read_parent(request.init, structures) if request.init else None,
             load_base(request.base),
         )
     )
-    data = lead(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
+    data = on_rank_zero(lambda: read_data(request, parent and parent.slices, say, parent and parent.modality))
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)
@@ -156,9 +158,9 @@ def set_up(
     if parent:
         parent.check_modality(data.found)
         parent.start(network, card)
-        replay = lead(parent.replay)
+        replay = on_rank_zero(parent.replay)
         network.to(device)
-        before = lead(lambda: _before(parent, replay, network, card, device, say))
+        before = on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
@@ -169,9 +171,9 @@ def set_up(
     )  # fmt: skip
     model = Model(card, network, device)
     if data.val:
-        trainer.validate = _validation(model, data.val, data.held, request.preview, trainer)
+        trainer.validation.validate = _validation(model, data.val, data.held, request.preview, trainer)
     exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
-    counts = parameter_counts(network) | {"trained": trainer.trained, "exported": exported.parameters}
+    counts = parameter_counts(network) | {"trained": trainer.step.trained, "exported": exported.parameters}
     card["training"] |= {"parameters": counts, "device": reason}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     return Setup(request, card, model, trainer, data.prepared, data.val, data.held, replay, before)
@@ -192,7 +194,7 @@ def _before(
 
 
 def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
-    """Measure what the model has kept of its parent's, note it in the card, and tell whether it has forgotten."""
+    """Measure on the parent's slices, write it into the card, and return whether the model has forgotten too much."""
     if setup.replay is None:
         return False
     names, former = [entry["name"] for entry in setup.card["classes"]], None
@@ -204,11 +206,11 @@ def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
     setup.card["training"]["replay"] = {
         "slices": slices["train"], "validation_slices": slices["val"], "former": former,
     }  # fmt: skip
-    return former is not None and former["before"] - former["after"] > TOLERANCE
+    return former is not None and former["before"] - former["after"] > FORGETTING
 
 
 def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
-    """Keep slices for the models that will continue this one; that they cannot be kept does not spoil the run."""
+    """Keep slices for the models that will continue this one; if that fails, the run still succeeds."""
     request = setup.request
     slices, seed = setup.model.slices, request.settings.seed
     names = [structure.name for structure in request.structures]
@@ -234,16 +236,16 @@ def _validation(
             return
         try:
             write_preview(preview, labels)
-        except OutputError as error:  # on Windows, whoever reads the one before keeps it from being replaced
-            trainer.say(f"The latest prediction is not shown. {error}")
+        except OutputError as error:  # on Windows, a file that is open for reading cannot be replaced
+            trainer.record.say(f"The latest prediction is not shown. {error}")
         else:
-            trainer.preview = preview, case.id
+            trainer.monitor.preview = preview, case.id
 
     return lambda watch: mean_dice(model, cases, held, watch, observe)
 
 
 def write_preview(path: Path, labels: np.ndarray) -> None:
-    """Write labels (K, J, I) as uint8 ``.npy``, whole or not at all.
+    """Write labels (K, J, I) as uint8 ``.npy`` by atomic rename.
 
     :raises OutputError: the file cannot be written.
     """
@@ -252,13 +254,13 @@ def write_preview(path: Path, labels: np.ndarray) -> None:
 
 
 def _validation_interval(train: int, val: int, quick: bool) -> int:
-    """Epochs between validations that keep them to a fifth of the time, about, from the numbers of cases."""
-    # A slice costs about a third in validation of what it costs in training, and three times that of a quick one.
+    """Epochs between validations, from the numbers of cases, so that validation takes about a fifth of the time."""
+    # To validate a slice takes a third of the time of training on it, and three times that of a quick training step.
     return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
 def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
-    """Rows and columns of the training crops: as large as the slices, up to what suits the network's windows."""
+    """Rows and columns of the training crops: those of the slices, up to a size that suits the network's windows."""
     if settings.crop:
         return settings.crop, settings.crop
     largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192

@@ -1,35 +1,54 @@
-"""Which slices an epoch shows, and each as a training sample; everything follows from seed, epoch and position."""
+"""Which slices an epoch shows, and each as an augmented training sample.
 
+Everything random follows from seed, epoch and position, so that a run that resumes shows the same.
+"""
+
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from monai.data import ThreadDataLoader
-from monai.transforms import Compose
+from monai.data import ThreadDataLoader, set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SpatialPadd,
+)
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..machine.exchange import own
+from ..machine.exchange import shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
 from ..shared.annotation import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings
-from .transforms import augmentation
 
-_EMPTY_SHARE = 1 / 3  # of the slices with structures, so many without any are shown
-_FEWEST = 128  # samples of an epoch: small training sets are repeated, each time augmented differently
+warnings.filterwarnings("ignore", message="Num foregrounds 0")  # slices without structures are shown on purpose
+set_track_meta(False)  # SliceStack keeps the geometry; MONAI's bookkeeping of it takes half the time of a sample
+
+_SHEAR = 0.1  # tangent of the largest angle
+_MARGIN = 1.35  # first crop / final one: leaves room for rotation and scaling, which else bring in empty corners
+_EMPTY_SHARE = 1 / 3  # empty slices shown for each slice with structures
+_FEWEST = 128  # samples of an epoch: slices of small training sets are shown several times, augmented differently
 
 
 def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple[int, int]]:
-    """Shuffled (case, slice) pairs of one epoch: all slices with structures and a draw of the annotated empty ones.
+    """Shuffled (case, slice) pairs of one epoch: all slices with structures, and some annotated empty ones.
 
-    Of the slices of a former model, as many are drawn again as all these are.
+    Slices of a former model, if there are any, make up half of the epoch.
     """
     generator = np.random.default_rng([seed, epoch])
-    own = [(c, case) for c, case in enumerate(cases) if not case.former]
-    full = [(c, k) for c, case in own for k in case.foreground]
-    empty = [(c, k) for c, case in own for k in sorted(set(case.annotated) - set(case.foreground))]
+    new = [(c, case) for c, case in enumerate(cases) if not case.former]
+    full = [(c, k) for c, case in new for k in case.foreground]
+    empty = [(c, k) for c, case in new for k in sorted(set(case.annotated) - set(case.foreground))]
     count = min(len(empty), max(1, round(len(full) * _EMPTY_SHARE)))
     chosen = full + [empty[i] for i in generator.choice(len(empty), count, replace=False)] if empty else full
     chosen = chosen * max(1, -(-_FEWEST // len(chosen)))
@@ -42,13 +61,13 @@ def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple
 
 
 def batches_of(count: int, size: int) -> list[range]:
-    """Places in an epoch of ``count`` samples of each batch; what is left at the end is not shown."""
+    """Places of each batch in an epoch of ``count`` samples; a last batch that is not full is left out."""
     size = min(size, count)
     return [range(start, start + size) for start in range(0, count - size + 1, size)]
 
 
 def image_seed(seed: int, epoch: int, place: int) -> int:
-    """Seed of what is random in the training on a sample, beside its augmentation."""
+    """Seed of what is random when a sample is trained on, augmentation apart (dropout, prompts)."""
     return int(np.random.SeedSequence([seed, epoch, place, 1]).generate_state(1)[0])
 
 
@@ -80,7 +99,7 @@ class EpochSamples(Dataset):
 
 
 class AugmentedSlices:
-    """What a training shows the whole network: the slices of the cases, each time augmented differently."""
+    """The slices of the cases, augmented differently each time, for a training of the whole network."""
 
     def __init__(self, cases: list[PreparedCase], crop: tuple[int, int], context: int, settings: TrainSettings):
         self.cases, self.crop, self.context, self.settings = cases, crop, context, settings
@@ -98,12 +117,12 @@ class AugmentedSlices:
     def batches(self, epoch: int, whole: bool = False) -> Iterable[tuple[Sequence[Tensor], Tensor]]:
         """Give (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices.
 
-        :param whole: also what other processes show of each batch.
+        :param whole: whole batches, not this process's shard of each.
         """
         samples = self.samples(epoch)
         batches = batches_of(len(samples), self.settings.batch_size)
-        batches = batches if whole else [own(batch) for batch in batches]
-        # A generator of its own: the loader draws a seed in its thread, and nothing else must see whether it has.
+        batches = batches if whole else [shard(batch) for batch in batches]
+        # The loader draws a seed in its thread, at any time; with the global generator that would change other draws.
         loader = ThreadDataLoader(
             samples, batch_sampler=batches, buffer_size=2, num_workers=0, generator=torch.Generator()
         )
@@ -112,5 +131,54 @@ class AugmentedSlices:
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits and what auxiliary losses need, of what ``batches`` gave."""
+        """Compute logits, and what auxiliary losses need, from the images of a batch."""
         return network.forward_with_extras(normalise(inputs[0]), prompts)
+
+
+def augmentation(
+    crop: tuple[int, int], rotation: float, scale: float, flips: list[int], colour: bool = False
+) -> Compose:
+    """Random crop, affine, flip, contrast, noise, blur and colour of ``image`` (3, H, W) in 0..1, ``label`` (1, H, W).
+
+    Two of three crops are centred on a pixel of ``structures``, which is the label with 0 where nobody annotated. The
+    result is a list with one sample, since MONAI's cropping transforms may return several.
+
+    :param crop: rows and columns of the result.
+    :param rotation: largest angle, degrees.
+    :param scale: largest relative change of size, of rows and columns each.
+    :param flips: spatial axes (0 = rows, 1 = columns) that may be mirrored; none where left and right differ.
+    :param colour: the channels are red, green and blue, not neighbouring slices, and also change one by one.
+    """
+    both, wide = ("image", "label"), [round(n * _MARGIN) for n in crop]
+    angle = np.deg2rad(rotation)
+    return Compose(
+        [
+            SpatialPadd((*both, "structures"), wide),
+            RandCropByPosNegLabeld(both, "structures", wide, pos=2, neg=1, num_samples=1),
+            RandAffined(
+                both,
+                prob=1.0,
+                rotate_range=angle,
+                scale_range=(scale, scale),
+                shear_range=_SHEAR,
+                translate_range=[n / 16 for n in crop],
+                spatial_size=crop,
+                mode=("bilinear", "nearest"),
+                padding_mode="zeros",
+            ),
+            *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in flips),
+            RandScaleIntensityd("image", factors=0.2, prob=0.5),
+            *(_balance() if colour else ()),
+            RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.5)),
+            RandGaussianSmoothd("image", sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0), prob=0.15),
+            RandGaussianNoised("image", prob=0.3, std=0.04),
+        ]
+    )
+
+
+def _balance() -> tuple[RandScaleIntensityd, RandShiftIntensityd]:
+    """Vary the colour balance: cameras and lamps differ in their white, and tissues in their hue."""
+    return (
+        RandScaleIntensityd("image", factors=0.2, prob=0.5, channel_wise=True),
+        RandShiftIntensityd("image", offsets=0.1, prob=0.5, channel_wise=True),
+    )

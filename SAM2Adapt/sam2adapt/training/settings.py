@@ -1,4 +1,4 @@
-"""What to train on what, and its settings, which all go into the bundle, so that the run can be repeated."""
+"""What to train, on which data, and how. All settings go into the bundle, so that the run can be repeated."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,7 +7,7 @@ from ..evaluation.cases import Case
 from ..imaging.terminology import Structure
 from ..shared import presets
 from ..shared.known_bases import NANO
-from ..shared.requests import Train
+from ..shared.requests.actions import Train
 
 
 @dataclass
@@ -15,8 +15,8 @@ class TrainSettings:
     """How to train.
 
     :param epochs: passes over the annotated slices.
-    :param steps: steps of the optimiser, in the place of ``epochs``.
-    :param max_minutes: end, with the schedule run out, after this time; None: only ``epochs`` or ``steps`` count.
+    :param steps: steps of the optimiser, instead of ``epochs``.
+    :param max_minutes: time limit, at which the schedule reaches its end; None: only ``epochs`` or ``steps`` count.
     :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
@@ -24,11 +24,11 @@ class TrainSettings:
     :param rotation: largest angle of augmentation, degrees; ``scale``: largest relative change of size, of rows and
         columns each; ``flips``: axes that may be mirrored (0 rows, 1 columns).
     :param crop: side of the square crops, pixels; None: chosen from the data.
-    :param size: longest side of a typical slice on the model's grid, pixels; None: its own, within 160 to 256.
+    :param size: longest side of a typical slice on the model's grid, pixels; None: as in the data, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
     :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
     :param quick: train head and decoder only, on features that the encoder computes once.
-    :param patience: end after so many validations without a gain; None: never for that reason.
+    :param patience: end after so many validations without a gain; None: do not.
     """
 
     epochs: int = Train.epochs

@@ -1,4 +1,4 @@
-"""What is held out for validation: whole volumes, or slices where there is only one."""
+"""Hold out a part of the data for validation: whole volumes, or slices if there is only one volume."""
 
 import dataclasses
 import random
@@ -6,16 +6,15 @@ from collections import Counter
 
 import numpy as np
 
-from ..evaluation.cases import Case
+from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..imaging.volume import read_labels
 from ..shared.annotation import IGNORE
 from ..shared.errors import TrainingDataError
 from .prepare import PreparedCase
 
 _SHARE = 5  # every fifth volume or annotated slice is held out
-_FEWEST_SLICES = 5  # that must be annotated before one of them is held out
+_FEWEST_SLICES = 5  # annotated slices of a volume before one of them is held out
 
 
 def draw_split(
@@ -23,10 +22,11 @@ def draw_split(
 ) -> dict[str, list[str]]:
     """Hold out a fifth of the cases, at least one, drawn with the seed.
 
-    Every class stays in the training part, and those in several groups are in the validation part too where its size
-    allows. A single group is for training only; ``hold_out_slices`` is for it.
+    Every class stays in the training part. A class that several groups hold is also in the validation part, if the size
+    of that part allows it. A single group is for training only; use ``hold_out_slices`` then.
 
-    :param groups: of case ids that belong together, of one patient for instance; a case without one is its own.
+    :param groups: group of each case id, for instance the patient; cases of a group are not parted, and a case without
+        a group forms one.
     """
     groups = groups or {}
     units: dict[str, list[str]] = {}
@@ -43,14 +43,14 @@ def draw_split(
 
 
 def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], wanted: int) -> list[str]:
-    """Units to hold out: those with classes that the part still lacks first, never the last one with a class."""
+    """Units to hold out: first those with classes that the part still lacks, never the last one with a class."""
     counts = Counter(value for values in held.values() for value in values)
     chosen: list[str] = []
     seen: set[int] = set()
     while sum(sizes[unit] for unit in chosen) < wanted:
         left = wanted - sum(sizes[unit] for unit in chosen)
         free = [u for u in order if u not in chosen and all(counts[value] > 1 for value in held[u])]
-        # The first unit may be larger than a fifth: a few patients with many volumes each are validated all the same.
+        # The first unit may be larger than a fifth: a few patients with many volumes each can then be validated, too.
         free = [u for u in free if sizes[u] <= left] or ([] if chosen else free)
         if not free or len(chosen) + 1 == len(order):
             break
@@ -65,7 +65,7 @@ def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[in
     known = {structure.id for structure in structures}
     classes = {}
     for case in cases:
-        values = np.unique(read_labels(case.label, case.image, structures).array)
+        values = np.unique(case_labels(case, structures).array)
         classes[case.id] = known & set(values.tolist())
     return classes
 
@@ -91,7 +91,7 @@ def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
 
 
 def without_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> list[PreparedCase]:
-    """Give the cases with these slices taken out of the training."""
+    """The cases without these slices."""
     return [
         dataclasses.replace(
             case,
@@ -103,7 +103,7 @@ def without_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> 
 
 
 def only_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> list[PreparedCase]:
-    """Give the cases of which slices were held out, with these alone."""
+    """The cases of which slices were held out, with nothing but these slices."""
     return [
         dataclasses.replace(
             case, annotated=held[case.id], foreground=[k for k in held[case.id] if k in case.foreground]
@@ -118,20 +118,20 @@ def _held(case: PreparedCase, k: int) -> set[int]:
 
 
 def check_validation(cases: list[Case], structures: list[Structure]) -> None:
-    """Refuse validation cases with which nothing can be measured, before the training and not after an epoch of it.
+    """Refuse validation cases that cannot be measured, before the training rather than after its first epoch.
 
-    :raises TrainingDataError: a case without an annotated voxel, or no structure in any of them.
+    :raises TrainingDataError: a case has no annotated voxel, or no case has a structure.
     :raises GeometryError, ClassesError, VolumeError: as ``prepare.load_case``.
     """
-    found = False
+    any_structure = False
     for case in cases:
         _, values = load_case(case, structures)
         if (values == IGNORE).all():
             raise TrainingDataError(
                 f"Validation case '{case.id}' holds no annotated voxel.", "Annotate a slice of it, or leave it out."
             )
-        found = found or bool(((values > 0) & (values != IGNORE)).any())
-    if cases and not found:
+        any_structure = any_structure or bool(((values > 0) & (values != IGNORE)).any())
+    if cases and not any_structure:
         raise TrainingDataError(
             "No validation case holds a voxel of any class.", "Put a case with structures into the validation part."
         )

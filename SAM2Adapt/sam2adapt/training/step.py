@@ -1,22 +1,190 @@
-"""Gradients of a batch, also when memory does not hold all of it at once; learning rates of the parameters."""
+"""One step of the optimiser: gradients of a batch, also where memory does not hold all of it at once."""
 
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..machine.exchange import count, number
+from ..adapters import Method
+from ..machine import exchange
+from ..machine.device import autocast, autocast_dtype, is_out_of_memory, release_memory
+from ..network import dropout
 from ..network.network import Prompts, SegmentationNetwork
+from ..shared.errors import DeviceError
+from .features import is_encoder_side
+from .losses import SegmentationLoss
 from .settings import TrainSettings
 
-_FEW_PIXELS = 256 * 256  # a crop whose attentions' scores are no burden to keep for the way back
+_FEW_PIXELS = 256 * 256  # of a crop, up to which keeping the scores of all attentions costs little memory
 
 Outputs = dict[str, Tensor]
 Forward = Callable[[Sequence[Tensor], Sequence[Prompts] | None], Outputs]
+
+
+class Source(Protocol):
+    """What a step is computed from: augmented slices, or the encoder's features of them."""
+
+    def forward(
+        self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
+    ) -> tuple[Tensor, Outputs]:
+        """Logits of a batch, and what auxiliary losses need."""
+
+
+class Diverged(Exception):
+    """The loss or a gradient is no longer a number."""
+
+
+class TrainingStep:
+    """Steps of AdamW on batches, of which each process holds its shard.
+
+    When memory runs out, the batch is computed in twice as many parts from then on, with the same result.
+
+    :param batch: images of a whole batch, over all processes.
+    :param crop: rows and columns of the images.
+    :param say: gets a sentence when memory ran out.
+    :ivar parts: in how many parts a batch is computed; ``bytes_sent``: to other processes, in the last step.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        method: Method,
+        settings: TrainSettings,
+        batch: int,
+        crop: tuple[int, int],
+        device: torch.device,
+        say: Callable[[str], None],
+    ):
+        self.network, self.method, self.settings, self.device, self.say = network, method, settings, device, say
+        self.batch, self.crop, self.parts, self.bytes_sent = batch, crop, 1, 0
+        self.loss = SegmentationLoss(settings.loss or method.loss_weights())
+        groups = parameter_groups(network, settings, lambda name: not (settings.quick and is_encoder_side(name)))
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        # Small gradients vanish in float16; bfloat16 holds them.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
+
+    @property
+    def trained(self) -> int:
+        """Number of parameters that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def restore(self, optimizer: dict, scaler: dict) -> None:
+        """Go on from the states of a checkpoint, with the learning rates of this run's settings."""
+        initial = [group["initial"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(optimizer)
+        for group, rate in zip(self.optimizer.param_groups, initial, strict=True):
+            group["initial"] = rate
+        self.scaler.load_state_dict(scaler)
+
+    def take(
+        self,
+        source: Source,
+        inputs: Sequence[Tensor],
+        targets: Tensor,
+        seeds: list[int],
+        rate: float,
+        fraction: float,
+    ) -> float:
+        """Take one step and return the loss of the whole batch.
+
+        :param inputs: of this process's images; ``targets``: (B, H, W); ``seeds``: of their dropout and prompts.
+        :param rate: factor of the learning rates.
+        :param fraction: share of the run that is done, on which auxiliary losses may depend.
+        :raises Diverged: the loss or a gradient is no number; the weights have not changed.
+        :raises DeviceError: memory does not hold even single images.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial"] * rate
+        loss, sent = None, exchange.bytes_sent()
+        while loss is None:
+            loss = self.compute_gradients(source, inputs, targets, seeds, fraction)
+        self.bytes_sent = exchange.bytes_sent() - sent
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        # The scaler itself skips steps whose gradients overflow, as they do until it knows its scale.
+        if not (self.scaler.is_enabled() or torch.isfinite(norm)):
+            raise Diverged
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.item()
+
+    def compute_gradients(
+        self, source: Source, inputs: Sequence[Tensor], targets: Tensor, seeds: list[int], fraction: float
+    ) -> Tensor | None:
+        """Compute the gradients of a batch, the same in all processes; the parameters are those of ``take``.
+
+        :return: the batch's loss; None if memory ran out, and smaller parts are to be tried.
+        """
+        prompts = self._draw_prompts(targets, seeds)
+        inputs, targets = [tensor.to(self.device) for tensor in inputs], targets.to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+
+        def forward(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None) -> Outputs:
+            *images, seeds = inputs
+            with (
+                autocast(self.device),
+                attention_of(self.device, self.crop),
+                dropout.seeded(seeds.tolist(), self.device),
+            ):
+                logits, extras = source.forward(self.network, images, prompts)
+            return extras | {"logits": logits}
+
+        def loss_of(outputs: Outputs) -> Tensor:
+            loss = self.loss(outputs["logits"], targets) + self.method.auxiliary_loss(outputs, targets, fraction)
+            if not torch.isfinite(loss):
+                raise Diverged
+            return loss
+
+        try:
+            sizes = piece_sizes(self.batch, self.parts)
+            loss = backward(forward, loss_of, [*inputs, torch.tensor(seeds)], prompts, sizes, self.scaler.scale)
+            exchange.all_reduce_gradients(self.parameters)
+            return loss
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if not isinstance(error, exchange.OutOfMemoryElsewhere):
+                exchange.report_out_of_memory()
+            self._take_smaller_parts(error)
+        release_memory()
+        return None
+
+    def _draw_prompts(self, targets: Tensor, seeds: list[int]) -> list[Prompts] | None:
+        """Prompts of the images, each drawn from its own seed; None: the method trains without prompts."""
+        drawn = []
+        with torch.random.fork_rng(devices=[]):
+            for target, seed in zip(targets, seeds, strict=True):
+                torch.manual_seed(seed)
+                drawn.append(self.method.draw_prompts(target[None]))
+        return None if None in drawn else [prompts for (prompts,) in drawn]
+
+    def _take_smaller_parts(self, error: Exception) -> None:
+        now, most = self._images_at_once(), self.batch // exchange.world_size()
+        if self.parts == most:
+            raise DeviceError(
+                f"Memory ran out in the training with {'a single slice' if now == 1 else f'{now} slices'} at once.",
+                "Close other programs, or train with a smaller image size or base network.",
+                setting=("size", "base"),
+            ) from error
+        self.parts = min(2 * self.parts, most)
+        self.say(
+            f"Memory ran out with {now} slices at once; going on with {self._images_at_once()}, and steps of"
+            f" {self.batch} as before."
+        )
+
+    def _images_at_once(self) -> int:
+        """The most images that a process computes at once."""
+        return math.ceil(math.ceil(self.batch / self.parts) / exchange.world_size())
 
 
 def schedule(fraction: float, warmup: float) -> float:
@@ -27,15 +195,15 @@ def schedule(fraction: float, warmup: float) -> float:
 
 
 def parameter_groups(
-    network: SegmentationNetwork, settings: TrainSettings, wanted: Callable[[str], bool]
+    network: SegmentationNetwork, settings: TrainSettings, is_trained: Callable[[str], bool]
 ) -> list[dict]:
     """Parameter groups: those SAM2 had, with the smaller rate, and those added, matrices with weight decay only.
 
-    :param wanted: whether a trainable parameter of this name shall be trained.
+    :param is_trained: whether to train a trainable parameter of this name.
     """
     groups = {}
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad and wanted(name):
+        if parameter.requires_grad and is_trained(name):
             groups.setdefault((name in network.base_names, parameter.ndim > 1), []).append(parameter)
     rates = {True: settings.base_learning_rate, False: settings.learning_rate}
     decays = {True: settings.weight_decay, False: 0.0}
@@ -48,7 +216,7 @@ def parameter_groups(
 def attention_of(device: torch.device, crop: tuple[int, int]) -> AbstractContextManager:
     """How attentions are computed in training: on CPUs as plain matrix products, where crops are small.
 
-    PyTorch's fused attention is made for many keys; the way back through it takes a quarter of a step of ``nano``.
+    PyTorch's fused attention is made for many keys; its backward pass takes a quarter of a step of ``nano``.
     """
     if device.type == "cpu" and math.prod(crop) <= _FEW_PIXELS:
         return sdpa_kernel(SDPBackend.MATH)
@@ -63,17 +231,23 @@ def backward(
     sizes: Sequence[int],
     scale: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Add the gradients of a batch's loss to the parameters, with one piece of it in memory at a time.
+    """Add the gradients of a batch's loss to the parameters, with one piece of the batch in memory at a time.
 
-    The loss of a batch is no mean over its images (the Dice terms are pooled), so with several pieces their outputs
-    are computed first without gradients, then the loss of all of them and its slope at each output, and in a second
-    pass each piece hands its share of it on. The gradients are those of the whole batch, up to rounding, unless the
-    network has batch norms, which see the pieces, and see them twice, or prompts, which are filled up within a piece.
+    Gradients of pieces cannot simply be added up: the Dice terms are ratios of sums over the whole batch, so the loss
+    is no mean over its images. But the chain rule splits at the outputs (here B = 5 in pieces of 2, 2 and 1)::
 
-    :param forward: gives the same outputs of a piece both times, with the same dropout.
+        1. without gradients:  pieces (2, ...), (2, ...), (1, ...)  --forward-->  logits (2, K, H, W), …
+        2. with gradients from here on only:  logits (5, K, H, W)  --loss_of-->  loss, and d loss / d logits
+        3. again, piece by piece:  forward with gradients, then backward from its rows of d loss / d logits
+
+    Step 3 adds each piece's share to the parameters and frees the piece before the next one. Every piece is computed
+    twice, which is the price. The result is the gradient of the whole batch up to rounding, with two exceptions: batch
+    norms see single pieces, and each piece twice; prompts are padded to the longest of their piece.
+
+    :param forward: returns the same outputs of a piece both times, with the same dropout.
     :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None.
-    :param sizes: of the pieces, images; together B.
-    :param scale: of the loss before its gradients are computed (``GradScaler.scale``).
+    :param sizes: images in each piece; their sum is B.
+    :param scale: applied to the loss before its gradients are computed (``GradScaler.scale``).
     :return: the loss, unscaled.
     """
     if len(sizes) == 1:
@@ -106,9 +280,12 @@ def _pieces(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None, sizes: 
 
 
 def piece_sizes(batch: int, parts: int) -> list[int]:
-    """Images of this process in each piece of a batch, which all processes take part in.
+    """Number of this process's images in each part of a batch; all processes take part in every part.
 
-    :param batch: images of the whole batch, dealt out in turn; at least ``parts`` for each process.
+    Batch of 5, 2 processes, 2 parts: the images 0 1 2 | 3 4 belong to the ranks 0 1 0 | 1 0, so that rank 0 has 2 and
+    1 of them, and rank 1 has 1 and 1.
+
+    :param batch: images of the whole batch, at least ``parts`` for each process.
     """
-    pieces = np.array_split(np.arange(batch) % count() == number(), parts)
+    pieces = np.array_split(np.arange(batch) % exchange.world_size() == exchange.rank(), parts)
     return [int(piece.sum()) for piece in pieces]

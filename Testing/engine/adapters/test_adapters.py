@@ -231,9 +231,9 @@ def test_training_asks_the_method(tmp_path):
     network, settings = tiny_network(classes=2), TrainSettings(epochs=1, batch_size=16)
     bias = network.head.bias.detach().clone()
     trainer = Trainer(network, [case], Spy(), settings, (64, 64), 0, tmp_path, torch.device("cpu"))
-    assert trainer.loss.weights == {"dice": 1.0}
+    assert trainer.step.loss.weights == {"dice": 1.0}
     trainer.prepare()
-    assert torch.equal(trainer.average["head.bias"], bias + 1.0)
+    assert torch.equal(trainer.validation.average["head.bias"], bias + 1.0)
     trainer.run()
     assert Spy.asked[0] == ("prepare", (16, 3, 64, 64))
     fractions = [entry[2] for entry in Spy.asked[1:]]

@@ -11,7 +11,7 @@ from sam2adapt.adapters.detail import DetailNetwork
 from sam2adapt.adapters.lora import LoRALinear, SAM2LoRA
 from sam2adapt.machine import device
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.training import loop
+from sam2adapt.training import step
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase
@@ -185,7 +185,7 @@ def test_quality_term_is_a_tenth_of_the_distance_and_is_learnt():
 @pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
 def test_gradients_are_clipped_at_their_true_size(tmp_path, monkeypatch, half):
     """The authors clip before the loss's scaling is undone, so that almost nothing is left of the gradients."""
-    for module in (device, loop):
+    for module in (device, step):
         monkeypatch.setattr(module, "autocast_dtype", lambda _: half)
     grey = np.random.default_rng(0).random((2, 3, 32, 32)).astype(np.float16)
     target = np.zeros((2, 32, 32), np.uint8)
@@ -199,9 +199,9 @@ def test_gradients_are_clipped_at_their_true_size(tmp_path, monkeypatch, half):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
 
-    trainer.optimizer.register_step_pre_hook(note)
+    trainer.step.optimizer.register_step_pre_hook(note)
     trainer.run()
-    assert trainer.scaler.is_enabled() == (half == torch.float16)
+    assert trainer.step.scaler.is_enabled() == (half == torch.float16)
     assert len(norms) == 4
     assert norms == pytest.approx([0.05] * 4, rel=1e-3)
 

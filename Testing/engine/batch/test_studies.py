@@ -1,5 +1,6 @@
 """What a batch is made of: files, folders, lists and DICOM series, each under a name of its own."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from batch_testing import dicom, image, noise
 from dicom_samples import dose_dataset, save, structure_set_dataset, write_series
 from sam2adapt.batch import segment_folder, studies
+from sam2adapt.shared.errors import SeriesError
 
 
 def test_what_a_batch_is_made_of(tmp_path):
@@ -57,6 +59,19 @@ def test_what_shows_no_anatomy_is_no_study(tmp_path, caplog):
     (study,) = segment_folder.find_studies([folder], tmp_path / "out")
     assert len(study.files) == 3 and study.problem is None
     assert f"2 DICOM files show no anatomy and are left out: {folder}/dose.dcm (RT Dose)" in caplog.text
+
+
+def test_studies_travel_to_other_processes_as_json(tmp_path):
+    problem = SeriesError("It is damaged.", "Get it again.", setting=("a", "b"), value="c")
+    for study in (
+        studies.Study(tmp_path / "a", "a", size=3, fingerprint="0f"),
+        studies.Study(tmp_path / "no utf-8 \udcff", "b", "1.2.3", ("1.dcm", "\udcfe.dcm"), description="lung"),
+        studies.Study(tmp_path / "c", problem=problem),
+    ):
+        read = studies.Study.from_json(json.loads(json.dumps(study.to_json())))
+        assert vars(read) | {"problem": None} == vars(study) | {"problem": None}
+        assert type(read.problem) is type(study.problem)
+        assert getattr(read.problem, "__dict__", None) == getattr(study.problem, "__dict__", None)
 
 
 @pytest.mark.parametrize("output", ["out", "other"])

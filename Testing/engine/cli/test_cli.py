@@ -21,7 +21,7 @@ from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.requests.train import plan_for
 from sam2adapt.segmenting.model import build_network
 from sam2adapt.shared import files
-from sam2adapt.shared.requests import Train
+from sam2adapt.shared.requests.actions import Train
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 STRUCTURES = [describe(1, "right lung"), describe(2, "left lung")]

@@ -37,6 +37,16 @@ def test_help_of_a_benchmark_needs_no_torch(what, option):
     assert f"usage: sam2adapt benchmark {what} [-h]" in text and option in text
 
 
+@pytest.mark.parametrize("what", ["methods", "speed"])
+def test_a_script_says_what_a_user_can_mend(what, tmp_path):
+    """Started by itself, as an installed engine's remedy says."""
+    script = REPOSITORY / "Testing" / "benchmarks" / f"benchmark_{what}.py"
+    command = [sys.executable, str(script), "--json", str(tmp_path / "none" / "found.json")]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr.partition(":")[0]) == (2, "sam2adapt"), done.stderr
+    assert "does not exist" in done.stderr
+
+
 def test_what_is_no_benchmark_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["benchmark", "size"])

@@ -12,7 +12,7 @@ from sam2adapt.cli.remedies import COMMANDS, shell_remedy
 from sam2adapt.server.messages import error_of
 from sam2adapt.server.methods import METHODS
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.fields import settings_of, subclasses
+from sam2adapt.shared.requests.fields import settings_of, subclasses
 from sam2adapt.training.settings import TrainSettings
 
 
@@ -68,7 +68,7 @@ def test_every_setting_is_a_field_of_a_request_or_an_action():
     unknown = engine_settings() - known
     assert len(engine_settings()) > 25
     assert unknown == set()
-    assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}  # what loop.py names at run time
+    assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}  # what loop.py and record.py name at run time
 
 
 def test_every_setting_has_a_flag_or_command_that_exists():

@@ -69,7 +69,7 @@ def test_dataset_json(tmp_path, labels):
 
 @pytest.mark.parametrize(
     "text",
-    ["not json", "[]", "{}", '{"labels": [1, 2]}', '{"labels": {"whole": [1, 2]}}', '{"labels": {"a": null}}', None],
+    ["not json", "[]", "{}", '{"labels": [1, 2]}', '{"labels": {"whole": ["x"]}}', '{"labels": {"a": null}}', None],
 )
 def test_broken_dataset_json(tmp_path, text):
     if text is not None:

@@ -145,6 +145,55 @@ CELLS = (
     Cell(
         "single",
         "scale",
+        "atomic numbers offered to a model of CT",
+        elements(range(5, 6), RescaleType="Z_EFF"),
+        "is CT with values in 'Z_EFF'",
+        model="CT",
+    ),
+    Cell("single", "scale", "Hounsfield units offered to a model of CT", series(), model="CT"),
+    Cell(
+        "single",
+        "identity",
+        "two patients under one series",
+        alternating(lambda i: {"PatientID": "4" if i < 20 else "5"}),
+        "holds 2 series",
+    ),
+    Cell(
+        "enhanced",
+        "scale",
+        "one frame in another unit",
+        enhanced(
+            per_frame(
+                9, "PixelValueTransformationSequence", RescaleSlope="1", RescaleIntercept="-1024", RescaleType="EDW"
+            )
+        ),
+        "is CT with values in 'EDW'",
+        model="CT",
+    ),
+    Cell(
+        "other classes",
+        "place",
+        "SPECT without the position of each frame",
+        cine("NM", uid.NuclearMedicineImageStorage),
+        "holds 34 frames of NM and does not say the position",
+    ),
+    Cell(
+        "other classes",
+        "place",
+        "ultrasound volume in the space of its probe",
+        cine("US", uid.EnhancedUSVolumeStorage),
+        "holds 34 frames of US and does not say the position",
+    ),
+    Cell(
+        "other classes",
+        "place",
+        "whole slide in tiles",
+        picture(COLOUR, sop_class=uid.VLWholeSlideMicroscopyImageStorage, modality="SM"),
+        "is a picture in tiles (VL Whole Slide Microscopy Image)",
+    ),
+    Cell(
+        "single",
+        "scale",
         "0..4094 offered to a model of CT",
         elements(RescaleSlope=None, RescaleIntercept=None, RescaleType="US"),
         "is CT with values of 0 to 4094: Hounsfield units (HU)",

@@ -238,7 +238,10 @@ def test_cases_of_dicom(images, tmp_path, form):
         structure_set({"disk": ROIS["disk"]}) if form == "RTSTRUCT" else segmentation_dataset(images, LABELS, form)
     )
     save(dataset, tmp_path / "labels" / "patient.dcm")
-    (case,) = find_cases(tmp_path / "images", tmp_path / "labels")
+    said = []
+    (case,) = find_cases(tmp_path / "images", tmp_path / "labels", say=said.append)
+    (note,) = said
+    assert note.startswith(f"1 series in {tmp_path / 'images'} have no labels and are left out: 1.2.826.0.1.5 (CT")
     assert case.id == "patient" and case.series == "1.2.826.0.1.3680043.8.498.1"
     volume, labels = load_case(case, read_structures(case.label))
     np.testing.assert_array_equal(volume.array[0], chest()[0])
@@ -264,10 +267,7 @@ def test_classes_are_found_by_name(series, images, tmp_path):
 
 
 def test_names_of_all_cases(images, tmp_path):
-    cases = [
-        Case("a", tmp_path, save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "a.dcm"), "1.2"),
-        Case(
-            "b", tmp_path, save(structure_set({"LUNG": ROIS["disk"], "heart": ROIS["disk"]}), tmp_path / "b.dcm"), "1.3"
-        ),
-    ]
+    seg = save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "a.dcm")
+    rois = save(structure_set({"LUNG": ROIS["disk"], "heart": ROIS["disk"]}), tmp_path / "b.dcm")
+    cases = [Case("a", tmp_path, seg, series="1.2"), Case("b", tmp_path, rois, series="1.3")]
     assert named_by_dicom(cases) == {1: "Lung", 2: "Spleen", 3: "heart"}

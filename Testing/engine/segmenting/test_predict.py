@@ -316,7 +316,7 @@ def test_no_memory_for_a_single_slice(model):
     limited(model.network, 0)
     with pytest.raises(DeviceError, match="single slice") as caught:
         segment(blobs(), model)
-    assert "smaller region" in caught.value.remedy
+    assert "smaller base network" in caught.value.remedy and caught.value.setting == ("model",)
 
 
 def test_other_errors_of_the_network_are_ours(model):

@@ -11,7 +11,7 @@ import pytest
 from sam2adapt.modelfiles import catalog
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.requests.models import describe_model
-from sam2adapt.shared.requests import DescribeModel
+from sam2adapt.shared.requests.actions import DescribeModel
 from serve_client import Client, patched
 
 WEIGHTS = bytes(range(256)) * 4000

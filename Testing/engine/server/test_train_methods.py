@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.server.train_methods import _report
-from sam2adapt.training.history import Progress
+from sam2adapt.training.clock import Progress
 from serve_client import Client, patched
 from trained import SHORT_EPOCHS
 
@@ -18,7 +18,8 @@ CLASSES = [{"id": 1, "name": "right lung"}, {"id": 2, "name": "my nodule", "colo
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Client(patched(SHORT_EPOCHS), SAM2ADAPT_HOME=str(tmp_path_factory.mktemp("home")), OMP_NUM_THREADS="1") as client:
+    home = str(tmp_path_factory.mktemp("home"))
+    with Client(patched(SHORT_EPOCHS), SAM2ADAPT_HOME=home, OMP_NUM_THREADS="1") as client:
         client.receive()
         yield client
 
@@ -113,7 +114,7 @@ def read_log(data: dict) -> int:
     [
         ({"images": "/nowhere"}, "InputFileError", "/nowhere"),
         ({"labels": None}, "InputFileError", "dataset.json"),
-        ({"classes": None}, "ClassesError", "missing"),
+        ({"classes": None}, "ClassesError", "No class is named"),
         ({"classes": CLASSES[:1]}, "ClassesError", "label value 2"),
         ({"classes": [*CLASSES, {"id": 2, "name": "x"}]}, "ClassesError", "twice"),
         ({"classes": [*CLASSES, {"id": 3, "name": "Right lung "}]}, "ClassesError", "twice"),

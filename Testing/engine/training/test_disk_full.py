@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from sam2adapt.training.checkpoint import load_checkpoint
+from sam2adapt.training.record import load_checkpoint
 from sam2adapt.training.run import train
 from test_training import base, folder, own_home, request_for
 from trained import COMMAND, short_epochs, small_trainer
@@ -53,7 +53,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
     said = []
     trainer = small_trainer(tmp_path / "a", settings={"epochs": 2}, say=said.append)
     trainer.run()
-    assert trainer.history.epoch == 2 and epochs_of(trainer.checkpoint) == 2
+    assert trainer.history.epoch == 2 and epochs_of(trainer.record.checkpoint) == 2
     assert len(said) == 3 and all("log.csv' cannot be written: " in sentence for sentence in said)
 
 

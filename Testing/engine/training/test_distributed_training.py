@@ -20,7 +20,7 @@ from sam2adapt.machine.team import Team
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.dropout import ImageDropout, only, seeded
 from sam2adapt.shared.errors import DeviceError, SettingsError
-from sam2adapt.training.checkpoint import load_checkpoint
+from sam2adapt.training.record import load_checkpoint
 from test_training import base, folder, own_home, request_for, train
 from trained import small_trainer
 
@@ -39,6 +39,14 @@ def torchrun(*arguments, restarts: int = 0) -> list[str]:
 
 def watched(notes: Path, *arguments, **options) -> list[str]:
     return torchrun(SUPPORT / "distributed_runs.py", "watched", notes, *arguments, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_modules():
+    """The processes that the tests start find the modules of engine and tests where this one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -195,11 +203,11 @@ import os, sys, time
 import torch
 import torch.distributed as dist
 from sam2adapt.machine.team import Team
-from sam2adapt.machine.exchange import joined
+from sam2adapt.machine.exchange import process_group
 team = Team.from_environment()
 time.sleep(float(sys.argv[1]) * team.rank)
 print(team.share(lambda: [sys.argv[2]]))
-with joined(team):
+with process_group(team):
     total = torch.ones(1)
     dist.all_reduce(total)
     print(total.item(), flush=True)
@@ -211,8 +219,8 @@ LEAVING = """
 import gc, weakref
 import torch.distributed as dist
 from sam2adapt.machine.team import Team
-from sam2adapt.machine.exchange import joined
-with joined(Team.from_environment()):
+from sam2adapt.machine.exchange import process_group
+with process_group(Team.from_environment()):
     import sam2adapt.training.run
     group = weakref.ref(dist.group.WORLD)
 gc.collect()
@@ -256,7 +264,7 @@ def test_nothing_of_the_group_is_left_when_it_is_parted(store):
 
 
 def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr(exchange, "count", lambda: 5)
+    monkeypatch.setattr(exchange, "world_size", lambda: 5)
     with pytest.raises(SettingsError, match="4 slices cannot be shared by 5 processes"):
         small_trainer(tmp_path / "a")
 
@@ -264,9 +272,9 @@ def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("team", "gpus", "name", "message", "remedy"),
     [
-        (Team(1, 2, 1, 2), 1, "auto", "2 processes cannot share 1 GPU:", "--nproc-per-node 1"),
-        (Team(0, 8, 0, 8), 4, "cuda", "8 processes cannot share 4 GPUs:", "--device cpu"),
-        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Leave --device out"),
+        (Team(1, 2, 1, 2), 1, "auto", "2 processes cannot share 1 GPU:", "Start only 1 process on this computer"),
+        (Team(0, 8, 0, 8), 4, "cuda", "8 processes cannot share 4 GPUs:", "or train on the CPU"),
+        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Choose no GPU"),
     ],
 )
 def test_processes_do_not_share_a_gpu(monkeypatch, team, gpus, name, message, remedy):
@@ -274,7 +282,7 @@ def test_processes_do_not_share_a_gpu(monkeypatch, team, gpus, name, message, re
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(DeviceError, match=re.escape(message)) as caught:
         training_device(team, name)
-    assert remedy in caught.value.remedy
+    assert remedy in caught.value.remedy and caught.value.setting == ("device",)
 
 
 def test_gpus_that_cannot_be_connected(monkeypatch):
@@ -303,8 +311,8 @@ def test_dropout_of_an_image_depends_on_its_seed_only():
 
 def test_batch_norm_of_one_process_is_torchs(monkeypatch):
     """The same arithmetic as with several, where the sums are those of one; torch's in float64 is the reference."""
-    monkeypatch.setattr(exchange, "count", lambda: 2)
-    monkeypatch.setattr(exchange, "_add_up", lambda tensor: tensor)
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
+    monkeypatch.setattr(exchange, "_all_reduce", lambda tensor: tensor)
     images = 100 + torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1))
     results = []
     for norm in (SharedBatchNorm(5), torch.nn.BatchNorm2d(5, dtype=torch.float64)):
@@ -320,8 +328,8 @@ def test_batch_norm_of_one_process_is_torchs(monkeypatch):
 
 def test_batch_norms_of_one_pixel_have_gradients_of_their_own(monkeypatch):
     """What the second piece of a batch adds to one is not added to the others whose outputs were summed."""
-    monkeypatch.setattr(exchange, "count", lambda: 2)
-    monkeypatch.setattr(exchange, "_add_up", lambda tensor: 2 * tensor)  # the other process has the same
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
+    monkeypatch.setattr(exchange, "_all_reduce", lambda tensor: 2 * tensor)  # the other process has the same
     norms = [SharedBatchNorm(3) for _ in range(3)]
     for _ in range(2):
         out = sum(norm(torch.ones(1, 3, 1, 1)) for norm in norms)

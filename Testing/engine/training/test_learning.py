@@ -8,7 +8,7 @@ from sam2adapt.evaluation.cases import Case
 from sam2adapt.evaluation.evaluate import mean_dice
 from sam2adapt.imaging.volume import read_labels, write_labels, write_volume
 from sam2adapt.shared.errors import CancelledError
-from sam2adapt.training.checkpoint import load_checkpoint
+from sam2adapt.training.record import load_checkpoint
 from sam2adapt.training.run import write_preview
 from trained import STEPS, assert_equal, short_epochs, small_trainer
 
@@ -83,7 +83,7 @@ def test_early_end(tmp_path):
     )
     trainer.run()
     assert (trainer.history.epoch, trainer.history.best_epoch) == (4, 2)
-    saved = load_checkpoint(trainer.checkpoint)["history"]
+    saved = load_checkpoint(trainer.record.checkpoint)["history"]
     assert saved["stale"] == 2
 
 

@@ -90,8 +90,8 @@ def test_the_encoders_side_stays_as_it_is_and_the_decoders_side_learns(tmp_path,
     trainable = {n for n, p in network.named_parameters() if p.requires_grad and not is_encoder_side(n)}
     assert changed and changed <= trainable
     assert {"head.tokens", "head.weight", "decoder_peg.conv.weight"} <= changed
-    assert trainer.trained == sum(p.numel() for n, p in network.named_parameters() if n in trainable)
-    assert set(trainer.best) == names, "the model file keeps its form"
+    assert trainer.step.trained == sum(p.numel() for n, p in network.named_parameters() if n in trainable)
+    assert set(trainer.validation.best) == names, "the model file keeps its form"
     losses = [row["loss"] for row in trainer.history.rows]
     assert losses[-1] < losses[0]
 

@@ -288,6 +288,6 @@ def test_one_volume_is_validated_on_held_out_slices(parent, tmp_path):
 
 
 def rows_of(request) -> list[dict]:
-    from sam2adapt.training.checkpoint import load_checkpoint
+    from sam2adapt.training.record import load_checkpoint
 
     return load_checkpoint(request.folder / "checkpoint.pt")["history"]["rows"]

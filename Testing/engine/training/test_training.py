@@ -19,11 +19,11 @@ from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
-from sam2adapt.training import checkpoint, loop, samples
-from sam2adapt.training.checkpoint import load_checkpoint, save_checkpoint
-from sam2adapt.training.loop import schedule
+from sam2adapt.training import losses, record, samples
+from sam2adapt.training.record import load_checkpoint, save_checkpoint
 from sam2adapt.training.run import train
 from sam2adapt.training.settings import TrainRequest, TrainSettings
+from sam2adapt.training.step import schedule
 from trained import FEWEST, short_epochs
 
 __all__ = ["short_epochs"]
@@ -143,14 +143,14 @@ def test_cancelled_run_continues_to_the_same_result(short, folder, base, tmp_pat
 KILLED = f"""
 import itertools, os, signal, sys
 from sam2adapt.cli.app import main
-from sam2adapt.training import loop, samples
+from sam2adapt.training import losses, samples
 samples._FEWEST = {FEWEST}
-loss, calls = loop.SegmentationLoss.forward, itertools.count()
+loss, calls = losses.SegmentationLoss.forward, itertools.count()
 def forward(self, *arguments):
     if next(calls) == {SHORT_STEPS + 1}:
         os.kill(os.getpid(), signal.SIGKILL)
     return loss(self, *arguments)
-loop.SegmentationLoss.forward = forward
+losses.SegmentationLoss.forward = forward
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -216,7 +216,7 @@ def test_continuing_a_model_keeps_classes_by_name(short, folder, base, tmp_path)
 
 
 def test_loss_that_is_no_number_stops_with_a_remedy(folder, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
+    monkeypatch.setattr(losses.SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
     with pytest.raises(SettingsError, match="no longer a number") as caught:
         train(request_for(folder, base, tmp_path / "model.safetensors"))
     assert caught.value.setting == ("learning_rate", "resume")
@@ -230,7 +230,7 @@ def test_full_disk_keeps_the_former_checkpoint(tmp_path, monkeypatch):
         file.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr(record.torch, "save", full)
     with pytest.raises(OutputError, match="No space left"):
         save_checkpoint(path, {"epoch": 2})
     monkeypatch.undo()

@@ -20,9 +20,8 @@ from sam2adapt.shared.errors import (
 )
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase, fingerprint, load_case, prepare
-from sam2adapt.training.samples import EpochSamples, epoch_slices
+from sam2adapt.training.samples import EpochSamples, augmentation, epoch_slices
 from sam2adapt.training.settings import TrainSettings
-from sam2adapt.training.transforms import augmentation
 
 STRUCTURES = [describe(1, "liver"), describe(4, "spleen")]
 NAMES = [Structure(value, f"label {value}") for value in range(1, 256)]
@@ -85,7 +84,7 @@ def test_label_value_among_no_classes(tmp_path):
     case = add_case(tmp_path, "a")
     with pytest.raises(ClassesError, match="label value 4") as caught:
         load_case(case, STRUCTURES[:1])
-    assert "1=liver" in caught.value.remedy
+    assert "1=liver" in caught.value.message
 
 
 def test_image_that_cannot_be_trained_on(tmp_path):

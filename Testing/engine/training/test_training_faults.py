@@ -9,9 +9,9 @@ import torch
 from adapted import images, tiny_network
 from sam2adapt import adapters
 from sam2adapt.shared.errors import DeviceError, OutputError, SettingsError
-from sam2adapt.training import checkpoint
-from sam2adapt.training.checkpoint import load_checkpoint
+from sam2adapt.training import record
 from sam2adapt.training.losses import SegmentationLoss
+from sam2adapt.training.record import load_checkpoint
 from sam2adapt.training.step import backward
 from trained import STEPS, assert_equal, short_epochs, small_trainer
 
@@ -20,8 +20,8 @@ __all__ = ["short_epochs"]
 
 def broken_loss(trainer, calls: set[int]) -> None:
     """Let the loss be no number at these calls."""
-    whole, count = trainer.loss.forward, iter(range(10**6))
-    trainer.loss.forward = lambda *args: whole(*args) * (float("nan") if next(count) in calls else 1)
+    whole, count = trainer.step.loss.forward, iter(range(10**6))
+    trainer.step.loss.forward = lambda *args: whole(*args) * (float("nan") if next(count) in calls else 1)
 
 
 def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(tmp_path):
@@ -66,7 +66,7 @@ def test_after_three_setbacks_it_ends_with_a_remedy(tmp_path):
     with pytest.raises(SettingsError, match="no longer a number in epoch 2") as caught:
         trainer.run()
     assert len(said) == 3 and "resume" in caught.value.setting
-    assert load_checkpoint(trainer.checkpoint)["history"]["epoch"] == 1
+    assert load_checkpoint(trainer.record.checkpoint)["history"]["epoch"] == 1
 
 
 def test_a_full_disk_before_the_first_checkpoint_leaves_nothing_to_resume(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_a_full_disk_before_the_first_checkpoint_leaves_nothing_to_resume(tmp_pa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     trainer = small_trainer(tmp_path)
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr(record.torch, "save", full)
     with pytest.raises(OutputError, match="No space left") as caught:
         trainer.run()
     assert "start the training again" in caught.value.remedy and caught.value.setting == ()
@@ -92,11 +92,11 @@ def test_a_full_disk_keeps_the_former_checkpoint_and_the_run_goes_on_from_it(tmp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left") as caught:
-        patch.setattr(checkpoint.torch, "save", full)
+        patch.setattr(record.torch, "save", full)
         trainer.run()
     assert "previous checkpoint is kept" in caught.value.remedy and caught.value.setting == ("resume",)
-    assert sorted(path.name for path in trainer.folder.iterdir()) == ["checkpoint.pt", "log.csv"]
-    assert load_checkpoint(trainer.checkpoint)["history"]["epoch"] == 1
+    assert sorted(path.name for path in trainer.record.folder.iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert load_checkpoint(trainer.record.checkpoint)["history"]["epoch"] == 1
     assert_equal(small_trainer(tmp_path / "b").run(resume=True), expected)
 
 
@@ -153,13 +153,13 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(name, settings):
 def masks(folder, parts: int, **settings) -> Counter:
     """How often each dropout mask of an image is seen in a step that is computed in parts."""
     trainer = small_trainer(folder / str(parts), adapters.create("lora", {"rank": 2, "dropout": 0.5, **settings}))
-    trainer._parts, seen = parts, []
+    trainer.step.parts, seen = parts, []
     for module in trainer.network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.register_forward_hook(lambda module, args, out: seen.extend(row == 0 for row in out))
     inputs, targets = next(iter(trainer.source.batches(1)))
     trainer.network.train()
-    trainer._gradients(inputs, targets, [11, 12, 13, 14])
+    trainer.step.compute_gradients(trainer.source, inputs, targets, [11, 12, 13, 14], 0.0)
     return Counter(row.numpy().tobytes() for row in seen)
 
 

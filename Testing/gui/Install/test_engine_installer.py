@@ -95,9 +95,9 @@ def test_installs_from_a_folder_and_leaves_slicers_packages_alone(slicerHost, py
 
 
 def test_engine_of_a_former_version_is_outdated_and_one_installation_mends_it(slicerHost, python, folder):
-    """Its list had neither filelock nor nibabel; pydicom and highdicom came with Slicer and stay as they are."""
-    complete(python, "filelock", "nibabel")
-    assert "missing: filelock, nibabel." in Check.findProblem(python).message
+    """Its list had no filelock; pydicom and highdicom came with Slicer and stay as they are."""
+    complete(python, "filelock")
+    assert "missing: filelock." in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     assert Check.findProblem(python) is None
@@ -106,11 +106,11 @@ def test_engine_of_a_former_version_is_outdated_and_one_installation_mends_it(sl
 
 def test_engine_of_a_former_version_in_a_python_without_dicom_is_mended(slicerHost, python, folder):
     """As in an environment of the user's own: there the DICOM packages are installed too."""
-    site = complete(python, "filelock", "nibabel")
+    site = complete(python, "filelock")
     for name in ("pydicom", "highdicom"):
         shutil.rmtree(site / name)
         shutil.rmtree(site / f"{name}-{fake_packages.SLICERS[name]}.dist-info")
-    assert "missing: filelock, highdicom, nibabel, pydicom." in Check.findProblem(python).message
+    assert "missing: filelock, highdicom, pydicom." in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     environment = PythonEnvironment(python)
@@ -387,4 +387,3 @@ def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
-    assert list(BASES) == list(OfflineFolder.BASES)

@@ -58,7 +58,7 @@ def _findBy(module: types.ModuleType, find) -> None:
 
 def install() -> None:
     """qt, ctk and the widget classes of slicer."""
-    for name in ("ctk", "mrml_widgets", "segmentation_widgets", "modules", "main_window", "ui_loader"):
+    for name in ("ctk", "mrml_widgets", "segmentation_widgets", "segment_editor", "modules", "main_window", "ui_loader"):
         importlib.import_module(f".{name}", __package__)
     _module("qt", _qtClass)
     _module("ctk", _emulatedClass("ctk"))
@@ -74,6 +74,8 @@ def installSlicerModules() -> None:
     slicer.packaging = sys.modules["slicer.packaging"] = importlib.import_module(".pip", __package__)
     slicer.i18n = _module("slicer.i18n", tr=_tr, translate=_translate)
     _module("SampleData", SampleDataLogic=SampleDataLogic)
+    for name in ("segment_editor", "editor_effects"):
+        importlib.import_module(f".{name}", __package__).install()
     slicer.modules.sampledata = types.SimpleNamespace(path=__file__)
 
 

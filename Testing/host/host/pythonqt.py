@@ -210,7 +210,7 @@ class ObjectWrapper(Wrapper):
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
         native = self._checked()
         meta = type(native).staticMetaObject
-        index = meta.indexOfProperty("objectName" if name == "name" else name)
+        index = _propertyIndex(meta, name)
         if index >= 0:
             return wrap(readProperty(native, meta.property(index)))
         if any(signal.name == name for signal in signalsOf(native)):
@@ -229,7 +229,7 @@ class ObjectWrapper(Wrapper):
             return object.__setattr__(self, name, value)
         native = self._checked()
         meta = type(native).staticMetaObject
-        index = meta.indexOfProperty("objectName" if name == "name" else name)
+        index = _propertyIndex(meta, name)
         if index >= 0:
             return writeProperty(native, meta.property(index), unwrap(value))
         if any(signal.name == name for signal in signalsOf(native)):
@@ -273,6 +273,12 @@ class ObjectWrapper(Wrapper):
 
     def delete(self) -> None:
         shiboken6.delete(self._checked())
+
+
+def _propertyIndex(meta, name: str) -> int:
+    """Index of a property, -1 without it; objects that have no property "name" are called by that of their object."""
+    index = meta.indexOfProperty(name)
+    return meta.indexOfProperty("objectName") if index < 0 and name == "name" else index
 
 
 def _inherits(native, className: str) -> bool:

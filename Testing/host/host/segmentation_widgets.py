@@ -127,28 +127,3 @@ class qMRMLSegmentsTableView(_SegmentationWidget, qMRMLWidget):
     @QtCore.Slot()
     def clearSelection(self) -> None:
         self._table.clearSelection()
-
-
-@emulated
-class qMRMLSegmentEditorWidget(qMRMLWidget):
-    """The choice of segmentation and image, without effects."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self._segmentation = self._volume = None
-
-    @QtCore.Slot(result=object)
-    def segmentationNode(self):
-        return self._segmentation
-
-    @QtCore.Slot(object)
-    def setSegmentationNode(self, node) -> None:
-        self._segmentation = node
-
-    @QtCore.Slot(result=object)
-    def sourceVolumeNode(self):
-        return self._volume
-
-    @QtCore.Slot(object)
-    def setSourceVolumeNode(self, node) -> None:
-        self._volume = node

@@ -45,7 +45,7 @@ def test_labelled_voxel_is_where_the_volume_has_it(bridge, axes):
     image = node.GetBinaryLabelmapInternalRepresentation(bridge.segmentIds(node)[0])
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    voxels = bridge.lib._imageToArray(image)
+    voxels = bridge.lib.imageToArray(image)
     (k, j, i), extent = np.argwhere(voxels == 1)[0], image.GetExtent()
     found = np.array(matrix.MultiplyPoint((i + extent[0], j + extent[2], k + extent[4], 1)))
     assert np.allclose(found, bridge.lib.ijkToRAS(volume) @ (5, 1, 3, 1), atol=1e-9)
@@ -253,7 +253,7 @@ def _asSurfaces(bridge, node):
     segmentation = node.GetSegmentation()
     assert node.CreateClosedSurfaceRepresentation()
     segmentation.SetSourceRepresentationName(bridge.lib._surfaceName())
-    segmentation.RemoveRepresentation(bridge.lib._labelmapName())
+    segmentation.RemoveRepresentation(bridge.lib.labelmapName())
 
 
 def test_surfaces_can_be_exported_but_not_imported_into(bridge):
@@ -266,7 +266,7 @@ def test_surfaces_can_be_exported_but_not_imported_into(bridge):
     exported = bridge.lib.exportLabels(volume, node, bridge.segmentIds(node))
     assert exported.shape == shape
     assert 2 * np.logical_and(exported, ball).sum() / (exported.sum() + ball.sum()) > 0.95
-    assert not node.GetSegmentation().ContainsRepresentation(bridge.lib._labelmapName())
+    assert not node.GetSegmentation().ContainsRepresentation(bridge.lib.labelmapName())
     with pytest.raises(errors.GeometryError, match="closed surface"):
         bridge.lib.importLabels(volume, ball, [SPLEEN | {"id": 1}], node)
     assert len(bridge.segmentIds(node)) == 1

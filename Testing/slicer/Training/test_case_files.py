@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from example_nodes import AXES_IJK_TO_RAS, LIVER, SPLEEN, inOrder
-from sam2adapt.imaging.volume import read_labels, read_volume, same_geometry
+from sam2adapt.evaluation.cases import case_labels, find_cases
+from sam2adapt.imaging.volume import read_volume, same_geometry
 from test_training_cases import SHAPE, drawnOn
 
 LABELS = drawnOn([2, 3, 6])
@@ -28,11 +29,8 @@ def write(lib, cases, folder, leftOut=()):
     for entry in classes:
         entry.use = entry.name not in leftOut
     names = lib.CaseFiles.write(cases, classes, folder)
-    found = {}
-    for name in names:
-        (image,), (label,) = ((folder / part).glob(f"{name}.*") for part in ("images", "labels"))
-        found[name] = read_volume(image), read_labels(label)
-    return found
+    found = {c.id: (read_volume(c.image), case_labels(c)) for c in find_cases(folder / "images", folder / "labels")}
+    return {name: found[name] for name in names}
 
 
 def partial(labels):
@@ -186,8 +184,10 @@ def test_values_of_folders_and_scene_become_one(lib, nodes, tmp_path, suffix):
 
 def test_folder_with_a_value_without_name(lib, scene, tmp_path):
     source = folderOf(tmp_path / "data", LABELS, spleen=1)
+    lib.FolderCases.fromFolder(source)[0].write(tmp_path_with_folders(tmp_path), "a", {"1": 2})
+    (case,) = find_cases(tmp_path / "images", tmp_path / "labels")
     with pytest.raises(Exception, match="label value 5") as caught:
-        lib.FolderCases.fromFolder(source)[0].write(tmp_path_with_folders(tmp_path), "a", {"1": 2})
+        case_labels(case)
     assert type(caught.value).__name__ == "ClassesError"
 
 
@@ -221,7 +221,7 @@ def test_files_that_are_gone_or_damaged(lib, scene, tmp_path):
     source = folderOf(tmp_path / "data", LABELS, spleen=1, liver=5)
     (case,) = lib.FolderCases.fromFolder(source)
     (source / "labelsTr" / "a.nrrd").write_bytes(b"NRRD0004\n")
-    with pytest.raises(Exception, match="cannot be read") as caught:
+    with pytest.raises(Exception, match="is damaged") as caught:
         write(lib, [case], tmp_path)
     assert type(caught.value).__name__ == "InputFileError"
     (source / "imagesTr" / "a.nrrd").unlink()

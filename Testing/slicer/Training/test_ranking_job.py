@@ -171,7 +171,7 @@ def test_unlabelled_volumes(lib, nodes):
     lib.SegmentationBridge.importLabels(labelled, np.ones(SHAPE, np.uint8), [LIVER])
     started = lib.SegmentationBridge.createSegmentationNode(plain)
     started.SetReferenceImageGeometryParameterFromVolumeNode(plain)
-    assert lib.RankingJob.unlabelledVolumes() == [plain]
+    assert lib.Volumes.unlabelled() == [plain]
 
 
 def test_real_engine(lib, nodes, servedEngine):

@@ -250,8 +250,9 @@ def test_folder_that_slicer_saved(lib, nodes, annotate, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(None, "InputFileError"), ({}, "TrainingDataError"), ({"dataset.json": "{"}, "InputFileError"),
-     ({"dataset.json": '{"labels": [1]}'}, "InputFileError"), ({"a.nrrd": "", "b.seg.nrrd": ""}, "TrainingDataError")],
+    [(None, "InputFileError"), ({}, "TrainingDataError"), ({"dataset.json": "{"}, "TrainingDataError"),
+     ({"dataset.json": '{"labels": [1]}'}, "TrainingDataError"),
+     ({"a.nrrd": "", "b.seg.nrrd": ""}, "TrainingDataError")],
 )  # fmt: skip
 def test_folders_without_cases(lib, tmp_path, content, kind):
     folder = tmp_path / "data"

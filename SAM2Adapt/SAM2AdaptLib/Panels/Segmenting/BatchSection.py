@@ -13,9 +13,9 @@ from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import RUNNING
 from SAM2AdaptLib.Panels import Dialogs
 from SAM2AdaptLib.Panels.Segmenting import BatchResults, RunControl
-from SAM2AdaptLib.Panels.Segmenting.ModelList import hasVoxels
 from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
 from SAM2AdaptLib.Panels.Widgets import StatusLine
+from SAM2AdaptLib.Scene import Volumes
 
 SCENE, FOLDER = range(2)
 
@@ -223,4 +223,4 @@ class BatchSection(VTKObservationMixin):
         items = [self._ui.batchVolumeList.item(row) for row in range(self._ui.batchVolumeList.count)]
         checked = [item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Checked]
         nodes = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in checked]
-        return [node for node in nodes if hasVoxels(node)]
+        return [node for node in nodes if Volumes.hasVoxels(node)]

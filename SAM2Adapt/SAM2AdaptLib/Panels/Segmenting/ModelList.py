@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Models import Catalog, ExpectedTime
 from SAM2AdaptLib.Panels import Widgets
-from SAM2AdaptLib.Scene import VolumeModality
+from SAM2AdaptLib.Scene import VolumeModality, Volumes
 
 NAME, MODALITY, DICE, TIME, LICENSE = range(5)
 SEARCHED = qt.Qt.UserRole + 1
@@ -48,12 +48,12 @@ class ModelList:
     def update(self, parameterNode):
         """Show the models for the parameters as they are now, those that fit the volume first."""
         volumeNode = parameterNode.inputVolume
-        volume = (volumeNode, hasVoxels(volumeNode))
+        volume = (volumeNode, Volumes.hasVoxels(volumeNode))
         settings = (parameterNode.model, parameterNode.device, parameterNode.testTimeAugmentation)
         if self._shown == (volume, settings):
             return
         if self._shown is None or self._shown[0] != volume:
-            self.modality = VolumeModality.volumeModality(volumeNode) if hasVoxels(volumeNode) else ""
+            self.modality = VolumeModality.volumeModality(volumeNode) if Volumes.hasVoxels(volumeNode) else ""
         self._shown = (volume, settings)
         model = self.chosen(parameterNode)
         unfit = model is not None and not model.fits(self.modality)
@@ -77,7 +77,7 @@ class ModelList:
         self._filter(self._ui.modelSearchBox.text)
 
     def _expectedSeconds(self, model, parameterNode):
-        if model.problem or not hasVoxels(parameterNode.inputVolume):
+        if model.problem or not Volumes.hasVoxels(parameterNode.inputVolume):
             return None
         settings = (parameterNode.device, parameterNode.testTimeAugmentation)
         return ExpectedTime.expectedSeconds(model, parameterNode.inputVolume, *settings)
@@ -129,12 +129,6 @@ class ModelList:
             shown = [item.text(column) for column in (NAME, MODALITY, LICENSE)]
             searched = " ".join([*shown, item.data(NAME, SEARCHED)]).casefold()
             item.setHidden(not all(word in searched for word in words))
-
-
-def hasVoxels(volumeNode):
-    """Whether there is a volume and something in it; a node is in the scene before its voxels are."""
-    image = volumeNode.GetImageData() if volumeNode else None
-    return image is not None and image.GetPointData().GetScalars() is not None
 
 
 def mismatch(model, modality):

@@ -2,7 +2,7 @@
 
 import slicer
 
-from SAM2AdaptLib.Panels import Widgets
+from SAM2AdaptLib.Panels import Editor, Widgets
 from SAM2AdaptLib.Scene import SegmentationHistory, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
@@ -50,11 +50,7 @@ class ResultsSection:
 
     def edit(self):
         """Open the Segment Editor on the result."""
-        volumeNode, segmentationNode = self._nodes()[:2]
-        slicer.util.selectModule("SegmentEditor")
-        editor = slicer.util.getModuleWidget("SegmentEditor").editor
-        editor.setSegmentationNode(segmentationNode)
-        editor.setSourceVolumeNode(volumeNode)
+        Editor.show(*self._nodes()[:2])
 
     def useForTraining(self):
         """Open the training module on the result."""

@@ -7,6 +7,7 @@ import vtk
 from sam2adapt.shared.errors import UserError
 from slicer.util import VTKObservationMixin
 
+from SAM2AdaptLib.Scene import Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
@@ -100,21 +101,21 @@ class CaseList(VTKObservationMixin):
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        found = {}
+        cases = {}
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
                 continue
-            volumeNode = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+            volumeNode = Volumes.volumeOf(segmentationNode)
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None:
                 case = Cases.SceneCase(volumeNode, segmentationNode, use)
             case.use = use
-            found[key] = case
-        self._examined = found
+            cases[key] = case
+        self._examined = cases
         self._observe()
-        return list(found.values())
+        return list(cases.values())
 
     def _observe(self):
         self.removeObservers()
@@ -141,13 +142,13 @@ class CaseList(VTKObservationMixin):
 
     def _folderCases(self, parameterNode):
         chosen = {label: use for use, label in map(_parts, parameterNode.fileUses)}
-        found = []
+        cases = []
         for path in parameterNode.caseFolders:
             for case in self._inFolder(path):
                 case.use = chosen.get(str(case.label), TRAIN)
                 if case.use != _REMOVED:
-                    found.append(case)
-        return found
+                    cases.append(case)
+        return cases
 
     def _inFolder(self, path):
         if path not in self._folders:

@@ -37,7 +37,7 @@ class DropFilter(qt.QObject):
             return False
         urls = event.mimeData().urls()
         folders = [url.toLocalFile() for url in urls if url.isLocalFile() and Path(url.toLocalFile()).is_dir()]
-        items = [int(found[1]) for url in urls if (found := _ITEM.fullmatch(url.toString()))]
+        items = [int(dragged[1]) for url in urls if (dragged := _ITEM.fullmatch(url.toString()))]
         if not folders and not items:
             return False
         event.acceptProposedAction()
@@ -137,9 +137,9 @@ class InputsSection:
         """Add the segmentations, and those of the volumes, that subject hierarchy items hold."""
         hierarchy, nodes = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene), []
         for item in items:
-            found = vtk.vtkCollection()
-            hierarchy.GetDataNodesInBranch(item, found, "vtkMRMLNode")
-            nodes += [found.GetItemAsObject(number) for number in range(found.GetNumberOfItems())]
+            collection = vtk.vtkCollection()
+            hierarchy.GetDataNodesInBranch(item, collection, "vtkMRMLNode")
+            nodes += [collection.GetItemAsObject(number) for number in range(collection.GetNumberOfItems())]
         if not self._list.addScene(nodes):
             self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
         self._onChanged()

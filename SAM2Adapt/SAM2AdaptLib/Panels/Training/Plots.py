@@ -1,11 +1,11 @@
-"""Loss and Dice of a training as Slicer's own plots, and a layout that shows them."""
+"""Loss and Dice of a training as plots of Slicer, and a layout that shows them."""
 
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-_LAYOUT = 50611  # a number of our own; Slicer's layouts are below 1000
+_LAYOUT = 50611  # a number that nobody else uses; Slicer's layouts are below 1000
 _VIEW = """<item splitSize="500"><view class="vtkMRMLPlotViewNode" singletontag="{tag}">
 <property name="viewlabel" action="default">{label}</property></view></item>"""
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
@@ -94,8 +94,7 @@ class Plots:
 
     def _node(self, className, name):
         """The node of this run with that name, made where it is missing."""
-        found = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in self._nodeIds]
-        for node in found:
+        for node in map(slicer.mrmlScene.GetNodeByID, self._nodeIds):
             if node and node.GetClassName() == className and node.GetAttribute("SAM2Adapt.Plot") == name:
                 return node
         node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))

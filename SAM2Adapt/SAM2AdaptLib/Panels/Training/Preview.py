@@ -29,7 +29,7 @@ class Preview:
             labels = np.load(path, allow_pickle=False)
             node = SegmentationBridge.importLabels(volumeNode, labels, structures, self._node())
         except (OSError, ValueError, UserError):
-            return  # the next one is written already, or the volume was changed; the training has its own copy
+            return  # the next one is written already, or the volume was changed; the training has a copy
         if self._nodeId is None:
             # Hidden from the lists of nodes: it is not the user's, nor a case to train on.
             node.SetHideFromEditors(True)

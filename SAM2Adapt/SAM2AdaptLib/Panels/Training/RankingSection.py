@@ -7,8 +7,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
-from SAM2AdaptLib.Scene import SliceViews
-from SAM2AdaptLib.Training import RankingJob
+from SAM2AdaptLib.Scene import SliceViews, Volumes
 
 
 class RankingSection:
@@ -76,7 +75,7 @@ class RankingSection:
         if self.isRunning():
             self.cancel()
         else:
-            self._rank(RankingJob.unlabelledVolumes(), self._chosenModel())
+            self._rank(Volumes.unlabelled(), self._chosenModel())
 
     def rankFolder(self):
         """Ask for a folder and rank its images."""

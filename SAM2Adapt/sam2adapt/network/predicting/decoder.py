@@ -1,4 +1,4 @@
-"""K-class decoding in the form that only predicts: image tokens stay (B, N, D), and what nothing reads is left out."""
+"""K-class decoding in the predicting form: image tokens stay (B, N, D), and nothing is computed that nobody reads."""
 
 import torch
 from sam2.modeling.sam.transformer import TwoWayAttentionBlock, TwoWayTransformer
@@ -59,7 +59,7 @@ class Layer:
 
 
 class Transformer:
-    """``TwoWayTransformer``, of whose tokens only some are read in the end."""
+    """``TwoWayTransformer`` that returns only some of its tokens."""
 
     def __init__(self, transformer: TwoWayTransformer, read: slice, dtype: torch.dtype):
         self.layers = [Layer(layer, dtype) for layer in transformer.layers]
@@ -70,7 +70,7 @@ class Transformer:
         self.read = read
 
     def __call__(self, keys: Tensor, positions: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the tokens that are read (B, K, D), and the image tokens (B, N, D)."""
+        """Return the tokens to read, (B, K, D), and the image tokens (B, N, D)."""
         queries = tokens
         for layer in self.layers:
             queries, keys = layer(queries, keys, tokens, positions)
@@ -92,7 +92,7 @@ class Doubling:
 
 
 def kernel_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
-    """Maps (B, K, h, w) of what kernels (B, K, C) find in pixel features (B, h, w, C)."""
+    """Products (B, K, h, w) of kernels (B, K, C) and pixel features (B, h, w, C)."""
     return torch.matmul(kernels, pixels.flatten(1, 2).mT).unflatten(2, pixels.shape[1:3])
 
 
@@ -115,7 +115,7 @@ class Decoder:
         self.kernels = head.weight.detach().mT.to(dtype), head.bias.detach()[:, None].to(dtype)
 
     def __call__(self, embedding: Tensor, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
-        """Kernels (B, K, D/8) and the pixel features (B, 4 h, 4 w, D/8) that they are for.
+        """Compute kernels (B, K, D/8) and the pixel features (B, 4 h, 4 w, D/8) to multiply with them.
 
         :param embedding: (B, h, w, D); ``s0``: (B, 4 h, 4 w, D/8); ``s1``: (B, 2 h, 2 w, D/4).
         """

@@ -1,7 +1,7 @@
-"""The form of a network that only predicts: prepared once, equal to the plain form up to rounding, and faster.
+"""A network in a form that can only predict: prepared once, equal to the plain form up to rounding, and faster.
 
-Products with constant weights are joined, weights are stored in the kind of numbers that is computed with and in the
-order that oneDNN wants, and nothing is computed that nobody reads. Neither compiler nor GPU is needed.
+Products with constant weights are joined, weights are stored in the type and order in which they are used, and nothing
+is computed that nobody reads. This needs neither a compiler nor a GPU.
 """
 
 import copy
@@ -21,8 +21,8 @@ from .trunk import Encoder
 class InferenceNetwork(nn.Module):
     """What an exported ``SegmentationNetwork`` computes, without gradients.
 
-    The form is made when it is first asked for, for the device that the network is on and the kind of numbers that
-    autocast asks for, and made anew when one of these changes. Images with prompts take the plain way.
+    The first call makes the form, for the network's device and the type of autocast; a call with another device or type
+    makes it anew. Images with prompts go through the plain network.
 
     :param plain: the network after its method's ``export``; its parameters must not change afterwards.
     """
@@ -78,7 +78,7 @@ class _Form:
 
 
 def _convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy in one kind of numbers, with channels that lie side by side."""
+    """A copy in another type, in memory order ``channels_last``."""
     module = copy.deepcopy(module)
     for parent in list(module.modules()):
         for name, child in parent.named_children():

@@ -1,8 +1,8 @@
-"""What the inference form of the network computes with: prepared linear layers, and attention over small windows.
+"""Operators of the predicting form: prepared linear layers, and attention over small windows.
 
-On the CPU oneDNN's fused operators take weights that are laid out for them once, not at each call, and two batched
-products with a softmax between them are faster than the attention operator as long as the scores are few (measured:
-1.5 to 2 times for 16 to 256 keys, nothing from 1024 on).
+On the CPU, oneDNN's fused operators take weights that are laid out once instead of at each call. For few scores, two
+batched products with a softmax between them are faster than the attention operator (measured: 1.5 to 2 times for 16 to
+256 keys, no gain from 1024 on).
 """
 
 import math
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_MOST_KEYS = 512  # up to which the scores are kept
+_MOST_KEYS = 512  # up to which all scores are held in memory
 _VALUES_AT_ONCE = 1 << 20  # what stays in the processor's cache
 _ONEDNN = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise", "_convolution_pointwise")
-# On processors with AMX oneDNN's linear layers give threads parts of one sum where it is longer than 480 products, so
-# that its rounding depends on their number. Its convolutions never do, and mostly take 1.05 to 1.4 times as long there.
+# On processors with AMX, oneDNN's linear layers split sums of more than 480 products over threads, so that rounding
+# depends on the number of threads. Its convolutions never do, and mostly take 1.05 to 1.4 times as long there.
 _LONGEST_SUM = 448
 _ONE_BY_ONE = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
 _ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "none": lambda x: x}
@@ -27,9 +27,9 @@ def activation_name(module: nn.Module) -> str:
 
 
 def packs(dtype: torch.dtype, device: torch.device) -> bool:
-    """Tell whether oneDNN has prepared layers for this kind of numbers here.
+    """Whether oneDNN can prepare layers of this type on this device.
 
-    Its operators are not part of PyTorch's documented interface: a version without them does without.
+    Its operators are not part of PyTorch's documented interface; without them, plain layers are used.
     """
     operators = torch.ops.mkldnn
     return (
@@ -43,7 +43,7 @@ def packs(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 class Linear:
-    """A linear layer on tokens (..., in) in one kind of numbers, with an activation behind it.
+    """A linear layer on tokens (..., in), computed in ``dtype`` and followed by an activation.
 
     :param weight: (out, in); ``bias``: (out,) or None.
     :param activation: ``none``, ``gelu`` or ``relu``.
@@ -84,7 +84,7 @@ def _packed_linear(weight: Tensor) -> Tensor:
 def _packed_convolution(weight: Tensor) -> Tensor:
     """Weights (out, in) of a linear layer as oneDNN's convolution with a 1x1 kernel reads them.
 
-    The order does not depend on the number of tokens, but one has to be given, else it is none that is read fast.
+    The layout does not depend on the number of tokens; but without a number, oneDNN chooses a slow layout.
     """
     tokens = [1, weight.shape[1], 64, 1]
     kernel = weight[:, :, None, None].to_mkldnn()
@@ -109,9 +109,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
 
 
 class GroupNorm(nn.Module):
-    """A group norm of (B, C, H, W) whose channels lie side by side; on the CPU rounded alike by any number of threads.
+    """A group norm of (B, C, H, W) in ``channels_last``; on the CPU the number of threads does not change its result.
 
-    PyTorch's own gives each thread a part of an image's sum. Here sums are in float32 whatever the input is.
+    PyTorch splits an image's sum over threads. Here sums are in float32, whatever the type of the input.
     """
 
     def __init__(self, norm: nn.GroupNorm):
@@ -141,17 +141,20 @@ class GroupNorm(nn.Module):
 
 
 def window_ranges(size: int, window: int) -> list[tuple[int, int, int]]:
-    """Start, stop and length of the windows along an axis: whole ones, and what is left over at the end."""
+    """Start, stop and window length along an axis: of the whole windows, and of the shorter one at the end.
+
+    For a size of 10 and windows of 4: ``[(0, 8, 4), (8, 10, 2)]``.
+    """
     whole = size - size % window
     ranges = [(0, whole, window), (whole, size, size - whole)]
     return [entry for entry in ranges if entry[0] < entry[1]]
 
 
 def window_attention(q: Tensor, kv: Tensor, heads: int, window: int, padding: Tensor) -> Tensor:
-    """Attention of Hiera within windows, which at the right and bottom edge are filled up with ``padding``.
+    """Attention of Hiera within windows; windows at the right and bottom edge are padded.
 
-    All that padding does is add equal keys: one key whose score is raised by the logarithm of their number stands for
-    them, so that neither queries nor products are computed for what is thrown away.
+    Padded positions only add equal keys to a window. One key whose score is raised by the logarithm of their number
+    has the same effect, so that nothing is computed for positions that are thrown away.
 
     :param q: (B, h, w, C), h and w those of ``kv`` or half of them.
     :param kv: keys and values (B, H, W, 2 C).

@@ -1,6 +1,6 @@
-"""Hiera trunk and neck in the form that only predicts: fewer products, fewer copies, the same result.
+"""Hiera trunk and neck in the predicting form: fewer products and copies, the same result.
 
-The stream of tokens stays in float32 and (B, H, W, C); matrix products are in the kind of numbers that is asked for.
+Tokens between blocks stay in float32 and (B, H, W, C); matrix products are computed in ``dtype``.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
 from .ops import Linear, activation_name, window_attention
 
-_LANES = 16  # numbers that a vector instruction takes: products and convolutions of odd widths are slower
+_LANES = 16  # numbers in a vector instruction; products and convolutions of other widths are slower
 
 
 class Convolution:
@@ -40,7 +40,7 @@ class Norm:
 
 
 def _widened(layer: nn.Conv2d, unused: int) -> nn.Conv2d:
-    """A convolution with as many more channels that are zero."""
+    """A convolution with ``unused`` more channels, all zero: of (r, 1 or r, 3, 3) weights, r becomes r + unused."""
     channels, dense = layer.out_channels + unused, layer.groups == 1
     wide = nn.Conv2d(channels, channels, layer.kernel_size, padding=layer.padding, groups=1 if dense else channels)
     wide.weight.data = F.pad(layer.weight.detach(), (0, 0, 0, 0, 0, unused if dense else 0, 0, unused))
@@ -49,32 +49,44 @@ def _widened(layer: nn.Conv2d, unused: int) -> nn.Conv2d:
 
 
 class BlockMLP:
-    """The MLP of a block and, in the same two products, the adapter beside it."""
+    """The MLP of a block and, in the same two products, the adapter beside it.
+
+    With M the width of the MLP and r that of the adapter, on tokens x (B, H, W, C)::
+
+        MLP(x) + scale * adapter(x) = W2 act(W1 x + b1) + b2 + scale * (Up spatial(act(Down x + d)) + u)
+
+        hidden = act([W1; Down] x + [b1; d])             (B, H, W, M + r): one product in the place of two
+        hidden[..., M:] = spatial(hidden[..., M:])       the adapter's part alone
+        result = [W2, scale * Up] hidden + b2 + scale * u
+
+    A spatial operator that is a convolution gets r filled up with zero channels to whole vector instructions. Any other
+    one brings its form for tokens (``prepared``) and sees its r channels only.
+    """
 
     def __init__(self, mlp: nn.Module, dtype: torch.dtype):
         first, second = mlp.layers
-        self.width, self.spatial = first.out_features, None
-        weights = [first.weight, first.bias, second.weight, second.bias]
+        self.spatial = None
+        self.adapted = slice(first.out_features, None)  # channels of ``hidden`` that the spatial operator works on
+        weight_in, bias_in, weight_out, bias_out = first.weight, first.bias, second.weight, second.bias
         if isinstance(mlp, AdaptedMLP):
             down, up, spatial = mlp.adapter.down, mlp.adapter.up, mlp.adapter.spatial
             unused = -down.out_features % _LANES
             if isinstance(spatial, nn.Conv2d):
                 self.spatial = Convolution(_widened(spatial, unused), dtype)
-                self.end = None
             else:
                 self.spatial = spatial.prepared()
-                self.end = self.width + down.out_features
-            weights[0] = torch.cat([weights[0], F.pad(down.weight, (0, 0, 0, unused))])
-            weights[1] = torch.cat([weights[1], F.pad(down.bias, (0, unused))])
-            weights[2] = torch.cat([weights[2], F.pad(mlp.scale * up.weight, (0, unused))], dim=1)
-            weights[3] = weights[3] + mlp.scale * up.bias
-        self.first = Linear(weights[0], weights[1], dtype, activation_name(mlp.act))
-        self.second = Linear(weights[2], weights[3], dtype)
+                self.adapted = slice(first.out_features, first.out_features + down.out_features)
+            weight_in = torch.cat([weight_in, F.pad(down.weight, (0, 0, 0, unused))])
+            bias_in = torch.cat([bias_in, F.pad(down.bias, (0, unused))])
+            weight_out = torch.cat([weight_out, F.pad(mlp.scale * up.weight, (0, unused))], dim=1)
+            bias_out = bias_out + mlp.scale * up.bias
+        self.first = Linear(weight_in, bias_in, dtype, activation_name(mlp.act))
+        self.second = Linear(weight_out, bias_out, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         hidden = self.first(x)
         if self.spatial is not None:
-            side = hidden[..., self.width : self.end]
+            side = hidden[..., self.adapted]
             side.copy_(self.spatial(side))
         return self.second(hidden)
 
@@ -131,7 +143,7 @@ class Trunk:
         return maps
 
     def _positions_of(self, size: tuple[int, int]) -> Tensor:
-        """Position embedding and the bias of the patches' convolution; kept for the last size."""
+        """Position embedding plus the bias of the patch convolution, remembered for the last size."""
         if size not in self._positions:
             bias = self.trunk.patch_embed.proj.bias.detach().view(1, 1, 1, -1)
             added = self.trunk._get_pos_embed(size) if self.trunk.use_position_embedding else 0
@@ -163,10 +175,10 @@ class Encoder:
 
 
 def _pointwise(convolutions: list[nn.Conv2d], dtype: torch.dtype, added: Tensor | float = 0.0) -> Linear:
-    """One linear layer for 1x1 convolutions one after the other (computed in float64), plus a constant."""
+    """One linear layer that equals successive 1x1 convolutions (joined in float64), plus a constant."""
     weight, bias = None, 0
     for convolution in convolutions:
-        own, offset = convolution.weight.detach().flatten(1).double(), convolution.bias.detach().double()
-        bias = own @ bias + offset if weight is not None else offset
-        weight = own @ weight if weight is not None else own
+        factor, offset = convolution.weight.detach().flatten(1).double(), convolution.bias.detach().double()
+        bias = factor @ bias + offset if weight is not None else offset
+        weight = factor @ weight if weight is not None else factor
     return Linear(weight.float(), (bias + added).float(), dtype)

@@ -15,9 +15,15 @@ class SegmentEditorWidget(ScriptedLoadableModuleWidget):
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(self.editor)
+        slicer.qSlicerSegmentEditorEffectFactory.instance().connect(
+            "effectRegistered(PyObject)", lambda effect: self.editor.updateEffectList()
+        )
 
     def enter(self):
-        pass
+        """As Slicer's: the parameters are those of the scene, made where there are none."""
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentEditorNode")
+        node = node or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        self.editor.setMRMLSegmentEditorNode(node)
 
     def exit(self):
         pass

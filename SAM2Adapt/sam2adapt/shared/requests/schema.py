@@ -2,14 +2,14 @@
 
 import json
 
-from .fields import Request, definition
-from .requests import (
+from .actions import (
     AddModel,
     Cancel,
     Control,
     DescribeModel,
     DownloadBase,
     ExportModel,
+    Fill,
     ListBases,
     ListDevices,
     ListModels,
@@ -22,11 +22,13 @@ from .requests import (
     Shutdown,
     Train,
 )
+from .fields import Request, definition
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
+    "fill": Fill,
     "rank": RankVolume,
     "train": Train,
     "estimate": Train,
@@ -49,6 +51,7 @@ _NUMBERS_ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _PARTS = {
     "path": {"type": "string", "minLength": 1, "pattern": "^[^\\u0000]+$"},
     "names": {"type": "array", "items": {"type": "string", "minLength": 1}},
+    "slices": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     "vector": _VECTOR,
     "input": {
         "type": "object",
@@ -75,6 +78,7 @@ _PARTS = {
         "properties": {
             "id": {"type": "integer"},
             "name": {"type": "string", "pattern": "\\S"},
+            "optional": {"type": "boolean", "description": "Leave it out if no label shows it"},
             "terminology": {
                 "type": "string",
                 "description": "Slicer's serialized entry; left out: as known for the name",
@@ -92,7 +96,7 @@ _PARTS = {
             "val_slices": {
                 "description": "Of training cases, the slices that are kept for validation; as a model's card has it",
                 "type": "object",
-                "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "additionalProperties": {"$ref": "#/$defs/slices"},
             },
         },
     },
@@ -116,8 +120,8 @@ def schema(limits: bool = True) -> dict:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parameters of the engine server's methods",
-        "description": "One definition a method of `sam2adapt serve`; printed by"
-        " `python -m sam2adapt.shared.request_schema`. Lengths in millimetres, directions LPS, paths absolute.",
+        "description": "One definition a method of `sam2adapt serve`, printed by `python -m"
+        " sam2adapt.shared.requests.schema`. Lengths in millimetres, directions LPS, paths absolute.",
         "$defs": definitions,
     }
 

@@ -21,9 +21,15 @@ class ServedEngine:
         self._client = Client(PYTHONPATH=os.pathsep.join(folders), OMP_NUM_THREADS="1")
         self._waiting = {}
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
+    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
         number = self._client.send(method, **params)
-        self._waiting[number] = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog}
+        self._waiting[number] = {
+            "result": onResult,
+            "error": onError,
+            "progress": onProgress,
+            "log": onLog,
+            "preview": onPreview,
+        }
         return _ServedRequest(self._client, number)
 
     def run(self, until=lambda: False):
@@ -38,7 +44,7 @@ class ServedEngine:
                 self._waiting.pop(message["id"])["error"](failure)
             elif "result" in message:
                 self._waiting.pop(message["id"])["result"](message["result"])
-            elif message["method"] in ("progress", "log"):
+            elif message["method"] in ("progress", "log", "preview"):
                 callbacks = self._waiting.get(message["params"].get("id"), {})
                 callbacks.get(message["method"], lambda params: None)(message["params"])
 
@@ -61,6 +67,8 @@ class _ServedRequest:
     def cancel(self):
         self._client.notify("cancel", id=self._number)
 
+    release = cancel
+
     def control(self, action):
         self._client.notify("control", id=self._number, action=action)
         return True
@@ -72,8 +80,8 @@ class ScriptedEngine:
     def __init__(self):
         self.requests = []
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None):
-        self.requests.append(ScriptedRequest(method, params, onResult, onError, onProgress, onLog))
+    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
+        self.requests.append(ScriptedRequest(method, params, onResult, onError, onProgress, onLog, onPreview))
         return self.requests[-1]
 
     @property
@@ -82,13 +90,16 @@ class ScriptedEngine:
 
 
 class ScriptedRequest:
-    def __init__(self, method, params, onResult, onError, onProgress, onLog):
+    def __init__(self, method, params, onResult, onError, onProgress, onLog, onPreview):
         self.method, self.params = method, params
         self.isCancelled, self.isRunning, self.actions = False, True, []
         self.sendResult, self.sendError, self.sendProgress, self.sendLog = onResult, onError, onProgress, onLog
+        self.sendPreview = onPreview
 
     def cancel(self):
         self.isCancelled = True
+
+    release = cancel
 
     def control(self, action):
         if self.isRunning:

@@ -1,4 +1,4 @@
-"""Fields of requests (``requests.py``): type, default, limits and help text of a setting, each written once.
+"""Fields of requests (``actions.py``): type, default, limits and help text of a setting, each written once.
 
 From them come the options of the command line (``cli/options.py``), the JSON schema of the engine server, the one
 validation, and the defaults that panels show.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 SHELL, SERVER = "shell", "server"
 _REQUIRED = dataclasses.MISSING
@@ -37,6 +37,7 @@ KINDS: dict[str, dict] = {
     "split": {"$ref": "#/$defs/split"},
     "groups": {"type": "object", "additionalProperties": {"type": "string"}},
     "settings": {"type": "object"},
+    "slices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/slices"}},  # by structure
     "id": {"type": ["integer", "string"]},
 }
 
@@ -50,7 +51,7 @@ class Setting:
     :ivar minimum: smallest value; ``above``: the value is larger than this; ``below``: smaller than this.
     :ivar choices: values that are possible; of a list, for each of its elements. ``noun``: what one of them is called.
     :ivar only: ``SHELL`` or ``SERVER`` for a field that only the command line or only the engine server has.
-    :ivar flags: on the command line, if they do not follow from the name; one without "-" is a positional argument.
+    :ivar flags: on the command line, if they do not follow from the name; ``positional``: it has none there.
     :ivar key: name in the protocol, if it is not the field's in camel case.
     :ivar group: heading in the command line's help.
     """
@@ -65,6 +66,7 @@ class Setting:
     noun: str = ""
     only: str = ""
     flags: tuple[str, ...] = ()
+    positional: bool = False
     key: str = ""
     metavar: str | None = None
     group: str = ""
@@ -142,7 +144,7 @@ def setting(kind: str, help: str | None = None, default: Any = _REQUIRED, **more
 
 
 class Request:
-    """One action as plain data; base of the dataclasses in ``requests.py``. A request that exists keeps its limits."""
+    """One action as plain data; base of the dataclasses in ``actions.py``. A request that exists keeps its limits."""
 
     def __post_init__(self) -> None:
         for name, one in settings_of(type(self)).items():

@@ -1,6 +1,6 @@
 """The requests: one dataclass an action, with defaults, limits and help, whoever asks (command line, server, panel).
 
-``requests/`` carries them out. A field is described by its ``Setting`` (``fields.py``); ``request_schema.py`` says
+``requests/`` carries them out. A field is described by its ``Setting`` (``fields.py``); ``schema.py`` says
 which request each method of the engine server takes. Lengths are in millimetres.
 """
 
@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import known_bases, presets, slicing_axis
-from .errors import SettingsError
+from .. import known_bases, presets, slicing_axis
+from ..errors import SettingsError
+from ..labels.image_names import OUTPUT_SUFFIXES
+from ..labels.overlaps import CHOICES, LAST
+from ..protocol import ACTIONS
 from .fields import SERVER, SHELL, Request, setting
-from .formats import OUTPUT_SUFFIXES
-from .protocol import ACTIONS
 
 MODALITIES = ("CT", "MR", "RGB", "OTHER")
 FLIPS = ("rows", "columns")  # their numbers are axes of a slice
+DICOM_SEGS = ("BINARY", "LABELMAP")  # what every viewer reads; smaller, and of the standard of 2024
+_DICOM_SEG = "kind of a .dcm output (default: BINARY)"
 _ONE = "name of a model or a model file"
+_OVERLAP = "segment that a voxel of several gets, in the file's order (default: last)"
+_CHANNEL = "of nnU-Net's images: 1 for _0001 (default: 0)"
 
 
 @dataclass(kw_only=True)
@@ -52,15 +57,9 @@ class Segment(_Segmenting):
     )
     series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
     reference: Path | None = setting(
-        "path",
-        "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM",
-        None,
-        only=SHELL,
+        "path", "folder of the DICOM series that a .dcm output refers to, if the input is not DICOM", None, only=SHELL
     )
-    dicom_seg: str = setting(
-        "text", "kind of a .dcm output (default: BINARY)", "BINARY", only=SHELL, choices=("BINARY", "LABELMAP"),
-        noun="kind of DICOM segmentation",
-    )  # fmt: skip
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", only=SHELL, choices=DICOM_SEGS, noun="kind of DICOM SEG")
     report: Path | None = setting("path", "also write volumes, times and settings", None, only=SHELL, flags=("--json",))
 
 
@@ -73,7 +72,7 @@ class SegmentBatch(_Segmenting):
         "NIfTI, NRRD, MHA, PNG, TIFF or JPEG file, DICOM file or folder; for a batch several of them, a folder that is "
         'searched with all below it, or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
-        flags=("inputs",),
+        positional=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -89,6 +88,61 @@ class SegmentBatch(_Segmenting):
         about="Suffix of the outputs",
         choices=OUTPUT_SUFFIXES,
     )
+    dicom_seg: str = setting("text", _DICOM_SEG, "BINARY", choices=DICOM_SEGS, noun="kind of DICOM SEG")
+
+
+@dataclass(kw_only=True)
+class Fill(Request):
+    """Fill a volume from a few drawn slices: files into a file, or arrays of another process into an array.
+
+    Drawn voxels never change. Where masks or segments are given, a structure is drawn in the slices in which it has
+    voxels, and in those of ``empty``; where a label map is, everything is drawn in the slices without 255.
+    """
+
+    input: Path | dict[str, Any] = setting(
+        "image", "volume file, or DICOM file or folder", positional=True, metavar="IMAGE"
+    )
+    drawings: Path = setting(
+        "path",
+        "drawings on the voxels of the image: a label map, 255 = not drawn, or a .seg.nrrd",
+        about=".npy: one mask a structure (S, K, J, I), or labels (K, J, I), 255 = not drawn",
+        flags=("--labels",),
+    )
+    structures: list[str] | None = setting(
+        "some names",
+        "names of the label values 1, 2, …, or the segments to fill, separated by commas",
+        None,
+        about="Names of the masks, or of the label values 1, 2, …; each once",
+    )
+    empty: dict[str, list[int]] = setting(
+        "slices",
+        'slices in which a structure is drawn as empty, counted from 0: "liver:0,12"',
+        {},
+        about="By structure, the slices, counted from 0, in which it is drawn as empty",
+        metavar="NAME:SLICES",
+    )
+    axis: str | None = setting(
+        "text",
+        "voxel axis across the drawn slices (default: as they lie)",
+        None,
+        about="Array axis across the drawn slices; left out: as they lie",
+        choices=slicing_axis.ARRAY_AXES,
+        noun="voxel axis",
+    )
+    masks: Path = setting(
+        "path",
+        ".seg.nrrd (named segments), .nii.gz, .nrrd, .mha",
+        about=".npy to write, uint8 (S, K, J, I), 0 or 1",
+        flags=("-o", "--output"),
+    )
+    preview: Path | None = setting(
+        "path", ".npy to write as soon as there is a first answer, of the same form as masks", None, only=SERVER
+    )
+    series: str | None = setting("word", "SeriesInstanceUID, for a DICOM folder with several series", None, only=SHELL)
+    seed: int = setting("integer", "of what is learnt from the drawn slices (default: 0)", 0, minimum=0)
+    report: Path | None = setting(
+        "path", "also write expected Dice, uncertainty of each slice, and times", None, only=SHELL, flags=("--json",)
+    )
 
 
 @dataclass(kw_only=True)
@@ -98,6 +152,8 @@ class Evaluate(Request):
     model: str = setting("model", _ONE, only=SHELL)
     images: Path = setting("path", "folder of images, or an MSD / nnU-Net folder", only=SHELL)
     labels: Path | None = setting("path", "folder of labels of the same names", None, only=SHELL)
+    overlap: str = setting("text", _OVERLAP, LAST, only=SHELL, choices=CHOICES, noun="choice")
+    channel: int = setting("integer", _CHANNEL, 0, only=SHELL, minimum=0)
     split: Path | None = setting("path", 'JSON {"train": [...], "val": [...]}', None, only=SHELL)
     subset: str = setting(
         "text", "part of the split (default: val)", "val", only=SHELL, choices=("train", "val"), noun="part"
@@ -128,7 +184,7 @@ class RankVolume(_Ranking):
 class Rank(_Ranking):
     """Put volumes into the order in which they are worth correcting."""
 
-    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, flags=("inputs",))
+    inputs: list[Path] = setting("paths", "image files, or folders of them", only=SHELL, positional=True)
     top: int | None = setting("integer", "print only so many volumes", None, only=SHELL, minimum=1)
     report: Path | None = setting("path", "also write all numbers here", None, only=SHELL, flags=("--json",))
 
@@ -148,6 +204,8 @@ class Train(Request):
         about="Folder of label maps; left out: as dataset.json says",
         group=_DATA,
     )
+    overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
+    channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)
     split: Path | dict | None = setting(
         "split",
         'JSON {"train": [...], "val": [...]}; without it a fifth is held out',
@@ -167,7 +225,7 @@ class Train(Request):
         "classes",
         'label values and names, as in "1=right ventricle,2=myocardium"',
         None,
-        about="Left out: as dataset.json says",
+        about="Left out: as a file beside the labels says",
         group=_DATA,
     )
     modality: str | None = setting("text", "without it: read from the data", None, choices=MODALITIES, group=_DATA)
@@ -312,7 +370,7 @@ class DescribeModel(Request):
     """Say what a model or weight file is."""
 
     name: str = setting(
-        "model", "name of a model or base, or a file (.safetensors, .pt)", flags=("bundle",), metavar="BUNDLE"
+        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="BUNDLE"
     )
 
 
@@ -320,7 +378,7 @@ class DescribeModel(Request):
 class AddModel(Request):
     """Check a model file and copy it to the user's own models."""
 
-    path: Path = setting("path", "model file (.safetensors)", flags=("file",), metavar="FILE")
+    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
 
 
 @dataclass(kw_only=True)
@@ -331,7 +389,7 @@ class RemoveModel(Request):
         "model",
         f"NAME or NAME@VERSION of a model, or a base: {', '.join(known_bases.BASES)}",
         about="NAME or NAME@VERSION, or a file",
-        flags=("name",),
+        positional=True,
         metavar="NAME",
     )
 
@@ -348,7 +406,7 @@ class ExportModel(Request):
 class DownloadBase(Request):
     """Get official base weights, which some models and trainings need."""
 
-    base: str = setting("text", known_bases.WITH_SIZES, flags=("base",), metavar="BASE", about="Id of the weights")
+    base: str = setting("text", known_bases.WITH_SIZES, positional=True, metavar="BASE", about="Id of the weights")
     source: str | None = setting(
         "model",
         "take them from a local copy or another address",

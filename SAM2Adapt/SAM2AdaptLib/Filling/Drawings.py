@@ -1,0 +1,236 @@
+"""What a user has drawn: which structures, in which slices, and which slices were declared empty.
+
+Being drawn is a fact of a structure and a slice: it has voxels there, or was declared to have none. What was declared
+is kept in a tag of the segment, so that it is saved with it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+import vtk
+from sam2adapt.shared.errors import DrawingError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Scene import SegmentMasks
+
+AXES = ("K", "J", "I")  # of arrays (K, J, I), as the engine names them
+EMPTY_TAG = "SAM2Adapt.EmptySlices"  # "K:3 K:17"
+_STROKE = 0.2  # area of a stroke, as a share of the drawings around it
+_CAP = 0.75  # area at both ends of what a sphere brush leaves, as a share of its middle
+
+
+@dataclass(eq=False)
+class Drawings:
+    """What the engine gets of a segmentation.
+
+    :ivar grid: vtkOrientedImageData, the voxels that were drawn on.
+    :ivar segmentIds: of the S segments that are filled.
+    :ivar names: theirs, each once.
+    :ivar masks: (S, K, J, I) uint8.
+    :ivar empty: by name the slices that are declared empty, along ``axis``.
+    :ivar axis: "K", "J" or "I", None if the engine has to see for itself.
+    :ivar notes: sentences about what was left out, or looks as if it was not meant.
+    """
+
+    grid: object
+    segmentIds: list
+    names: list
+    masks: np.ndarray
+    empty: dict
+    axis: str | None
+    notes: list = field(default_factory=list)
+
+
+def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
+    """Read the drawings of a segmentation; nothing changes.
+
+    :param direction: "axial", "coronal" or "sagittal"; None: as they were drawn, in two directions perhaps.
+    :param segmentIds: which to fill; None: all that are visible and not marked as completed.
+    :raises DrawingError: there is nothing to fill from.
+    :raises VolumeError, GeometryError: as ``SegmentMasks.drawingGrid``.
+    :raises ValueError: no such direction.
+    """
+    grid = SegmentMasks.drawingGrid(volumeNode, segmentationNode)
+    axis = None if direction is None else axisOf(direction, grid, segmentationNode)
+    ids, notes = (list(segmentIds), []) if segmentIds is not None else _editable(segmentationNode)
+    masks = SegmentMasks.read(segmentationNode, ids, grid)
+    drawn = masks.any((1, 2, 3)) if ids else np.zeros(0, bool)
+    ids, masks = [segmentId for segmentId, one in zip(ids, drawn, strict=True) if one], masks[drawn]
+    if not ids:
+        message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
+        raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
+    names = _uniqueNames(segmentationNode, ids)
+    main = axis or drawnAxis(masks, grid)
+    isCrossed = axis is None and _isCrossed(masks)
+    empty = {}
+    for segmentId, name, mask in zip(ids, names, masks, strict=True):
+        if not isCrossed:
+            notes += _doubts(name, mask, AXES.index(main))
+        drawn = set(_occupied(mask, AXES.index(main)).tolist())  # a drawing counts more than what was said before it
+        places = emptySlices(segmentationNode, segmentId, main)
+        if places := [place for place in places if place < mask.shape[AXES.index(main)] and place not in drawn]:
+            empty[name] = places
+    if empty and not isCrossed:
+        axis = main
+    return Drawings(grid, ids, names, masks, empty, axis, notes)
+
+
+def declareEmpty(segmentationNode, segmentId, axis, place):
+    """Keep that a structure is not in a slice, although it holds no drawing."""
+    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis), place})
+
+
+def undeclareEmpty(segmentationNode, segmentId, axis, place):
+    """Take back what ``declareEmpty`` said."""
+    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis)} - {place})
+
+
+def emptySlices(segmentationNode, segmentId, axis):
+    """The slices along an axis in which a structure is declared empty, in order."""
+    return sorted(place for other, place in declared(segmentationNode, segmentId) if other == axis)
+
+
+def drawnAxis(masks, grid):
+    """The axis that slices lie across: the one with the largest share of undrawn slices between drawn ones.
+
+    Without a gap the axis of the largest spacing, else that of the rows of slices in the file.
+    """
+    together = masks.any(0) if len(masks) else np.zeros(grid.GetDimensions()[::-1], bool)
+    gaps = [_gapShare(_occupied(together, axis)) for axis in range(3)]
+    if max(gaps) > 0:
+        return AXES[int(np.argmax(gaps))]
+    thin = [np.ptp(_occupied(together, axis)) == 0 if together.any() else False for axis in range(3)]
+    if sum(thin) == 1:
+        return AXES[thin.index(True)]
+    spacing = grid.GetSpacing()[::-1]
+    return AXES[int(np.argmax(np.array(spacing) > 0.99 * max(spacing)))]
+
+
+def axisOf(direction, grid, segmentationNode):
+    """The array axis across slices of a direction: "axial", "coronal" or "sagittal"."""
+    return AXES[_directions(grid, segmentationNode).index(direction)]
+
+
+def directionOf(axis, grid, segmentationNode):
+    """What the slices across an array axis are called: "axial", "coronal" or "sagittal"."""
+    return _directions(grid, segmentationNode)[AXES.index(axis)]
+
+
+def slicePosition(axis, place, grid, segmentationNode):
+    """Where the middle of a slice lies in the world, (R, A, S) in mm."""
+    index = (np.array(grid.GetDimensions()) - 1) / 2
+    index[2 - AXES.index(axis)] = place
+    return (_toWorld(grid, segmentationNode) @ [*index, 1])[:3]
+
+
+def sliceAt(position, axis, grid, segmentationNode):
+    """The slice across an axis that holds a position in the world, None if none does."""
+    index = np.linalg.inv(_toWorld(grid, segmentationNode)) @ [*position, 1]
+    place = int(np.floor(index[2 - AXES.index(axis)] + 0.5))
+    return place if 0 <= place < grid.GetDimensions()[2 - AXES.index(axis)] else None
+
+
+def _toWorld(grid, segmentationNode):
+    matrix = vtk.vtkMatrix4x4()
+    parent = segmentationNode.GetParentTransformNode()
+    if parent and parent.IsTransformToWorldLinear():
+        parent.GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix) @ SegmentMasks.gridMatrix(grid)
+
+
+def _directions(grid, segmentationNode):
+    """For each array axis the name of the slices across it; each name once, also where the axes are oblique."""
+    columns = np.abs(_toWorld(grid, segmentationNode)[:3, :3])
+    cosines = (columns / np.linalg.norm(columns, axis=0)).T[::-1]  # (array axis, R A S)
+    orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+    best = max(orders, key=lambda order: sum(cosines[axis, k] for axis, k in enumerate(order)))
+    return [("sagittal", "coronal", "axial")[k] for k in best]
+
+
+def _editable(segmentationNode):
+    """IDs of the segments to fill, and sentences about the others."""
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentationNode.GetSegmentation()
+    display = segmentationNode.GetDisplayNode()
+    ids, notes = [], []
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        if display and not display.GetSegmentVisibility(segmentId):
+            notes.append(_("'{name}' is hidden and left as it is.").format(name=segment.GetName()))
+        elif logic.GetSegmentStatus(segment) == logic.Completed:
+            notes.append(_("'{name}' is marked as completed and left as it is.").format(name=segment.GetName()))
+        else:
+            ids.append(segmentId)
+    return ids, notes
+
+
+def _uniqueNames(segmentationNode, segmentIds):
+    names = []
+    for segmentId in segmentIds:
+        name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+        numbered = (name, *(f"{name} ({number})" for number in range(2, len(segmentIds) + 2)))
+        names.append(next(free for free in numbered if free not in names))
+    return names
+
+
+def _doubts(name, mask, axis):
+    """Sentences about slices that look like a stroke, or like what a sphere brush leaves in neighbouring slices."""
+    places = _occupied(mask, axis)
+    areas = np.moveaxis(mask, axis, 0)[places].sum((1, 2))
+    notes = []
+    for place, area, before, after in zip(places[1:-1], areas[1:-1], areas[:-2], areas[2:], strict=True):
+        if area < _STROKE * min(before, after):
+            notes.append(
+                _("Slice {slice} of '{name}' looks like a stroke: draw the whole outline there, or erase it.").format(
+                    slice=place + 1, name=name
+                )
+            )
+    if _gapShare(places) == 0:
+        return notes
+    for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) > 1) + 1):
+        if len(run) > 2 and max(areas[run[0]], areas[run[-1]]) < _CAP * areas[run].max():
+            notes.append(
+                _(
+                    "Slices {first} to {last} of '{name}' look as if a sphere brush drew them: draw in single slices,"
+                    " with the option “Sphere brush” off."
+                ).format(first=places[run[0]] + 1, last=places[run[-1]] + 1, name=name)
+            )
+    return notes
+
+
+def _occupied(mask, axis):
+    return np.flatnonzero(mask.any(tuple(k for k in range(3) if k != axis)))
+
+
+def _gapShare(places):
+    return 1 - len(places) / (places[-1] - places[0] + 1) if len(places) > 1 else 0.0
+
+
+def _isCrossed(masks):
+    """Whether slices of two directions are drawn: these leave no gap in any, only lines where they cross."""
+    together = masks.any(0)
+    if any(_gapShare(_occupied(together, axis)) for axis in range(3)):
+        return False
+    patches = [np.moveaxis(together, axis, 0) for axis in range(3)]
+    patches = [(p[:, 1:, 1:] & p[:, :-1, 1:] & p[:, 1:, :-1] & p[:, :-1, :-1]).any((1, 2)) for p in patches]
+    return any(_gapShare(np.flatnonzero(patch)) for patch in patches)
+
+
+def declared(segmentationNode, segmentId):
+    """All that is declared empty of a structure: list of (axis, slice)."""
+    segment, text = segmentationNode.GetSegmentation().GetSegment(segmentId), vtk.mutable("")
+    if not segment.GetTag(EMPTY_TAG, text):
+        return []
+    pairs = [item.split(":") for item in str(text).split()]
+    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[0] in AXES and pair[1].isdigit()]
+
+
+def _setEmptySlices(segmentationNode, segmentId, axis, places):
+    others = [pair for pair in declared(segmentationNode, segmentId) if pair[0] != axis]
+    pairs = [*others, *((axis, place) for place in sorted(places))]
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if pairs:
+        segment.SetTag(EMPTY_TAG, " ".join(f"{name}:{place}" for name, place in pairs))
+    else:
+        segment.RemoveTag(EMPTY_TAG)
+    segmentationNode.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SegmentModified, segmentId)

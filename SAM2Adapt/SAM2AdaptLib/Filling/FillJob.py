@@ -1,0 +1,283 @@
+"""One filling of the slices between drawn ones, from the segments to masks, and from these into the segments.
+
+Nothing here waits, and nothing changes before ``apply``: until then the masks are a proposal.
+"""
+
+import time
+
+import numpy as np
+import slicer
+import vtk
+from sam2adapt.shared import protocol
+from sam2adapt.shared.errors import DrawingError, GeometryError, SettingsError, UserError
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
+from SAM2AdaptLib.Filling import Drawings
+from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, SegmentMasks, VolumeModality, VolumeTransfer
+
+WAITING = "waiting"
+
+
+def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None, onPreview=None, **callbacks):
+    """Start filling the slices between drawn ones; returns at once.
+
+    :param engine: as of ``SegmentJob.start``; its requests have ``release()``, too, which keeps the engine warm.
+    :param volumeNode: vtkMRMLScalarVolumeNode that was drawn on; it may have another grid than the segmentation.
+    :param segmentationNode: whose segments are drawn in some slices.
+    :param direction: "axial", "coronal" or "sagittal", the slices that are drawn; None: as they were drawn.
+    :param segmentIds: which segments to fill; None: all that are visible and not marked as completed.
+    :param onPreview: called with the job when ``masks`` are a first answer.
+    :param callbacks: those of ``Job``.
+    :return: the FillJob.
+    :raises EngineError: what is known before anything runs.
+    """
+    try:
+        for node in (volumeNode, segmentationNode):
+            if not node or node.GetScene() is not slicer.mrmlScene:
+                raise SettingsError(
+                    _("'{name}' is not in the scene.").format(name=node.GetName() if node else ""),
+                    _("Choose a volume and a segmentation that are there."),
+                )
+        VolumeTransfer.requireSegmentable(volumeNode)
+        drawings = Drawings.collect(volumeNode, segmentationNode, direction, segmentIds)
+        job = FillJob(engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks)
+        job.begin()
+    except UserError as error:
+        raise fromUserError(error) from error
+    return job
+
+
+class FillJob(Job):
+    """A filling on its way; made by ``start``.
+
+    :ivar state: "waiting" before the engine works on it, then as of ``Job``.
+    :ivar drawings: ``Drawings.Drawings``, what was sent.
+    :ivar masks: (S, K, J, I) uint8, the answer so far, drawn voxels among them; None before there is one.
+    :ivar result: the engine's report (see ``sam2adapt.requests.fill``), once it is done.
+    :ivar expectedDice: mean over the structures that were filled, None if that is not known.
+    :ivar nextSlice: (axis, slice) to draw next, None if nothing is left to draw.
+    :ivar message: one sentence on the result.
+    :ivar seconds: from the start to the first answer ("preview") and to the last ("total").
+    """
+
+    def __init__(self, engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks):
+        super().__init__(**callbacks)
+        self.state = WAITING
+        self.volumeNode, self.segmentationNode, self.drawings = volumeNode, segmentationNode, drawings
+        self.masks = self.result = self.expectedDice = self.nextSlice = None
+        self.message, self.seconds = "", {}
+        self._engine, self._onPreview = engine, onPreview
+        self._stamp, self._drawingStamp = _volumeStamp(volumeNode), _drawingStamp(segmentationNode)
+        self._observers, self._folder = [], None
+
+    def begin(self):
+        """Send volume and drawings; called by ``start``."""
+        self._began = time.perf_counter()
+        self._folder = VolumeTransfer.PrivateFolder()
+        try:
+            self._send()
+        except Exception:
+            self._release()
+            raise
+        self._observe(slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
+        self._observe(slicer.mrmlScene.StartCloseEvent, self._onSceneClosing)
+
+    def _send(self):
+        drawings, files = self.drawings, {}
+        for name in ("volume", "drawings", "masks", "preview"):
+            files[name] = str(self._folder.path / f"{name}.npy")
+        volume = SegmentMasks.volumeOnGrid(self.volumeNode, self.segmentationNode, drawings.grid)
+        modality = VolumeModality.dicomModality(self.volumeNode)
+        parameters = {
+            "input": VolumeTransfer.writeVolume(volume, files["volume"], modality),
+            "drawings": files["drawings"],
+            "structures": drawings.names,
+            "empty": drawings.empty,
+            "axis": drawings.axis,
+            "masks": files["masks"],
+            "preview": files["preview"],
+        }
+        np.save(files["drawings"], drawings.masks)
+        self._ask(self._engine, "fill", parameters, onPreview=self._unlessOver(self._onFirstAnswer))
+
+    def apply(self, saveState=None):
+        """Put the filled slices into the segmentation, as one step that can be undone.
+
+        Voxels are only added: what was drawn stays, and so do all other segments, where they overlap as well.
+
+        :param saveState: called before anything changes, to keep the segmentation for undo; without it
+          ``SegmentationHistory`` keeps it.
+        :return: the segmentation node.
+        :raises EngineError: drawings or volume changed since they were sent; nothing was changed then.
+        """
+        try:
+            self._requireUnchanged()
+            names = {self._segmentation().GetSegment(segmentId).GetName() for segmentId in self.drawings.segmentIds}
+            if saveState:
+                saveState()
+            with slicer.util.NodeModify(self.segmentationNode):
+                with SegmentationHistory.recorded(self.segmentationNode, names, keep=not saveState):
+                    self._addMasks()
+        except UserError as error:
+            raise fromUserError(error) from error
+        except RuntimeError as error:
+            raise fromException(error, _("The filled slices could not be added: {error}.")) from error
+        return self.segmentationNode
+
+    def isOutdated(self):
+        """Whether something was drawn, declared empty, added or removed since the job started; takes no time."""
+        return self._drawingStamp != _drawingStamp(self.segmentationNode)
+
+    def _addMasks(self):
+        node, drawings = self.segmentationNode, self.drawings
+        others = [i for i in self._segmentation().GetSegmentIDs() if i not in drawings.segmentIds]
+        before = SegmentMasks.read(node, others, drawings.grid)
+        for segmentId, mask, drawn in zip(drawings.segmentIds, self.masks, drawings.masks, strict=True):
+            SegmentMasks.add(node, segmentId, mask & (1 - drawn), drawings.grid)
+        if not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), self.masks):
+            raise RuntimeError("segments did not receive what was filled")
+        if not np.array_equal(SegmentMasks.read(node, others, drawings.grid), before):
+            raise RuntimeError("other segments changed")
+
+    def _requireUnchanged(self):
+        volume, node, drawings = self.volumeNode, self.segmentationNode, self.drawings
+        if volume.GetScene() is not slicer.mrmlScene or node.GetScene() is not slicer.mrmlScene:
+            raise SettingsError(_("Volume or segmentation was removed."), _("Fill again."))
+        if not np.array_equal(self._stamp, _volumeStamp(volume)):
+            raise GeometryError(
+                _("Volume '{name}' changed while it was in use.").format(name=volume.GetName()), _("Fill again.")
+            )
+        there = all(self._segmentation().GetSegment(segmentId) for segmentId in drawings.segmentIds)
+        if not there or not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), drawings.masks):
+            raise DrawingError(
+                _("The drawings in '{name}' changed since they were filled.").format(name=node.GetName()),
+                _("Fill again."),
+            )
+
+    def _segmentation(self):
+        return self.segmentationNode.GetSegmentation()
+
+    def _onFirstAnswer(self, params):
+        try:
+            self.masks = self._checkedMasks(params["masks"])
+        except Exception as exception:
+            self._fail(exception)
+            return
+        self.seconds["preview"] = time.perf_counter() - self._began
+        if self._onPreview:
+            self._onPreview(self)
+
+    def _onResult(self, result):
+        try:
+            if not np.array_equal(self._stamp, _volumeStamp(self.volumeNode)):
+                self._requireUnchanged()
+            self.masks = self._checkedMasks(result["output"])
+            self._take(result)
+        except Exception as exception:
+            self._fail(exception)
+            return
+        self._end(DONE)
+
+    def _fail(self, exception):
+        if self._pending:
+            self._cancelPending()
+        self._end(FAILED, fromException(exception, _("The answer could not be read: {error}.")))
+
+    def _take(self, result):
+        self.result = result
+        self.expectedDice = result["expectedDice"]
+        if result["nextSlice"] is not None:
+            self.nextSlice = result["axis"], result["nextSlice"]
+        self.message = expectation(self.expectedDice, self.nextSlice)
+
+    def _checkedMasks(self, path):
+        """The masks that the engine wrote, refused if they are not the drawings with filled slices between.
+
+        :raises EngineError: a defect of the engine.
+        """
+        masks, drawn = np.load(path), self.drawings.masks
+        if masks.shape != drawn.shape or not (masks >= drawn).all() or not self._areDrawnSlicesKept(masks):
+            raise EngineError(
+                "Defect", _("The engine changed slices that were drawn."), _("Please report this; nothing was changed.")
+            )
+        return masks
+
+    def _areDrawnSlicesKept(self, masks):
+        """Whether the slices that are drawn along the engine's axis are as they were."""
+        if self.drawings.axis is None:
+            return True
+        axis = Drawings.AXES.index(self.drawings.axis)
+        for name, mask, drawn in zip(self.drawings.names, masks, self.drawings.masks, strict=True):
+            places = {*np.flatnonzero(np.moveaxis(drawn, axis, 0).any((1, 2))), *self.drawings.empty.get(name, ())}
+            places = sorted(places)
+            if not np.array_equal(np.moveaxis(mask, axis, 0)[places], np.moveaxis(drawn, axis, 0)[places]):
+                return False
+        return True
+
+    def _onEngineProgress(self, progress):
+        self.state = RUNNING
+        text = _("Loading the volume")
+        if progress["stage"] == protocol.FILLING:
+            text = _("Filling: {done} %").format(done=progress["done"])
+        self._report(progress | {"text": text})
+
+    def _cancelPending(self):
+        self._pending.release()
+
+    def _cancelledError(self):
+        return stopped(_("Filling was cancelled."), _("Nothing was changed."))
+
+    def _end(self, state, error=None):
+        self.seconds["total"] = time.perf_counter() - self._began
+        super()._end(state, error)
+
+    def _release(self):
+        for tag in self._observers:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._observers = []
+        self._folder.close()
+
+    def _observe(self, event, callback):
+        self._observers.append(slicer.mrmlScene.AddObserver(event, callback))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller, event, node):
+        if node in (self.volumeNode, self.segmentationNode):
+            message = _("'{name}' was removed while it was in use.").format(name=node.GetName())
+            self._stop(stopped(message, _("Nothing was changed.")))
+
+    def _onSceneClosing(self, caller, event):
+        self._stop(stopped(_("The scene was closed."), _("Nothing was changed.")))
+
+
+def expectation(expectedDice, nextSlice):
+    """What the user can expect, in one sentence; slices are counted from 1 as in Slicer's slice views.
+
+    :param nextSlice: (axis, slice), or None.
+    """
+    if expectedDice is None:
+        return _("The slices between the drawn ones are filled.")
+    text = _("Expected Dice {dice}").format(dice=f"{expectedDice:.2f}")
+    if nextSlice is None:
+        return f"{text}."
+    return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)
+
+
+def _drawingStamp(segmentationNode):
+    """What tells whether the user touched a segmentation: when the label maps last changed, and what is empty."""
+    segmentation, stamp = segmentationNode.GetSegmentation(), []
+    for segmentId in segmentation.GetSegmentIDs():
+        image = segmentation.GetSegment(segmentId).GetRepresentation(SegmentationBridge.labelmapName())
+        stamp += [segmentId, image.GetMTime() if image else 0, Drawings.declared(segmentationNode, segmentId)]
+    return stamp
+
+
+def _volumeStamp(volumeNode):
+    """What tells whether a volume is still the one that was sent: its grid, and when its voxels last changed."""
+    image = volumeNode.GetImageData()
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    changed = [*image.GetDimensions(), image.GetPointData().GetScalars().GetMTime()] if image else []
+    return [*slicer.util.arrayFromVTKMatrix(matrix).ravel().tolist(), *changed]

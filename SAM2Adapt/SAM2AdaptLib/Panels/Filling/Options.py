@@ -1,0 +1,91 @@
+"""The effect's own controls: direction, the next slice to draw, slices in which a structure is not, what is said."""
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+
+class Options:
+    """Widgets above those of Slicer's base class.
+
+    :ivar directionComboBox, nextSliceButton, structureComboBox, emptyButton, messageLabel: the widgets.
+    """
+
+    def __init__(self, effect, onDirection, onNextSlice, onEmpty):
+        """
+        :param effect: Slicer's ``qSlicerSegmentEditorScriptedEffect``, whose options frame gets the widgets.
+        :param onDirection, onNextSlice, onEmpty: called when the user chooses a direction or clicks a button.
+        """
+        self.directionComboBox = ctk.ctkComboBox()
+        for text, direction in (
+            (_("As drawn"), ""), (_("Axial"), "axial"), (_("Coronal"), "coronal"), (_("Sagittal"), "sagittal")
+        ):  # fmt: skip
+            self.directionComboBox.addItem(text, direction)
+        self.directionComboBox.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
+        effect.addLabeledOptionsWidget(_("Slices:"), self.directionComboBox)
+
+        self.structureComboBox = qt.QComboBox()
+        self.structureComboBox.toolTip = _("Structure that is not in the shown slice.")
+        self.structureComboBox.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.emptyButton = qt.QPushButton(_("Nothing here"))
+        self.emptyButton.toolTip = _("Say that the structure is not in the slice that is shown; again takes it back.")
+        row = qt.QHBoxLayout()
+        row.addWidget(self.structureComboBox, 1)
+        row.addWidget(self.emptyButton)
+        effect.addLabeledOptionsWidget(_("Empty slice:"), row)
+
+        self.messageLabel = qt.QLabel()
+        self.messageLabel.wordWrap = True
+        self.messageLabel.objectName = "FillMessageLabel"
+        effect.addOptionsWidget(self.messageLabel)
+
+        self.nextSliceButton = qt.QPushButton()
+        self.nextSliceButton.toolTip = _("Show the slice that improves the result most when it is drawn.")
+        effect.addLabeledOptionsWidget(_("Draw next:"), self.nextSliceButton)
+
+        self.directionComboBox.connect("currentIndexChanged(int)", lambda index: onDirection())
+        self.nextSliceButton.connect("clicked()", onNextSlice)
+        self.emptyButton.connect("clicked()", onEmpty)
+        self.showNextSlice(None)
+
+    @property
+    def direction(self):
+        """ "axial", "coronal", "sagittal", or None for as drawn."""
+        return self.directionComboBox.itemData(self.directionComboBox.currentIndex) or None
+
+    @direction.setter
+    def direction(self, direction):
+        _silently(self.directionComboBox, "setCurrentIndex", self.directionComboBox.findData(direction or ""))
+
+    @property
+    def segmentId(self):
+        """The structure chosen for “Nothing here”, "" without one."""
+        return self.structureComboBox.itemData(self.structureComboBox.currentIndex) or ""
+
+    def showStructures(self, structures):
+        """Offer structures: list of (segment ID, name)."""
+        box = self.structureComboBox
+        known = [(box.itemData(index), box.itemText(index)) for index in range(box.count)]
+        self.emptyButton.enabled = bool(structures)
+        if structures == known:
+            return
+        chosen = self.segmentId
+        box.clear()
+        for segmentId, name in structures:
+            box.addItem(name, segmentId)
+        box.setCurrentIndex(max(0, box.findData(chosen)))
+
+    def showNextSlice(self, number):
+        """Offer to go to a slice, counted from 1; None: there is none to draw."""
+        self.nextSliceButton.enabled = number is not None
+        self.nextSliceButton.text = _("Go to slice {slice}").format(slice=number) if number else _("Go to next slice")
+
+    def say(self, text):
+        """Show sentences, one a line."""
+        self.messageLabel.text = text
+
+
+def _silently(widget, method, *arguments):
+    wasBlocked = widget.blockSignals(True)
+    getattr(widget, method)(*arguments)
+    widget.blockSignals(wasBlocked)

@@ -1,0 +1,1 @@
+"""The Segment Editor effect that fills the slices between drawn ones."""

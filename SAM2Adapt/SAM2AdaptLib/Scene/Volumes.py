@@ -1,0 +1,42 @@
+"""The volumes of the scene, and which segmentations belong to them."""
+
+import slicer
+
+IMAGE_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
+
+
+def images():
+    """The image volumes of the scene; label maps are volumes, too, but nothing to segment."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in volumes if node.GetClassName() in IMAGE_CLASSES]
+
+
+def hasVoxels(volumeNode):
+    """Whether there is a volume and something in it; a node is in the scene before its voxels are."""
+    image = volumeNode.GetImageData() if volumeNode else None
+    return image is not None and image.GetPointData().GetScalars() is not None
+
+
+def volumeOf(segmentationNode):
+    """The volume on which a segmentation was made, None if it does not say, or if that volume is gone."""
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def segmentationOf(volumeNode):
+    """The first segmentation that was made on a volume; None if there is none."""
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in segmentations if volumeOf(node) is volumeNode), None)
+
+
+def unlabelled():
+    """Volume nodes with voxels on which no segmentation was made that has segments, without label maps."""
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    labelled = {volumeOf(node) for node in segmentations if node.GetSegmentation().GetNumberOfSegments()}
+    return [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if node not in labelled
+        and not node.IsA("vtkMRMLLabelMapVolumeNode")
+        and not node.GetHideFromEditors()
+        and node.GetImageData()
+    ]

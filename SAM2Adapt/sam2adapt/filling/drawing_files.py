@@ -1,0 +1,98 @@
+"""Drawings from files, and fillings into files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..imaging.image_files import suffix_of
+from ..imaging.terminology import Structure, describe
+from ..imaging.volume import Volume, read_labels, read_segments, same_geometry, write_labels
+from ..shared.annotation import IGNORE
+from ..shared.errors import DrawingError, GeometryError
+from .drawings import Drawings, drawings_from_labels, drawings_from_masks
+from .filler import Filling
+
+
+def read_drawings(
+    path: str | os.PathLike, volume: Volume, names: Sequence[str] | None = None, axis: int | None = None,
+    empty: Mapping[str, Sequence[int]] = {},
+) -> tuple[Drawings, list[Structure]]:  # fmt: skip
+    """Drawings on a volume's grid: a label map with 255 where nothing is drawn, or the segments of a ``.seg.nrrd``.
+
+    :param names: of the label values 1, 2, … in order; of a ``.seg.nrrd`` the segments to take.
+    :param axis, empty: as :func:`drawings.drawings_from_labels`.
+    :return: the drawings and what their structures are.
+    :raises InputFileError: the file cannot be read; ``GeometryError``: another voxel grid.
+    :raises DrawingError: nothing can be filled from them.
+    """
+    labels = read_labels(path)
+    segmented = suffix_of(Path(path)) == ".seg.nrrd"
+    place = _place(labels, volume) if segmented else None
+    if place is None and not same_geometry(labels, volume):
+        raise GeometryError(_other_grid(Path(path), labels, volume), "Draw on this volume, or resample the drawings "
+                            "onto it.")  # fmt: skip
+    if segmented:
+        segments = _chosen(read_segments(path), names, Path(path))
+        structures = [structure for structure, _ in segments]
+        masks = np.zeros((len(segments), *volume.array.shape[1:]), bool)
+        for whole, (_, mask) in zip(masks, segments, strict=True):
+            whole[place] = mask
+        return drawings_from_masks(masks, [one.name for one in structures], axis, empty), structures
+    values = [int(value) for value in np.unique(labels.array) if value not in (0, IGNORE)]
+    titles = {value: names[value - 1] if names and value <= len(names) else f"structure {value}" for value in values}
+    structures = [describe(value, title) for value, title in titles.items()]
+    return drawings_from_labels(labels.array[0], titles, axis, empty), structures
+
+
+def write_filling(path: Path, filling: Filling, structures: Sequence[Structure], volume: Volume) -> None:
+    """Write a filling; where structures overlap, the later one is written, and a warning added.
+
+    :raises OutputError: as ``volume.write_labels``.
+    """
+    labels = np.zeros(filling.masks.shape[1:], np.uint8)
+    for structure, mask in zip(structures, filling.masks, strict=True):
+        labels[mask] = structure.id
+    if filling.masks.sum() > np.count_nonzero(labels):
+        filling.warnings.append("Structures overlap; in the file, a voxel belongs to the last of them.")
+    write_labels(path, volume.with_array(labels), structures, volume)
+
+
+def _place(labels: Volume, volume: Volume) -> tuple[slice, ...] | None:
+    """Where in a volume (K, J, I) a label map lies that covers a part of its voxel grid, as Slicer crops them.
+
+    None for another grid.
+    """
+    start = np.linalg.solve(volume.affine, np.append(labels.origin, 1))[:3]
+    first = np.rint(start).astype(int)
+    same = np.allclose(labels.spacing, volume.spacing, atol=1e-3) and np.allclose(
+        labels.direction, volume.direction, atol=1e-3
+    )
+    inside = (first >= 0).all() and (first + labels.size <= volume.size).all()
+    if not (same and inside and np.allclose(start, first, atol=0.02)):
+        return None
+    return tuple(slice(a, a + n) for a, n in zip(first[::-1], labels.size[::-1], strict=True))
+
+
+def _chosen(segments: list, names: Sequence[str] | None, path: Path) -> list:
+    if not segments:
+        raise DrawingError(f"{path} has no segment.", "Draw one in Slicer's Segment Editor.")
+    if names is None:
+        return segments
+    known = {structure.name.lower(): (structure, mask) for structure, mask in segments}
+    for name in names:
+        if name.lower() not in known:
+            raise DrawingError(
+                f"{path} has no segment '{name}'.", f"Choose among {', '.join(s.name for s, _ in segments)}.",
+                setting="structures",
+            )
+    return [known[name.lower()] for name in names]
+
+
+def _other_grid(path: Path, labels: Volume, volume: Volume) -> str:
+    def grid(one: Volume) -> str:
+        spacing = " x ".join(f"{mm:g}" for mm in one.spacing)
+        return f"{' x '.join(map(str, one.size))} voxels of {spacing} mm from {np.round(one.origin, 2).tolist()}"
+
+    return f"{path} has {grid(labels)}, and {volume.name or 'the volume'} {grid(volume)}."

@@ -1,0 +1,143 @@
+"""What the drawn slices say about the others: distances, drawings carried along the image, and growth through it.
+
+Each drawn slice is carried up to the next drawn one on either side, that one included. An undrawn slice so gets a
+carried drawing from below and one from above, and a drawn slice gets what its neighbours would say if it were hidden:
+this is what everything that is learnt is trained and judged on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from .flow import SliceFlow
+from .growth import grow_on, preference, seeds
+from .shape import empty_beside, signed_distance
+from .threads import Team
+
+MAPS = ("distance", "flow", "growth", "distance spread", "flow spread")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What is known of one structure in one slice.
+
+    :ivar maps: (5, H, W) float32, as ``MAPS`` names them: three opinions, and how far the two neighbours differ.
+    :ivar gap: how far the slice is from what is drawn, in slices: the variance of a bridge between its neighbours.
+    """
+
+    maps: np.ndarray
+    gap: float
+
+
+class Evidence:
+    """Opinions of the neighbours on every slice, for each structure.
+
+    :param images: (N, H, W) grey levels scaled to about -1 to 1.
+    :param step: distance of the slices in pixels.
+    """
+
+    def __init__(self, images: np.ndarray, step: float, team: Team):
+        self.images, self.step, self._team = images, step, team
+        self.flow = SliceFlow(images, team)
+        self._carried: dict[tuple, _Carried] = {}
+        self._used: dict[tuple, _Carried] = {}
+
+    def carry(self, drawn: Sequence[dict[int, np.ndarray]], tell: Callable[[float], None]) -> None:
+        """Carry drawings through all gaps; what has not changed since the last call is kept.
+
+        :param drawn: for each structure masks (H, W) by slice.
+        :param tell: is told the share that is done; may raise to stop.
+        """
+        self.drawn = [dict(sorted(masks.items())) for masks in drawn]
+        self.distances = [{k: signed_distance(mask) for k, mask in masks.items()} for masks in self.drawn]
+        gaps: dict[tuple[int, int], list[int]] = {}
+        for index, masks in enumerate(self.drawn):
+            places = list(masks)
+            for low, high in pairwise(places):
+                gaps.setdefault((low, high), []).append(index)
+        self.flow.prepare(pair for low, high in gaps for pair in _steps(low, high))
+        tell(0.4)
+        places = [
+            (k, *way) for (low, high), own in sorted(gaps.items()) for k in own for way in ((low, high), (high, low))
+        ]
+        keys = [(index, source, target, self.drawn[index][source].tobytes()) for index, source, target in places]
+        missing = [n for n, key in enumerate(keys) if key not in self._carried]
+        for number, carried in enumerate(self._team.map(lambda n: self._carry(*places[n]), missing)):
+            self._carried[keys[missing[number]]] = carried
+            tell(0.4 + 0.6 * number / len(missing))
+        self._carried = {key: self._carried[key] for key in keys}
+        self._used = dict(zip(places, self._carried.values(), strict=True))
+
+    def _carry(self, index: int, source: int, target: int) -> "_Carried":
+        way = 1 if target > source else -1
+        distance = torch.from_numpy(self._distance(index, source, target))[None]
+        costs = seeds(self.drawn[index][source])
+        flows, grown = [], []
+        for k in range(source + way, target + way, way):
+            distance = self.flow.carry(distance, k - way, k)
+            costs = grow_on(costs, self.images[k - way], self.images[k], self.step)
+            flows.append(distance[0].numpy().astype(np.float16))
+            grown.append(costs.astype(np.float16))
+        return _Carried(source, flows, grown)
+
+    def _distance(self, index: int, slice_: int, beside: int) -> np.ndarray:
+        """The signed distance in a drawn slice; if it is empty, that which ends the structure half-way."""
+        masks, distances = self.drawn[index], self.distances[index]
+        if masks[slice_].any() or beside not in distances or not masks[beside].any():
+            return distances[slice_]
+        return empty_beside(distances[beside])
+
+    def neighbours(self, index: int, slice_: int) -> tuple[int | None, int | None]:
+        """The drawn slices below and above a slice, itself left out."""
+        places = list(self.drawn[index])
+        low = max((k for k in places if k < slice_), default=None)
+        return low, min((k for k in places if k > slice_), default=None)
+
+    def at(self, index: int, slice_: int) -> Slice | None:
+        """Opinions on a slice as if it were not drawn; None where the structure has no neighbour that was carried."""
+        low, high = self.neighbours(index, slice_)
+        drawn = slice_ in self.drawn[index]
+        sides = []
+        for place, other in ((low, high), (high, low)):
+            target = slice_ if drawn else other
+            if place is not None and target is not None:
+                sides.append((place, abs(place - slice_), self._used[index, place, target], other))
+        if not sides or (len(sides) < 2 and not drawn):
+            return None
+        total = sum(1 / away for _, away, _, _ in sides)
+        weights = [1 / away / total for _, away, _, _ in sides]
+        shapes = [self._distance(index, place, place if other is None else other) for place, _, _, other in sides]
+        flows = [carried.flow_at(slice_) for _, _, carried, _ in sides]
+        costs = np.min([carried.costs_at(slice_) for _, _, carried, _ in sides], axis=0)
+        maps = [
+            sum(w * shape for w, shape in zip(weights, shapes, strict=True)),
+            sum(w * flow for w, flow in zip(weights, flows, strict=True)),
+            preference(costs),
+            np.ptp(shapes, axis=0),
+            np.ptp(flows, axis=0),
+        ]
+        gap = sides[0][1] * sides[1][1] / (sides[0][1] + sides[1][1]) if len(sides) == 2 else float(sides[0][1])
+        return Slice(np.stack(maps).astype(np.float32), gap)
+
+
+def _steps(low: int, high: int) -> list[tuple[int, int]]:
+    """(target, source) slices on the way from one drawn slice to the next, and back."""
+    return [(k, k - 1) for k in range(low + 1, high + 1)] + [(k, k + 1) for k in range(high - 1, low - 1, -1)]
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """A drawn slice carried to those after it: signed distances (H, W) and costs (2, H, W) for each."""
+
+    source: int
+    flows: list[np.ndarray]
+    costs: list[np.ndarray]
+
+    def flow_at(self, slice_: int) -> np.ndarray:
+        return self.flows[abs(slice_ - self.source) - 1].astype(np.float32)
+
+    def costs_at(self, slice_: int) -> np.ndarray:
+        return self.costs[abs(slice_ - self.source) - 1].astype(np.float32)

@@ -1,0 +1,308 @@
+"""Fill a volume from a few drawn slices, and again as more are drawn."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from ..imaging.volume import Volume, check_voxels
+from ..shared.errors import CancelledError, DrawingError, VolumeError
+from .combiner import load_combiner
+from .drawings import AXES, Drawings
+from .grey import scale_grey
+from .plane_grid import PlaneGrid, make_grid
+from .stack_filler import StackFiller
+from .threads import Team
+
+START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
+
+
+@dataclass(eq=False)
+class Filling:
+    """A filled volume.
+
+    :ivar names: of the S structures.
+    :ivar masks: (S, K, J, I) bool.
+    :ivar expected_dice: of each structure on the slices that were filled; NaN where none was.
+    :ivar uncertainty: (slices,) along ``axis`` expected share of wrong voxels, 0 to 1; 0 where drawn.
+    :ivar axis: array axis that most slices were drawn along.
+    :ivar next_slice: which to draw next, along ``axis``; None where nothing is left to fill.
+    :ivar warnings: sentences that the user must see.
+    :ivar seconds: time of each stage.
+    """
+
+    names: list[str]
+    masks: np.ndarray
+    axis: int
+    expected_dice: list[float]
+    uncertainty: np.ndarray
+    next_slice: int | None
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """What ``sam2adapt fill --json`` writes; NaN is None."""
+        dice = {n: None if np.isnan(d) else round(d, 4) for n, d in zip(self.names, self.expected_dice, strict=True)}
+        return {
+            "expected_dice": {**dice, "mean": None if np.isnan(self.mean_dice) else round(self.mean_dice, 4)},
+            "axis": AXES[self.axis],
+            "next_slice": self.next_slice,
+            "uncertainty": [round(float(value), 4) for value in self.uncertainty],
+            "voxels": {name: int(mask.sum()) for name, mask in zip(self.names, self.masks, strict=True)},
+            "warnings": self.warnings,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean of the expected Dice over the structures that were filled."""
+        known = [dice for dice in self.expected_dice if not np.isnan(dice)]
+        return float(np.mean(known)) if known else float("nan")
+
+
+class Filler:
+    """Fills one volume; keeps what depends on the image alone, so that filling again is quicker.
+
+    :param volume: (1, K, J, I), any spacing.
+    :param seed: the same seed, volume and drawings give the same result.
+    :param start: weights of the combiner.
+    :raises VolumeError: colour, NaN, constant, or a single slice.
+    """
+
+    def __init__(self, volume: Volume, seed: int = 0, start: Path = START):
+        check_voxels(volume)
+        if volume.channels != 1:
+            raise VolumeError(
+                f"{volume.name or 'The volume'} has {volume.channels} values a voxel.",
+                "Choose a volume of grey levels, or one of its channels.",
+            )
+        self.volume, self._seed = volume, seed
+        self.team = Team()
+        self._grey: np.ndarray | None = None
+        self._combiner = load_combiner(start)
+        self._stacks: dict[int, tuple[PlaneGrid, StackFiller]] = {}
+
+    def fill(
+        self,
+        drawings: Drawings,
+        progress: Callable[[float], None] | None = None,
+        preview: Callable[[np.ndarray], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Filling:
+        """Fill all slices between drawn ones; what is drawn stays as it is.
+
+        :param progress: is told the share that is done, 0 to 1.
+        :param preview: is given a first answer, masks (S, K, J, I) from interpolated distances alone.
+        :param cancelled: is asked often whether to stop.
+        :raises DrawingError: drawings of another grid; ``CancelledError``: it was asked to stop.
+        """
+        if drawings.masks.shape[1:] != self.volume.array.shape[1:]:
+            raise DrawingError(
+                f"The drawings have {_size(drawings.masks)} voxels and the volume has {_size(self.volume.array)}.",
+                "Draw on the volume that is to be filled, or resample the drawings onto it.",
+            )
+
+        def tell(share: float) -> None:
+            if cancelled and cancelled():
+                raise CancelledError("Filling was cancelled.", "Nothing was changed.")
+            if progress:
+                progress(min(1.0, share))
+
+        with self.team.at_work():
+            return _Work(self, drawings, tell).run(preview)
+
+    def stack(self, axis: int, drawings: Drawings) -> tuple[PlaneGrid, StackFiller]:
+        """Grid and filler of the slices along an array axis, made anew where the drawings leave the former grid."""
+        view = np.moveaxis(drawings.masks, axis + 1, 1)
+        drawn = view.any((0, 1))
+        if axis not in self._stacks or not self._stacks[axis][0].holds(drawn):
+            if self._grey is None:
+                self._grey = scale_grey(self.volume.array[0])
+            spacing = self.volume.spacing[::-1]
+            across = [mm for k, mm in enumerate(spacing) if k != axis]
+            grid = make_grid(drawn, (across[0], across[1]))
+            images = np.stack([grid.to_work(image) for image in np.moveaxis(self._grey, axis, 0)])
+            filler = StackFiller(images, float(spacing[axis]) / grid.pixel, self._combiner, self.team, self._seed)
+            self._stacks[axis] = (grid, filler)
+        return self._stacks[axis]
+
+
+class _Work:
+    """One filling."""
+
+    def __init__(self, filler: Filler, drawings: Drawings, tell: Callable[[float], None]):
+        self.filler, self.drawings, self.tell = filler, drawings, tell
+        self.axes = drawings.axes()
+        self.masks = drawings.masks.copy()
+        self.exclusive = _exclusive(drawings.masks)
+        self.seconds: dict[str, float] = {}
+        count = len(drawings.names)
+        self.sums = np.zeros((count, 3))  # of probability in the mask, of probability, of the mask
+
+    def run(self, preview: Callable[[np.ndarray], None] | None) -> Filling:
+        started = time.perf_counter()
+        stacks = {axis: self.filler.stack(axis, self.drawings) for axis in self.axes}
+        self._note("prepare", started)
+        if preview:
+            before = time.perf_counter()
+            preview(self._preview(stacks))
+            self._note("preview", before)
+        before = time.perf_counter()
+        for number, axis in enumerate(self.axes):
+            grid, stack = stacks[axis]
+            start, width = 0.6 * number / len(self.axes), 0.6 / len(self.axes)
+            stack.learn(self._drawn(axis, grid), lambda share, a=start, b=width: self.tell(a + b * share))
+        self._note("learn", before)
+        before = time.perf_counter()
+        wrong = self._fill(stacks)
+        self._drop_loose_pieces()
+        self._note("fill", before)
+        self.seconds["total"] = time.perf_counter() - started
+        return self._filling(wrong)
+
+    def _note(self, stage: str, started: float) -> None:
+        self.seconds[stage] = time.perf_counter() - started
+
+    def _drawn(self, axis: int, grid: PlaneGrid) -> list[dict[int, np.ndarray]]:
+        """For each structure its masks on the working grid by slice."""
+        return [
+            {k: grid.to_work(np.moveaxis(mask, axis, 0)[k]) for k in own[axis]}
+            for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
+        ]
+
+    def _preview(self, stacks) -> np.ndarray:
+        axis = self.axes[0]
+        grid, stack = stacks[axis]
+        masks = self.drawings.masks.copy()
+        for place, opinions in stack.first_answer(self._drawn(axis, grid)):
+            self._paint(masks, axis, place, grid, _resolve(grid.to_volume(opinions), self.exclusive))
+        return masks
+
+    def _fill(self, stacks) -> np.ndarray:
+        """Fill along the main axis, with what the others say; the expected number of wrong voxels of each slice."""
+        axis = self.axes[0]
+        grid, stack = stacks[axis]
+        others = [self._other_axis(other, *stacks[other], axis, grid) for other in self.axes[1:]]
+        length = self.masks.shape[axis + 1]
+        wrong = np.zeros((length, 2))
+        places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
+        answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
+        for number, (place, own) in enumerate(zip(places, answers, strict=True)):
+            self.tell(0.6 + 0.4 * number / len(places))
+            open_ = np.array([self._is_open(index, place) for index in range(len(self.masks))])
+            logits = reduce(lambda one, other: _merge(one, other, place), others, own)
+            known = np.moveaxis(self.drawings.masks, axis + 1, 1)[:, place]
+            filled = _resolve(logits, self.exclusive)
+            self._paint(self.masks, axis, place, grid, filled)
+            probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+            probability[~open_] = 0
+            filled &= open_[:, None, None]
+            self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
+            wrong[place] = np.minimum(probability, 1 - probability).sum(), max(filled.sum(), known.sum(), 1)
+        return wrong
+
+    def _drop_loose_pieces(self) -> None:
+        """Take away what was filled and hangs together with no drawn voxel of its structure."""
+        for mask, drawn in zip(self.masks, self.drawings.masks, strict=True):
+            box = ndimage.find_objects(mask.astype(np.uint8))
+            if not box or np.array_equal(mask, drawn):
+                continue
+            part = mask[box[0]]
+            pieces, count = ndimage.label(part, np.ones((3, 3, 3)))
+            held = np.zeros(count + 1, bool)
+            held[np.unique(pieces[drawn[box[0]]])] = True
+            part &= held[pieces]
+
+    def _is_open(self, index: int, place: int) -> bool:
+        """Whether a structure is to be filled in a slice of the main axis."""
+        own = self.drawings.slices[index]
+        places = own[self.axes[0]]
+        if place in places:
+            return False
+        return bool(len(places) > 1 and places[0] < place < places[-1]) or any(len(own[k]) > 1 for k in self.axes[1:])
+
+    def _other_axis(self, axis: int, grid: PlaneGrid, stack: StackFiller, main: int, frame: PlaneGrid):
+        """Logits of a second direction as (S, N, H, W) of the main one, in the box of its grid."""
+        whole = np.full(self.masks.shape, -np.inf, np.float16)
+        view = np.moveaxis(whole, axis + 1, 1)
+        for place in range(view.shape[1]):
+            self.tell(0.6)
+            view[(slice(None), place, *grid.box)] = grid.to_volume(stack.logits(place))
+        return np.moveaxis(whole, main + 1, 1)[(slice(None), slice(None), *frame.box)]
+
+    def _paint(self, masks: np.ndarray, axis: int, place: int, grid: PlaneGrid, filled: np.ndarray) -> None:
+        """Put a filled slice into masks, except where it is drawn."""
+        for index in range(len(masks)):
+            if not self._is_open(index, place):
+                continue
+            target = np.moveaxis(masks[index], axis, 0)[place][grid.box]
+            known = self._known(index, axis, place)[grid.box]
+            target[~known] = filled[index][~known]
+
+    def _known(self, index: int, axis: int, place: int) -> np.ndarray:
+        """(H, W) where a structure is drawn in a slice of an axis."""
+        known = np.moveaxis(self.drawings.masks[index], axis, 0)[place].copy()
+        if self.drawings.fixed is not None:
+            known |= np.moveaxis(self.drawings.fixed, axis, 0)[place]
+        rest = [k for k in range(3) if k != axis]
+        for position, other in enumerate(rest):
+            np.moveaxis(known, position, 0)[list(self.drawings.slices[index][other])] = True
+        return known
+
+    def _filling(self, wrong: np.ndarray) -> Filling:
+        hit, probability, size = self.sums.T
+        with np.errstate(invalid="ignore"):
+            dice = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+        uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
+        drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
+        return Filling(
+            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 0], drawn),
+            self.drawings.warnings, self.seconds,
+        )  # fmt: skip
+
+
+def _exclusive(masks: np.ndarray) -> np.ndarray:
+    """(S, S) bool, which structures overlap nowhere in the drawings and so must not in the result."""
+    count = len(masks)
+    result = np.zeros((count, count), bool)
+    for a in range(count):
+        for b in range(a):
+            result[a, b] = result[b, a] = not (masks[a] & masks[b]).any()
+    return result
+
+
+def _resolve(logits: np.ndarray, exclusive: np.ndarray) -> np.ndarray:
+    """Masks (S, H, W) from logits: of structures that must not overlap, the likeliest wins."""
+    masks = logits > 0
+    for a in range(len(logits)):
+        for b in np.flatnonzero(exclusive[a]):
+            # Of equals the first stays.
+            masks[a] &= (logits[a] > logits[b]) if b < a else (logits[a] >= logits[b])
+    return masks
+
+
+def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
+    """The mean of two directions where both say something."""
+    second = other[:, place].astype(np.float32)
+    both = np.isfinite(logits) & np.isfinite(second)
+    return np.where(both, (np.where(both, logits, 0) + np.where(both, second, 0)) / 2, np.maximum(logits, second))
+
+
+def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
+    """The middle, weighed by what is expected to be wrong, of the gap in which most is."""
+    best, found = 0.0, None
+    for low, high in pairwise(drawn):
+        part = wrong[low + 1 : high]
+        if part.sum() > best:
+            best = part.sum()
+            found = low + 1 + round(float((part * np.arange(len(part))).sum() / part.sum()))
+    return found
+
+
+def _size(array: np.ndarray) -> str:
+    return " x ".join(map(str, array.shape[:0:-1]))

@@ -1,0 +1,65 @@
+"""Carry drawings from slice to slice along the optical flow of the image.
+
+The flow between each pair of consecutive slices depends on the image alone, so it is computed once a volume.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from skimage.registration import optical_flow_ilk
+from skimage.transform import resize
+from torch.nn import functional as F
+
+from .threads import Team
+
+_LARGEST = 128  # pixels a side for the flow, which is smooth
+_RADIUS = 5
+
+
+class SliceFlow:
+    """Optical flow between consecutive slices of a stack, computed where it is needed.
+
+    :param images: (N, H, W) float32, grey levels scaled to about -1 to 1.
+    :param team: computes several flows at once.
+    """
+
+    def __init__(self, images: np.ndarray, team: Team):
+        shrink = min(1.0, _LARGEST / max(images.shape[1:]))
+        size = tuple(max(8, round(n * shrink)) for n in images.shape[1:])
+        self._images, self._team = images, team
+        self._small = images
+        if size != images.shape[1:]:
+            self._small = np.stack([resize(image, size, anti_aliasing=True) for image in images]).astype(np.float32)
+        self._fields: dict[tuple[int, int], torch.Tensor] = {}
+        self._base = _identity(images.shape[1:])
+
+    def prepare(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Compute the flow of (target, source) slices, several at once."""
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._fields]
+        self._fields.update(zip(missing, self._team.map(self._compute, missing), strict=True))
+
+    def carry(self, maps: torch.Tensor, source: int, target: int) -> torch.Tensor:
+        """Warp maps (S, H, W) of the source slice to the slice beside it."""
+        if (target, source) not in self._fields:
+            self.prepare([(target, source)])
+        grid = self._base + self._fields[target, source]
+        return F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=True)[0]
+
+    def _compute(self, pair: tuple[int, int]) -> torch.Tensor:
+        target, source = pair
+        shift = optical_flow_ilk(self._small[target], self._small[source], radius=_RADIUS, num_warp=5, prefilter=False)
+        height, width = self._small.shape[1:]
+        # grid_sample measures from -1 to 1, x before y.
+        scaled = np.stack([shift[1] * 2 / max(width - 1, 1), shift[0] * 2 / max(height - 1, 1)])
+        field = torch.from_numpy(scaled.astype(np.float32))[None]
+        size = self._images.shape[1:]
+        if tuple(field.shape[-2:]) != size:
+            field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
+        return field[0].permute(1, 2, 0)
+
+
+def _identity(size: tuple[int, ...]) -> torch.Tensor:
+    rows, columns = (torch.linspace(-1, 1, n) for n in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], -1)

@@ -1,0 +1,43 @@
+"""Grey-level features of pixels: the image and its neighbours at several scales, edges, texture and place."""
+
+import numpy as np
+from scipy import ndimage
+
+COUNT = 20
+
+
+def scale_grey(images: np.ndarray) -> np.ndarray:
+    """Grey levels as float32, the first and last percent at -1 and 1, clipped at -2 and 2."""
+    low, high = map(float, np.percentile(images[:: max(1, len(images) // 32)], [1, 99]))
+    return np.clip((images.astype(np.float32) - low) / max(high - low, 1e-6) * 2 - 1, -2, 2)
+
+
+def pixel_features(images: np.ndarray, index: int) -> np.ndarray:
+    """Features (20, H, W) of one slice of a stack (N, H, W)."""
+    image = images[index]
+    below, above = images[max(index - 1, 0)], images[min(index + 1, len(images) - 1)]
+    fine, medium, coarse, coarsest = (_smooth(image, sigma) for sigma in (1, 2, 4, 8))
+    mean = ndimage.uniform_filter(image, 5)
+    texture = np.sqrt(np.maximum(ndimage.uniform_filter(image**2, 5) - mean**2, 0))
+    rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in image.shape)
+    features = [
+        image, below, above, fine, _smooth(below, 1), _smooth(above, 1), medium, coarse, coarsest,
+        _gradient(fine), _gradient(medium), fine - medium, medium - coarse,
+        ndimage.laplace(fine), ndimage.laplace(medium), texture,
+        ndimage.maximum_filter(image, 5), ndimage.minimum_filter(image, 5),
+        np.broadcast_to(rows[:, None], image.shape), np.broadcast_to(columns, image.shape),
+    ]  # fmt: skip
+    return np.stack(features).astype(np.float32)
+
+
+def edges_of(image: np.ndarray) -> np.ndarray:
+    """The gradient (H, W) of a slightly smoothed slice, in grey levels a pixel."""
+    return _gradient(_smooth(image, 1))
+
+
+def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    return ndimage.gaussian_filter(image, sigma, truncate=3)
+
+
+def _gradient(image: np.ndarray) -> np.ndarray:
+    return np.hypot(np.gradient(image, axis=0), np.gradient(image, axis=1))

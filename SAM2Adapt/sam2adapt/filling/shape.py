@@ -1,0 +1,41 @@
+"""Signed distances to drawn outlines, in pixels of the working grid: positive inside, negative outside."""
+
+import numpy as np
+from scipy import ndimage
+
+FAR = 40.0  # pixels; farther than that, the distance says nothing more
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel of a slice (H, W) to the outline, at most ``FAR``; -FAR throughout for an empty mask."""
+    if not mask.any():
+        return np.full(mask.shape, -FAR, np.float32)
+    if mask.all():
+        return np.full(mask.shape, FAR, np.float32)
+    # The outline runs between pixels, half a pixel from each.
+    inside = ndimage.distance_transform_edt(mask) - 0.5
+    outside = ndimage.distance_transform_edt(~mask) - 0.5
+    return np.clip(np.where(mask, inside, -outside), -FAR, FAR).astype(np.float32)
+
+
+def empty_beside(neighbour: np.ndarray) -> np.ndarray:
+    """The distance that an empty slice stands for beside a drawn one: the structure ends half-way between them."""
+    return np.full(neighbour.shape, -max(float(neighbour.max()), 1.0), np.float32)
+
+
+def interpolated(distances: dict[int, np.ndarray], slice_: int) -> np.ndarray | None:
+    """The distance in a slice between two drawn ones, by its place between them; None for all others.
+
+    :param distances: (H, W) by drawn slice, in order.
+    """
+    low = max((k for k in distances if k < slice_), default=None)
+    high = min((k for k in distances if k > slice_), default=None)
+    if slice_ in distances or low is None or high is None:
+        return None
+    below, above = distances[low], distances[high]
+    if below.max() <= -FAR < above.max():
+        below = empty_beside(above)
+    elif above.max() <= -FAR < below.max():
+        above = empty_beside(below)
+    share = (slice_ - low) / (high - low)
+    return (1 - share) * below + share * above

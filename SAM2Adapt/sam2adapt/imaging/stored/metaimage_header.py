@@ -1,0 +1,192 @@
+"""Headers of MetaImage files (.mha, .mhd): what they say about place, unit, scale, type and length.
+
+The keys are those of https://itk.org/Wiki/ITK/MetaIO/Documentation. Voxels are read by ITK, which knows nothing of
+``DistanceUnits`` and of the function from stored values to intensities.
+"""
+
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...shared import paths
+from ...shared.errors import InputFileError, VolumeError
+from .declared_size import check_packed, too_short
+
+_LONGEST_HEADER = 1 << 20
+_BYTES = {
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
+    "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
+}  # fmt: skip
+_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "?": 1.0, "": 1.0}
+_OPPOSITE = str.maketrans("LRPAIS", "RLAPSI")
+_EXPORT = "Save it again from the program that wrote it."
+
+
+@dataclass(frozen=True)
+class MetaImageHeader:
+    """A header that was found to be whole, with data that are long enough.
+
+    :ivar affine: (4, 4) to LPS mm; None of a picture, with other than three axes.
+    :ivar scale: slope and intercept from stored values to intensities, or None.
+    :ivar note: what had to be decided, or "".
+    """
+
+    size: tuple[int, ...]
+    affine: np.ndarray | None
+    scale: tuple[float, float] | None
+    note: str = ""
+
+
+def check_metaimage(path: Path) -> MetaImageHeader:
+    """Read and check the header of a file, and that its data are there, before any memory is asked for.
+
+    :raises InputFileError: damaged, truncated, an unknown unit or type. :raises VolumeError: an axis of size zero.
+    """
+    keys, start, names = _keys(path)
+    size = tuple(int(n) for n in _numbers(keys, "DimSize", path))
+    if not size or len(size) != int(_number(keys, "NDims", path, 0)):
+        raise InputFileError(f"{path} is damaged: it gives {len(size)} sizes for {keys.get('NDims')} axes.", _EXPORT)
+    if min(size) <= 0:
+        raise VolumeError(
+            f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",
+            "Choose a file that holds an image.",
+        )
+    kind = keys.get("ElementType", "").removesuffix("_ARRAY")
+    if kind not in _BYTES:
+        raise InputFileError(f"{path} has voxels of type '{kind}', which is not supported.", _EXPORT)
+    channels = int(_number(keys, "ElementNumberOfChannels", path, 1))
+    declared = channels * _BYTES[kind]
+    for n in size:
+        declared *= n
+    _check_length(path, keys, names, start, declared, f"{' x '.join(map(str, size))} voxels of {kind}")
+    affine, note = _affine(keys, size, path)
+    slope = _number(keys, "ElementToIntensityFunctionSlope", path, 1.0)
+    offset = _number(keys, "ElementToIntensityFunctionOffset", path, 0.0)
+    if not (np.isfinite(slope) and np.isfinite(offset)):
+        raise InputFileError(f"{path} gives {slope} as slope and {offset} as offset of its values.", _EXPORT)
+    scale = None if slope == 0 or (slope == 1 and offset == 0) else (slope, offset)
+    return MetaImageHeader(size, affine, scale, note)
+
+
+def _keys(path: Path) -> tuple[dict[str, str], int, list[str]]:
+    """Keys, the byte at which the header ends, and the lines after it, which may name files."""
+    with open(path, "rb") as file:
+        head = file.read(_LONGEST_HEADER)
+    match = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|$)", head, re.MULTILINE)
+    if match is None:
+        raise InputFileError(
+            f"{path} cannot be read: it is damaged or no image; it has no header of MetaImage.",
+            "Copy or download the file again, or give it the suffix of its format.",
+        )
+    keys = {}
+    for line in head[: match.end()].decode("utf-8", "replace").splitlines():
+        name, found, value = line.partition("=")
+        if found:
+            keys[name.strip()] = value.strip()
+    is_list = keys["ElementDataFile"].startswith("LIST")
+    rest = head[match.end() :].decode("utf-8", "replace").splitlines() if is_list else []
+    return keys, match.end(), [line.strip() for line in rest if line.strip()]
+
+
+def _number(keys: dict[str, str], name: str, path: Path, default: float) -> float:
+    numbers = _numbers(keys, name, path)
+    return numbers[0] if numbers else default
+
+
+def _numbers(keys: dict[str, str], name: str, path: Path) -> list[float]:
+    try:
+        return [float(word) for word in keys.get(name, "").split()]
+    except ValueError as error:
+        raise InputFileError(f"{path} is damaged: its header gives '{keys[name]}' as {name}.", _EXPORT) from error
+
+
+def _check_length(path: Path, keys: dict, names: list[str], start: int, declared: int, what: str) -> None:
+    target = keys["ElementDataFile"]
+    packed = keys.get("CompressedData", "").lower() in ("true", "1")
+    if target.upper() == "LOCAL":
+        files, offset = [path], start
+    else:
+        files, offset = [path.parent / name for name in _listed(target, names)], 0
+        missing = [file for file in files if not paths.is_file(file)]
+        if missing or not files:
+            raise InputFileError(
+                f"{path} keeps its voxels in {len(files)} other files, of which {len(missing)} are missing"
+                f"{f', {missing[0].name} for instance' if missing else ''}.",
+                "Copy them into the folder of the header.",
+            )  # fmt: skip
+    if packed:
+        check_packed(path, 0, declared, what, packed=sum(os.path.getsize(file) - offset for file in files))
+        if len(files) == 1 and (stored := _unpacked(files[0], offset, path)) < declared:
+            raise too_short(path, declared, stored, what)
+        return
+    if keys.get("BinaryData", "True").lower() not in ("true", "1"):
+        return  # numbers as text; ITK counts them
+    header = int(_number(keys, "HeaderSize", path, 0))
+    stored = sum(os.path.getsize(file) - offset - max(0, header) for file in files)
+    if stored < declared:
+        raise too_short(path, declared, stored, what)
+
+
+def _listed(target: str, names: list[str]) -> list[str]:
+    if target.startswith("LIST"):
+        return names
+    if match := re.fullmatch(r"(\S*%\d*d\S*)\s+(\d+)\s+(\d+)\s+(\d+)", target):
+        return [match[1] % n for n in range(int(match[2]), int(match[3]) + 1, max(1, int(match[4])))]
+    return [target]
+
+
+def _unpacked(file: Path, offset: int, path: Path) -> int:
+    """Bytes to which the data unpack, kept nowhere."""
+    total, unpacker = 0, zlib.decompressobj(wbits=47)  # zlib or gzip wrapping
+    try:
+        with open(file, "rb") as data:
+            data.seek(offset)
+            while not unpacker.eof:
+                packed = unpacker.unconsumed_tail or data.read(1 << 18)
+                piece = unpacker.decompress(packed, 1 << 22)
+                total += len(piece)
+                if not packed and not piece:
+                    raise zlib.error("it ends too early")
+    except zlib.error as error:
+        raise InputFileError(f"{path} is truncated or damaged: {error}.", "Copy or download the file again.") from error
+    return total
+
+
+def _affine(keys: dict[str, str], size: tuple[int, ...], path: Path) -> tuple[np.ndarray | None, str]:
+    unit = keys.get("DistanceUnits", "").lower()
+    if unit not in _MILLIMETRES:
+        raise InputFileError(
+            f"{path} gives its lengths in '{unit}' (DistanceUnits), which is no known unit.",
+            "mm, cm, m and um are known.",
+        )
+    if len(size) != 3:
+        return None, ""
+
+    def first(*names: str, default: list[float]) -> list[float]:
+        return next((found for name in names if len(found := _numbers(keys, name, path)) == len(default)), default)
+
+    # A row of the matrix is the direction of an axis.
+    rows = first("TransformMatrix", "Rotation", "Orientation", default=[1, 0, 0, 0, 1, 0, 0, 0, 1])
+    matrix = np.reshape(rows, (3, 3)).T
+    spacing = np.array(first("ElementSpacing", "ElementSize", default=[1, 1, 1]))
+    affine = np.eye(4)
+    affine[:3, :3] = matrix * spacing * _MILLIMETRES[unit]
+    affine[:3, 3] = np.array(first("Offset", "Position", "Origin", default=[0, 0, 0])) * _MILLIMETRES[unit]
+    return affine, _orientation_note(keys.get("AnatomicalOrientation", "").upper(), matrix, path)
+
+
+def _orientation_note(stated: str, matrix: np.ndarray, path: Path) -> str:
+    """A sentence if the letters contradict the matrix, in both of the meanings in use (from and towards)."""
+    if len(stated) != 3 or not set(stated) <= set("LRPAIS") or not np.isfinite(matrix).all():
+        return ""
+    towards = ""
+    for column in matrix.T:
+        axis = int(np.argmax(np.abs(column)))
+        towards += ("LPS" if column[axis] > 0 else "RAI")[axis]
+    if stated in (towards, towards.translate(_OPPOSITE)):
+        return ""
+    return f"{path} gives {stated} as AnatomicalOrientation, and its axes run to {towards}; the axes were used."

@@ -1,4 +1,0 @@
-"""Formats of files, by suffix."""
-
-LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")  # of label maps that can be written
-OUTPUT_SUFFIXES = (*LABEL_SUFFIXES, ".dcm")  # of segmentations: label maps, and DICOM SEG

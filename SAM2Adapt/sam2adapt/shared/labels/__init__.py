@@ -1,0 +1,1 @@
+"""Label files: their names and partners, what their values mean, and overlaps."""

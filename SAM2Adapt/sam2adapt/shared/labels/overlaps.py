@@ -1,0 +1,19 @@
+"""What is said of segments that overlap where a voxel can have one label only."""
+
+from collections.abc import Mapping
+
+FIRST, LAST, REFUSE = "first", "last", "refuse"
+CHOICES = (FIRST, LAST, REFUSE)
+
+
+def overlap_notes(name: str, lost: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+    """Sentences about voxels that a segment has lost to others.
+
+    :param name: the file or segmentation.
+    :param lost: numbers of voxels by the segment that lost and the one that won.
+    """
+    notes = []
+    for loser, counts in lost.items():
+        winners = ", ".join(f"'{winner}' ({count})" for winner, count in counts.items())
+        notes.append(f"In {name} segments overlap: {sum(counts.values())} voxels of '{loser}' count as {winners}.")
+    return tuple(notes)

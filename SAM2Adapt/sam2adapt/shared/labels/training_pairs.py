@@ -1,0 +1,169 @@
+"""Which image belongs to which label file: one rule for shell, server, panel and console.
+
+Nothing disappears without a sentence: what finds no partner, further channels, and names that two files share.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import paths as look
+from ..errors import InputFileError, TrainingDataError
+from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
+
+SUBFOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
+_KNOWN = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY}
+_CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's number of a channel at the end of an image's name
+_LABEL_ENDS = ("_seg", "-seg", "_label", "-label", "_labels", "_mask", "_gt", "_segmentation", "_dseg")
+_SHOWN = 3
+
+
+@dataclass
+class Pairs:
+    """Images with their labels, in the order of their names.
+
+    :ivar found: (name, image, label). :ivar notes: sentences about what was left out or could have been meant.
+    """
+
+    found: list[tuple[str, Path, Path]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def files_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Image and label files of a folder by their names without suffix, in the order of the names."""
+    found: dict[str, list[Path]] = {}
+    for path in look.listing(folder):
+        # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
+        if suffix_of(path) in _KNOWN and not path.name.startswith("."):
+            found.setdefault(stem_of(path), []).append(path)
+    return found
+
+
+def images_of(folder: Path) -> dict[str, list[Path]]:
+    """As ``files_by_name``, without segmentations, and without labels that lie among their images."""
+    files = files_by_name(folder)
+    kept = {}
+    for name, paths in files.items():
+        images = [path for path in paths if suffix_of(path) != SEGMENTATION]
+        base = next((name.removesuffix(end) for end in _LABEL_ENDS if name.endswith(end)), name)
+        is_label = base != name and (base in files or f"{base}_0000" in files)
+        if images and not is_label:
+            kept[name] = images
+    return kept
+
+
+def layout(root: Path) -> tuple[Path, Path]:
+    """The folders of images and labels below a folder; twice the folder itself if it has no such folders."""
+    for images, labels in SUBFOLDERS:
+        if look.is_dir(root / images) and look.is_dir(root / labels):
+            return root / images, root / labels
+    return root, root
+
+
+def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
+    """Pair the files of two folders, or of one, by name.
+
+    ``a.nii.gz`` belongs to the label of its own name and suffix, else to the only one of its name, else to the only one
+    with an ending that people give to labels (``a_seg``). In one folder only segmentations (.seg.nrrd) and files with
+    such an ending are labels. nnU-Net's channel suffix ``_0000`` of images is no part of the name.
+
+    :param channel: which of nnU-Net's channels is the image.
+    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or two files claim a name.
+    """
+    for folder in (images, labels):
+        if not look.is_dir(folder):
+            raise InputFileError(
+                f"There is no folder '{folder}'.",
+                "Check the folders of the images and the labels.",
+                setting=("images", "labels"),
+            )
+    image_files = images_of(images)
+    label_files = _labels_of(labels, image_files if images.samefile(labels) else None)
+    pairs, used, channels, left = Pairs(), set(), {}, []
+    for name, paths in image_files.items():
+        case, number = name, None
+        if not _label_names(name, label_files) and (match := _CHANNEL.fullmatch(name)):
+            case, number = match[1], int(match[2])
+        names = _label_names(case, label_files)
+        if not names:
+            left += paths
+            continue
+        used.update(path for label in names for path in label_files[label])
+        if number is not None and number != channel:
+            channels.setdefault(number, []).append(case)
+            continue
+        pairs.found += _paired(case, paths, names, label_files, pairs.notes)
+    _check_found(pairs, images, labels, channel, channels)
+    _note_left_out(
+        pairs, left, [p for paths in label_files.values() for p in paths if p not in used], channel, channels
+    )
+    return pairs
+
+
+def _labels_of(folder: Path, images: dict[str, list[Path]] | None) -> dict[str, list[Path]]:
+    """Label files by name; ``images``: those that lie in the same folder."""
+    files = files_by_name(folder)
+    if images is None:
+        return files
+    taken = {path for paths in images.values() for path in paths}
+    left = {name: [path for path in paths if path not in taken] for name, paths in files.items()}
+    return {name: paths for name, paths in left.items() if paths}
+
+
+def _label_names(case: str, labels: dict[str, list[Path]]) -> list[str]:
+    """Names under which there are labels of a case: its own, or those with an ending."""
+    if case in labels:
+        return [case]
+    return [case + end for end in _LABEL_ENDS if case + end in labels]
+
+
+def _paired(case: str, images: list[Path], names: list[str], labels: dict, notes: list[str]) -> list[tuple]:
+    candidates = [path for name in names for path in labels[name]]
+    exact = [(image, label) for image in images for label in candidates if image.name == label.name]
+    if not exact and len(images) == len(candidates) == 1:
+        exact = [(images[0], candidates[0])]
+    if not exact:
+        shown = " and ".join(path.name for path in (images if len(images) > 1 else candidates))
+        kind = "images" if len(images) > 1 else "label files"
+        raise TrainingDataError(
+            f"Case '{case}' has several {kind}, {shown}, in '{(images if len(images) > 1 else candidates)[0].parent}'.",
+            "Move all but one of them to another folder.",
+        )
+    idle = [path for path in images + candidates if path not in [p for pair in exact for p in pair]]
+    notes += [f"'{path}' is left out: '{exact[0][0].name}' has a partner of its very name." for path in idle]
+    if len(exact) == 1:
+        return [(case, *exact[0])]
+    return [(image.name, image, label) for image, label in exact]
+
+
+def _check_found(pairs: Pairs, images: Path, labels: Path, channel: int, channels: dict[int, list[str]]) -> None:
+    if pairs.found:
+        return
+    if channels:
+        have = ", ".join(map(str, sorted(channels)))
+        raise TrainingDataError(
+            f"No case in '{images}' has channel {channel} (_{channel:04}); there are channels {have}.",
+            "Choose one of them.",
+            setting="channel",
+            value=str(min(channels)),
+        )
+    raise TrainingDataError(
+        f"No file in '{images}' has a label of the same name in '{labels}'.",
+        "Name images and labels alike, for example images/a.nii.gz and labels/a.nii.gz, or a.nrrd and a.seg.nrrd in one"
+        " folder.",
+    )
+
+
+def _note_left_out(
+    pairs: Pairs, images: list[Path], labels: list[Path], channel: int, channels: dict[int, list[str]]
+) -> None:
+    for number, cases in sorted(channels.items()):
+        pairs.notes.append(
+            f"Channel {number} (_{number:04}) of {len(cases)} case{'s' * (len(cases) > 1)} is left out, since a model"
+            f" sees one channel; channel {channel} is used."
+        )
+    for paths, partner in ((images, "label"), (labels, "image")):
+        if paths:
+            kind = "image" if partner == "label" else "label file"
+            shown = ", ".join(path.name for path in paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
+            pairs.notes.append(f"{len(paths)} {kind}{'s' * (len(paths) > 1)} without {partner} left out: {shown}.")

@@ -1,0 +1,145 @@
+"""The time of a run, its reports to whoever watches it, and when it pauses, stops or is cancelled."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..machine.exchange import on_rank_zero
+from ..shared.errors import CancelledError
+from .record import History
+
+_SECONDS_BETWEEN_LOOKS = 0.1  # at whether a pause has ended
+
+Watch = Callable[[], None]
+
+
+@dataclass
+class Progress:
+    """State of a run, as reported to whoever watches.
+
+    While the method prepares its modules, the epoch is 0, there is no loss, and ``prepared`` is the share that is done.
+    ``dice`` is the best mean so far, ``scores`` are the latest validation's: ``{"mean": Dice, "<class>": Dice}``.
+
+    :param stage: ``preparing``, ``training``, ``validating`` or ``paused``.
+    :param preview: in the first report after it was written: file with a validation case's labels, and the case's id.
+    """
+
+    fraction: float
+    epoch: int
+    epochs: int
+    loss: float | None
+    dice: float | None
+    seconds: float
+    prepared: float = 1.0
+    scores: dict[str, float] = field(default_factory=dict)
+    stage: str = "training"
+    preview: tuple[Path, str] | None = None
+
+
+class Clock:
+    """Time that a run has taken, without pauses, and the share of the run that is done.
+
+    :param history: keeps the seconds, so that a resumed run goes on counting from them.
+    :param steps: of the whole run; ``max_minutes``: its time limit, or None.
+    :ivar validation_seconds: how long the latest validation took; a limited run leaves time for one at its end.
+    """
+
+    def __init__(self, history: History, steps: int, max_minutes: float | None):
+        self.history, self.steps, self.max_minutes = history, steps, max_minutes
+        self.validation_seconds = 0.0
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Count from now on, from the seconds in the history."""
+        self._started = time.perf_counter() - self.history.seconds
+
+    def seconds(self) -> float:
+        """Seconds that the run has taken."""
+        return time.perf_counter() - self._started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time that the block takes out of the run's."""
+        began = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - began
+
+    def fraction(self, step: int) -> float:
+        """Share of the run that is done after ``step`` steps, by steps or by time, whichever is further: 0 to 1."""
+        done = step / self.steps
+        if self.max_minutes:
+            limit = self.max_minutes * 60 - self.validation_seconds
+            done = max(done, self.history.seconds / max(1.0, limit))
+        return min(1.0, done)
+
+
+class Monitor:
+    """Reports of a run to whoever watches it, and what these ask of it: to pause, to stop, to cancel.
+
+    Rank 0 reports and asks; the other ranks learn from it whether to stop, and share its clock.
+
+    :param progress: gets the state of the run.
+    :param cancelled: true ends the run at once with ``CancelledError``.
+    :param control: ``run``; ``pause``: wait after this step; ``stop``: end after this step.
+    :ivar stopped: whether a stop was requested.
+    :ivar scores: of the latest validation; ``preview``: of it, for the next report only.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        epochs: int,
+        progress: Callable[[Progress], None] | None,
+        cancelled: Callable[[], bool] | None,
+        control: Callable[[], str] | None,
+    ):
+        self.clock, self.history, self.epochs = clock, clock.history, epochs
+        self.progress, self.cancelled, self.control = progress, cancelled, control
+        self.stopped = False
+        self.scores: dict[str, float] = {}
+        self.preview: tuple[Path, str] | None = None
+
+    def report(self, stage: str, epoch: int, loss: float | None) -> None:
+        """Report on rank 0, and obey on every rank what was asked for meanwhile."""
+        self._synchronise(lambda: self.watch(stage, epoch, loss))
+
+    def synchronise(self) -> None:
+        """Take over clock and stop of rank 0, without a report."""
+        self._synchronise(lambda: None)
+
+    def _synchronise(self, work: Watch) -> None:
+        def state() -> tuple[float, bool]:
+            work()
+            return self.clock.seconds(), self.stopped
+
+        self.history.seconds, self.stopped = on_rank_zero(state)
+
+    def watch(self, stage: str, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
+        """Report and obey in this process alone: within work that not all ranks do."""
+        self.history.seconds = self.clock.seconds()
+        self._tell(stage, epoch, loss, prepared)
+        if not self.control:
+            return
+        with self.clock.paused():
+            while (request := self.control()) == "pause":
+                self._tell("paused", epoch, loss, prepared)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self.stopped = self.stopped or request == "stop"
+
+    def _tell(self, stage: str, epoch: int, loss: float | None, prepared: float) -> None:
+        if self.progress:
+            dice = self.history.best_dice if self.history.best_dice >= 0 else None
+            fraction, seconds = self.clock.fraction(self.history.step), self.history.seconds
+            state = Progress(
+                fraction, epoch, self.epochs, loss, dice, seconds, prepared, self.scores, stage, self.preview
+            )
+            self.preview = None
+            self.progress(state)
+        if self.cancelled and self.cancelled():
+            if self.history.epoch:
+                raise CancelledError(
+                    "The training was cancelled.", "Resume it from its last whole epoch.", setting="resume"
+                )
+            raise CancelledError("The training was cancelled.", "Start it again.")

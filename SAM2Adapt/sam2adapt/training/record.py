@@ -1,0 +1,197 @@
+"""What a run has reached, and its files: the checkpoint to resume from, and ``log.csv`` with a row an epoch.
+
+A checkpoint is one file, replaced whole by atomic rename. It holds tensors and plain values only: reading it runs no
+code, and no later version can break it by moving a class.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..shared import paths
+from ..shared.errors import ModelFileError, OutputError, SettingsError
+from ..shared.files import atomic_write
+from .settings import TrainSettings
+
+CHECKPOINT = "checkpoint.pt"  # in the run's folder
+_FORMAT = 1  # of checkpoints; those without a number are of format 1, too
+_PARTS = ("settings", "history", "network", "average", "best", "optimizer", "scaler")
+_MAY_CHANGE = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")
+
+
+@dataclass
+class History:
+    """What a run has reached; part of its checkpoint.
+
+    :param before: Dice before the first step, as ``Progress.scores``; {} without validation.
+    :param stale: validations since the last gain.
+    :param setbacks: how often the loss was no number; ``rate``: factor by which that has lowered the learning rates.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    step: int = 0
+    best_dice: float = -1.0
+    best_epoch: int = 0
+    stale: int = 0
+    setbacks: int = 0
+    rate: float = 1.0
+    before: dict[str, float] = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+
+    def restore(self, state: dict) -> None:
+        """Become the history that a checkpoint holds; whoever holds this object sees it."""
+        vars(self).update(vars(History(**state)))
+
+
+class Record:
+    """The files of a run in its folder.
+
+    :param say: gets a sentence when the log cannot be written, which does not end the run.
+    """
+
+    def __init__(self, folder: Path, settings: TrainSettings, history: History, say: Callable[[str], None]):
+        self.folder, self.settings, self.history, self.say = folder, settings, history, say
+
+    @property
+    def checkpoint(self) -> Path:
+        """The run's checkpoint file."""
+        return self.folder / CHECKPOINT
+
+    def save(self, state: dict) -> None:
+        """Write checkpoint and log.
+
+        :param state: the parts of a checkpoint but settings and history, which come from here.
+        :raises OutputError: the checkpoint cannot be written; the former one stays.
+        """
+        own = {"format": _FORMAT, "settings": self.settings.to_json(), "history": vars(self.history).copy()}
+        save_checkpoint(self.checkpoint, own | state)
+        try:
+            write_log(self.folder / "log.csv", self.history)
+        except OutputError as error:  # for instance, a spreadsheet program has it open
+            self.say(f"{error} The training goes on, and the log is written again after the next epoch.")
+
+    def load(self, trained: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict:
+        """Read the checkpoint of a run with these settings, this network and this optimiser.
+
+        :param trained: the network's trained tensors, whose names and shapes the checkpoint must have.
+        :raises ModelFileError: there is none, it cannot be read, or it is of another network or version.
+        :raises SettingsError: the run was started with other settings.
+        """
+        state = load_checkpoint(self.checkpoint)
+        if misfit := _version_misfit(state):
+            raise self._refused(misfit)
+        self._check_settings(state["settings"])
+        if misfit := _network_misfit(state, trained, optimizer):
+            raise self._refused(misfit)
+        return state
+
+    def _refused(self, misfit: str) -> ModelFileError:
+        return ModelFileError(
+            f"The checkpoint '{self.checkpoint}' cannot be resumed: {misfit}.",
+            "Start a new training: do not resume.",
+            setting="resume",
+        )
+
+    def _check_settings(self, former: dict) -> None:
+        now = self.settings.to_json()
+        changed = [name for name, value in former.items() if name not in _MAY_CHANGE and now.get(name) != value]
+        if changed:
+            raise SettingsError(
+                f"The run to resume was started with another setting '{changed[0]}'"
+                f" ({former[changed[0]]}, not {now.get(changed[0])}).",
+                "Resume with the same settings, or start a new run.",
+                setting=(changed[0], "resume"),
+            )
+
+
+def _version_misfit(state: object) -> str | None:
+    """Why this version cannot read a checkpoint; None if it can."""
+    if not isinstance(state, dict):
+        return "it is not a checkpoint of a training"
+    number = state.get("format", 1)
+    if number != _FORMAT:
+        return f"it has format {number}, and this version of SAM2Adapt reads format {_FORMAT}"
+    if missing := [part for part in _PARTS if part not in state]:
+        return f"it lacks '{missing[0]}', so another version of SAM2Adapt or another program wrote it"
+    if unknown := sorted(state["history"].keys() - {entry.name for entry in fields(History)}):
+        return f"its history holds '{unknown[0]}', which this version of SAM2Adapt does not know"
+    return None
+
+
+def _network_misfit(state: dict, trained: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> str | None:
+    """Why a checkpoint does not belong to a network and its optimiser; None if it does."""
+    for part in ("network", "average", "best"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in state[part].items()}
+        expected = {name: tuple(tensor.shape) for name, tensor in trained.items()}
+        wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+        if wrong:
+            return f"its tensors do not fit the network ({len(wrong)} of them, for example '{wrong[0]}')"
+    former, now = state["optimizer"]["param_groups"], optimizer.state_dict()["param_groups"]
+    if [len(group["params"]) for group in former] != [len(group["params"]) for group in now]:
+        return "its optimiser trains other parameters"
+    return None
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """Write a checkpoint so that a killed process or a full disk leaves the former one whole.
+
+    :raises OutputError: it cannot be written.
+    """
+    try:
+        with atomic_write(path) as file:
+            torch.save(state, file)
+    except (OutputError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        message = f"The checkpoint '{path}' cannot be written: {error.__cause__ or error}."
+        if not paths.exists(path):
+            raise OutputError(message, "Free some disk space, then start the training again.") from error
+        raise OutputError(
+            message, "The previous checkpoint is kept: free some disk space, then resume.", setting="resume"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> dict:
+    """Read a checkpoint without running code of it.
+
+    :raises ModelFileError: there is none, or it is damaged or holds more than tensors and plain values.
+    """
+    try:
+        if paths.exists(path):
+            paths.check_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"There is no checkpoint '{path}' to resume from.", "Start a new training: do not resume.", setting="resume"
+        ) from error
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
+        raise ModelFileError(
+            f"The checkpoint '{path}' cannot be read: {error}.",
+            "Start a new training: do not resume.",
+            setting="resume",
+        ) from error
+
+
+def dice_columns(scores: dict[str, float]) -> dict[str, float]:
+    """Dice of each class and their mean, as a row of a history has them."""
+    return {f"dice {name}": value for name, value in scores.items()}
+
+
+def write_log(path: Path, history: History) -> None:
+    """Write a row an epoch as CSV, epoch 0 being before the first step; a column that a row lacks stays empty.
+
+    :raises OutputError: the file cannot be written.
+    """
+    start = [{"epoch": 0, **dice_columns(history.before)}] if history.before else []
+    rows = start + history.rows
+    names = list(dict.fromkeys(key for row in [*history.rows, *start] for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())

@@ -1,0 +1,185 @@
+"""Fill volumes from a few drawn slices: this project beside Slicer's tools, on the same drawings, in one run.
+
+``python Testing/benchmarks/fill.py`` writes ``results/fill.csv``, ``fill.md`` and ``fill.png``; a run that was stopped
+goes on where it was. The prototype needs scikit-learn, which is in the extra ``benchmarks``.
+"""
+
+import argparse
+import csv
+import os
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from fill_ablation import ABLATIONS
+from fill_cases import SETS, FillCase, cases_of
+from fill_peers import PEERS, ours
+from sam2adapt.evaluation.metrics import case_metrics
+from sam2adapt.filling.filler import START
+
+RESULTS = Path(__file__).parent / "results"
+FIELDS = ("set", "part", "case", "density", "method", "dice", "hd95", "expected", "seconds", "cpu", "peak_mb")
+SLICERS = ("distances", "between", "grow")
+
+
+def main() -> None:
+    """Run, and write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--densities", nargs="+")
+    parser.add_argument("--methods", nargs="+", default=[*PEERS, "ours"], choices=[*PEERS, "ours", *ABLATIONS])
+    parser.add_argument("--part", default="val", choices=("train", "val"))
+    parser.add_argument("--start", type=Path, default=START, help="weights of the combiner, for ablations")
+    parser.add_argument("--limit", type=int, help="cases of a set at most")
+    parser.add_argument("--output", type=Path, default=RESULTS / "fill.csv")
+    args = parser.parse_args()
+    rows = _read(args.output)
+    done = {tuple(row[field] for field in FIELDS[:5]) for row in rows}
+    for name in args.sets:
+        for case in cases_of(name, args.data, args.part, args.limit):
+            for density in args.densities or SETS[name][1]:
+                for method in args.methods:
+                    if (name, args.part, case.name, density, method) in done:
+                        continue
+                    row = measure(case, density, method, args.start) | {"part": args.part}
+                    _append(args.output, row)
+                    rows.append({field: str(row[field]) for field in FIELDS})
+                    print(" ".join(f"{row[field]}" for field in FIELDS), flush=True)
+    write_table(args.output.with_suffix(".md"), rows)
+    draw(args.output.with_suffix(".png"), rows)
+
+
+def measure(case: FillCase, density: str, method: str, start: Path = START) -> dict:
+    """One row: a method on one volume with so many slices drawn."""
+    drawn = case.drawn(density)
+    started, cpu = time.perf_counter(), time.process_time()
+    expected = ""
+    if method == "ours":
+        labels, filling = ours(case, drawn, start)
+        expected = f"{filling.mean_dice:.4f}"
+    else:
+        labels = (PEERS | ABLATIONS)[method](case, drawn)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    between = [k for k in range(drawn[0], drawn[-1] + 1) if k not in drawn]
+    found, truth = (np.moveaxis(array, case.axis, 0)[between] for array in (labels, case.truth))
+    spacing = case.volume.spacing[::-1]
+    steps = [spacing[case.axis], *(mm for k, mm in enumerate(spacing) if k != case.axis)]
+    numbers = case_metrics(found, truth, case.values, steps)
+    return {
+        "set": case.set, "case": case.name, "density": density, "method": method,
+        "dice": f"{_mean(numbers, 'dice'):.4f}", "hd95": f"{_mean(numbers, 'hd95'):.2f}", "expected": expected,
+        "seconds": f"{seconds:.2f}", "cpu": f"{cpu:.2f}",
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+    }  # fmt: skip
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Means over cases, one line a set and density."""
+    methods = [method for method in (*PEERS, "ours", *ABLATIONS) if any(row["method"] == method for row in rows)]
+    table = _by_row(rows)
+    lines = [
+        "# Filling from a few drawn slices", "",
+        "Mean Dice (HD95 in mm) over structures and volumes on the slices between drawn ones; CPU seconds of one",
+        "volume. Made by `Testing/benchmarks/fill.py`.",
+        "",
+        f"| set | drawn | volumes | {' | '.join(methods)} | ours expects | CPU s, ours |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in methods)} | --- | --- |",
+    ]  # fmt: skip
+    for (name, part, density), cells in table.items():
+        own = cells.get("ours", [])
+        numbers = [_cell(cells.get(method, [])) for method in methods]
+        expected = f"{np.mean([float(row['expected']) for row in own]):.3f}" if own else "-"
+        cpu = f"{np.mean([float(row['cpu']) for row in own]):.1f}" if own else "-"
+        title = name if part == "val" else f"{name} ({part})"
+        drawn = "three slices" if density == "three" else f"every {density}."
+        count = max(map(len, cells.values()))
+        lines.append(f"| {title} | {drawn} | {count} | {' | '.join(numbers)} | {expected} | {cpu} |")
+    lines += ["", *_summary(table)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _summary(table: dict) -> list[str]:
+    """How often the best of Slicer's tools and distances is not reached, and how true the expected Dice is."""
+    worse, single, errors = [], [], []
+    for (name, _, density), cells in table.items():
+        peers = [cells[method] for method in SLICERS if method in cells]
+        own = cells.get("ours", [])
+        errors += [abs(float(row["expected"]) - float(row["dice"])) for row in own]
+        if not (own and peers):
+            continue
+        best = max(_average(rows) for rows in peers)
+        if _average(own) < best - 0.003:
+            worse.append(f"{name}, {density}: {_average(own) - best:+.3f}")
+        for row in own:
+            others = [float(p["dice"]) for rows in peers for p in rows if p["case"] == row["case"]]
+            single.append(float(row["dice"]) < max(others) - 0.02)
+    lines = [f"Expected Dice differs from the true one by {np.mean(errors):.3f} on average."] if errors else []
+    if single:
+        lines.append(f"{100 * np.mean(single):.1f} % of {len(single)} fillings are more than 0.02 below the best of "
+                     "Slicer's tools and distances for that volume.")  # fmt: skip
+        lines.append(f"Rows more than 0.003 below the best of them: {'; '.join(worse) or 'none'}.")
+    return lines
+
+
+def draw(path: Path, rows: list[dict]) -> None:
+    """Dice by set and density, one bar a method."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    table = _by_row(rows)
+    methods = [method for method in (*PEERS, "ours", *ABLATIONS) if any(row["method"] == method for row in rows)]
+    figure, axes = plt.subplots(figsize=(1.5 + 0.9 * len(table), 4))
+    for number, method in enumerate(methods):
+        values = [_average(cells[method]) if method in cells else np.nan for cells in table.values()]
+        axes.bar(np.arange(len(table)) + number * 0.8 / len(methods), values, 0.8 / len(methods), label=method)
+    axes.set_xticks(np.arange(len(table)) + 0.3, [f"{name}\n{density}" for name, _, density in table], fontsize=7)
+    axes.set_ylim(0.3, 1)
+    axes.set_ylabel("Dice between drawn slices")
+    axes.legend(ncols=len(methods), fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def _by_row(rows: list[dict]) -> dict[tuple, dict[str, list[dict]]]:
+    table: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        table[row["set"], row["part"], row["density"]][row["method"]].append(row)
+    return table
+
+
+def _cell(rows: list[dict]) -> str:
+    return f"{_average(rows):.3f} ({np.nanmean([float(row['hd95']) for row in rows]):.1f})" if rows else "-"
+
+
+def _average(rows: list[dict]) -> float:
+    return float(np.mean([float(row["dice"]) for row in rows]))
+
+
+def _mean(numbers: dict, measure_: str) -> float:
+    values = [own[measure_] for own in numbers.values() if not np.isnan(own[measure_])]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _read(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _append(path: Path, row: dict) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

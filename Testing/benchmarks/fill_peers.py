@@ -1,0 +1,139 @@
+"""What fills slices today: Slicer's two tools, interpolated distances, and a pixel classifier without a network."""
+
+from pathlib import Path
+
+import numpy as np
+import vtk
+from fill_cases import FillCase
+from sam2adapt.filling.drawings import drawings_from_labels
+from sam2adapt.filling.filler import START, Filler, Filling
+from sam2adapt.filling.grey import pixel_features, scale_grey
+from sam2adapt.filling.plane_grid import make_grid
+from sam2adapt.filling.shape import interpolated, signed_distance
+from sam2adapt.shared.annotation import IGNORE
+from scipy import ndimage
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+
+def sparse(case: FillCase, drawn: list[int]) -> np.ndarray:
+    """The truth in the drawn slices, 255 elsewhere."""
+    labels = np.full(case.truth.shape, IGNORE, np.uint8)
+    np.moveaxis(labels, case.axis, 0)[drawn] = np.moveaxis(case.truth, case.axis, 0)[drawn]
+    return labels
+
+
+def ours(case: FillCase, drawn: list[int], start: Path = START) -> tuple[np.ndarray, Filling]:
+    """This project's, with what it expects of itself."""
+    names = {value: str(value) for value in case.values}
+    filling = Filler(case.volume, start=start).fill(drawings_from_labels(sparse(case, drawn), names))
+    return labels_of(case, filling), filling
+
+
+def labels_of(case: FillCase, filling: Filling) -> np.ndarray:
+    """A filling as labels (K, J, I)."""
+    labels = np.zeros_like(case.truth)
+    for value, mask in zip(case.values, filling.masks, strict=True):
+        labels[mask] = value
+    return labels
+
+
+def distances(case: FillCase, drawn: list[int]) -> np.ndarray:
+    """Signed distances of neighbouring drawn slices, interpolated by the place between them."""
+    truth = np.moveaxis(case.truth, case.axis, 0)
+    labels = np.zeros_like(truth)
+    known = [{k: signed_distance(truth[k] == value) for k in drawn} for value in case.values]
+    for place in range(drawn[0], drawn[-1] + 1):
+        if place not in drawn:
+            maps = np.stack([interpolated(own, place) for own in known])
+            labels[place] = np.where(maps.max(0) > 0, np.array(case.values, np.uint8)[maps.argmax(0)], 0)
+    return _with_drawn(case, labels, drawn)
+
+
+def fill_between_slices(case: FillCase, drawn: list[int]) -> np.ndarray:
+    """Slicer's effect of that name: ITK's morphological contour interpolation, as it calls it."""
+    import slicer
+
+    seeds = np.where(sparse(case, drawn) == IGNORE, 0, sparse(case, drawn)).astype(np.int16)
+    interpolator = slicer.vtkITKMorphologicalContourInterpolator()
+    interpolator.SetInputData(_image(case, seeds))
+    interpolator.Update()
+    labels = _array(interpolator.GetOutput()).astype(np.uint8)
+    return _with_drawn(case, np.moveaxis(labels, case.axis, 0), drawn)
+
+
+def grow_from_seeds(case: FillCase, drawn: list[int]) -> np.ndarray:
+    """Slicer's effect of that name: the drawn slices are seeds, their background one of its own."""
+    import slicer
+
+    seeds = sparse(case, drawn).astype(np.int16)
+    background = max(case.values) + 1
+    seeds = np.select([seeds == IGNORE, seeds == 0], [0, background], seeds).astype(np.int16)
+    part = [slice(None)] * 3
+    part[case.axis] = slice(drawn[0], drawn[-1] + 1)
+    grow = slicer.vtkImageGrowCutSegment()
+    grow.SetIntensityVolume(_image(case, case.volume.array[0][tuple(part)].astype(np.float32)))
+    grow.SetSeedLabelVolume(_image(case, seeds[tuple(part)]))
+    grow.Update()
+    labels = np.zeros_like(case.truth)
+    grown = _array(grow.GetOutput())
+    labels[tuple(part)] = np.where(grown == background, 0, grown)
+    return _with_drawn(case, np.moveaxis(labels, case.axis, 0), drawn)
+
+
+def prototype(case: FillCase, drawn: list[int]) -> np.ndarray:
+    """scikit-learn's gradient boosting on grey levels and interpolated distances, those of the drawn slices from the
+    other ones."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    whole = np.moveaxis(case.truth, case.axis, 0)
+    box = (slice(None), *make_grid((whole[drawn] > 0).any(0), (1.0, 1.0)).box)
+    images = np.ascontiguousarray(np.moveaxis(scale_grey(case.volume.array[0]), case.axis, 0)[box])
+    truth = whole[box]
+    known = [{k: signed_distance(truth[k] == value) for k in drawn} for value in case.values]
+
+    def inputs(place: int) -> np.ndarray:
+        maps = []
+        for own in known:
+            others = {k: map_ for k, map_ in own.items() if k != place}
+            between = interpolated(others, place)
+            maps.append(others[min(others, key=lambda k: abs(k - place))] if between is None else between)
+        return np.concatenate([pixel_features(images, place), maps]).reshape(-1, images[0].size).T
+
+    random = np.random.default_rng(0)
+    x, y = np.concatenate([inputs(k) for k in drawn]), np.concatenate([truth[k].ravel() for k in drawn])
+    chosen = random.random(len(x)) < 60_000 / len(x)
+    # Without regularisation, rare classes make it diverge in some volumes.
+    model = HistGradientBoostingClassifier(max_iter=120, l2_regularization=1.0, early_stopping=False, random_state=0)
+    model.fit(x[chosen], y[chosen])
+    labels = np.zeros_like(whole)
+    for place in range(drawn[0], drawn[-1] + 1):
+        if place not in drawn:
+            shares = model.predict_proba(inputs(place)).T.reshape(-1, *images.shape[1:])
+            labels[place][box[1:]] = model.classes_[ndimage.gaussian_filter(shares, (0, 1, 1)).argmax(0)]
+    return _with_drawn(case, labels, drawn)
+
+
+PEERS = {
+    "distances": distances,
+    "between": fill_between_slices,
+    "grow": grow_from_seeds,
+    "prototype": prototype,
+}
+
+
+def _with_drawn(case: FillCase, labels: np.ndarray, drawn: list[int]) -> np.ndarray:
+    """Labels (slices first) as (K, J, I), drawn slices as they were drawn."""
+    labels[drawn] = np.moveaxis(case.truth, case.axis, 0)[drawn]
+    return np.moveaxis(labels, 0, case.axis)
+
+
+def _image(case: FillCase, array: np.ndarray) -> vtk.vtkImageData:
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    image.SetSpacing(*case.volume.spacing)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    return image
+
+
+def _array(image: vtk.vtkImageData) -> np.ndarray:
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).copy()

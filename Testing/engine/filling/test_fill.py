@@ -1,0 +1,237 @@
+"""Filling: what is drawn stays, what is told holds, and the answer does not depend on how voxels are stored."""
+
+import numpy as np
+import pytest
+import slicerio
+from sam2adapt.filling import learner
+from sam2adapt.filling.drawings import drawings_from_labels, drawings_from_masks
+from sam2adapt.filling.filler import Filler
+from sam2adapt.imaging.volume import Volume, read_segments, read_volume
+from sam2adapt.shared.errors import CancelledError, DrawingError, VolumeError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_learning():
+    """Properties hold however long the learner is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "_STEPS", 40)
+        patch.setattr(learner, "_BATCH", 1024)
+        yield
+
+
+RNG = np.random.default_rng(0)
+SPACING = np.array([1.0, 1.0, 4.0])
+
+
+def ball(shape: tuple[int, int, int], centre, radius: float, stretch=(1, 1, 1)) -> np.ndarray:
+    grid = np.indices(shape).astype(float)
+    return sum(((grid[k] - centre[k]) / stretch[k]) ** 2 for k in range(3)) < radius**2
+
+
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    """Labels (13, 40, 44) of two structures side by side, the second of which ends before the first."""
+    labels = np.zeros((13, 40, 44), np.uint8)
+    labels[ball(labels.shape, (6, 20, 16), 9, (0.8, 1, 1))] = 1
+    labels[ball(labels.shape, (5, 20, 32), 7, (0.5, 1, 1)) & (labels == 0)] = 2
+    return labels
+
+
+@pytest.fixture(scope="module")
+def volume(truth) -> Volume:
+    grey = np.choose(truth, [0.0, 100.0, 60.0]) + RNG.normal(0, 8, truth.shape)
+    return Volume(grey[np.newaxis].astype(np.float32), np.zeros(3), SPACING, np.eye(3), "phantom")
+
+
+def sparse(truth: np.ndarray, drawn, axis: int = 0) -> np.ndarray:
+    labels = np.full_like(truth, 255)
+    np.moveaxis(labels, axis, 0)[list(drawn)] = np.moveaxis(truth, axis, 0)[list(drawn)]
+    return labels
+
+
+def fill(volume: Volume, labels: np.ndarray, **more):
+    return Filler(volume).fill(drawings_from_labels(labels, {1: "one", 2: "two"}), **more)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def filling(volume, truth):
+    return fill(volume, sparse(truth, range(0, 13, 3)))
+
+
+def test_accurate_and_drawn_slices_unchanged(filling, truth):
+    drawn = list(range(0, 13, 3))
+    for value, mask in enumerate(filling.masks, start=1):
+        assert np.array_equal(mask[drawn], truth[drawn] == value)
+        assert dice(mask, truth == value) > 0.93
+    assert not (filling.masks[0] & filling.masks[1]).any()
+    assert filling.next_slice not in drawn
+    assert (filling.uncertainty[drawn] == 0).all() and filling.uncertainty[filling.next_slice] > 0
+
+
+def test_expected_dice_is_near_the_true_one(filling, truth):
+    between = [k for k in range(13) if k % 3]
+    for value, expected in enumerate(filling.expected_dice, start=1):
+        assert expected == pytest.approx(dice(filling.masks[value - 1][between], (truth == value)[between]), abs=0.06)
+
+
+def test_structure_ends_between_drawn_slices(volume, truth):
+    labels = sparse(truth, range(0, 13, 3))
+    assert (labels[9] == 2).sum() == 0 < (labels[6] == 2).sum()
+    two = fill(volume, labels).masks[1]
+    assert two[7].any() and not two[9:].any()
+
+
+def test_same_answer_again_and_for_the_same_seed(volume, truth, filling):
+    again = fill(volume, sparse(truth, range(0, 13, 3)))
+    assert np.array_equal(filling.masks, again.masks) and filling.expected_dice == again.expected_dice
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 0, 2)])
+def test_same_physical_answer_for_another_order_of_axes(volume, truth, filling, order):
+    turned = Volume(
+        volume.array[0].transpose(order)[np.newaxis].copy(), volume.origin,
+        np.array([volume.spacing[::-1][k] for k in order])[::-1], np.eye(3),
+    )  # fmt: skip
+    masks = fill(turned, sparse(truth, range(0, 13, 3)).transpose(order).copy()).masks
+    back = masks.transpose(0, *(1 + np.argsort(order)))
+    assert all(dice(a, b) > 0.97 for a, b in zip(back, filling.masks, strict=True))
+
+
+def test_same_physical_answer_for_flipped_slices(volume, truth, filling):
+    turned = Volume(volume.array[:, ::-1].copy(), volume.origin, volume.spacing, volume.direction)
+    masks = fill(turned, sparse(truth, range(0, 13, 3))[::-1].copy()).masks[:, ::-1]
+    assert all(dice(a, b) > 0.97 for a, b in zip(masks, filling.masks, strict=True))
+
+
+def test_two_directions_at_once(volume, truth):
+    one = sparse(truth, [0, 6, 12])
+    both = np.where(one == 255, sparse(truth, [10, 20, 30], axis=1), one)
+    result = fill(volume, both)
+    for value, mask in enumerate(result.masks, start=1):
+        assert np.array_equal(mask[both != 255], (truth == value)[both != 255])
+    assert dice(result.masks[0], truth == 1) >= dice(fill(volume, one).masks[0], truth == 1) - 0.01
+
+
+def test_single_strokes_are_kept_and_told(volume, truth):
+    labels = sparse(truth, range(0, 13, 3))
+    labels[4, 1:3, 1:3] = 2  # far from where it belongs
+    result = fill(volume, labels)
+    assert result.masks[1][4, 1:3, 1:3].all() and not result.masks[0][4, 1:3, 1:3].any()
+    assert "4 drawn voxels" in result.warnings[0]
+
+
+def test_overlapping_segments_stay_overlapping(volume, truth):
+    whole, part = truth > 0, truth == 2
+    masks = np.zeros((2, *truth.shape), bool)
+    for mask, source in zip(masks, (whole, part), strict=True):
+        mask[::3] = source[::3]
+    result = Filler(volume).fill(drawings_from_masks(masks, ["whole", "part"]))
+    between = [k for k in range(1, 9) if k % 3]
+    assert dice(result.masks[1][between], part[between]) > 0.7
+    assert (result.masks[1] & result.masks[0]).sum() > 0.95 * result.masks[1].sum()
+
+
+def test_declared_empty_ends_a_segment(volume, truth):
+    masks = np.zeros((2, *truth.shape), bool)
+    masks[0, ::3], masks[1, :9:3] = (truth == 1)[::3], (truth == 2)[:9:3]
+    open_end = Filler(volume).fill(drawings_from_masks(masks, ["one", "two"])).masks[1]
+    ended = Filler(volume).fill(drawings_from_masks(masks, ["one", "two"], empty={"two": [9]})).masks[1]
+    assert not open_end[7:].any()  # nothing is said of what lies beyond the last drawn slice
+    assert ended[7].any() and not ended[9:].any()
+
+
+def test_first_answer_comes_before_the_full_one_and_progress_grows(volume, truth):
+    told, shown = [], []
+    result = fill(
+        volume, sparse(truth, range(0, 13, 3)),
+        progress=told.append, preview=lambda masks: shown.append((len(told), masks.copy())),
+    )  # fmt: skip
+    assert told == sorted(told) and told[-1] <= 1 and len(told) > 10
+    ((when, first),) = shown
+    assert when == 0 and dice(first[0], truth == 1) > 0.85
+    assert dice(result.masks[0], truth == 1) >= dice(first[0], truth == 1)
+
+
+def test_cancelled(volume, truth):
+    asked = []
+    with pytest.raises(CancelledError):
+        fill(volume, sparse(truth, [0, 6, 12]), cancelled=lambda: asked.append(0) or len(asked) > 3)
+
+
+def test_filling_again_with_one_more_slice_uses_what_is_known(volume, truth):
+    filler = Filler(volume)
+    filler.fill(drawings_from_labels(sparse(truth, [0, 6, 12]), {1: "one", 2: "two"}))
+    _, stack = filler._stacks[0]
+    carried = dict(stack.evidence._carried)
+    filler.fill(drawings_from_labels(sparse(truth, [0, 3, 6, 12]), {1: "one", 2: "two"}))
+    assert filler._stacks[0][1] is stack
+    kept = [key for key, value in stack.evidence._carried.items() if carried.get(key) is value]
+    assert {key[1:3] for key in kept} == {(6, 12), (12, 6)}
+
+
+def test_chest_ct_better_than_interpolated_distances():
+    volume = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
+    segments = {one.name: mask for one, mask in read_segments(slicerio.get_testdata_file("Segmentation.seg.nrrd"))}
+    truth = np.zeros(volume.array.shape[1:], np.uint8)
+    truth[segments["right lung"]], truth[segments["left lung"]] = 1, 2
+    drawn = range(0, 33, 8)
+    shown = []
+    result = fill(volume, sparse(truth, drawn), preview=lambda masks: shown.append(masks.copy()))
+    between = [k for k in range(33) if k % 8]
+    for value, (first, mask) in enumerate(zip(shown[0], result.masks, strict=True), start=1):
+        right = (truth == value)[between]
+        assert dice(mask[between], right) > max(0.92, dice(first[between], right) + 0.05)
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (lambda t: np.full_like(t, 255), "No structure is drawn"),
+        (lambda t: sparse(t, [6]), "Only one slice is drawn"),
+        (lambda t: t, "Everything is drawn already"),
+        (lambda t: sparse(t, [5, 6]), "No slice lies between"),
+        (lambda t: np.where(RNG.random(t.shape) < 0.5, t, 255).astype(np.uint8), "No slice is drawn wholly"),
+    ],
+)
+def test_refused(volume, truth, labels, message):
+    with pytest.raises(DrawingError, match=message) as caught:
+        fill(volume, labels(truth))
+    assert caught.value.remedy
+
+
+def test_structure_in_one_slice_only_is_told(volume, truth):
+    masks = np.zeros((2, *truth.shape), bool)
+    masks[0, ::3], masks[1, 6] = (truth == 1)[::3], (truth == 2)[6]
+    result = Filler(volume).fill(drawings_from_masks(masks, ["one", "two"]))
+    assert "'two' is drawn in one slice only" in result.warnings[0]
+    assert np.array_equal(result.masks[1], masks[1]) and np.isnan(result.expected_dice[1])
+
+
+def test_contradiction_of_two_directions(truth):
+    mask = np.zeros(truth.shape, bool)
+    mask[[0, 6, 12]] = ball(truth.shape, (6, 20, 12), 8)[6]
+    mask[:, [14, 20, 26]] |= ball(truth.shape, (6, 20, 34), 8, (0.6, 1, 1))[:, [14, 20, 26]]
+    with pytest.raises(DrawingError, match="contradict each other"):
+        drawings_from_masks(mask[None], ["one"])
+
+
+def test_declared_empty_where_drawn(truth):
+    masks = np.zeros((1, *truth.shape), bool)
+    masks[0, ::3] = (truth == 1)[::3]
+    with pytest.raises(DrawingError, match="declared empty in slice 6"):
+        drawings_from_masks(masks, ["one"], empty={"one": [6]})
+
+
+def test_volume_that_cannot_be_filled(volume, truth):
+    array = volume.array.copy()
+    array[0, 2, 3, 4] = np.nan
+    with pytest.raises(VolumeError, match="1 NaN"):
+        Filler(volume.with_array(array))
+    with pytest.raises(VolumeError, match="3 values a voxel"):
+        Filler(volume.with_array(np.repeat(volume.array, 3, 0)))
+    with pytest.raises(DrawingError, match="44 x 40 x 12 voxels"):
+        fill(volume, sparse(truth, [0, 6, 12])[:12])

@@ -1,0 +1,76 @@
+"""What the formats that are no DICOM can say about place, unit, scale, type, length, orientation, time and identity.
+
+Every cell is CTChest4, right but for the one thing that the cell is about. A cell that is honoured holds the very
+voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is refused holds the sentence.
+``python Testing/engine/imaging/test_input_matrix.py`` prints the table with what happens now.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from file_matrix_cells import CELLS, FORMS, PROPERTIES
+from file_samples import AFFINE, SIZE, SPACING
+from sam2adapt.imaging.volume import read_volume
+from sam2adapt.shared.errors import UserError
+
+
+def name_of(cell) -> str:
+    return f"{cell.form}, {cell.property}: {cell.what}"
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.make], ids=name_of)
+def test_what_a_file_says_is_what_is_read_or_it_is_refused(cell, tmp_path):
+    path = cell.make(tmp_path)
+    if cell.refused:
+        with pytest.raises(UserError, match=cell.refused) as caught:
+            read_volume(path)
+        assert str(tmp_path) in caught.value.message and caught.value.remedy
+        return
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array[0], cell.voxels())
+    affine = AFFINE if cell.affine is None else cell.affine
+    corners = np.array([[i, j, k, 1] for i in (0, SIZE[0]) for j in (0, SIZE[1]) for k in (0, SIZE[2])])
+    off = np.abs((corners @ volume.affine.T - corners @ affine.T)[:, :3]).max()
+    assert off < (0.1 * min(SPACING) if "shear" in cell.what else 1e-3)  # mm
+    millilitres = np.prod(volume.spacing) * (volume.array > 200).sum() / 1000
+    expected = abs(np.linalg.det(affine[:3, :3])) * (cell.voxels() > 200).sum() / 1000
+    assert millilitres == pytest.approx(expected, rel=1e-4)
+    if cell.note:
+        assert str(tmp_path) in " ".join(volume.notes)
+        assert re.search(cell.note, " ".join(volume.notes))
+    else:
+        assert volume.notes == ()
+
+
+def test_every_form_says_something_of_every_property_or_why_not():
+    assert {(cell.form, cell.property) for cell in CELLS} == {(form, prop) for form in FORMS for prop in PROPERTIES}
+
+
+def table() -> None:
+    """Print every cell with what happens now."""
+    for cell in CELLS:
+        if cell.make is None:
+            print(f"{cell.form:14}{cell.property:13}{cell.what:62}no such statement")
+            continue
+        folder = Path(tempfile.mkdtemp())
+        try:
+            volume = read_volume(cell.make(folder))
+            now = "read" + (f": {' '.join(volume.notes)}" if volume.notes else "")
+        except UserError as error:
+            now = f"refused: {error.message}"
+        finally:
+            shutil.rmtree(folder)
+        print(f"{cell.form:14}{cell.property:13}{cell.what:62}{now.replace(str(folder) + '/', '')}")
+    verdicts = ["no such statement" if c.make is None else "refused" if c.refused else "honoured" for c in CELLS]
+    print(", ".join(f"{verdicts.count(word)} {word}" for word in ("honoured", "refused", "no such statement")))
+
+
+if __name__ == "__main__":
+    table()

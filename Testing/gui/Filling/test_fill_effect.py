@@ -1,0 +1,188 @@
+"""The Segment Editor effect, driven by clicks, with an engine that does what the test says."""
+
+import numpy as np
+import pytest
+import slicer
+from example_engines import ScriptedEngine
+from filling_testing import REPOSITORY, SHAPE, FillPanel, addDrawings, disc, filled, stack
+
+
+@pytest.fixture(scope="module")
+def module(slicerHost):
+    yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+    slicerHost.unloadModule("SAM2Adapt")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    from SAM2AdaptLib.Engine import Client
+    from SAM2AdaptLib.Install import Check
+
+    scripted = ScriptedEngine()
+    monkeypatch.setattr(Client, "sharedEngine", lambda: scripted)
+    monkeypatch.setattr(Check, "findProblem", lambda: None)
+    return scripted
+
+
+@pytest.fixture
+def panel(module, scene, engine, processEvents):
+    """The Segment Editor with the effect on two structures that overlap, drawn in slices 2, 6 and 10."""
+    slicer.util.selectModule("SAM2Adapt")
+    masks = {"heart": stack([2, 6, 10]), "wall": stack([2, 6, 10], 7)}
+    panel = FillPanel(*addDrawings(masks), engine, processEvents)
+    yield panel
+    panel.effect.reset()
+
+
+def test_fill_preview_apply_undo(panel):
+    assert panel.texts("previewButton") == "Fill"
+    assert not panel.widget("applyButton").enabled and not panel.widget("cancelButton").enabled
+    panel.widget("previewButton").click()
+    assert panel.widget("cancelButton").enabled and not panel.widget("applyButton").enabled
+    before = panel.masks()
+    answer = filled(before)
+    panel.sendPreview(answer)
+    assert "first guess" in panel.message and not panel.widget("applyButton").enabled
+    assert np.array_equal(panel.previewMasks(), answer)
+    panel.sendResult(answer, log=["'wall' is thin."])
+    assert panel.message == "Expected Dice 0.91; slice 9 is the least sure.\n'wall' is thin."
+    assert panel.options.nextSliceButton.text == "Go to slice 9"
+    assert np.array_equal(panel.masks(), before)
+    panel.widget("applyButton").click()
+    assert np.array_equal(panel.masks(), answer) and panel.previewNode() is None
+    assert panel.message.startswith("The filled slices were added.")
+    assert panel.segmentation.GetDisplayNode().GetOpacity() == 1.0
+    panel.editor.undo()
+    assert np.array_equal(panel.masks(), before)
+
+
+def test_cancel_leaves_everything_as_it_was(panel):
+    before = panel.masks()
+    panel.widget("previewButton").click()
+    panel.sendPreview(filled(before))
+    panel.widget("cancelButton").click()
+    assert panel.engine.last.isCancelled and panel.previewNode() is None
+    assert np.array_equal(panel.masks(), before)
+    assert panel.texts("previewButton") == "Fill" and not panel.widget("cancelButton").enabled
+
+
+def test_an_edit_during_a_run_starts_it_again(panel, processEvents):
+    panel.widget("previewButton").click()
+    first = panel.engine.last
+    panel.draw("heart", stack([8], 4))
+    assert first.isCancelled
+    assert processEvents(10, until=lambda: panel.engine.last is not first)
+    assert np.load(panel.engine.last.params["drawings"])[0, 8].any()
+    answer = filled(panel.masks())
+    answer[0, 8] = panel.masks()[0, 8]
+    panel.sendResult(answer)
+    assert panel.widget("applyButton").enabled
+
+
+def test_an_edit_after_a_run_updates_the_preview(panel, processEvents):
+    panel.widget("previewButton").click()
+    first = panel.engine.last
+    panel.sendResult(filled(panel.masks()))
+    panel.editor.setActiveEffectByName("")  # another effect paints
+    panel.draw("wall", stack([8], 8))
+    assert processEvents(10, until=lambda: panel.engine.last is not first)
+
+
+def test_without_auto_update_an_outdated_result_is_not_applied(panel, processEvents):
+    panel.widget("autoUpdateCheckBox").click()
+    panel.widget("previewButton").click()
+    panel.sendResult(filled(panel.masks()))
+    panel.draw("heart", stack([8], 4))
+    before = panel.masks()
+    processEvents(1.5)
+    panel.widget("applyButton").click()
+    assert "changed since they were filled. Fill again." in panel.message
+    assert np.array_equal(panel.masks(), before)
+
+
+def test_next_slice_is_shown_in_the_view_across_the_slices(panel):
+    panel.widget("previewButton").click()
+    panel.sendResult(filled(panel.masks()))
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    green = slicer.app.layoutManager().sliceWidget("Green").mrmlSliceNode()
+    offsets = red.GetSliceOffset(), green.GetSliceOffset()
+    panel.options.nextSliceButton.click()
+    assert red.GetSliceOffset() == pytest.approx(7.25 + 3 * 8) and red.GetSliceOffset() != offsets[0]
+    assert green.GetSliceOffset() == offsets[1]
+
+
+def test_nothing_here_declares_the_shown_slice_empty(panel):
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.SetSliceOffset(7.25 + 3 * 4)
+    panel.chooseStructure("wall")
+    panel.options.emptyButton.click()
+    assert panel.message == "Slice 5 holds nothing of 'wall'."
+    panel.widget("previewButton").click()
+    assert panel.engine.last.params["empty"] == {"wall": [4]}
+    panel.widget("cancelButton").click()
+    panel.options.emptyButton.click()
+    assert panel.message == "Slice 5 of 'wall' is to be filled again."
+    red.SetSliceOffset(7.25 + 3 * 6)
+    panel.options.emptyButton.click()
+    assert panel.message == "'wall' is drawn in slice 7. Erase it there, or choose another slice."
+    red.SetSliceOffset(1000)
+    panel.options.emptyButton.click()
+    assert panel.message.startswith("No slice view shows the volume")
+
+
+def test_direction_is_sent_and_kept(panel):
+    panel.options.directionComboBox.setCurrentIndex(1)
+    panel.widget("previewButton").click()
+    assert panel.engine.last.params["axis"] == "K"
+    assert panel.effect.scriptedEffect.parameter("Direction") == "axial"
+
+
+def test_failures_are_said_and_change_nothing(panel, monkeypatch):
+    before = panel.masks()
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Install import Check
+
+    panel.widget("previewButton").click()
+    panel.sendPreview(filled(before))
+    panel.engine.last.sendError(EngineError("EngineStopped", "The engine stopped unexpectedly.", "Try again."))
+    assert panel.message == "The engine stopped unexpectedly. Try again." and panel.previewNode() is None
+    missing = EngineError("EngineMissing", "The engine is not installed.", "Install it.")
+    monkeypatch.setattr(Check, "findProblem", lambda: missing)
+    panel.widget("previewButton").click()
+    assert panel.message == "The engine is not installed. Install it."
+    monkeypatch.setattr(Check, "findProblem", lambda: None)
+    panel.segmentation.GetDisplayNode().SetAllSegmentsVisibility(False)
+    panel.widget("previewButton").click()
+    assert panel.message.startswith("No structure of 'CT segmentation' is drawn in any slice. 'heart' is hidden")
+    assert np.array_equal(panel.masks(), before)
+    assert panel.texts("previewButton") == "Fill" and not panel.widget("applyButton").enabled
+
+
+def test_another_volume_ends_the_run(panel):
+    panel.widget("previewButton").click()
+    other = slicer.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), name="other")
+    panel.editor.setSourceVolumeNode(other)
+    assert panel.engine.last.isCancelled and panel.message == "Another volume was chosen: fill again."
+    panel.widget("previewButton").click()
+    assert "lie outside volume 'other'" in panel.message
+
+
+def test_closing_the_scene_during_a_run(panel, processEvents):
+    panel.widget("previewButton").click()
+    panel.sendPreview(filled(panel.masks()))
+    slicer.mrmlScene.Clear(0)
+    processEvents(0.1)
+    assert panel.engine.last.isCancelled
+
+
+def test_the_panel_of_auto_segment_opens_the_effect(module, scene, engine, processEvents):
+    masks = {"heart": disc(4)[None].repeat(SHAPE[0], 0).astype(np.uint8)}
+    volumeNode, segmentationNode = addDrawings(masks)
+    slicer.util.selectModule("SAM2Adapt")
+    widget = slicer.modules.SAM2AdaptWidget
+    widget._parameterNode.inputVolume = volumeNode
+    widget.ui.fillButton.click()
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    assert editor.activeEffect().name == "Fill from drawn slices"
+    assert editor.segmentationNode() is segmentationNode and editor.sourceVolumeNode() is volumeNode
