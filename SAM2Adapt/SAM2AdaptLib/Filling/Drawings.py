@@ -60,10 +60,12 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     if not ids:
         message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
         raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
-    names = _uniqueNames(segmentationNode, ids)
     main = axis or drawnAxis(masks, grid)
     isCrossed = axis is None and _isCrossed(masks)
-    empty = {}
+    if not isCrossed:
+        ids, masks, more = _withoutLoneSlices(segmentationNode, ids, masks, main)
+        notes += more
+    names, empty = _uniqueNames(segmentationNode, ids), {}
     for segmentId, name, mask in zip(ids, names, masks, strict=True):
         if not isCrossed:
             notes += _doubts(name, mask, AXES.index(main))
@@ -162,6 +164,28 @@ def _editable(segmentationNode):
         else:
             ids.append(segmentId)
     return ids, notes
+
+
+def _withoutLoneSlices(segmentationNode, ids, masks, main):
+    """The segments and masks without structures that are drawn in one slice only, and a sentence about each of these.
+
+    :raises DrawingError: nothing is left.
+    """
+    lone = {
+        segmentId for segmentId, mask in zip(ids, masks, strict=True)
+        if len({*_occupied(mask, AXES.index(main)), *emptySlices(segmentationNode, segmentId, main)}) < 2
+    }  # fmt: skip
+    names = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
+    said = [
+        _("'{name}' is drawn in one slice only and stays as it is; draw a second one.").format(name=name)
+        for segmentId, name in zip(ids, names, strict=True)
+        if segmentId in lone
+    ]
+    kept = [segmentId not in lone for segmentId in ids]
+    if not any(kept):
+        message = _("Only one slice is drawn of {names}.").format(names=", ".join(f"'{name}'" for name in names))
+        raise DrawingError(message, _("Draw a second one, beyond those that are to be filled."))
+    return [segmentId for segmentId in ids if segmentId not in lone], masks[kept], said
 
 
 def _uniqueNames(segmentationNode, segmentIds):
