@@ -14,7 +14,7 @@ from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError
 from .cases import Case, case_labels
 from .load_case import load_case
-from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics, dice_counts
 
 Slices = dict[str, list[int]]
 
@@ -125,6 +125,5 @@ def mean_dice(
 
 
 def _dice(labels: np.ndarray, truth: np.ndarray, value: int) -> float:
-    predicted, wanted = (labels == value) & (truth != IGNORE), truth == value
-    total = int(predicted.sum()) + int(wanted.sum())
-    return 2 * int((predicted & wanted).sum()) / total if total else float("nan")
+    twice_common, both = dice_counts((labels == value) & (truth != IGNORE), truth == value).tolist()
+    return twice_common / both if both else float("nan")

@@ -90,6 +90,11 @@ class Volume:
         return self.array.shape[0]
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in mL."""
+        return float(np.prod(self.spacing)) / 1000
+
+    @property
     def affine(self) -> np.ndarray:
         """(4, 4) voxel index (i, j, k, 1) to LPS mm."""
         return affine_of(self.origin, self.spacing, self.direction)

@@ -87,7 +87,7 @@ class Segmentation:
     def sizes(self) -> list[dict]:
         """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each requested structure."""
         counts = count_labels(self.labels.array[0])
-        voxel_ml = float(np.prod(self.labels.spacing)) / 1000 if self.labels.physical else None
+        voxel_ml = self.labels.voxel_ml if self.labels.physical else None
         return [
             {"id": s.id, "name": s.name, "voxels": n, "ml": None if voxel_ml is None else round(n * voxel_ml, 3)}
             for s, n in ((s, int(counts[s.id])) for s in self.structures)
@@ -142,8 +142,7 @@ def segment(
                 _clip(array, region)
         if options.post_process:
             # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
-            voxel_ml = float(np.prod(volume.spacing)) / 1000
-            cleaning.clean(stack.oriented(labels), model.card["postprocessing"], voxel_ml)
+            cleaning.clean(stack.oriented(labels), model.card["postprocessing"], volume.voxel_ml)
         if len(structures) < len(model.structures):
             _keep(labels, [structure.id for structure in structures])
     return Segmentation(
