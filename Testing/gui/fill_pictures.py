@@ -46,6 +46,7 @@ def main() -> None:
         take("during")
         wait(slicerHost, lambda: not effect.isRunning())
         take("after")
+        print({name: round(seconds, 1) for name, seconds in effect._job.seconds.items()}, "s after the click")
         effect.applyButton.click()
         slicerHost.unloadModule("SAM2Adapt")
         if slicerHost.records.slotErrors:
