@@ -88,7 +88,7 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
 def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawnChest, home):
     cases, loop, errors = lib.Cases.fromScene(), EventLoop(), []
     engine = ServedEngine()
-    options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 1}
+    options = {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 8}
     job = lib.TrainingJob.start(
         engine, cases, lib.Classes.match(cases), "killed", options, later=loop,
         onError=lambda job, error: errors.append(error),
@@ -124,7 +124,7 @@ def test_training_is_paused_and_ended_with_the_best_kept(lib, servedEngine, draw
 
     job = lib.TrainingJob.start(
         servedEngine, cases, lib.Classes.match(cases), "stopped",
-        {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32}, later=loop,
+        {**TINY, "steps": None, "epochs": 100_000, "crop": 32, "size": 32, "batchSize": 8}, later=loop,
         onProgress=onProgress, onError=lambda job, error: errors.append(error),
     )  # fmt: skip
     loop.run()
