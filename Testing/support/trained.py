@@ -14,13 +14,17 @@ from sam2adapt.training.prepare import PreparedCase
 from sam2adapt.training.settings import TrainSettings
 
 CPU = torch.device("cpu")
-STEPS = 9  # of an epoch
+FEWEST = 16  # samples of an epoch
+STEPS = 4  # of an epoch
+#: What a process of its own runs to have such epochs, and the command line with them.
+SHORT_EPOCHS = f"from sam2adapt.training import samples\nsamples._FEWEST = {FEWEST}"
+COMMAND = f"{SHORT_EPOCHS}\nimport sys\nfrom sam2adapt.cli.app import main\nsys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
-    """Six slices are shown six times an epoch, not 22 times; for files that import this."""
-    monkeypatch.setattr(samples, "_FEWEST", 32)
+    """Six slices are shown three times an epoch, not 22 times; for files that import this."""
+    monkeypatch.setattr(samples, "_FEWEST", FEWEST)
 
 
 def discs(name: str = "discs", count: int = 6, side: int = 32, seed: int = 0) -> PreparedCase:

@@ -102,6 +102,8 @@ def test_methods_are_trained_for_a_few_steps(small_base, home, monkeypatch):
     monkeypatch.setattr(training_section, "WAYS", ways)
     write_base(home / "bases" / "small-test.safetensors", "small-test", small_base, {})
     monkeypatch.setattr(training_section, "BASE", "small-test")
+    made_up = material.made_up
+    monkeypatch.setattr(material, "made_up", lambda _, spacing: made_up((64, 64, 12), spacing))
     found = training_section.measure(QUICK)
     assert tuple(row["way"] for row in found["rows"]) == ways
     for row in found["rows"]:

@@ -204,7 +204,7 @@ def test_result_does_not_depend_on_the_number_of_threads(name, classes, half):
         for count in (1, 2):
             torch.set_num_threads(count)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-                found.append(form(images(224, 192, batch=8)))
+                found.append(form(images(224, 192, batch=3)))
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)

@@ -10,14 +10,16 @@ from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.server.train_methods import _report
 from sam2adapt.training.clock import Progress
-from serve_client import Client
+from serve_client import Client, patched
+from trained import SHORT_EPOCHS
 
 CLASSES = [{"id": 1, "name": "right lung"}, {"id": 2, "name": "my nodule", "color": [0, 0.5, 1]}]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Client(SAM2ADAPT_HOME=str(tmp_path_factory.mktemp("home")), OMP_NUM_THREADS="1") as client:
+    home = str(tmp_path_factory.mktemp("home"))
+    with Client(patched(SHORT_EPOCHS), SAM2ADAPT_HOME=home, OMP_NUM_THREADS="1") as client:
         client.receive()
         yield client
 

@@ -8,7 +8,7 @@ import pytest
 from sam2adapt.training.record import load_checkpoint
 from sam2adapt.training.run import train
 from test_training import base, folder, own_home, request_for
-from trained import short_epochs, small_trainer
+from trained import COMMAND, short_epochs, small_trainer
 
 __all__ = ["base", "folder", "own_home", "short_epochs"]
 resource = pytest.importorskip("resource", reason="needs limits for processes, which Windows has not")
@@ -22,7 +22,7 @@ def epochs_of(state) -> int:
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(folder, base, tmp_path):
     output = tmp_path / "model.safetensors"
     command = [
-        sys.executable, "-m", "sam2adapt", "train", "--images", folder / "images", "--labels", folder / "labels",
+        sys.executable, "-c", COMMAND, "train", "--images", folder / "images", "--labels", folder / "labels",
         "--classes", "1=right ventricle,2=left ventricle", "--base", base, "--method", "head", "--size", "32",
         "--crop", "32", "--device", "cpu", "-o", output,
     ]  # fmt: skip

@@ -101,10 +101,10 @@ def test_former_slices_of_other_classes():
 def test_former_slices_are_shown_as_often_as_new_ones():
     cases = [discs(count=6), *as_cases(Replay([kept(50), kept(2)], []), NAMES)]
     shown = epoch_slices(cases, 0, 1)
-    assert sum(c == 0 for c, _ in shown) == sum(c > 0 for c, _ in shown) == 36
-    assert len(set(shown)) == 6 + 36, "drawn without repeating one while there are enough"
+    assert sum(c == 0 for c, _ in shown) == sum(c > 0 for c, _ in shown) == 18
+    assert len(set(shown)) == 6 + 18, "drawn without repeating one while there are enough"
     few = epoch_slices([discs(count=6), *as_cases(Replay([kept(2)], []), NAMES)], 0, 1)
-    assert sum(c > 0 for c, _ in few) == 36
+    assert sum(c > 0 for c, _ in few) == 18
 
 
 def test_dice_on_former_slices_is_that_of_the_prediction():

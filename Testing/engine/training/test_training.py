@@ -7,24 +7,27 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sam2adapt.cli.app import main
 from sam2adapt.evaluation.cases import find_cases
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
-from sam2adapt.training import losses, record
+from sam2adapt.training import losses, record, samples
 from sam2adapt.training.record import load_checkpoint, save_checkpoint
 from sam2adapt.training.run import train
 from sam2adapt.training.settings import TrainRequest, TrainSettings
 from sam2adapt.training.step import schedule
+from trained import FEWEST, short_epochs
 
+__all__ = ["short_epochs"]
+SHORT_STEPS = 2  # of a short epoch
 STRUCTURES = [describe(1, "right ventricle"), describe(2, "left ventricle")]
 
 
@@ -107,48 +110,69 @@ def test_the_best_epoch_by_validation_is_kept(unbroken):
     assert card["metrics"]["dice"]["mean"] == pytest.approx(float(best["dice mean"]), abs=1e-6)
 
 
-def test_card_lets_the_run_be_repeated(unbroken, folder, base, tmp_path):
-    card = read_bundle(unbroken).card
+@pytest.fixture(scope="module")
+def short(folder, base, tmp_path_factory) -> Path:
+    """The bundle of such a run with short epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "_FEWEST", FEWEST)
+        return train(request_for(folder, base, tmp_path_factory.mktemp("short") / "model.safetensors"))
+
+
+def test_card_lets_the_run_be_repeated(short, folder, base, tmp_path):
+    card = read_bundle(short).card
     settings = TrainSettings(**card["training"]["settings"])
     request = request_for(folder, base, tmp_path / "again.safetensors")
     request.settings, request.split = settings, card["training"]["split"]
-    assert_same_tensors(train(request), unbroken)
+    assert_same_tensors(train(request), short)
 
 
-def test_cancelled_run_continues_to_the_same_result(unbroken, folder, base, tmp_path):
-    output = tmp_path / "model.safetensors"
-    steps = []
-
-    def cancelled() -> bool:
-        steps.append(None)
-        return len(steps) > 20  # in the middle of the second epoch
-
+def test_cancelled_run_continues_to_the_same_result(short, folder, base, tmp_path):
+    output, seen = tmp_path / "model.safetensors", []
     with pytest.raises(CancelledError):
-        train(request_for(folder, base, output), cancelled=cancelled)
+        train(
+            request_for(folder, base, output),
+            progress=seen.append,
+            cancelled=lambda: [state.stage for state in seen].count("training") == SHORT_STEPS + 1,
+        )
+    state = load_checkpoint(output.with_suffix(".run") / "checkpoint.pt")
+    assert state["history"]["epoch"] == 1, "it was in the middle of the second"
     assert not output.exists()
-    assert_same_tensors(train(request_for(folder, base, output, resume=True)), unbroken)
+    assert_same_tensors(train(request_for(folder, base, output, resume=True)), short)
 
 
-def test_killed_process_continues_to_the_same_result(unbroken, folder, base, tmp_path):
+KILLED = f"""
+import itertools, os, signal, sys
+from sam2adapt.cli.app import main
+from sam2adapt.training import losses, samples
+samples._FEWEST = {FEWEST}
+loss, calls = losses.SegmentationLoss.forward, itertools.count()
+def forward(self, *arguments):
+    if next(calls) == {SHORT_STEPS + 1}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(self, *arguments)
+losses.SegmentationLoss.forward = forward
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_killed_process_continues_to_the_same_result(short, folder, base, tmp_path, capsys):
     output = tmp_path / "model.safetensors"
     (tmp_path / "split.json").write_text('{"train": ["case0", "case1", "case2"], "val": ["case3"]}')
-    command = [
-        sys.executable, "-m", "sam2adapt", "train", "--images", folder / "images", "--labels", folder / "labels",
+    arguments = [
+        "train", "--images", folder / "images", "--labels", folder / "labels",
         "--split", tmp_path / "split.json", "--classes", "1=right ventricle,2=left ventricle", "--base", base,
         "--epochs", "3", "--size", "64", "--crop", "64", "--seed", "5", "--device", "cpu", "-o", output,
     ]  # fmt: skip
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
-    state = output.with_suffix(".run") / "checkpoint.pt"
-    while process.poll() is None and not (state.exists() and load_checkpoint(state)["history"]["epoch"]):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    arguments = [str(part) for part in arguments]
+    process = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert not output.exists()
-    assert load_checkpoint(state)["history"]["epoch"] in (1, 2)
-    result = subprocess.run([*map(str, command), "--resume"], capture_output=True, encoding="utf-8", check=False)
-    assert result.returncode == 0, result.stderr
-    assert "validation Dice, right ventricle" in result.stdout
-    assert_same_tensors(output, unbroken)
+    state = load_checkpoint(output.with_suffix(".run") / "checkpoint.pt")
+    assert state["history"]["epoch"] == 1, "it was in the middle of the second"
+    assert main([*arguments, "--resume"]) == 0
+    assert "validation Dice, right ventricle" in capsys.readouterr().out
+    assert_same_tensors(output, short)
 
 
 def test_resume_refuses_other_settings(folder, base, tmp_path):
@@ -173,19 +197,20 @@ def test_without_validation_the_last_epoch_is_kept(folder, base, tmp_path):
 
 def test_steps_end_a_run_within_an_epoch(folder, base, tmp_path):
     split = {"train": ["case0"], "val": []}
-    request = request_for(folder, base, tmp_path / "model.safetensors", split=split, settings={"steps": 18})
+    request = request_for(folder, base, tmp_path / "model.safetensors", split=split, settings={"steps": 3})
     train(request)
     history = load_checkpoint(request.folder / "checkpoint.pt")["history"]
-    assert history["step"] == 18
-    assert len(history["rows"]) == 2  # an epoch has 16
-    assert history["rows"][-1]["learning_rate"] < 0.02 * request.settings.learning_rate  # the schedule has run out
+    assert history["step"] == 3
+    assert len(history["rows"]) == 2  # an epoch has 2
+    rate = request.settings.learning_rate * schedule(2 / 3, request.settings.warmup)  # of the last of three
+    assert history["rows"][-1]["learning_rate"] == pytest.approx(rate)
 
 
-def test_continuing_a_model_keeps_classes_by_name(unbroken, folder, base, tmp_path):
+def test_continuing_a_model_keeps_classes_by_name(short, folder, base, tmp_path):
     swapped = [describe(1, "left ventricle"), describe(2, "right ventricle")]
-    request = request_for(folder, base, tmp_path / "model.safetensors", init=str(unbroken), settings={"epochs": 1})
+    request = request_for(folder, base, tmp_path / "model.safetensors", init=str(short), settings={"epochs": 1})
     request.structures, request.settings.learning_rate, request.settings.base_learning_rate = swapped, 0.0, 0.0
-    bundle, parent = read_bundle(train(request)), read_bundle(unbroken)
+    bundle, parent = read_bundle(train(request)), read_bundle(short)
     assert bundle.card["parent"] == parent.card["digest"]
     assert torch.equal(bundle.tensors["head.tokens"], parent.tensors["head.tokens"][[0, 2, 1]])
 

@@ -183,10 +183,6 @@ def test_console(panel, chest):
         logic.segment(chest, "torso-cr")
 
 
-def test_self_test(panel):
-    slicer.selfTests["SAM2Adapt"]()
-
-
 def test_cancel_halfway_and_run_again(panel, chest):
     panel.ui.testTimeAugmentationCheckBox.checked = True
     process = panel.start()

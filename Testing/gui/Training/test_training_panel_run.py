@@ -231,7 +231,3 @@ def test_which_case_next(panel):
     slicer.mrmlScene.RemoveNode(first)
     for row in range(2):
         panel.ui.rankingTree.itemClicked.emit(panel.ui.rankingTree.topLevelItem(row), 0)
-
-
-def test_self_test(panel):
-    slicer.selfTests["SAM2AdaptTraining"]()
