@@ -87,10 +87,10 @@ def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np
 
 def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, int, Tensor], None]:
     def observe(stack: SliceStack, start: int, probabilities: Tensor) -> None:
-        wanted = stack.oriented(truth)[start : start + len(probabilities)]
-        annotated = wanted != IGNORE
+        true = stack.oriented(truth)[start : start + len(probabilities)]
+        annotated = true != IGNORE
         classes = probabilities[:, 1:].movedim(1, 0).cpu().numpy()
-        areas.update(classes[:, annotated], wanted[annotated])
+        areas.update(classes[:, annotated], true[annotated])
 
     return observe
 

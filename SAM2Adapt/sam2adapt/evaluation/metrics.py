@@ -94,8 +94,8 @@ class ConfusionMatrix:
             raise ValueError(f"The shapes {prediction.shape} and {truth.shape} differ.")
         classes = len(self.counts)
         last = len(self._index) - 1
-        for predicted, wanted in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
-            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (wanted, predicted))
+        for predicted, true in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
+            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (true, predicted))
             counts = np.bincount(rows * classes + columns, minlength=classes**2)
             self.counts += counts.reshape(classes, classes)
 

@@ -15,7 +15,7 @@ from .dicom_classes import IN_PROBE_SPACE, class_name
 from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
 from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .dicom_pixels import check_readable, read_voxels
-from .dicom_scan import Scan, SeriesInfo, describe_series, is_dicom, scan
+from .dicom_scan import Scan, SeriesInfo, is_dicom, scan, series_info
 
 __all__ = [
     "Grid",
@@ -115,7 +115,7 @@ def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
             f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
             "Choose an image, or the folder of a series.",
         )
-    info = describe_series(found.series_uid, [found])
+    info = series_info(found.series_uid, [found])
     return _read([found], info), info
 
 

@@ -102,9 +102,9 @@ def _structures(path: str, dataset: Dataset) -> dict[int, Structure]:
 def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
     if not classes:
         return found
-    wanted = {structure.name.strip().casefold(): structure.id for structure in classes}
+    ids = {structure.name.strip().casefold(): structure.id for structure in classes}
     names = {number: structure.name.strip().casefold() for number, structure in found.items()}
-    taken = {number: replace(found[number], id=wanted[name]) for number, name in names.items() if name in wanted}
+    taken = {number: replace(found[number], id=ids[name]) for number, name in names.items() if name in ids}
     if not taken:
         raise ClassesError(
             f"{path} holds none of the classes {', '.join(s.name for s in classes)}, but "

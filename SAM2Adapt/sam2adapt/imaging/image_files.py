@@ -214,8 +214,8 @@ def write_image(path: str | os.PathLike, image: sitk.Image, forms: dict | None =
             written = read_image(temporary)
         except InputFileError as error:
             raise OSError(28, "not all of it could be stored, the disk may be full") from error
-        wanted = sitk.GetArrayViewFromImage(image)
-        if not np.array_equal(written.array, wanted, equal_nan=wanted.dtype.kind == "f"):
+        expected = sitk.GetArrayViewFromImage(image)
+        if not np.array_equal(written.array, expected, equal_nan=expected.dtype.kind == "f"):
             raise OSError(28, "what was stored differs from the result, the disk may be full")
         place = affine_of(written.origin, written.spacing, written.direction)
         if suffix != ".png" and displacement(affine, place, image.GetSize()) > ROUNDING:

@@ -28,7 +28,7 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
+from .segmentation_file import add_segment_fields, is_segmentation, merge_layers, split_layers
 from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
@@ -287,7 +287,7 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
         return
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
-        describe_segments(image, structures)
+        add_segment_fields(image, structures)
     write_image(path, image, labels.forms)
 
 

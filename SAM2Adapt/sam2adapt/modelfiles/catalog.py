@@ -193,11 +193,11 @@ def _exact(card: dict[str, Any]) -> str:
 
 
 def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
-    wanted = text.casefold()
+    folded = text.casefold()
     return [
         entry
         for entry in entries
-        if wanted == entry.name.casefold() or (entry.card and wanted == _exact(entry.card).casefold())
+        if folded == entry.name.casefold() or (entry.card and folded == _exact(entry.card).casefold())
     ]
 
 
