@@ -76,11 +76,12 @@ def check_packed(path: Path, offset: int, declared: int, what: str, packed: int 
         )  # fmt: skip
 
 
-def check_gzip(path: Path, offset: int, declared: int, what: str) -> None:
+def check_gzip(path: Path, offset: int, declared: int, what: str, start: int = 0) -> None:
     """Check that a gzip stream, of one member or several, unpacks to so many bytes.
 
     The length at its end tells that at once; where it says something else, the stream is unpacked without being kept.
 
+    :param declared: with the ``start`` bytes before the voxels.
     :raises InputFileError: it does not, unpacks to twice as many, or is damaged.
     """
     check_packed(path, offset, declared, what)
@@ -92,7 +93,7 @@ def check_gzip(path: Path, offset: int, declared: int, what: str) -> None:
         stored = Unpacked(file, path).skip(2 * declared)
     if stored < declared:
         raise too_short(path, declared, stored, what)
-    check_surplus(path, declared, stored, what)
+    check_surplus(path, declared - start, stored - start, what)
 
 
 class Unpacked:

@@ -59,7 +59,7 @@ def _open(path: Path) -> tuple[NiftiHeader, Path]:
     with open(voxels, "rb") as file:
         packed = file.read(2) == GZIP
     if packed:
-        check_gzip(voxels, 0, declared, header.described)
+        check_gzip(voxels, 0, declared, header.described, header.start)
     else:
         check_plain(voxels, header.start, header.data_bytes, header.described)
         check_surplus(voxels, header.data_bytes, os.path.getsize(voxels) - header.start, header.described)
