@@ -81,7 +81,8 @@ def checked_place(
 def several_images(path: Path, count: int) -> VolumeError:
     """The error of a file of several images where one is wanted."""
     remedy = (
-        "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy volume)."
+        "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy"
+        " volume)."
         " Of labels with a channel for each structure save one channel with the values 1, 2, 3 …."
     )
     return VolumeError(f"{path} is a 4-D volume of {count} time points or channels.", remedy)
