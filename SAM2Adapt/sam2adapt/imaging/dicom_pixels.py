@@ -224,6 +224,13 @@ def _whole(header: ImageHeader) -> pydicom.Dataset:
 def _rescaled(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
     if any(header.has_lut for header in headers):
         return _through_tables(headers, stack)
+    bare = [header for header in headers if header.rescales is None]
+    if bare and len(bare) < len(headers):
+        raise InputFileError(
+            f"{len(bare)} of the {len(headers)} files of a series have no RescaleSlope and RescaleIntercept, which the"
+            f" others have: {bare[0].path} for one.",
+            "Copy the series again from where it came.",
+        )
     pairs = [pair for header in headers for pair in header.rescales or ((1.0, 0.0),) * header.frames]
     if any(slope == 0 for slope, _ in pairs):
         path = next(header.path for header in headers if any(s == 0 for s, _ in header.rescales or ()))
