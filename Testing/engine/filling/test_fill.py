@@ -306,3 +306,15 @@ def test_a_slice_to_draw_next_is_named_where_other_structures_fill_the_gaps():
     volume, _, masks = crossed([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9])
     result = Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]))
     assert result.next_slice is not None and result.uncertainty[result.next_slice] > 0
+
+
+def test_learner_sees_the_same_inputs_when_it_learns_as_when_it_predicts(monkeypatch):
+    """Among them what is expected of a structure in a slice in which only another one is drawn."""
+    given = []
+    fit = learner.PixelLearner.fit
+    monkeypatch.setattr(learner.PixelLearner, "fit", lambda own, *more: given.append(more[:3]) or fit(own, *more))
+    volume, _, masks = crossed([0, 4, 8, 11], [2, 6, 9])
+    Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]))
+    ((inputs, _, known),) = given
+    only_disc = known[:, 1] & ~known[:, 0]
+    assert only_disc.any() and inputs[only_disc, :3].any(1).all()
