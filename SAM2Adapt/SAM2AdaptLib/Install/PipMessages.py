@@ -60,7 +60,7 @@ def _constraintProblem(text):
 
 
 def _folderProblem(text, wheelFolder):
-    missing = re.search(r"No matching distribution missing for (\S+)", text)
+    missing = re.search(r"No matching distribution found for (\S+)", text)
     if not missing:
         return None
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

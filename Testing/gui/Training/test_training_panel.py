@@ -152,7 +152,7 @@ def test_folder_is_added_by_the_button(panel, folder, dialogs, answers):
     answers[:] = [lambda dialog: str(folder / "imagesTr")]
     dialogs.clear()
     panel.ui.addFolderButton.click()
-    assert "No image in" in dialogs[-1]["text"]
+    assert "No file in" in dialogs[-1]["text"]
 
 
 def test_preset_says_what_it_needs_and_settings_are_checked(panel):

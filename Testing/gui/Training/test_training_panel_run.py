@@ -114,15 +114,15 @@ def test_ended_by_a_click_it_gives_a_model_for_auto_segment(panel):
 
 
 def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialogs, tmp_path, monkeypatch):
-    from SAM2AdaptLib.Panels.Training.Preview import TrainingPreview
+    from SAM2AdaptLib.Panels.Training.Preview import Preview
 
-    previews, remove = set(), TrainingPreview.remove
+    previews, remove = set(), Preview.remove
 
     def noteAndRemove(preview):
         previews.update(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
         remove(preview)
 
-    monkeypatch.setattr(TrainingPreview, "remove", noteAndRemove)
+    monkeypatch.setattr(Preview, "remove", noteAndRemove)
     panel.start()
     panel.waitForEnd()
     assert "b preview" in previews
