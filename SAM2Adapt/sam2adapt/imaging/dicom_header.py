@@ -24,7 +24,8 @@ _TAGS = (
     "FrameOfReferenceUID "
     "ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing "
     "SpacingBetweenSlices SliceThickness Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation "
-    "PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope "
+    "PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue "
+    "PixelPaddingRangeLimit RescaleIntercept RescaleSlope "
     "RescaleType ModalityLUTSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -56,6 +57,7 @@ class PixelLayout:
     :ivar element: "PixelData", or the keyword of the element that stands in its place.
     :ivar start: byte of the file at which the value begins; 0 in a deflated file, whose bytes must be unpacked first.
     :ivar length: bytes of the value as the element declares them; None where they are undefined (compressed).
+    :ivar padding: lowest and highest stored value that stands for no image (C.7.5.1.1.2); None where none does.
     """
 
     syntax: str
@@ -69,6 +71,7 @@ class PixelLayout:
     stored: int
     high_bit: int
     signed: bool
+    padding: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,12 +242,24 @@ def _layout(path: str, dataset: Dataset, pixels: tuple[str, int, int | None]) ->
     if not (0 < stored <= allocated and stored - 1 <= high_bit < allocated):
         raise InputFileError(f"{path} is damaged: BitsAllocated {allocated}, BitsStored {stored} and HighBit {high_bit}"
                              " contradict each other.", COPY_AGAIN)  # fmt: skip
+    signed = _whole(path, dataset, "PixelRepresentation", 0) == 1
     return PixelLayout(
         _text(dataset.file_meta, "TransferSyntaxUID") or _guessed_syntax(dataset), *pixels,
         samples=_whole(path, dataset, "SamplesPerPixel", 1),
         photometric=_text(dataset, "PhotometricInterpretation").upper() or "MONOCHROME2",
         planar=_whole(path, dataset, "PlanarConfiguration", 0) == 1, allocated=allocated, stored=stored,
-        high_bit=high_bit, signed=_whole(path, dataset, "PixelRepresentation", 0) == 1)  # fmt: skip
+        high_bit=high_bit, signed=signed, padding=_padding(path, dataset, allocated, signed))  # fmt: skip
+
+
+def _padding(path: str, dataset: Dataset, allocated: int, signed: bool) -> tuple[int, int] | None:
+    """Both ends of the padding as the voxels store it: some files give 63536 where the voxels hold -2000."""
+    if dataset.get("PixelPaddingValue") in (None, ""):
+        return None
+    value = _whole(path, dataset, "PixelPaddingValue")
+    limit = _whole(path, dataset, "PixelPaddingRangeLimit", value)
+    half = 1 << (allocated - 1) if signed else 0
+    first, last = ((end + half) % (1 << allocated) - half for end in (value, limit))
+    return min(first, last), max(first, last)
 
 
 def _guessed_syntax(dataset: Dataset) -> str:

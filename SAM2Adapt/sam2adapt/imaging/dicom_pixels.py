@@ -74,8 +74,9 @@ def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
     """(N, rows, columns), or (N, rows, columns, 3) in colour: all frames of the files in their order.
 
     The type is that of the stored values; with slope 1 and a whole intercept int16 or int32; otherwise float32.
+    Padded voxels have the lowest value of all others.
 
-    :raises InputFileError: see :func:`check_readable`; or the voxels cannot be decoded.
+    :raises InputFileError: see :func:`check_readable`; the voxels cannot be decoded; or all of them are padding.
     """
     for header in headers:
         check_readable(header)
@@ -87,7 +88,47 @@ def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
         )
     if first.pixels.samples > 1 or first.pixels.photometric == "PALETTE COLOR":
         return np.concatenate([_colours(header) for header in headers])
-    return _rescaled(headers, _stack(headers))
+    stack = _stack(headers)
+    padded = _padded(headers, stack)
+    if padded is None:
+        return _rescaled(headers, stack)
+    stack[padded] = _lowest(stack, ~padded)  # so that padding does not decide which type holds all values
+    voxels = _rescaled(headers, stack)
+    voxels[padded] = _lowest(voxels, ~padded)  # after slope and intercept, which may differ from frame to frame
+    return voxels
+
+
+def _padded(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray | None:
+    """(N, rows, columns) bool: which stored values are padding; None where none is.
+
+    :raises InputFileError: all are.
+    """
+    padded, place = None, 0
+    for header in headers:
+        frames = slice(place, place + header.frames)
+        place += header.frames
+        if header.pixels.padding is None:
+            continue
+        low, high = header.pixels.padding
+        found = (stack[frames] >= low) & (stack[frames] <= high)
+        if found.any():
+            if padded is None:
+                padded = np.zeros(stack.shape, bool)
+            padded[frames] = found
+    if padded is not None and padded.all():
+        low, high = headers[0].pixels.padding
+        values = f"{low}" if low == high else f"{low} to {high}"
+        raise InputFileError(
+            f"{headers[0].path} holds no image: all voxels"
+            f"{f' of it and the other {len(headers) - 1} files' if len(headers) > 1 else ''}"
+            f" are padding (PixelPaddingValue {values}).",
+            "Choose another series, or export it again.",
+        )
+    return padded
+
+
+def _lowest(values: np.ndarray, real: np.ndarray) -> np.generic:
+    return min(frame[kept].min() for frame, kept in zip(values, real, strict=True) if kept.any())
 
 
 def _check_length(header: ImageHeader, stored: int) -> None:

@@ -240,10 +240,11 @@ def geometry_difference(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) ->
 def check_voxels(volume: Volume, path: str | os.PathLike = "") -> None:
     """Refuse what cannot be segmented.
 
-    :param path: that was read, for messages; without it they name the volume.
+    :param path: that was read, for messages; without it they name the DICOM file or folder, or else the volume.
     :raises VolumeError: an axis of size zero, only one voxel in plane, NaN or infinite voxels, or constant voxels.
     """
-    name, array = path or volume.name or "The volume", volume.array
+    source = os.path.commonpath(volume.files) if volume.files else ""
+    name, array = path or source or volume.name or "The volume", volume.array
     shape = " x ".join(map(str, volume.size))
     if array.size == 0:
         raise VolumeError(f"{name} has an axis of size zero: {shape} voxels.", "Choose a volume that holds an image.")

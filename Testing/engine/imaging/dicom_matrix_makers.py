@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_samples import (
+    air_ml,
     chest,
     enhanced_dataset,
     grey_pixels,
@@ -103,6 +104,70 @@ def stored(kind: str, intercept: float, slope: float = 1, **tags) -> Callable[[P
             setattr(dataset, keyword, value)
 
     return series(change)
+
+
+def padding_circle() -> np.ndarray:
+    """(rows, columns) bool: outside the circle of the scan, where there is no body."""
+    rows, columns = np.indices(chest()[0].shape[1:])
+    height, width = chest()[0].shape[1:]
+    return np.hypot((rows + 0.5) / height - 0.5, (columns + 0.5) / width - 0.5) > 0.5
+
+
+def pad(dataset: Dataset, kind: str, value: int, limit: int | None = None, where: np.ndarray | None = None) -> None:
+    """Store padding outside the circle: ``value``, and ``limit`` in every second row where there is one.
+
+    :param kind: of the stored values, "u2" or "i2"; a signed file stores HU.
+    """
+    frames = np.frombuffer(dataset.PixelData, "<u2").reshape(-1, dataset.Rows, dataset.Columns)
+    frames = frames.astype("<i4") - (1024 if kind == "i2" else 0)
+    where = padding_circle() if where is None else where
+    frames[:, where] = value
+    if limit is not None:
+        frames[:, ::2][:, where[::2]] = limit
+        dataset.PixelPaddingRangeLimit = limit
+    dataset.PixelPaddingValue = value
+    if kind == "i2":
+        dataset.PixelRepresentation = 1
+        if "RescaleIntercept" in dataset:
+            dataset.RescaleIntercept = "0"
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        if keyword in dataset:
+            dataset[keyword].VR = "SS" if kind == "i2" else "US"
+    dataset.PixelData = frames.astype(f"<{kind}").tobytes()
+
+
+def padded(kind: str, value: int, limit: int | None = None, modality: str = "CT", **options) -> Callable[[Path], Path]:
+    def change(dataset: Dataset, index: int) -> None:
+        pad(dataset, kind, value, limit, **options)
+        if modality == "MR":
+            dataset.Modality = "MR"
+            dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid.MRImageStorage
+
+    return series(change)
+
+
+def implicit(path_of: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """The series without value representations, as most archives send it."""
+
+    def write(folder: Path) -> Path:
+        path = path_of(folder)
+        for file in path.iterdir():
+            dataset = dcmread(file)
+            dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+            dataset.save_as(file, implicit_vr=True, little_endian=True)
+        return path
+
+    return write
+
+
+def is_padded(volume: Volume) -> None:
+    """CTChest4, with its lowest value where the padding was."""
+    voxels, _, spacing, _ = chest()
+    expected = voxels.copy()
+    expected[:, padding_circle()] = voxels[:, ~padding_circle()].min()
+    np.testing.assert_array_equal(volume.array[0], expected)
+    assert volume.array.dtype == np.int16  # not widened by the padding
+    assert air_ml(volume.array, volume.spacing) == pytest.approx(air_ml(voxels, spacing), rel=0.01)
 
 
 def beside(*make: Callable[[list[Dataset]], Dataset]) -> Callable[[Path], Path]:
