@@ -27,7 +27,15 @@ from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
-from SAM2AdaptLib.Scene import SampleImages, SegmentationBridge, SegmentationHistory, Sequences, Statistics, VolumeModality, Volumes
+from SAM2AdaptLib.Scene import (
+    SampleImages,
+    SegmentationBridge,
+    SegmentationHistory,
+    Sequences,
+    Statistics,
+    VolumeModality,
+    Volumes,
+)
 from SAM2AdaptLib.Segmenting import SegmentJob
 from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
@@ -335,7 +343,7 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
     def fill(self, volumeNode, segmentationNode, **options):
         """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` brings them back.
 
-        :param segmentationNode: its visible segments are filled where they are not drawn, each between its own drawings.
+        :param segmentationNode: its visible segments are filled, each between its own drawings.
         :param options: direction, segmentIds, onProgress (see ``FillJob.start``).
         :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
         """

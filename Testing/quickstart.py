@@ -1,8 +1,8 @@
 """What SAM2Adapt does, shown on a real chest CT: Slicer's scene, the command line of the engine, Slicer's views.
 
 1. The bundled model segments the CT, which was never in its training.
-2. Every fourth slice of the CT's own segmentation is taken as an annotation, a new adapter is trained on it, and that
-   adapter segments all other slices.
+2. Every fourth slice of the CT's own segmentation is taken as drawn, and `sam2adapt fill` fills the slices between, as
+   do Slicer's *Fill between slices* and *Grow from seeds*.
 
 Every number that is printed is computed in this run. The results and two pictures are in the output folder.
 """
@@ -17,19 +17,22 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import picture
 import render
 import slicer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "SAM2Adapt"), str(ROOT / "Testing" / "support")]
+sys.path.append(str(ROOT / "Testing" / "benchmarks"))
 
-import sample  # noqa: E402  found through the line above
-from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the line above
+import sample  # noqa: E402  found through the lines above
+import slicer_tools  # noqa: E402  found through the lines above
+from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the lines above
 
 MODEL = "torso-ct"
 EVERY = 4
-TRAINING = ("--base", "nano", "--method", "dual-lw", "--seed", "0", "--all-for-training")
+OURS = "SAM2Adapt"
 
 
 class Demonstration:
@@ -46,14 +49,16 @@ class Demonstration:
         render.showVolume(self.volumeNode)
         self.views = None if self.problem else render.SceneViews(self.app, self.volumeNode)
 
-    def segment(self, model: str, name: str) -> tuple[slicer.vtkMRMLSegmentationNode, sample.Segments, dict]:
-        """Run `sam2adapt segment`, bring its result into the scene, and save it from there.
+    def engine(self, name: str, *command) -> tuple[slicer.vtkMRMLSegmentationNode, sample.Segments, dict]:
+        """Run a command of the engine, bring its result into the scene, and save it from there.
 
+        :param name: of the files in the output folder.
+        :param command: its words, without output and report.
         :return: the segmentation node, the segments read back from the file that Slicer's storage node wrote, and what
           the command reported.
         """
         raw, report = self.output / f"{name}.engine.seg.nrrd", self.output / f"{name}.json"
-        run("segment", sample.volumePath(), "-o", raw, "--model", model, "--json", report)
+        run(*command, "-o", raw, "--json", report)
         found = sample.Segments.read(raw)
         node = self.show(found, name)
         path = self.output / f"{name}.seg.nrrd"
@@ -83,19 +88,17 @@ class Demonstration:
                 segment.SetColor(*colors[segment.GetName()])
 
 
-def run(*arguments) -> float:
-    """One command of the engine, as a user types it; its output goes to the terminal. Gives the seconds it took.
+def run(*arguments) -> None:
+    """One command of the engine, as a user types it; its output goes to the terminal.
 
     Ends this script with the command's own exit status if it fails; the command has said why.
     """
     words = [str(argument) for argument in arguments]
     print("\n$ python -m sam2adapt " + " ".join(f'"{w}"' if " " in w else w for w in map(shown, words)), flush=True)
-    started = time.perf_counter()
     status = subprocess.run([sys.executable, "-m", "sam2adapt", *words], check=False).returncode
     if status:
         print(f"The command failed with exit status {status}.", file=sys.stderr)
         sys.exit(status if status > 0 else 1)
-    return time.perf_counter() - started
 
 
 def shown(path: str | Path) -> str:
@@ -123,7 +126,7 @@ def millilitres(node) -> dict[str, str]:
 def bundledModel(demo: Demonstration) -> None:
     """Part one."""
     print(f"\n1. The bundled model '{MODEL}' segments a chest CT that it was never trained on")
-    node, found, report = demo.segment(MODEL, "quickstart")
+    node, found, report = demo.engine("quickstart", "segment", sample.volumePath(), "--model", MODEL)
     volumes = millilitres(node)
     known = {structure.name for structure in demo.reference.structures}
     dice = {s.name: found.dice(demo.reference, s.name) for s in found.structures if s.name in known}
@@ -137,7 +140,7 @@ def bundledModel(demo: Demonstration) -> None:
         f"{seconds['total']:.1f} s with reading and writing"
     )
     if demo.views:
-        panels = drawn(demo, node, render.segmentBounds(node), axial="axial", coronal="coronal")
+        panels = panelsOf(demo, node, render.segmentBounds(node), axial="axial", coronal="coronal")
         note = (
             f"Slicer's sample CTChest4, segmented in {seconds['total']:.1f} s. "
             f"Dice against its own segmentation: {inWords(dice)}. Not for clinical use."
@@ -145,40 +148,57 @@ def bundledModel(demo: Demonstration) -> None:
         save(picture.compose([panels], f"SAM2Adapt: {MODEL}", render.segmentLegend(node), note), demo, "quickstart.png")
 
 
-def sparseAnnotation(demo: Demonstration, minutes: float) -> None:
+def drawnSlicesFilled(demo: Demonstration) -> None:
     """Part two."""
     truth = sample.merged(demo.reference)
-    annotated, hidden = sample.shownSlices(truth, EVERY)
-    print(f"\n2. A new adapter learns from {len(annotated)} annotated slices and segments the other {len(hidden)}")
-    folder, model = demo.output / "sparse", demo.output / "sparse.safetensors"
-    shutil.rmtree(folder, ignore_errors=True)
-    images, labels = sample.writeTrainingFolders(folder, sample.sparse(truth, annotated, sample.NOT_ANNOTATED))
-    classes = ",".join(f"{structure.id}={structure.name}" for structure in truth.structures)
-    seconds = run(
-        "train", "--images", images, "--labels", labels, "--classes", classes, *TRAINING, "--max-minutes", minutes,
-        "-o", model,
-    )  # fmt: skip
-    node, found, _ = demo.segment(str(model), "sparse")
-    volumes = millilitres(node)
-    dice = {s.name: found.dice(truth, s.name, hidden) for s in found.structures}
-    printTable(
-        ("structure", "mL", f"Dice on the {len(hidden)} slices never shown", f"on the {len(annotated)} shown"),
-        [(name, volumes[name], dice[name], found.dice(truth, name, annotated)) for name in dice],
+    drawn, between = sample.drawnSlices(truth, EVERY)
+    drawings = sample.sparse(truth, drawn, sample.NOT_DRAWN)
+    print(
+        f"\n2. {len(drawn)} slices are drawn; the {len(between)} between them are filled, beside Slicer's own two tools"
     )
-    print(f"trained in {seconds:.0f} s, start-up included")
+    shutil.rmtree(demo.output / "drawn", ignore_errors=True)
+    image, labels = sample.writeDrawings(demo.output / "drawn", drawings)
+    names = [structure.name for structure in truth.structures]
+    node, filled, report = demo.engine("filled", "fill", image, "--labels", labels, "--structures", ",".join(names))
+    peers, seconds = slicersTools(drawings)
+    fillings, seconds = {OURS: filled} | peers, {OURS: report["seconds"]["total"]} | seconds
+    dice = {tool: [found.dice(truth, name, between) for name in names] for tool, found in fillings.items()}
+    means = {tool: float(np.mean(values)) for tool, values in dice.items()}
+    expected = [one["expected_dice"] for one in report["structures"]]
+    printTable(
+        (f"Dice on the {len(between)} slices", *fillings, "expected by fill"),
+        [*zip(names, *dice.values(), expected, strict=True), ("mean", *means.values(), report["expected_dice"])],
+    )
+    print("seconds: " + ", ".join(f"{tool} {value:.1f}" for tool, value in seconds.items()))
+    print(f"voxels changed in the drawn slices: {(filled.array != truth.array)[drawn].sum()}")
     if demo.views:
-        given = demo.show(sample.sparse(truth, annotated, 0), "annotation", smoothing=0.0)
-        bounds = render.segmentBounds(given)
-        rows = [
-            drawn(demo, given, bounds, coronal=f"annotated: {len(annotated)} slices", sagittal="sagittal"),
-            drawn(demo, node, bounds, coronal=f"segmented: all {len(annotated) + len(hidden)}", sagittal="sagittal"),
-        ]
-        note = (
-            f"An adapter trained for {seconds:.0f} s on one slice in {EVERY}. "
-            f"Dice on the {len(hidden)} slices never shown: {inWords(dice)}."
-        )
-        legend = render.segmentLegend(node)
-        save(picture.compose(rows, "SAM2Adapt: from a sparse annotation", legend, note), demo, "sparse.png")
+        nodes = {
+            f"drawn: {len(drawn)} of {len(truth.array)} slices": demo.show(sample.sparse(truth, drawn, 0), "drawn", 0.0)
+        }
+        nodes[f"{OURS}: Dice {means[OURS]:.3f}"] = node
+        nodes |= {f"{tool}: Dice {means[tool]:.3f}": demo.show(found, tool) for tool, found in peers.items()}
+        note = f"Slicer's sample CTChest4. Dice: mean of the structures on the {len(between)} slices between."
+        drawSideBySide(demo, nodes, note)
+
+
+def drawSideBySide(demo: Demonstration, nodes: dict, note: str) -> None:
+    """One column a segmentation, by its caption: a coronal slice above, the 3-D view below."""
+    bounds = render.segmentBounds(next(iter(nodes.values())))
+    columns = [panelsOf(demo, node, bounds, coronal=caption) for caption, node in nodes.items()]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    legend = render.segmentLegend(next(iter(nodes.values())))
+    save(picture.compose(rows, "Nine drawn slices, and what becomes of them", legend, note), demo, "filled.png")
+
+
+def slicersTools(drawings: sample.Segments) -> tuple[dict[str, sample.Segments], dict[str, float]]:
+    """What Slicer's *Fill between slices* and *Grow from seeds* make of the same drawings, and their seconds."""
+    grey = sample.read_volume(sample.volumePath()).array[0]
+    made = slicer_tools.both_apart(grey, drawings.array, 0, drawings.labels.spacing)
+    fillings = {
+        tool: sample.Segments(drawings.labels.with_array(labels), drawings.structures)
+        for tool, (labels, _) in made.items()
+    }
+    return fillings, {tool: seconds for tool, (_, seconds) in made.items()}
 
 
 def inWords(dice: dict[str, float]) -> str:
@@ -186,7 +206,7 @@ def inWords(dice: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
 
 
-def drawn(demo: Demonstration, node, bounds, **slices: str) -> list[picture.Panel]:
+def panelsOf(demo: Demonstration, node, bounds, **slices: str) -> list[picture.Panel]:
     """A row of panels of one segmentation alone: the slices (name and caption), then the 3-D view."""
     demo.colorLikeSample(node)
     for other in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -204,12 +224,11 @@ def save(image, demo: Demonstration, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "Testing" / "output", help="default: Testing/output")
-    parser.add_argument("--max-minutes", type=float, default=3.0, help="training time of the second part (default: 3)")
     arguments = parser.parse_args()
     started = time.perf_counter()
     demo = Demonstration(arguments.output.resolve())
     bundledModel(demo)
-    sparseAnnotation(demo, arguments.max_minutes)
+    drawnSlicesFilled(demo)
     print(f"\nDone in {time.perf_counter() - started:.0f} s. Everything is in {shown(demo.output)}")
     if demo.problem:
         sys.exit(f"No pictures were made. {demo.problem}")

@@ -8,7 +8,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Modules of Slicer that no package brings; and torch, torchvision and sam2, which are installed with options before the
 # engine. On the other side what sam2 imports, which is installed without its dependencies, and tools that are only run.
 IGNORED = {
-    "DEP001": ("qt", "ctk", "PyTorchUtils", "SampleData"),
+    "DEP001": (
+        "qt",
+        "ctk",
+        "PyTorchUtils",
+        "SampleData",
+        "SegmentEditorEffects",
+        "qSlicerSegmentationsEditorEffectsPythonQt",
+    ),
     "DEP002": ("hydra-core", "iopath", "tqdm", "ruff", "deptry"),
     "DEP003": ("torch", "torchvision", "sam2"),
 }

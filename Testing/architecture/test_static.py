@@ -10,8 +10,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("SAM2Adapt", "SAM2AdaptTraining")
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
+EFFECTS = REPOSITORY / "SAM2Adapt" / "SAM2AdaptSegmentEditor"
 # What Slicer's Python has from its start; and what both sides share, which needs no more (see test_imports.py).
-IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
+IN_SLICER = {"SegmentEditorEffects", "slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
 SHARED = "sam2adapt.shared"
 ENGINES_PACKAGES = {"torch", "torchvision", "sam2", "monai", "SimpleITK"}
 TEXT_PROPERTIES = {
@@ -31,7 +32,8 @@ PARENT_TEXTS = {"helpText", "acknowledgementText", "title"}
 
 
 def slicerSideFiles():
-    return [REPOSITORY / module / f"{module}.py" for module in MODULES] + sorted(LIBRARY.rglob("*.py"))
+    modules = [REPOSITORY / module / f"{module}.py" for module in MODULES]
+    return modules + sorted([*LIBRARY.rglob("*.py"), *EFFECTS.glob("*.py")])
 
 
 def relative(path):

@@ -33,9 +33,8 @@ from benchmark_sets import ALL_SETS, SETS, Parts, parts_of, wanted_sets
 from contenders import CONTENDERS, OWN_BASE, Contender, fit
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.imaging.terminology import describe
-from sam2adapt.modelfiles.bases import bases_folder
 from sam2adapt.shared.errors import UserError
-from sam2adapt.shared.files import atomic_write, make_folder
+from sam2adapt.shared.files import atomic_write, bases_folder, make_folder
 from sam2adapt.shared.presets import PRESETS
 from sam2adapt.training.settings import TrainRequest, TrainSettings, usual_rate
 

@@ -75,15 +75,18 @@ def _chest(name: str, data: Path, part: str, limit: int | None) -> Iterator[Fill
     yield FillCase(name, "CTChest4", volume, truth)
 
 
-def _ct(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
+def ct_case(name: str, data: Path, most: int = 255) -> FillCase:
+    """A volume of ``ct_sample`` with its largest structures."""
     folder = data / "ct_sample" / name
-    volume = read_volume(folder / "image.nii.gz")
     truth = read_labels(folder / "label.nii.gz").array[0]
-    if len(np.unique(truth)) > 9:  # the eight largest: what an annotator would draw side by side
-        counts = np.bincount(truth.ravel())
-        counts[0] = 0
-        truth = np.where(np.isin(truth, np.argsort(counts)[-8:]), truth, 0)
-    yield FillCase(name, name, volume, truth.astype(np.uint8))
+    counts = np.bincount(truth.ravel())
+    counts[0] = 0
+    truth = np.where(np.isin(truth, np.argsort(counts)[-most:]), truth, 0)
+    return FillCase(name, name, read_volume(folder / "image.nii.gz"), truth.astype(np.uint8))
+
+
+def _ct(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
+    yield ct_case(name, data, 8)  # what an annotator would draw side by side
 
 
 SETS: dict[str, tuple[Callable, tuple[str, ...]]] = {

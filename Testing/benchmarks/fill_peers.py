@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import vtk
 from fill_cases import FillCase
 from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.filler import START, Filler, Filling
@@ -12,7 +11,6 @@ from sam2adapt.filling.plane_grid import make_grid
 from sam2adapt.filling.shape import interpolated, signed_distance
 from sam2adapt.shared.annotation import IGNORE
 from scipy import ndimage
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 
 def sparse(case: FillCase, drawn: list[int]) -> np.ndarray:
@@ -50,34 +48,17 @@ def distances(case: FillCase, drawn: list[int]) -> np.ndarray:
 
 
 def fill_between_slices(case: FillCase, drawn: list[int]) -> np.ndarray:
-    """Slicer's effect of that name: ITK's morphological contour interpolation, as it calls it."""
-    import slicer
+    """Slicer's effect of that name."""
+    import slicer_tools
 
-    seeds = np.where(sparse(case, drawn) == IGNORE, 0, sparse(case, drawn)).astype(np.int16)
-    interpolator = slicer.vtkITKMorphologicalContourInterpolator()
-    interpolator.SetInputData(_image(case, seeds))
-    interpolator.Update()
-    labels = _array(interpolator.GetOutput()).astype(np.uint8)
-    return _with_drawn(case, np.moveaxis(labels, case.axis, 0), drawn)
+    return slicer_tools.fill_between_slices(sparse(case, drawn), case.axis, case.volume.spacing)
 
 
 def grow_from_seeds(case: FillCase, drawn: list[int]) -> np.ndarray:
-    """Slicer's effect of that name: the drawn slices are seeds, their background one of its own."""
-    import slicer
+    """Slicer's effect of that name."""
+    import slicer_tools
 
-    seeds = sparse(case, drawn).astype(np.int16)
-    background = max(case.values) + 1
-    seeds = np.select([seeds == IGNORE, seeds == 0], [0, background], seeds).astype(np.int16)
-    part = [slice(None)] * 3
-    part[case.axis] = slice(drawn[0], drawn[-1] + 1)
-    grow = slicer.vtkImageGrowCutSegment()
-    grow.SetIntensityVolume(_image(case, case.volume.array[0][tuple(part)].astype(np.float32)))
-    grow.SetSeedLabelVolume(_image(case, seeds[tuple(part)]))
-    grow.Update()
-    labels = np.zeros_like(case.truth)
-    grown = _array(grow.GetOutput())
-    labels[tuple(part)] = np.where(grown == background, 0, grown)
-    return _with_drawn(case, np.moveaxis(labels, case.axis, 0), drawn)
+    return slicer_tools.grow_from_seeds(case.volume.array[0], sparse(case, drawn), case.axis, case.volume.spacing)
 
 
 def prototype(case: FillCase, drawn: list[int]) -> np.ndarray:
@@ -125,15 +106,3 @@ def _with_drawn(case: FillCase, labels: np.ndarray, drawn: list[int]) -> np.ndar
     """Labels (slices first) as (K, J, I), drawn slices as they were drawn."""
     labels[drawn] = np.moveaxis(case.truth, case.axis, 0)[drawn]
     return np.moveaxis(labels, 0, case.axis)
-
-
-def _image(case: FillCase, array: np.ndarray) -> vtk.vtkImageData:
-    image = vtk.vtkImageData()
-    image.SetDimensions(*array.shape[::-1])
-    image.SetSpacing(*case.volume.spacing)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
-    return image
-
-
-def _array(image: vtk.vtkImageData) -> np.ndarray:
-    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).copy()

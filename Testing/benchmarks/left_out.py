@@ -70,10 +70,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     volume, model = read_volume(args.volume), load_model(args.model)
-    plain = {"_prepares_ahead": lambda device: False, "_logits": predict._logits}
+    plain = {"_reads_ahead": lambda device: False, "_logits": predict._logits}
     ways = {
         "as it is": {},
-        "slices prepared ahead in a thread": {"_prepares_ahead": lambda device: True},
+        "slices prepared ahead in a thread": {"_reads_ahead": lambda device: True},
         "air cut off": {"_logits": cropping(aligned=False)},
         "air cut off, windows in their places": {"_logits": cropping(aligned=True)},
     }

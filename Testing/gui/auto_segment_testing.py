@@ -39,13 +39,13 @@ def writeModel(path, **changes):
     """Write a copy of the bundled model with another card."""
     from safetensors.numpy import load_file, save
     from sam2adapt.modelfiles import card
-    from sam2adapt.shared import files
+    from sam2adapt.shared import files, safetensors_header
 
     source = files.bundled_folder() / "torso-ct.safetensors"
     content = card.read_card(source) | changes
     tensors = load_file(source)
     content["digest"] = card.compute_digest(content, save(tensors))
-    path.write_bytes(save(tensors, {card.METADATA_KEY: json.dumps(content)}))
+    path.write_bytes(save(tensors, {safetensors_header.MODEL_KEY: json.dumps(content)}))
 
 
 class Panel(BasePanel):

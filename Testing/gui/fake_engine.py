@@ -33,7 +33,7 @@ def say(**message):
 def read(requests):
     for line in sys.stdin.buffer:
         message = json.loads(line)
-        (controls if message["method"] == "control" else requests).put(message)
+        (controls if message["method"] in ("control", "cancel") else requests).put(message)
     os._exit(0)
 
 
@@ -112,9 +112,32 @@ def told(number, params):
             return
 
 
+def preview(number, params):
+    """Gives a first answer, and the error of a cancelled request once it is cancelled."""
+    say(method="preview", params={"id": number, "masks": "first.npy"})
+    message = controls.get()
+    assert message["method"] == "cancel" and message["params"] == {"id": number}
+    say(method="progress", params={"id": number, "done": "too late"})
+    say(id=number, error={"code": 1, "message": "Cancelled.", "data": {"kind": "CancelledError"}})
+
+
 METHODS = {
     function.__name__: function
-    for function in (echo, environment, progress, pieces, garbage, huge, error, unreadable, half, die, sleep, told)
+    for function in (
+        echo,
+        environment,
+        progress,
+        pieces,
+        garbage,
+        huge,
+        error,
+        unreadable,
+        half,
+        die,
+        sleep,
+        told,
+        preview,
+    )
 }
 
 

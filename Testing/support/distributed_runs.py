@@ -93,7 +93,7 @@ def prepared(trainer) -> None:
     for module in trainer.network.modules():
         if isinstance(module, LowRankAttention):
             module.teacher[0].double()
-    trainer.prepare()
+    trainer.initialise()
     trainer.run()
 
 

@@ -19,10 +19,10 @@ from sam2adapt.imaging.volume import (
     write_volume,
 )
 
-NOT_ANNOTATED = 255  # what `sam2adapt train` leaves out
+NOT_DRAWN = 255  # what `sam2adapt fill` fills and `sam2adapt train` leaves out
 
-#: The structures that the second part learns, and which segments of the sample make up each.
-ANNOTATED = {
+#: The structures that are drawn in the second part, and which segments of the sample make up each.
+DRAWN = {
     "right lung": ("right lung",),
     "left lung": ("left lung",),
     "vertebral column": ("cervical vertebral column", "thoracic vertebral column", "lumbar vertebral column"),
@@ -75,37 +75,38 @@ def reference() -> Segments:
 
 
 def merged(segments: Segments) -> Segments:
-    """The structures of ANNOTATED with the label values 1, 2, ... in the order of that table."""
+    """The structures of DRAWN with the label values 1, 2, ... in the order of that table."""
     labels = np.zeros(segments.array.shape, np.uint8)
-    for value, names in enumerate(ANNOTATED.values(), start=1):
+    for value, names in enumerate(DRAWN.values(), start=1):
         labels[segments.mask(*names)] = value
-    structures = [describe(value, name) for value, name in enumerate(ANNOTATED, start=1)]
+    structures = [describe(value, name) for value, name in enumerate(DRAWN, start=1)]
     return Segments(segments.labels.with_array(labels), structures)
 
 
-def shownSlices(segments: Segments, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the axial slices that are annotated, one in `every`, and of the others."""
-    index = np.arange(segments.array.shape[0])
-    shown = index % every == 0
-    return index[shown], index[~shown]
+def drawnSlices(segments: Segments, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the axial slices that are drawn, one in `every`, and of those between the first and the last of them."""
+    drawn = np.arange(0, segments.array.shape[0], every)
+    return drawn, np.setdiff1d(np.arange(drawn[-1]), drawn)
 
 
-def sparse(segments: Segments, shown: np.ndarray, rest: int) -> Segments:
-    """The same segmentation with the value `rest` on every slice that is not in `shown`."""
+def sparse(segments: Segments, drawn: np.ndarray, rest: int) -> Segments:
+    """The same segmentation with the value `rest` on every slice that is not in `drawn`."""
     labels = np.full_like(segments.array, rest)
-    labels[shown] = segments.array[shown]
+    labels[drawn] = segments.array[drawn]
     return Segments(segments.labels.with_array(labels), segments.structures)
 
 
-def writeTrainingFolders(folder: Path, annotation: Segments) -> tuple[Path, Path]:
-    """Folders of images and labels as `sam2adapt train` takes them; NOT_ANNOTATED marks what it shall leave out."""
-    images, labels = folder / "images", folder / "labels"
-    for part in (images, labels):
-        part.mkdir(parents=True, exist_ok=True)
-    rest = Structure(NOT_ANNOTATED, "not annotated")
-    write_volume(images / "chest.nii.gz", read_volume(volumePath()))
-    write_labels(labels / "chest.nii.gz", annotation.labels, [*annotation.structures, rest])
-    return images, labels
+def writeDrawings(folder: Path, drawings: Segments) -> tuple[Path, Path]:
+    """The CT and what is drawn of it, NOT_DRAWN elsewhere, as files of one name in the folders images and labels.
+
+    `sam2adapt fill` takes the files, `sam2adapt train` the folders.
+    """
+    paths = folder / "images" / "chest.nii.gz", folder / "labels" / "chest.nii.gz"
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(paths[0], read_volume(volumePath()))
+    write_labels(paths[1], drawings.labels, [*drawings.structures, Structure(NOT_DRAWN, "not drawn")])
+    return paths
 
 
 #: What the model torso-ct finds in the CT: voxels of each structure. Which arithmetic a processor has moves them a bit.

@@ -30,6 +30,8 @@ class Drawings:
     :ivar masks: (S, K, J, I) uint8.
     :ivar empty: by name the slices that are declared empty, along ``axis``.
     :ivar axis: "K", "J" or "I", None if the engine has to see for itself.
+    :ivar slices: for each structure a dict from array axis (0 to 2) to the slices that are drawn across it, those that
+        are declared empty among them.
     :ivar notes: sentences about what was left out, or looks as if it was not meant.
     """
 
@@ -39,6 +41,7 @@ class Drawings:
     masks: np.ndarray
     empty: dict
     axis: str | None
+    slices: list
     notes: list = field(default_factory=list)
 
 
@@ -60,20 +63,29 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     if not ids:
         message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
         raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
-    names = _uniqueNames(segmentationNode, ids)
     main = axis or drawnAxis(masks, grid)
     isCrossed = axis is None and _isCrossed(masks)
-    empty = {}
+    if not isCrossed:
+        ids, masks, more = _withoutLoneSlices(segmentationNode, ids, masks, main)
+        notes += more
+    names, empty, slices = _uniqueNames(segmentationNode, ids), {}, []
+    axes = _patchedAxes(masks) if isCrossed else [AXES.index(main)]
     for segmentId, name, mask in zip(ids, names, masks, strict=True):
-        if not isCrossed:
-            notes += _doubts(name, mask, AXES.index(main))
-        drawn = set(_occupied(mask, AXES.index(main)).tolist())  # a drawing counts more than what was said before it
+        if isCrossed:
+            slices.append({k: np.flatnonzero(_patches(mask, k)).tolist() for k in axes})
+            continue
+        notes += _doubts(name, mask, axes[0])
+        drawn = set(_occupied(mask, axes[0]).tolist())  # a drawing counts more than what was said before it
         places = emptySlices(segmentationNode, segmentId, main)
-        if places := [place for place in places if place < mask.shape[AXES.index(main)] and place not in drawn]:
+        places = [place for place in places if place < mask.shape[axes[0]] and place not in drawn]
+        if places:
             empty[name] = places
-    if empty and not isCrossed:
+        slices.append({axes[0]: sorted({*drawn, *places})})
+    if isCrossed:
+        notes += _unusedDeclarations(segmentationNode, ids, names)
+    elif empty:
         axis = main
-    return Drawings(grid, ids, names, masks, empty, axis, notes)
+    return Drawings(grid, ids, names, masks, empty, axis, slices, notes)
 
 
 def declareEmpty(segmentationNode, segmentId, axis, place):
@@ -164,6 +176,28 @@ def _editable(segmentationNode):
     return ids, notes
 
 
+def _withoutLoneSlices(segmentationNode, ids, masks, main):
+    """The segments and masks without structures that are drawn in one slice only, and a sentence about each of these.
+
+    :raises DrawingError: nothing is left.
+    """
+    lone = {
+        segmentId for segmentId, mask in zip(ids, masks, strict=True)
+        if len({*_occupied(mask, AXES.index(main)), *emptySlices(segmentationNode, segmentId, main)}) < 2
+    }  # fmt: skip
+    names = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
+    said = [
+        _("'{name}' is drawn in one slice only and stays as it is; draw a second one.").format(name=name)
+        for segmentId, name in zip(ids, names, strict=True)
+        if segmentId in lone
+    ]
+    kept = [segmentId not in lone for segmentId in ids]
+    if not any(kept):
+        message = _("Only one slice is drawn of {names}.").format(names=", ".join(f"'{name}'" for name in names))
+        raise DrawingError(message, _("Draw a second one, beyond those that are to be filled."))
+    return [segmentId for segmentId in ids if segmentId not in lone], masks[kept], said
+
+
 def _uniqueNames(segmentationNode, segmentIds):
     names = []
     for segmentId in segmentIds:
@@ -209,11 +243,29 @@ def _gapShare(places):
 def _isCrossed(masks):
     """Whether slices of two directions are drawn: these leave no gap in any, only lines where they cross."""
     together = masks.any(0)
-    if any(_gapShare(_occupied(together, axis)) for axis in range(3)):
-        return False
-    patches = [np.moveaxis(together, axis, 0) for axis in range(3)]
-    patches = [(p[:, 1:, 1:] & p[:, :-1, 1:] & p[:, 1:, :-1] & p[:, :-1, :-1]).any((1, 2)) for p in patches]
-    return any(_gapShare(np.flatnonzero(patch)) for patch in patches)
+    return not any(_gapShare(_occupied(together, axis)) for axis in range(3)) and bool(_patchedAxes(masks))
+
+
+def _patchedAxes(masks):
+    """The array axes across which slices are drawn, where slices of two directions cross."""
+    together = masks.any(0)
+    return [axis for axis in range(3) if _gapShare(np.flatnonzero(_patches(together, axis)))]
+
+
+def _patches(mask, axis):
+    """(slices,) whether a mask has 2 x 2 voxels in a slice, and not only the lines of slices that cross it."""
+    plane = np.moveaxis(mask, axis, 0) > 0
+    return (plane[:, 1:, 1:] & plane[:, :-1, 1:] & plane[:, 1:, :-1] & plane[:, :-1, :-1]).any((1, 2))
+
+
+def _unusedDeclarations(segmentationNode, ids, names):
+    return [
+        _("The slices declared empty of '{name}' are not used, because slices of two directions are drawn.").format(
+            name=name
+        )
+        for segmentId, name in zip(ids, names, strict=True)
+        if declared(segmentationNode, segmentId)
+    ]
 
 
 def declared(segmentationNode, segmentId):

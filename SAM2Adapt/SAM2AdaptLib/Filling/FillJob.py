@@ -34,12 +34,8 @@ def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None,
     :raises EngineError: what is known before anything runs.
     """
     try:
-        for node in (volumeNode, segmentationNode):
-            if not node or node.GetScene() is not slicer.mrmlScene:
-                raise SettingsError(
-                    _("'{name}' is not in the scene.").format(name=node.GetName() if node else ""),
-                    _("Choose a volume and a segmentation that are there."),
-                )
+        _requireInScene(volumeNode, _("No volume was chosen."), _("Choose the volume that was drawn on."))
+        _requireInScene(segmentationNode, _("No segmentation was chosen."), _("Choose the one that was drawn."))
         VolumeTransfer.requireSegmentable(volumeNode)
         drawings = Drawings.collect(volumeNode, segmentationNode, direction, segmentIds)
         job = FillJob(engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks)
@@ -205,16 +201,12 @@ class FillJob(Job):
         return masks
 
     def _areDrawnSlicesKept(self, masks):
-        """Whether the slices that are drawn along the engine's axis are as they were."""
-        if self.drawings.axis is None:
-            return True
-        axis = Drawings.AXES.index(self.drawings.axis)
-        for name, mask, drawn in zip(self.drawings.names, masks, self.drawings.masks, strict=True):
-            places = {*np.flatnonzero(np.moveaxis(drawn, axis, 0).any((1, 2))), *self.drawings.empty.get(name, ())}
-            places = sorted(places)
-            if not np.array_equal(np.moveaxis(mask, axis, 0)[places], np.moveaxis(drawn, axis, 0)[places]):
-                return False
-        return True
+        """Whether whole drawn slices are as they were, and those that are declared empty are empty."""
+        return all(
+            np.array_equal(np.moveaxis(mask, axis, 0)[places], np.moveaxis(drawn, axis, 0)[places])
+            for mask, drawn, slices in zip(masks, self.drawings.masks, self.drawings.slices, strict=True)
+            for axis, places in slices.items()
+        )
 
     def _onEngineProgress(self, progress):
         self.state = RUNNING
@@ -250,6 +242,16 @@ class FillJob(Job):
 
     def _onSceneClosing(self, caller, event):
         self._stop(stopped(_("The scene was closed."), _("Nothing was changed.")))
+
+
+def _requireInScene(node, absent, remedy):
+    """Refuse a node that is None or was removed.
+
+    :raises SettingsError: in these cases.
+    """
+    if not node or node.GetScene() is not slicer.mrmlScene:
+        message = _("'{name}' is not in the scene.").format(name=node.GetName()) if node else absent
+        raise SettingsError(message, remedy)
 
 
 def expectation(expectedDice, nextSlice):

@@ -127,6 +127,11 @@ def findObstacle(environment, megabytes, windows=os.name == "nt"):
             ),
             _("Install Slicer in a folder with a shorter path, such as C:\\Slicer, and install the engine there."),
         )
+    return _unusableFolder(folder, megabytes) or findVersionProblem(environment)
+
+
+def _unusableFolder(folder, megabytes):
+    """An ``EngineError`` if nothing can be written into the folder or its disk is too small, else None."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -150,7 +155,7 @@ def findObstacle(environment, megabytes, windows=os.name == "nt"):
             ),
             _("Free some space, then install the engine."),
         )
-    return findVersionProblem(environment)
+    return None
 
 
 def hasNvidiaDriver():

@@ -1,6 +1,5 @@
 """A folder of packages, models and weights that was filled on a computer with internet, for one without."""
 
-import json
 import os
 import platform
 import shlex
@@ -8,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from sam2adapt.shared.known_bases import BASES
+from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
@@ -24,8 +24,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 FOLDER = "SAM2Adapt-offline"
 
 PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
-# The safetensors format allows no longer headers.
-_MAX_HEADER = 100_000_000
 
 
 def checkFolder(folder):
@@ -61,18 +59,16 @@ def weightFiles(folder):
         path = Path(folder, info.file)
         if path.is_file():
             weights.append((path.name, ["models", "download", info.id, "--from", str(path)]))
-    models = [path for path in sorted(Path(folder).glob("*.safetensors")) if _isModel(path)]
+    models = [path for path in sorted(Path(folder).glob(f"*{SUFFIX}")) if _isModel(path)]
     return weights + [(path.name, ["models", "add", str(path)]) for path in models]
 
 
 def _isModel(path):
     """Whether a file says that it is a model of SAM2Adapt; the engine checks the rest of it."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            return length <= _MAX_HEADER and "sam2adapt" in json.loads(file.read(length))["__metadata__"]
-        except (ValueError, KeyError, TypeError):
-            return False
+    try:
+        return MODEL_KEY in read_metadata(path)
+    except ValueError:
+        return False
 
 
 def shoppingList(python=None):

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sam2adapt.shared.files import bundled_folder, home
+from sam2adapt.shared.files import bases_folder, bundled_folder, models_folder
+from sam2adapt.shared.known_bases import BASES
+from sam2adapt.shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX, read_metadata
 from slicer.i18n import tr as _
 
-SUFFIX = ".safetensors"
 OWN, BUNDLED = "own", "bundled"
-DOWNLOADED_BASES = "sam2.1_hiera_*.pt*"
-_SCHEMA_VERSION = 1
-# The safetensors format allows no longer headers.
-_MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -51,20 +48,10 @@ class Model:
         return not modality or self.modality in (modality, "OTHER")
 
 
-def modelsFolder() -> Path:
-    """Folder of the user's models (may not exist)."""
-    return home() / "models"
-
-
-def basesFolder() -> Path:
-    """Folder of downloaded base weights (may not exist)."""
-    return home() / "bases"
-
-
 def modelList() -> list[Model]:
     """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     models = []
-    for folder, where in ((modelsFolder(), OWN), (bundled_folder(), BUNDLED)):
+    for folder, where in ((models_folder(), OWN), (bundled_folder(), BUNDLED)):
         here = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
         models += sorted(here, key=lambda model: model.created, reverse=True)
     return models
@@ -84,16 +71,17 @@ def defaultModel(models: list[Model], modality: str) -> str:
 
 def downloadedFiles() -> list[Path]:
     """Base weights that were downloaded, and what is left of broken downloads."""
-    return sorted(path for path in basesFolder().glob(DOWNLOADED_BASES) if path.is_file())
+    files = (path for info in BASES.values() for path in bases_folder().glob(f"{info.file}*"))
+    return sorted(path for path in files if path.is_file())
 
 
 def _read(path, where):
     """Describe a model file; None for base weights, which lie in the same folders."""
     try:
-        metadata = _metadata(path)
-        if "sam2adapt_base" in metadata and "sam2adapt" not in metadata:
+        metadata = read_metadata(path)
+        if BASE_KEY in metadata and MODEL_KEY not in metadata:
             return None
-        return _fromCard(path, where, json.loads(metadata["sam2adapt"]))
+        return _fromCard(path, where, json.loads(metadata[MODEL_KEY]))
     except OSError as error:
         problem = _("The file cannot be read: {reason}.").format(reason=error.strerror or error)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -101,16 +89,8 @@ def _read(path, where):
     return Model(path, where, path.stem, problem=problem)
 
 
-def _metadata(path):
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _MAX_HEADER:
-            raise ValueError(f"a header of {length} bytes")
-        return json.loads(file.read(length))["__metadata__"]
-
-
 def _fromCard(path, where, card):
-    if card["schema_version"] > _SCHEMA_VERSION:
+    if card["schema_version"] > SCHEMA_VERSION:
         problem = _("It was written by a newer SAM2Adapt. Update the extension.")
         return Model(path, where, str(card.get("name", path.stem)), problem=problem)
     metrics = card["metrics"]
@@ -135,6 +115,6 @@ def _fromCard(path, where, card):
 
 def _basePresent(base):
     """Whether a file of that base is there; its checksum is the engine's to check."""
-    if (basesFolder() / f"sam2.1_hiera_{base}.pt").is_file():
+    if base in BASES and (bases_folder() / BASES[base].file).is_file():
         return True
-    return any((folder / f"{base}{SUFFIX}").is_file() for folder in (bundled_folder(), basesFolder()))
+    return any((folder / f"{base}{SUFFIX}").is_file() for folder in (bundled_folder(), bases_folder()))

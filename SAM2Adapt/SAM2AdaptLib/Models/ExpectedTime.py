@@ -36,7 +36,7 @@ def sliceCount(volumeNode, axis):
     directions = np.zeros((3, 3))
     volumeNode.GetIJKToRASDirections(directions)
     if axis == slicing_axis.ACQUISITION:
-        return dimensions[int(np.argmax(volumeNode.GetSpacing()))]
+        return dimensions[slicing_axis.acquisition_axis(dimensions, volumeNode.GetSpacing())]
     return dimensions[int(np.argmax(np.abs(directions[slicing_axis.NUMBERS[axis]])))]
 
 

@@ -42,7 +42,8 @@ def _viewsAcross(normal):
     """Slice nodes of the layout whose plane is across a direction, rather than along it; the straightest first."""
     manager = slicer.app.layoutManager()
     names = manager.sliceViewNames() if manager is not None else ()
-    nodes = {node: _straightness(node, normal) for node in (manager.sliceWidget(name).mrmlSliceNode() for name in names)}
+    nodes = [manager.sliceWidget(name).mrmlSliceNode() for name in names]
+    nodes = {node: _straightness(node, normal) for node in nodes}
     return sorted((node for node, cosine in nodes.items() if cosine > _ACROSS), key=lambda node: -nodes[node])
 
 

@@ -3,12 +3,11 @@
 import numpy as np
 import slicer
 import vtk
+from sam2adapt.shared import slicing_axis
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SAM2AdaptLib.Scene import SegmentationBridge
 
-_THICK = 1.5  # spacing ratio from which the engine takes a volume for a stack of thick slices
-_SAME_SPACING = 0.99  # spacings that differ by rounding only must not decide
 _TOLERANCE = 1e-3  # of a voxel
 _SAMPLES = 200_000  # voxels of a segmentation that are looked at
 
@@ -21,10 +20,9 @@ def slicingAxis(volumeNode):
     sizes, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
     directions = np.abs(SegmentationBridge.ijkToRAS(volumeNode)[:3, :3] / spacing)
     fromSideToHead = sorted(range(3), key=lambda axis: int(np.argmax(directions[:, axis])))
-    if thin := [axis for axis in fromSideToHead if sizes[axis] == 1]:
-        return thin[-1]
-    if max(spacing) > _THICK * sorted(spacing)[1]:
-        return next(axis for axis in reversed(fromSideToHead) if spacing[axis] > _SAME_SPACING * max(spacing))
+    ordered = [sizes[axis] for axis in fromSideToHead], [spacing[axis] for axis in fromSideToHead]
+    if slicing_axis.is_stack(*ordered):
+        return fromSideToHead[slicing_axis.acquisition_axis(*ordered)]
     return int(np.argmax(directions[2]))
 
 

@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import VolumeTransfer
 
-NOT_ANNOTATED = 255
 IMAGES, LABELS = "images", "labels"
 _LONGEST_NAME = 80  # Windows allows 260 characters for a whole path
 

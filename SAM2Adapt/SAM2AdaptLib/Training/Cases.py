@@ -3,6 +3,7 @@
 import numpy as np
 import slicer
 import vtk
+from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
@@ -120,7 +121,7 @@ class SceneCase(TrainingCase):
             table[number] = values.get(segment.id, 0)
         labels = table[labels]
         missing = np.setdiff1d(np.arange(self.sliceCount), self.annotatedSlices)
-        np.moveaxis(labels, 2 - self.axis, 0)[missing] = CaseFiles.NOT_ANNOTATED
+        np.moveaxis(labels, 2 - self.axis, 0)[missing] = annotation.IGNORE
         if writeImage:
             CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
         CaseFiles.writeLabels(labels, self.volumeNode, folder / CaseFiles.LABELS / f"{identifier}.nrrd")
@@ -279,7 +280,7 @@ def emptySlices(segmentationNode):
 def declareEmpty(segmentationNode, numbers):
     """Declare that slices hold nothing on purpose, in the place of those declared before.
 
-    :param numbers: slices, counted along ``TrainingGrid.slicingAxis`` of the volume; may be empty.
+    :param numbers: slices, counted along ``VolumeGrid.slicingAxis`` of the volume; may be empty.
     :raises ClassesError: the segmentation has no segment to keep this with.
     """
     segmentation = segmentationNode.GetSegmentation()

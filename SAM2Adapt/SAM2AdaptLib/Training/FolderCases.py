@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import slicer
+from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
@@ -71,7 +72,7 @@ class FileCase(TrainingCase):
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
         known = {value: values.get(str(value), 0) for value in self._table.entries}
-        known |= dict.fromkeys(self._table.ignored, CaseFiles.NOT_ANNOTATED)
+        known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):
             _writeValues(labels / f"{identifier}{_VALUES_SUFFIX}", known)
 

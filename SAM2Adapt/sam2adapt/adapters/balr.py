@@ -24,7 +24,7 @@ from .method import KeepOn, Method, always
 class BALR(Method):
     """Detail enhancement network, low-rank adapters in every block, low-rank attention in the decoder.
 
-    With low-rank attention, step 0 approximates the base and does not equal it; ``prepare`` brings it nearer.
+    With low-rank attention, step 0 approximates the base and does not equal it; ``initialise`` brings it nearer.
 
     :param width: of the detail network; ``high_pass``: also feed it the image's high-pass.
     :param edge: weight of the boundary loss.
@@ -81,7 +81,7 @@ class BALR(Method):
         """Boundary loss of the detail network."""
         return self._detail.auxiliary_loss(extras, targets, fraction)
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
+    def initialise(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
         """Distil the base's decoder into the low-rank attentions, on training images without their labels."""
         if not (self.attention and self.distil):
             return

@@ -75,12 +75,12 @@ class Combined(Method):
         """Sum of the parts' losses."""
         return sum(method.auxiliary_loss(extras, targets, fraction) for method in self._methods)
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
+    def initialise(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
         """Prepare the parts in their order, all with the same images."""
         kept: list[Tensor] = []
         source = iter(batches)
         for method in self._methods:
-            method.prepare(network, _remembered(source, kept), keep_on)
+            method.initialise(network, _remembered(source, kept), keep_on)
 
 
 def _remembered(source: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:

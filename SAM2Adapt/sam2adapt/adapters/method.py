@@ -64,11 +64,11 @@ class Method:
         """
         return 0.0
 
-    def prepare(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
-        """Prepare the applied modules without labels, before a training from the base begins.
+    def initialise(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
+        """Initialise the applied modules from images without labels, before a training from the base begins.
 
         :param batches: normalised training images (B, 3, H, W) on the network's device.
-        :param keep_on: called after every step with the share that is done; false ends the preparation.
+        :param keep_on: called after every step with the share that is done; false ends it.
         """
 
 

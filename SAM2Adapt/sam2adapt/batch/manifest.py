@@ -166,7 +166,7 @@ def begin_run(output: Path, restarted: bool) -> str:
     return run
 
 
-def prepare_output(path: Path) -> None:
+def clear_output(path: Path) -> None:
     """Make the folder of an output, remove what a killed process left beside it, and prove that it can be written.
 
     :raises OutputError: the folder cannot be made, or the output cannot be written into it.

@@ -23,7 +23,7 @@ from ..segmenting.predict import Options, Segmentation, segment
 from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
 from ..shared.labels.image_names import OUTPUT_SUFFIXES
-from .manifest import FAILED, Records, begin_run, known_names, prepare_output
+from .manifest import FAILED, Records, begin_run, clear_output, known_names
 from .studies import Study, find_studies
 
 logger = logging.getLogger(__name__)
@@ -85,10 +85,7 @@ def segment_folder(
     :raises CancelledError: ``cancelled()`` gave True.
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
-    if suffix not in OUTPUT_SUFFIXES:
-        raise OutputError(
-            f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
-        )
+    _check_format(suffix)
     paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
     job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
@@ -113,6 +110,13 @@ def segment_folder(
         if team.rank == 0:
             records.write_manifest(rows)
     return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+
+
+def _check_format(suffix: str) -> None:
+    if suffix not in OUTPUT_SUFFIXES:
+        raise OutputError(
+            f"There is no format '{suffix}'.", f"Use one of {', '.join(OUTPUT_SUFFIXES)}.", setting="format"
+        )
 
 
 @dataclass
@@ -220,7 +224,7 @@ class _Work:
         try:
             if task.study.problem:
                 raise task.study.problem
-            prepare_output(self.records.file_of(task.study))
+            clear_output(self.records.file_of(task.study))
             files = task.study.files
             task.volume = read_series_files(files) if files else read_volume(task.study.source)
         except Exception as error:

@@ -14,8 +14,9 @@ from ..imaging.image_files import stem_of
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
+from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
-from ..shared.labels.label_names import NOT_ANNOTATED, LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.label_names import LabelEntry, LabelTable, dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
@@ -120,7 +121,7 @@ def case_labels(case: Case, structures: Sequence[Structure] = (), image: Volume 
     labels = read_labels(case.label, image or case.image, structures, case.overlap)
     if case.values is None:
         return labels
-    known = {NOT_ANNOTATED: NOT_ANNOTATED} | dict(case.values) | {0: 0}
+    known = {IGNORE: IGNORE} | dict(case.values) | {0: 0}
     present = _present(labels.array)
     if unknown := [value for value in present if value not in known]:
         raise ClassesError(
@@ -203,7 +204,7 @@ def named_cases(
     elif not names:
         return _with_tables(cases, say)
     if ignored := _ignored(described, names):
-        pairs = tuple((value, value) for value in names) + tuple((value, NOT_ANNOTATED) for value in ignored)
+        pairs = tuple((value, value) for value in names) + tuple((value, IGNORE) for value in ignored)
         cases = [replace(case, values=case.values or pairs) for case in cases]
     return cases, [describe(value, name) for value, name in sorted(names.items())]
 
@@ -242,7 +243,7 @@ def _ignored(described: Path | None, names: dict[int, str]) -> set[int]:
         found = dataset_table(described).ignored if described and paths.is_file(described) else set()
     except ClassesError:  # of regions, in the place of which the values were named
         return set()
-    return found - names.keys() - {NOT_ANNOTATED}
+    return found - names.keys() - {IGNORE}
 
 
 def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Case], list[Structure]]:
@@ -261,7 +262,7 @@ def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Ca
     entries = [_occurring(case, table) for case, table in zip(cases, tables, strict=True)]
     numbers = _numbers(entries, cases[0].label.parent)
     kept = all(numbers[_key(entry)] == value for found in entries for value, entry in found.items())
-    if not kept or any(table.ignored - {NOT_ANNOTATED} for table in known):
+    if not kept or any(table.ignored - {IGNORE} for table in known):
         cases = [
             replace(case, values=_values(found, table, numbers))
             for case, table, found in zip(cases, tables, entries, strict=True)
@@ -310,7 +311,7 @@ def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, in
 
 def _values(found: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
     classes = tuple((value, numbers[_key(entry)]) for value, entry in found.items())
-    return classes + tuple((value, NOT_ANNOTATED) for value in table.ignored)
+    return classes + tuple((value, IGNORE) for value in table.ignored)
 
 
 def _structure(number: int, entry: LabelEntry) -> Structure:

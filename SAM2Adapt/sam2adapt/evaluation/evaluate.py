@@ -14,7 +14,7 @@ from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError
 from .cases import Case, case_labels
 from .load_case import load_case
-from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
+from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics, dice_counts
 
 Slices = dict[str, list[int]]
 
@@ -87,10 +87,10 @@ def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np
 
 def _observer(areas: HistogramAUC, truth: np.ndarray) -> Callable[[SliceStack, int, Tensor], None]:
     def observe(stack: SliceStack, start: int, probabilities: Tensor) -> None:
-        wanted = stack.oriented(truth)[start : start + len(probabilities)]
-        annotated = wanted != IGNORE
+        true = stack.oriented(truth)[start : start + len(probabilities)]
+        annotated = true != IGNORE
         classes = probabilities[:, 1:].movedim(1, 0).cpu().numpy()
-        areas.update(classes[:, annotated], wanted[annotated])
+        areas.update(classes[:, annotated], true[annotated])
 
     return observe
 
@@ -125,6 +125,5 @@ def mean_dice(
 
 
 def _dice(labels: np.ndarray, truth: np.ndarray, value: int) -> float:
-    predicted, wanted = (labels == value) & (truth != IGNORE), truth == value
-    total = int(predicted.sum()) + int(wanted.sum())
-    return 2 * int((predicted & wanted).sum()) / total if total else float("nan")
+    twice_common, both = dice_counts((labels == value) & (truth != IGNORE), truth == value).tolist()
+    return twice_common / both if both else float("nan")

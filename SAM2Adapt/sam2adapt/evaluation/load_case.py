@@ -18,7 +18,7 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     """
     volume = read_volume(case.image, case.series or None)
     labels = case_labels(case, structures, volume)
-    check_voxels(volume)
+    check_voxels(volume, case.image)
     if difference := geometry_difference(volume, labels):
         raise GeometryError(
             f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",

@@ -1,6 +1,6 @@
 """How well labels agree: Dice, IoU and surface distances of one case, and confusion and ROC areas over a set.
 
-Overlap and surface distances are MONAI's (``monai.metrics``). The surface of a mask is its voxels with a face on the
+Surface distances are MONAI's (``monai.metrics``). The surface of a mask is its voxels with a face on the
 outside; HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both surfaces.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
-from monai.metrics import compute_dice, compute_iou, get_mask_edges, get_surface_distance
+from monai.metrics import get_mask_edges, get_surface_distance
 from scipy.ndimage import find_objects
 
 from ..imaging.terminology import Structure
@@ -39,6 +39,16 @@ def case_metrics(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int],
             for number in ids}
 
 
+def dice_counts(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Numerator and denominator of the Dice of two masks, (2,) int64; sums over many masks give that of all together.
+
+    >>> dice_counts(np.array([True, True, False]), np.array([False, True, False])).tolist()
+    [2, 3]
+    """
+    common = np.count_nonzero(prediction & truth)
+    return np.array([2 * common, np.count_nonzero(prediction) + np.count_nonzero(truth)], np.int64)
+
+
 def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes: list, steps: np.ndarray) -> dict:
     present = [box for box in boxes if box is not None]
     if not present:
@@ -48,7 +58,7 @@ def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes
     # Nothing outside the joint box counts, and distance maps of a whole CT would take minutes
     joint = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*present, strict=True))
     masks = [torch.from_numpy(array[joint] == number) for array in (prediction, truth)]
-    overlap = [mask[None, None].float() for mask in masks]
+    twice_common, both = dice_counts(*(mask.numpy() for mask in masks)).tolist()
     # A picture is no thin volume: along an axis of one voxel every voxel would lie on the surface
     thick = [axis for axis in range(3) if truth.shape[axis] > 1] or [2]
     flat = [mask.reshape([mask.shape[axis] for axis in thick]) for mask in masks]
@@ -56,8 +66,8 @@ def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes
     there, back = (np.asarray(get_surface_distance(*pair, spacing=steps[thick].tolist()), np.float64)
                    for pair in (surfaces, surfaces[::-1]))
     return {
-        "dice": compute_dice(*overlap, ignore_empty=False).item(),
-        "iou": compute_iou(*overlap, ignore_empty=False).item(),
+        "dice": twice_common / both,
+        "iou": twice_common / (2 * both - twice_common),
         "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
         "assd": float(np.concatenate([there, back]).mean()),
     }
@@ -84,8 +94,8 @@ class ConfusionMatrix:
             raise ValueError(f"The shapes {prediction.shape} and {truth.shape} differ.")
         classes = len(self.counts)
         last = len(self._index) - 1
-        for predicted, wanted in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
-            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (wanted, predicted))
+        for predicted, true in zip(np.atleast_2d(prediction), np.atleast_2d(truth), strict=True):  # slices fit caches
+            rows, columns = (self._index[np.minimum(array, last)].ravel() for array in (true, predicted))
             counts = np.bincount(rows * classes + columns, minlength=classes**2)
             self.counts += counts.reshape(classes, classes)
 

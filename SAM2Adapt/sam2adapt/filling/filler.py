@@ -139,7 +139,7 @@ class _Work:
         self.filler, self.drawings, self.tell = filler, drawings, tell
         self.axes = drawings.axes()
         self.masks = drawings.masks.copy()
-        self.exclusive = _exclusive(drawings.masks)
+        self.exclusive = _exclusive(drawings)
         self.seconds: dict[str, float] = {}
         count = len(drawings.names)
         self.sums = np.zeros((count, 3))  # of probability in the mask, of probability, of the mask
@@ -180,7 +180,7 @@ class _Work:
         grid, stack = stacks[axis]
         masks = self.drawings.masks.copy()
         for place, opinions in stack.first_answer(self._drawn(axis, grid)):
-            self._paint(masks, axis, place, grid, _resolve(grid.to_volume(opinions), self.exclusive))
+            self._paint(masks, axis, place, grid, self._decide(grid.to_volume(opinions), axis, place, grid))
         return masks
 
     def _fill(self, stacks) -> np.ndarray:
@@ -197,7 +197,7 @@ class _Work:
             open_ = np.array([self._is_open(index, place) for index in range(len(self.masks))])
             logits = reduce(lambda one, other: _merge(one, other, place), others, own)
             known = np.moveaxis(self.drawings.masks, axis + 1, 1)[:, place]
-            filled = _resolve(logits, self.exclusive)
+            filled = self._decide(logits, axis, place, grid)
             self._paint(self.masks, axis, place, grid, filled)
             probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
             probability[~open_] = 0
@@ -235,6 +235,16 @@ class _Work:
             view[(slice(None), place, *grid.box)] = grid.to_volume(stack.logits(place))
         return np.moveaxis(whole, main + 1, 1)[(slice(None), slice(None), *frame.box)]
 
+    def _decide(self, logits: np.ndarray, axis: int, place: int, grid: PlaneGrid) -> np.ndarray:
+        """Masks (S, H, W) in the box of a grid; what is drawn of a structure is beyond doubt to the others, too."""
+        certain = logits.copy()
+        for index in range(len(logits)):
+            mask = np.moveaxis(self.drawings.masks[index], axis, 0)[place][grid.box]
+            if place in self.drawings.slices[index][axis]:
+                certain[index] = -np.inf
+            certain[index][mask] = np.inf
+        return _resolve(certain, self.exclusive)
+
     def _paint(self, masks: np.ndarray, axis: int, place: int, grid: PlaneGrid, filled: np.ndarray) -> None:
         """Put a filled slice into masks, except where it is drawn."""
         for index in range(len(masks)):
@@ -266,13 +276,19 @@ class _Work:
         )  # fmt: skip
 
 
-def _exclusive(masks: np.ndarray) -> np.ndarray:
-    """(S, S) bool, which structures overlap nowhere in the drawings and so must not in the result."""
+def _exclusive(drawings: Drawings) -> np.ndarray:
+    """(S, S) bool, which structures must not overlap in the result.
+
+    Those that are drawn in the same slice, one or more, and overlap nowhere. Of structures that share no drawn slice,
+    such as an organ and its lesion drawn between the organ's slices, nothing is known, and each is filled by itself.
+    """
+    masks, slices = drawings.masks, drawings.slices
     count = len(masks)
     result = np.zeros((count, count), bool)
     for a in range(count):
         for b in range(a):
-            result[a, b] = result[b, a] = not (masks[a] & masks[b]).any()
+            together = any(set(one) & set(other) for one, other in zip(slices[a], slices[b], strict=True))
+            result[a, b] = result[b, a] = together and not (masks[a] & masks[b]).any()
     return result
 
 
@@ -301,6 +317,9 @@ def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
         if part.sum() > best:
             best = part.sum()
             found = low + 1 + round(float((part * np.arange(len(part))).sum() / part.sum()))
+    if found is None and wrong.any():
+        # Every slice is drawn, though not for every structure.
+        found = int(wrong.argmax())
     return found
 
 

@@ -4,11 +4,22 @@ import numpy as np
 from scipy import ndimage
 
 COUNT = 20
+_PADDING_GAP = 0.5  # of the range of all else: a least value that lies farther below it is no grey level
 
 
 def scale_grey(images: np.ndarray) -> np.ndarray:
-    """Grey levels as float32, the first and last percent at -1 and 1, clipped at -2 and 2."""
-    low, high = map(float, np.percentile(images[:: max(1, len(images) // 32)], [1, 99]))
+    """Grey levels as float32, the first and last percent at -1 and 1, clipped at -2 and 2.
+
+    Padding, such as the -3024 round the circle that a CT scanner sees, is left out of the percents: it would squeeze
+    everything else into what remains.
+    """
+    sample = images[:: max(1, len(images) // 32)]
+    low, high = map(float, np.percentile(sample, [1, 99]))
+    inner = sample[sample > sample.min()]
+    if inner.size > sample.size / 2:  # otherwise it is the background
+        inner_low, inner_high = map(float, np.percentile(inner, [1, 99]))
+        if inner_low - low > _PADDING_GAP * (inner_high - inner_low) > 0:
+            low, high = inner_low, inner_high
     return np.clip((images.astype(np.float32) - low) / max(high - low, 1e-6) * 2 - 1, -2, 2)
 
 

@@ -43,12 +43,17 @@ class PlaneGrid:
         return smaller > 0.5 if slice_.dtype == bool else smaller
 
     def to_volume(self, maps: np.ndarray) -> np.ndarray:
-        """Maps (S, h, w) of the working grid on the pixels of the box."""
+        """Maps (S, h, w) of the working grid on the pixels of the box; a map that is -inf throughout stays so."""
         size = tuple(part.stop - part.start for part in self.box)
         if maps.shape[1:] == size:
             return maps
-        tensor: Tensor = torch.from_numpy(maps)[None]
-        return F.interpolate(tensor, size, mode="bilinear", align_corners=False)[0].numpy()
+        result = np.full((len(maps), *size), -np.inf, np.float32)
+        # Interpolation multiplies by 0, which makes NaN of -inf.
+        said = np.isfinite(maps).any((1, 2))
+        if said.any():
+            tensor: Tensor = torch.from_numpy(maps[said])[None]
+            result[said] = F.interpolate(tensor, size, mode="bilinear", align_corners=False)[0].numpy()
+        return result
 
 
 def make_grid(drawn: np.ndarray, spacing: tuple[float, float]) -> PlaneGrid:

@@ -103,11 +103,12 @@ class StackFiller:
         random = np.random.default_rng(self.seed)
         parts = []
         for slice_ in slices:
-            found = [self.evidence.at(index, slice_) if slice_ in masks else None for index, masks in enumerate(drawn)]
-            known = [own is not None for own in found]
+            # Opinions on a structure that is not drawn here are inputs all the same, as they are when it is predicted.
+            found = [self.evidence.at(index, slice_) for index in range(len(drawn))]
+            known = [own is not None and slice_ in masks for own, masks in zip(found, drawn, strict=True)]
             if not any(known):
                 continue
-            near = np.min([self._distance_of(index, own, slice_) for index, own in enumerate(found) if own], axis=0)
+            near = np.min([self._distance_of(k, found[k], slice_) for k in np.flatnonzero(known)], axis=0)
             share = np.where(near < _BAND, 1.0, _FAR_SHARE)
             chosen = random.random(share.shape) < share * min(1.0, _PIXELS / len(slices) / share.sum())
             inputs = self._inputs(found, slice_)[:, chosen].T

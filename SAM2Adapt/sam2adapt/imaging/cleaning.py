@@ -74,7 +74,7 @@ def _kept_together(runs: Runs, together: list[int]) -> np.ndarray:
 
 
 def _kept(runs: Runs, largest: list[int], minimum: int) -> np.ndarray:
-    """(R,) whether a run's piece is large enough, and the largest of its structure where only that one is wanted."""
+    """(R,) whether a run's piece is large enough, and the largest of its structure where only that one stays."""
     concerned = np.ones(len(runs), bool) if minimum > 1 else np.isin(runs.label, largest)
     chosen = runs[concerned]
     piece = find_pieces(chosen, CORNERS)

@@ -15,7 +15,7 @@ from .dicom_classes import IN_PROBE_SPACE, class_name
 from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
 from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .dicom_pixels import check_readable, read_voxels
-from .dicom_scan import Scan, SeriesInfo, describe_series, is_dicom, scan
+from .dicom_scan import Scan, SeriesInfo, is_dicom, scan, series_info
 
 __all__ = [
     "Grid",
@@ -41,6 +41,7 @@ class SeriesVoxels:
     :ivar origin: (3,) LPS mm, ``spacing`` (3,) mm, ``direction`` (3, 3) unit vectors of I, J, K as columns.
     :ivar physical: False for pictures, which have no size in mm.
     :ivar unit: of the values as RescaleType names it, "" where it does not or says that they have none.
+    :ivar notes: sentences about what had to be decided.
     """
 
     array: np.ndarray
@@ -49,6 +50,7 @@ class SeriesVoxels:
     direction: np.ndarray
     physical: bool = True
     unit: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,7 @@ def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
             f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
             "Choose an image, or the folder of a series.",
         )
-    info = describe_series(found.series_uid, [found])
+    info = series_info(found.series_uid, [found])
     return _read([found], info), info
 
 
@@ -219,7 +221,11 @@ def _single(header: ImageHeader, info: SeriesInfo) -> SeriesVoxels:
     spacing = np.array([header.spacings[0, 1], header.spacings[0, 0], header.thickness or 1.0])
     origin = np.zeros(3) if header.positions is None else header.positions[0]
     direction = np.eye(3) if header.orientations is None else axes_of(header.orientations[0])
-    return SeriesVoxels(array, origin, spacing, direction, unit=_unit([header]))
+    notes = ()
+    if not header.thickness and info.modality in _OF_A_BODY:
+        unknown = "does not say how thick its slice is (SliceThickness); 1 mm was taken, so volumes in mL mean nothing"
+        notes = (f"{header.path} {unknown}.",)
+    return SeriesVoxels(array, origin, spacing, direction, unit=_unit([header]), notes=notes)
 
 
 def _pictures(headers: Sequence[ImageHeader], info: SeriesInfo, name: str) -> SeriesVoxels:

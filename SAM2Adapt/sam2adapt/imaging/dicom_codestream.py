@@ -128,12 +128,12 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
 
 def _check_rle(header: ImageHeader, frame: bytes, which: str, size: int) -> None:
     """The segments of PS3.5 annex G: one for each byte of a value, the first after the header, in rising order."""
-    wanted = header.pixels.samples * header.pixels.allocated // 8
+    expected = header.pixels.samples * header.pixels.allocated // 8
     if len(frame) < _RLE_HEADER:
         raise _damaged(header, f"{which} breaks off after {len(frame)} compressed bytes")
     count, *offsets = struct.unpack("<16I", frame[:_RLE_HEADER])
-    if count != wanted:
-        raise _damaged(header, f"{which} has {count} RLE segments, not {wanted}")
+    if count != expected:
+        raise _damaged(header, f"{which} has {count} RLE segments, not {expected}")
     ends = [*offsets[1:count], len(frame)]
     for start, end in zip(offsets[:count], ends, strict=True):
         if not _RLE_HEADER <= start < end <= len(frame) or _rle_length(frame[start:end]) * count < size:

@@ -120,6 +120,11 @@ def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
         slices.setdefault(number, []).append(points[:, :2])
     for number, contours in slices.items():
         _fill_slice(mask[number], contours)
+    if beyond := _outside(slices, grid.size):
+        logger.warning(
+            "'%s' in %s: %d of its %d contours reach beyond the image; what lies outside is left out.",
+            region.name, path, beyond, len(region.contours),
+        )  # fmt: skip
     empty = sorted(set(range(min(slices, default=0), max(slices, default=-1) + 1)) - set(slices))
     if empty:
         logger.warning(
@@ -130,6 +135,12 @@ def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
             max(slices) - min(slices) + 1,
         )
     return mask
+
+
+def _outside(slices: dict[int, list[np.ndarray]], size: Sequence[int]) -> int:
+    """Contours with a point beyond the edges of the outermost pixels."""
+    edges = np.array(size[:2]) - 0.5
+    return sum(bool(((c < -0.5) | (c > edges)).any()) for contours in slices.values() for c in contours)
 
 
 def _fill_slice(mask: np.ndarray, contours: Sequence[np.ndarray]) -> None:

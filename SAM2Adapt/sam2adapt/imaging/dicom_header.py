@@ -211,6 +211,10 @@ def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, 
     transformation = "PixelValueTransformationSequence"
     slopes = _of_frames(path, groups, (transformation, "RescaleSlope"), 1)
     intercepts = _of_frames(path, groups, (transformation, "RescaleIntercept"), 1)
+    if slopes is None and frames > 1 and (some := _frames_with(path, groups, (transformation, "RescaleSlope"))):
+        raise InputFileError(
+            f"{path} gives RescaleSlope and RescaleIntercept for {some} of its {frames} frames only.", COPY_AGAIN
+        )
     if (slopes is None) != (intercepts is None):
         raise InputFileError(f"{path} has one of RescaleSlope and RescaleIntercept and not the other.", COPY_AGAIN)
     return ImageHeader(
@@ -280,6 +284,11 @@ def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str
             return None
         values.append(found)
     return np.array(values, dtype=np.float64)
+
+
+def _frames_with(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str, str]) -> int:
+    """How many frames have an element."""
+    return sum(any(_numbers(path, _macro(place, keys[0]), keys[1], 1) for place in places) for places in groups)
 
 
 def _macro(group: Dataset, sequence: str) -> Dataset:
@@ -360,6 +369,10 @@ def is_dicom_start(start: bytes) -> bool:
     """True if the first 132 bytes of a file are those of a DICOM file; files from before part 10 have no preamble."""
     if start[128:132] == b"DICM":
         return True
+    if start[:2] == b"\x08\0" and start[3:4] == b"\0" and start[6:8] == b"\0\0":  # implicit VR: tag, length, value
+        following = start[8 + start[4] :][:4]
+        if start[5] == 0 and following[:2] == b"\x08\0" and following[2:] > start[2:4]:
+            return True
     # tag of group 2 or 8 and a value representation
     return (
         len(start) > 6

@@ -21,7 +21,7 @@ from ..shared.errors import ClassesError, GeometryError, InputFileError
 from . import dicom_classes
 from .dicom import Grid, Scan, scan, series_grid
 from .dicom_contours import fill, regions
-from .dicom_header import DAMAGE, damage_told
+from .dicom_header import COPY_AGAIN, DAMAGE, damage_told
 from .terminology import Structure, describe
 
 logger = logging.getLogger(__name__)
@@ -102,9 +102,9 @@ def _structures(path: str, dataset: Dataset) -> dict[int, Structure]:
 def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
     if not classes:
         return found
-    wanted = {structure.name.strip().casefold(): structure.id for structure in classes}
+    ids = {structure.name.strip().casefold(): structure.id for structure in classes}
     names = {number: structure.name.strip().casefold() for number, structure in found.items()}
-    taken = {number: replace(found[number], id=wanted[name]) for number, name in names.items() if name in wanted}
+    taken = {number: replace(found[number], id=ids[name]) for number, name in names.items() if name in ids}
     if not taken:
         raise ClassesError(
             f"{path} holds none of the classes {', '.join(s.name for s in classes)}, but "
@@ -184,6 +184,7 @@ def _structure_set(
 
 def _segmentation(path: str, dataset: Dataset, taken: dict[int, Structure]) -> tuple[np.ndarray, Grid]:
     """(K, J, I) labels on the grid of the file's own frames."""
+    _check_frames(path, dataset)
     try:
         content = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
         if dataset.SOPClassUID == dicom_classes.LABEL_MAP_SEGMENTATION:
@@ -202,6 +203,20 @@ def _segmentation(path: str, dataset: Dataset, taken: dict[int, Structure]) -> t
             "Import it in Slicer and save it as .seg.nrrd.",
         ) from error
     return _flattened(path, masks, taken, masks[0][1].shape), _grid_of(volume)
+
+
+def _check_frames(path: str, dataset: Dataset) -> None:
+    """Compare the frames that an uncompressed segmentation declares with the bytes that it holds."""
+    with damage_told(path, "its frames"):
+        if not dicom_classes.is_uncompressed(dataset.file_meta.TransferSyntaxUID):
+            return
+        bits = int(dataset.NumberOfFrames) * dataset.Rows * dataset.Columns * dataset.BitsAllocated
+        stored = len(dataset.get("PixelData") or b"")
+    if stored < (bits + 7) // 8:
+        raise InputFileError(
+            f"{path} is cut: {dataset.Columns} x {dataset.Rows} pixels x {dataset.NumberOfFrames} frames are"
+            f" {(bits + 7) // 8} bytes of voxels, and it holds {stored}.", COPY_AGAIN,
+        )  # fmt: skip
 
 
 def _grid_of(volume: highdicom.Volume) -> Grid:

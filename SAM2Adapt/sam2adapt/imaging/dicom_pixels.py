@@ -93,26 +93,26 @@ def read_voxels(headers: Sequence[ImageHeader]) -> np.ndarray:
 def _check_length(header: ImageHeader, stored: int) -> None:
     pixels = header.pixels
     pixel = 2 if pixels.photometric == "YBR_FULL_422" else pixels.samples * pixels.allocated // 8
-    wanted = header.rows * header.columns * pixel * header.frames
+    expected = header.rows * header.columns * pixel * header.frames
     declared = f"{header.columns} x {header.rows} pixels x {header.frames} frames x {pixel} bytes"
-    if stored < wanted:
+    if stored < expected:
         raise InputFileError(
-            f"{header.path} is cut: {declared} are {wanted} bytes of voxels, and it holds {stored}.", COPY_AGAIN
+            f"{header.path} is cut: {declared} are {expected} bytes of voxels, and it holds {stored}.", COPY_AGAIN
         )
-    if stored - wanted >= max(2, wanted // header.frames) or not _is_padding(header, wanted, stored):
+    if stored - expected >= max(2, expected // header.frames) or not _is_padding(header, expected, stored):
         raise InputFileError(
-            f"{header.path} contradicts itself: {declared} are {wanted} bytes of voxels, and it holds {stored}.",
+            f"{header.path} contradicts itself: {declared} are {expected} bytes of voxels, and it holds {stored}.",
             "Export it again.",
         )
 
 
-def _is_padding(header: ImageHeader, wanted: int, stored: int) -> bool:
+def _is_padding(header: ImageHeader, expected: int, stored: int) -> bool:
     """True if nothing but zeros follows the voxels: anything else means that the header describes other voxels."""
-    if stored - wanted < 2 or header.pixels.syntax == dicom_classes.DEFLATED:
+    if stored - expected < 2 or header.pixels.syntax == dicom_classes.DEFLATED:
         return True
     with open(header.path, "rb") as file:
-        file.seek(header.pixels.start + wanted)
-        return not file.read(stored - wanted).strip(b"\0")
+        file.seek(header.pixels.start + expected)
+        return not file.read(stored - expected).strip(b"\0")
 
 
 def _stack(headers: Sequence[ImageHeader]) -> np.ndarray:
@@ -224,6 +224,13 @@ def _whole(header: ImageHeader) -> pydicom.Dataset:
 def _rescaled(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray:
     if any(header.has_lut for header in headers):
         return _through_tables(headers, stack)
+    bare = [header for header in headers if header.rescales is None]
+    if bare and len(bare) < len(headers):
+        raise InputFileError(
+            f"{len(bare)} of the {len(headers)} files of a series have no RescaleSlope and RescaleIntercept, which the"
+            f" others have: {bare[0].path} for one.",
+            "Copy the series again from where it came.",
+        )
     pairs = [pair for header in headers for pair in header.rescales or ((1.0, 0.0),) * header.frames]
     if any(slope == 0 for slope, _ in pairs):
         path = next(header.path for header in headers if any(s == 0 for s, _ in header.rescales or ()))

@@ -177,7 +177,7 @@ def _series(headers: Iterable[ImageHeader]) -> list[tuple[SeriesInfo, list[Image
         used[base] = used.get(base, 0) + 1
         uid = base if used[base] == 1 else f"{base}#{used[base]}"
         files = _sorted(group)
-        series.append((describe_series(uid, files), files))
+        series.append((series_info(uid, files), files))
     return series
 
 
@@ -198,7 +198,7 @@ def _belongs(a: ImageHeader, b: ImageHeader) -> bool:
     return a.spacings is None or np.allclose(a.spacings, b.spacings, rtol=1e-3, atol=0)
 
 
-def describe_series(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
+def series_info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
     first = headers[0]
     slices = first.frames if len(headers) == 1 else len(headers)
     return SeriesInfo(

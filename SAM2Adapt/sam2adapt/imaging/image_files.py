@@ -7,6 +7,7 @@ is read with Pillow.
 
 import contextlib
 import os
+import re
 import secrets
 import struct
 import zlib
@@ -23,10 +24,10 @@ from ..shared.labels.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, ste
 from ..shared.tolerance import ROUNDING, displacement
 from .stored.declared_size import Unpacked, enough_memory, readable
 from .stored.freesurfer import is_freesurfer, read_freesurfer
-from .stored.metaimage_header import check_metaimage
+from .stored.metaimage_header import check_metaimage, read_packed
 from .stored.nifti import is_nifti, read_nifti, write_nifti
 from .stored.nrrd_header import check_nrrd
-from .stored.stored_image import StoredImage, affine_of, checked_place
+from .stored.stored_image import StoredImage, affine_of, checked_place, several_images
 
 __all__ = ["LABEL_SUFFIXES", "PICTURES", "READ_ONLY", "read_image", "read_picture", "replacing", "stem_of", "suffix_of",
            "write_image"]
@@ -51,9 +52,14 @@ def read_image(path: str | os.PathLike) -> StoredImage:
     suffix = path.suffix.lower()
     nrrd = check_nrrd(path) if suffix in (".nrrd", ".nhdr") else None
     meta = check_metaimage(path) if suffix in (".mha", ".mhd") else None
+    header = nrrd or meta
+    if header and header.affine is not None:  # what ITK refuses by words of its own is refused here
+        checked_place(header.affine, header.size, path)
     with enough_memory(path):
         image = _read_with_itk(path)
         array, keys = sitk.GetArrayFromImage(image), {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+        if meta and meta.packed is not None:
+            array = read_packed(meta, path).reshape(array.shape).astype(array.dtype, copy=False)
     if nrrd and nrrd.packed_at is not None:
         _check_sum(path, nrrd.packed_at, array)
     affine, notes = affine_of(image.GetOrigin(), image.GetSpacing(), image.GetDirection()), []
@@ -66,7 +72,6 @@ def read_image(path: str | os.PathLike) -> StoredImage:
     place = checked_place(affine, image.GetSize(), path)
     if meta and meta.scale:
         array = (array * np.float64(meta.scale[0]) + meta.scale[1]).astype(np.float32)
-    header = nrrd or meta
     notes = tuple(note for note in (header.note if header else "", place.note) if note)
     return StoredImage(array, place.origin, place.spacing, place.direction, keys, notes)
 
@@ -127,6 +132,10 @@ def _read_with_itk(path: Path) -> sitk.Image:
             raise VolumeError(f"{path} has axes that are not at right angles.",
                               "Resample it to a regular grid, with Slicer's module Resample Scalar/Vector/DWI Volume "
                               "for instance.") from error
+        if field := re.search(r"trouble parsing (.+) info \|(.*)\|", str(error)):  # NRRD's
+            raise InputFileError(f"{path} is damaged: its header gives '{field[2]}' as {field[1]}.",
+                                 "Correct it in the header, or save it again from the program that wrote it."
+                                 ) from error  # fmt: skip
         raise InputFileError(f"{path} cannot be read: it is damaged or no image that SimpleITK knows.",
                              "Check that it opens in Slicer, or save it from there as .nrrd.") from error
     while image.GetDimension() > 3:
@@ -140,9 +149,7 @@ def _check_dimensions(reader: sitk.ImageFileReader, path: Path) -> None:
         raise VolumeError(f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",
                           "Choose a file that holds an image.")
     if any(length > 1 for length in size[3:]):
-        raise VolumeError(f"{path} is a 4-D volume of {int(np.prod(size[3:]))} time points.",
-                          "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, "
-                          "save the proxy volume).")
+        raise several_images(path, int(np.prod(size[3:])))
 
 
 def _check_sum(path: Path, offset: int, array: np.ndarray) -> None:
@@ -214,8 +221,8 @@ def write_image(path: str | os.PathLike, image: sitk.Image, forms: dict | None =
             written = read_image(temporary)
         except InputFileError as error:
             raise OSError(28, "not all of it could be stored, the disk may be full") from error
-        wanted = sitk.GetArrayViewFromImage(image)
-        if not np.array_equal(written.array, wanted, equal_nan=wanted.dtype.kind == "f"):
+        expected = sitk.GetArrayViewFromImage(image)
+        if not np.array_equal(written.array, expected, equal_nan=expected.dtype.kind == "f"):
             raise OSError(28, "what was stored differs from the result, the disk may be full")
         place = affine_of(written.origin, written.spacing, written.direction)
         if suffix != ".png" and displacement(affine, place, image.GetSize()) > ROUNDING:

@@ -23,7 +23,7 @@ def is_segmentation(keys: Mapping[str, str]) -> bool:
     return "Segment0_ID" in keys or "Segmentation_MasterRepresentation" in keys
 
 
-def describe_segments(image: sitk.Image, structures: Sequence[Structure]) -> None:
+def add_segment_fields(image: sitk.Image, structures: Sequence[Structure]) -> None:
     """Put the segments into the header of a label image, ready to be written as .seg.nrrd.
 
     Each structure becomes one segment, also if no voxel has its label, so that the list of segments does not change

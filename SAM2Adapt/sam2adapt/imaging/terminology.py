@@ -69,14 +69,14 @@ def choose(structures: Sequence[Structure], names: Sequence[str] | None, model: 
     """
     if names is None:
         return list(structures)
-    known, wanted = {_spelled(structure.name) for structure in structures}, [_spelled(name) for name in names]
+    known, requested = {_spelled(structure.name) for structure in structures}, [_spelled(name) for name in names]
     remedy = f"It segments: {', '.join(structure.name for structure in structures)}."
-    if not wanted:
+    if not requested:
         raise ClassesError(f"No structure of model '{model}' was chosen.", remedy)
-    for name, spelled in zip(names, wanted, strict=True):
+    for name, spelled in zip(names, requested, strict=True):
         if spelled not in known:
             raise ClassesError(f"Model '{model}' does not segment '{name.strip()}'.", remedy, setting="structures")
-    return [structure for structure in structures if _spelled(structure.name) in wanted]
+    return [structure for structure in structures if _spelled(structure.name) in requested]
 
 
 def _spelled(name: str) -> str:

@@ -28,7 +28,7 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import describe_segments, is_segmentation, merge_layers, split_layers
+from .segmentation_file import add_segment_fields, is_segmentation, merge_layers, split_layers
 from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
@@ -90,6 +90,11 @@ class Volume:
         return self.array.shape[0]
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in mL."""
+        return float(np.prod(self.spacing)) / 1000
+
+    @property
     def affine(self) -> np.ndarray:
         """(4, 4) voxel index (i, j, k, 1) to LPS mm."""
         return affine_of(self.origin, self.spacing, self.direction)
@@ -140,7 +145,7 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         return _from_dicom(*read_file(path))
     if suffix_of(path) in PICTURES:
         return _from_stored(read_picture(path), stem_of(path), physical=False)
-    return _from_stored(read_image(path), stem_of(path))
+    return _from_stored(read_image(path), stem_of(path), path=path)
 
 
 def read_series_files(files: Sequence[str]) -> Volume:
@@ -232,12 +237,13 @@ def geometry_difference(a: Volume, b: Volume, tolerance: float = VOXEL_SHARE) ->
     return f"{' and '.join(said)}, up to {off:.2g} voxels apart"
 
 
-def check_voxels(volume: Volume) -> None:
+def check_voxels(volume: Volume, path: str | os.PathLike = "") -> None:
     """Refuse what cannot be segmented.
 
+    :param path: that was read, for messages; without it they name the volume.
     :raises VolumeError: an axis of size zero, only one voxel in plane, NaN or infinite voxels, or constant voxels.
     """
-    name, array = volume.name or "The volume", volume.array
+    name, array = path or volume.name or "The volume", volume.array
     shape = " x ".join(map(str, volume.size))
     if array.size == 0:
         raise VolumeError(f"{name} has an axis of size zero: {shape} voxels.", "Choose a volume that holds an image.")
@@ -282,7 +288,7 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
         return
     image = _to_image(labels)
     if suffix_of(path) == ".seg.nrrd":
-        describe_segments(image, structures)
+        add_segment_fields(image, structures)
     write_image(path, image, labels.forms)
 
 
@@ -334,7 +340,7 @@ def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
     return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
-                  info.files, voxels.unit)  # fmt: skip
+                  info.files, voxels.unit, voxels.notes)  # fmt: skip
 
 
 def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool = True) -> Volume:
@@ -343,12 +349,15 @@ def _from_image(image: sitk.Image, name: str, modality: str = "", physical: bool
     return _from_stored(stored, name, modality, physical)
 
 
-def _from_stored(stored: StoredImage, name: str, modality: str = "", physical: bool = True) -> Volume:
+def _from_stored(
+    stored: StoredImage, name: str, modality: str = "", physical: bool = True, path: Path | None = None
+) -> Volume:
     array = stored.array
     components = array.shape[3] if array.ndim == 4 else 1
     if np.iscomplexobj(array) or components > 4 or (components > 1 and array.dtype not in (np.uint8, np.uint16)):
         kind = "complex voxels" if np.iscomplexobj(array) else f"{components} values a voxel"
-        raise VolumeError(f"{name} has {kind}: it is no grey or colour image.", "Choose a scalar or RGB volume.")
+        raise VolumeError(f"{path or name} has {kind}: it is no grey or colour image.",
+                          "Choose a scalar or RGB volume.")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if components == 1:
@@ -385,7 +394,9 @@ def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
         notes = (*notes, *overlaps)
     else:
         if len(layers) > 1 and any(not np.array_equal(layer, layers[0]) for layer in layers[1:3]):
-            raise InputFileError(f"{path} is in colour, not a label image.", _INDEXED_REMEDY)
+            what = "is in colour, not a label image" if len(layers) in (3, 4) and array.dtype == np.uint8 else (
+                f"holds {len(layers)} values a voxel, as of one channel for each structure, and labels are one")
+            raise InputFileError(f"{path} {what}.", _INDEXED_REMEDY)
         labels = _whole(layers[0], path)
     place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
     name = stem_of(path)

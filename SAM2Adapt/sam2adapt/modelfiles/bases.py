@@ -13,21 +13,16 @@ from pathlib import Path
 
 from ..shared import files, paths
 from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
-from ..shared.files import hash_file, megabytes
+from ..shared.files import bases_folder, hash_file, megabytes
 from ..shared.known_bases import BASES, NANO, BaseInfo
+from ..shared.safetensors_header import SUFFIX
 from .card import read_base_card
 from .download import download
 
-_OWN_SUFFIX = ".safetensors"
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 # Hashing this much takes some 20 ms; anything larger is remembered.
 _REMEMBER_ABOVE = 32_000_000
 _CACHE = "checksums.json"
-
-
-def bases_folder() -> Path:
-    """Folder of downloaded base weights."""
-    return files.home() / "bases"
 
 
 def base_file(base: str | Path, sha256: str | None = None) -> Path:
@@ -176,7 +171,7 @@ def _candidates(base_id: str) -> list[Path]:
         found.append(official)
     for folder in (files.bundled_folder(), bases_folder()):
         for path in paths.listing(folder):
-            if path.suffix != _OWN_SUFFIX:
+            if path.suffix != SUFFIX:
                 continue
             # Models and broken files lie in the same folders and are no candidates.
             with contextlib.suppress(ModelFileError, InputFileError):
@@ -213,7 +208,7 @@ def _suggestion(name: str) -> str:
 def _looks_like_path(base: str | Path) -> bool:
     if isinstance(base, Path):
         return True
-    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((_OWN_SUFFIX, *_PICKLES))
+    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((SUFFIX, *_PICKLES))
 
 
 def _is_pickle(path: Path) -> bool:

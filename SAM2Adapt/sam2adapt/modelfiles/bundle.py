@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ..shared.errors import ModelFileError, OutputError
 from ..shared.files import atomic_write
+from ..shared.safetensors_header import MODEL_KEY, SUFFIX
 from .card import (
     FORMAT,
-    METADATA_KEY,
-    SCHEMA_VERSION,
     compute_digest,
     read_bytes,
     read_card,
@@ -29,16 +28,12 @@ from .card import (
 
 __all__ = [
     "FORMAT",
-    "METADATA_KEY",
-    "SCHEMA_VERSION",
     "Bundle",
     "read_bundle",
     "read_card",
     "validate_card",
     "write_bundle",
 ]
-
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ def write_bundle(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Tens
     own = {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
     card = json.loads(json.dumps(dict(card)))
     card["digest"] = compute_digest(card, save(own))
-    data = save(own, {METADATA_KEY: json.dumps(card, ensure_ascii=False, allow_nan=False)})
+    data = save(own, {MODEL_KEY: json.dumps(card, ensure_ascii=False, allow_nan=False)})
     with atomic_write(path) as file:
         file.write(data)
     return card

@@ -18,17 +18,12 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from .. import __version__
-from ..shared import known_bases, paths
+from ..shared import known_bases, paths, safetensors_header
 from ..shared.errors import ModelFileError
+from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION
 
-METADATA_KEY = "sam2adapt"
 FORMAT = "sam2adapt-bundle"
-SCHEMA_VERSION = 1
-BASE_METADATA_KEY = "sam2adapt_base"
 BASE_FORMAT = "sam2adapt-base"
-
-# The safetensors format allows headers of up to 100 MB.
-_MAX_HEADER = 100_000_000
 _AGAIN = "Get the file again from where it came."
 _NOT_OURS = "Choose a model file (.safetensors) that SAM2Adapt has written."
 
@@ -67,10 +62,10 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     path = Path(path)
     metadata, _ = read_header(path)
-    if METADATA_KEY not in metadata:
-        what = "holds base weights, not a model" if BASE_METADATA_KEY in metadata else "was not made by SAM2Adapt"
+    if MODEL_KEY not in metadata:
+        what = "holds base weights, not a model" if BASE_KEY in metadata else "was not made by SAM2Adapt"
         raise ModelFileError(f"'{path}' {what}.", _NOT_OURS)
-    card = parse_card(metadata[METADATA_KEY], path)
+    card = parse_card(metadata[MODEL_KEY], path)
     if isinstance(card, dict):
         _check_version(card, path)
     problem = _problem(card) or (None if "digest" in card else "field 'digest' is missing")
@@ -87,12 +82,12 @@ def read_base_card(path: Path) -> dict[str, Any]:
     """
     path = Path(path)
     metadata, _ = read_header(path)
-    if BASE_METADATA_KEY not in metadata:
-        what = "holds a model, not base weights" if METADATA_KEY in metadata else "was not made by SAM2Adapt"
+    if BASE_KEY not in metadata:
+        what = "holds a model, not base weights" if MODEL_KEY in metadata else "was not made by SAM2Adapt"
         raise ModelFileError(
             f"'{path}' {what}.", f"Give the name of a base ({', '.join(known_bases.NAMES)}) or a base weight file."
         )
-    card = parse_card(metadata[BASE_METADATA_KEY], path)
+    card = parse_card(metadata[BASE_KEY], path)
     if not isinstance(card, dict) or card.get("format") != BASE_FORMAT or not _is_base_id(card.get("id")):
         raise ModelFileError(f"The card of the base weights '{path}' is not valid.", _AGAIN)
     return card
@@ -198,8 +193,8 @@ def _check_form(path: Path) -> None:
         )
     if size < 9 or start[8:9] != b"{":
         raise ModelFileError(f"'{path}' is not a safetensors file.", _NOT_OURS)
-    length = int.from_bytes(start[:8], "little")
-    if length > _MAX_HEADER:
+    length = safetensors_header.header_length(start)
+    if length > safetensors_header.LONGEST:
         raise ModelFileError(f"'{path}' is damaged: its header claims to be {length} bytes long.", _AGAIN)
     if 8 + length > size:
         raise ModelFileError(f"'{path}' is cut off inside its header ({size} of more than {8 + length} bytes).", _AGAIN)
@@ -207,11 +202,8 @@ def _check_form(path: Path) -> None:
 
 def _damaged(path: Path, error: Exception) -> ModelFileError:
     """Say what is wrong with a file that safetensors refuses; a body cut short is the common case."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        expected = 8 + length + max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
+    with contextlib.suppress(OSError, ValueError):
+        expected = safetensors_header.expected_size(path)
         if (size := paths.check_file(path).st_size) < expected:
             return ModelFileError(f"'{path}' is cut off: it has {size} of {expected} bytes.", _AGAIN)
     return ModelFileError(f"'{path}' is damaged ({str(error)[:200]}).", _AGAIN)

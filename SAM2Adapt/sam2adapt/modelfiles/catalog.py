@@ -14,16 +14,16 @@ from typing import Any
 
 from ..shared import files, paths
 from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
-from ..shared.files import bundled_folder, home
+from ..shared.files import bundled_folder, home, models_folder
+from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 from .bases import base_file, base_present, download_base, file_sha256, remove_base
-from .card import BASE_METADATA_KEY, METADATA_KEY, read_bytes, read_card, read_header, read_verified_card
+from .card import read_bytes, read_card, read_header, read_verified_card
 
 __all__ = [
     "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
     "export_model", "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
 ]  # fmt: skip
 
-SUFFIX = ".safetensors"
 # What ends like this is meant as a file, also where there is none.
 _FILE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".ckpt")
 OWN, BUNDLED = "own", "bundled"
@@ -58,11 +58,6 @@ class ModelEntry:
     def base_present(self) -> bool:
         """Whether the base weights that it needs are on this machine."""
         return self.card is not None and base_present(self.card["base"]["id"], self.card["base"]["sha256"])
-
-
-def models_folder() -> Path:
-    """Folder of the user's own models (may not exist)."""
-    return files.home() / "models"
 
 
 def list_models() -> list[ModelEntry]:
@@ -182,7 +177,7 @@ def _entry(path: Path, where: str) -> ModelEntry | None:
     """Describe a file of a model folder; None for base weights, which lie beside the bundled models."""
     try:
         metadata, _ = read_header(path)
-        if BASE_METADATA_KEY in metadata and METADATA_KEY not in metadata:
+        if BASE_KEY in metadata and MODEL_KEY not in metadata:
             return None
         return ModelEntry(path, where, read_card(path))
     except (ModelFileError, InputFileError) as error:
@@ -198,11 +193,11 @@ def _exact(card: dict[str, Any]) -> str:
 
 
 def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
-    wanted = text.casefold()
+    folded = text.casefold()
     return [
         entry
         for entry in entries
-        if wanted == entry.name.casefold() or (entry.card and wanted == _exact(entry.card).casefold())
+        if folded == entry.name.casefold() or (entry.card and folded == _exact(entry.card).casefold())
     ]
 
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..modelfiles.bases import base_file, file_sha256
-from ..modelfiles.card import BASE_FORMAT, BASE_METADATA_KEY, read_base_card
+from ..modelfiles.card import BASE_FORMAT, read_base_card
 from ..shared.errors import ModelFileError
 from ..shared.files import atomic_write
 from ..shared.known_bases import BASES
+from ..shared.safetensors_header import BASE_KEY, SUFFIX
 from .base import CONFIGS, ImagePath
 
 # Parts of an official checkpoint that the image path does not need: the memory modules.
@@ -32,7 +33,7 @@ def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str
     :raises ModelFileError: the file has another SHA-256, or is not a base network.
     """
     path = base_file(base, sha256)
-    if path.suffix == ".safetensors":
+    if path.suffix == SUFFIX:
         name, state = _read_own(path)
         digest = file_sha256(path)
     else:
@@ -56,7 +57,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
 def write_base(path: Path, name: str, network: ImagePath, card: dict) -> None:
     """Write a base network as float16 safetensors with a card that says what it was trained on."""
     tensors = {key: t.detach().half().contiguous() for key, t in network.state_dict().items()}
-    metadata = {BASE_METADATA_KEY: json.dumps({"format": BASE_FORMAT, "id": name, **card}, ensure_ascii=False)}
+    metadata = {BASE_KEY: json.dumps({"format": BASE_FORMAT, "id": name, **card}, ensure_ascii=False)}
     with atomic_write(path) as file:
         file.write(save(tensors, metadata))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..modelfiles import catalog
 from ..modelfiles.bases import base_file, base_present, check_base, file_sha256, official_info
-from ..modelfiles.card import BASE_METADATA_KEY, METADATA_KEY, read_base_card, read_header, read_verified_card
+from ..modelfiles.card import read_base_card, read_header, read_verified_card
 from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
 from ..shared import known_bases, paths
 from ..shared.known_bases import BASES
@@ -20,6 +20,7 @@ from ..shared.requests.actions import (
     RemoveBase,
     RemoveModel,
 )
+from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 
 
 def list_models(request: ListModels) -> list[dict[str, Any]]:
@@ -118,11 +119,11 @@ def describe_model(request: DescribeModel) -> tuple[dict[str, Any], list[str]]:
     path = base_file(name) if name in known_bases.NAMES else catalog.find_model(name)
     if official := official_info(path):
         return _official(official.id, path)
-    if path.suffix.lower() != catalog.SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         check_base(path)
     metadata, tensors = read_header(path)
     about = {"path": str(path), "bytes": paths.check_file(path).st_size, "parameters": parameter_count(tensors)}
-    if BASE_METADATA_KEY in metadata and METADATA_KEY not in metadata:
+    if BASE_KEY in metadata and MODEL_KEY not in metadata:
         card, digest = read_base_card(path), file_sha256(path)
         found = {"kind": "base", **about, "sha256": digest, "card": card}
         return found, describe_base(card, tensors, about["bytes"], digest)

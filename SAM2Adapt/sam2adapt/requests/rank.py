@@ -61,14 +61,7 @@ def rank(
         failures.append({"input": str(path), "message": str(error)})
         failed(path, error)
 
-    files = []
-    for path in _files(request.inputs):
-        try:
-            files.append(check_input(path))
-        except UserError as error:
-            fail(path, error)
-    if not files:
-        raise _none_ranked()
+    files = _readable(request.inputs, fail)
     find_model(request.model)
 
     from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
@@ -80,8 +73,8 @@ def rank(
     for number, path in enumerate(files):
         try:
             volume = read_volume(path)
-            found = measure(volume, model, request.slices, request.any_modality)
-            ranked.append({"input": str(path), **to_json(found), "notes": list(volume.notes)})
+            row = to_json(measure(volume, model, request.slices, request.any_modality))
+            ranked.append({"input": str(path), **row, "notes": list(volume.notes)})
         except UserError as error:
             fail(path, error)
         if progress:
@@ -93,6 +86,22 @@ def rank(
     if not ranked:
         raise _none_ranked()
     return report
+
+
+def _readable(inputs: list[Path], fail: Callable[[Path, UserError], None]) -> list[Path]:
+    """The inputs that can be read, as far as that is seen without reading them.
+
+    :raises InputFileError: none can.
+    """
+    files = []
+    for path in _files(inputs):
+        try:
+            files.append(check_input(path))
+        except UserError as error:
+            fail(path, error)
+    if not files:
+        raise _none_ranked()
+    return files
 
 
 def _none_ranked() -> InputFileError:

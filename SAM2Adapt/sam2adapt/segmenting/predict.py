@@ -87,7 +87,7 @@ class Segmentation:
     def sizes(self) -> list[dict]:
         """``id``, ``name``, ``voxels`` and ``ml`` (to 1 mm³; None for pictures) of each requested structure."""
         counts = count_labels(self.labels.array[0])
-        voxel_ml = float(np.prod(self.labels.spacing)) / 1000 if self.labels.physical else None
+        voxel_ml = self.labels.voxel_ml if self.labels.physical else None
         return [
             {"id": s.id, "name": s.name, "voxels": n, "ml": None if voxel_ml is None else round(n * voxel_ml, 3)}
             for s, n in ((s, int(counts[s.id])) for s in self.structures)
@@ -140,12 +140,7 @@ def segment(
         for array in (labels, entropy):
             if array is not None and options.roi:
                 _clip(array, region)
-        if options.post_process:
-            # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
-            voxel_ml = float(np.prod(volume.spacing)) / 1000
-            cleaning.clean(stack.oriented(labels), model.card["postprocessing"], voxel_ml)
-        if len(structures) < len(model.structures):
-            _keep(labels, [structure.id for structure in structures])
+        _finish(labels, stack, model, structures, options.post_process)
     return Segmentation(
         labels=volume.with_array(labels),
         structures=structures,
@@ -154,6 +149,15 @@ def segment(
         seconds=seconds,
         slices=last - first,
     )
+
+
+def _finish(labels: np.ndarray, stack: SliceStack, model: Model, structures: list[Structure], clean: bool) -> None:
+    """Clean the labels (K, J, I) as the model's card says, and keep those of the requested structures."""
+    if clean:
+        # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
+        cleaning.clean(stack.oriented(labels), model.card["postprocessing"], stack.volume.voxel_ml)
+    if len(structures) < len(model.structures):
+        _keep(labels, [structure.id for structure in structures])
 
 
 @contextmanager
@@ -204,7 +208,7 @@ def _batches(
     """
     size = prepared = _batch_size(stack, model, options)
     starts = range(first, last, prepared)
-    for begin, images in zip(starts, _prepared(stack, model, starts, last, seconds), strict=True):
+    for begin, images in zip(starts, _inputs(stack, model, starts, last, seconds), strict=True):
         start, stop = begin, begin + len(images)
         while start < stop:
             part = images[start - stop :][:size]
@@ -221,25 +225,25 @@ def _batches(
             start += len(part)
 
 
-def _prepared(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
+def _inputs(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
     """Give the network's input (B, 3, h, w) of each batch.
 
     While a GPU computes, the processor prepares the next batch. If the processor does both, that is not faster
     (``Testing/benchmarks/left_out.py``), because each part then has fewer cores.
     """
 
-    def prepare(start: int) -> Tensor:
+    def batch_at(start: int) -> Tensor:
         images = stack.batch(start, min(last, start + starts.step))
         return images.pin_memory() if model.device.type == "cuda" else images
 
-    batches = iter((prefetch if _prepares_ahead(model.device) else map)(prepare, starts))
+    batches = iter((prefetch if _reads_ahead(model.device) else map)(batch_at, starts))
     for _ in starts:
         with _timed(seconds, "prepare"):
             images = next(batches)
         yield images
 
 
-def _prepares_ahead(device: torch.device) -> bool:
+def _reads_ahead(device: torch.device) -> bool:
     return device.type != "cpu"
 
 

@@ -249,14 +249,11 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
 
 def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int], volume: Volume) -> int:
     """Index (0 = I .. 2 = K of the oriented axes) of the axis to slice along."""
+    ends = slicing_axis.ENDS.get(settings.axis)
+    if ends is None:
+        return slicing_axis.acquisition_axis(sizes, spacing)
     thin = [a for a in range(3) if sizes[a] == 1]
-    wanted = slicing_axis.ENDS.get(settings.axis)
-    if wanted is None:
-        if thin:
-            return thin[-1]
-        # Within 1 %: spacings that differ only by rounding must not decide.
-        return max(a for a in range(3) if spacing[a] > 0.99 * max(spacing))
-    axis = next(a for a in range(3) if settings.orientation[a] in wanted)
+    axis = next(a for a in range(3) if settings.orientation[a] in ends)
     if thin and axis not in thin:
         if not volume.physical:
             return thin[-1]

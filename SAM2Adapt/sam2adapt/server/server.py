@@ -85,7 +85,7 @@ class Server:
                     self._receive(line)
         except Exception:
             traceback.print_exc()
-        # Whoever asked is gone: nothing that is being computed is wanted any more.
+        # The client is gone: nobody needs what is being computed.
         os._exit(0)
 
     def _receive(self, line: bytes) -> None:

@@ -24,6 +24,16 @@ def home() -> Path:
     return paths.expand(folder) if folder else paths.user_home() / ".sam2adapt"
 
 
+def models_folder() -> Path:
+    """Folder of the user's models (may not exist)."""
+    return home() / "models"
+
+
+def bases_folder() -> Path:
+    """Folder of downloaded base weights (may not exist)."""
+    return home() / "bases"
+
+
 def replay_file(digest: str) -> Path:
     """File with the slices kept of the training of the model with this digest (may not exist)."""
     return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"

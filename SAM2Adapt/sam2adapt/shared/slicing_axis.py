@@ -1,4 +1,9 @@
-"""Axes along which volumes are cut into slices, by the names that model files, requests and panels use."""
+"""Axes along which volumes are cut into slices: their names in model files, requests and panels, and the default axis.
+
+Sizes and spacing are given in one order of the three axes, whichever it is.
+"""
+
+from collections.abc import Sequence
 
 ACQUISITION = "acquisition"  # along the axis of the largest spacing, whatever its direction
 # Letters of the two ends of an axis in a patient, and its number in left-right, posterior-anterior, inferior-superior.
@@ -7,3 +12,31 @@ NUMBERS = {"sagittal": 0, "coronal": 1, "axial": 2}
 AXES = (*ENDS, ACQUISITION)
 
 ARRAY_AXES = ("K", "J", "I")  # those of a volume's voxels, by the dimension of its array; K mostly counts slices
+
+_THICK = 1.5  # ratio of the largest spacing to the next from which a volume is a stack of thick slices
+_SAME_SPACING = 0.99  # spacings that differ only by rounding must not decide
+
+
+def is_stack(sizes: Sequence[int], spacing: Sequence[float]) -> bool:
+    """Whether a volume was acquired as slices: a single one, or slices much thicker than their pixels.
+
+    A new model cuts such volumes along ``acquisition_axis``, and all others into axial slices.
+
+    >>> is_stack((512, 512, 40), (0.7, 0.7, 5.0)), is_stack((256, 256, 256), (1.0, 1.0, 1.2))
+    (True, False)
+    """
+    smaller, largest = sorted(spacing)[1:]
+    return 1 in sizes or largest > _THICK * smaller
+
+
+def acquisition_axis(sizes: Sequence[int], spacing: Sequence[float]) -> int:
+    """Index of the axis that was acquired slice by slice: that of one voxel, else that of the largest spacing.
+
+    Between equal ones the last counts.
+
+    >>> acquisition_axis((40, 512, 512), (5.0, 0.7, 0.7)), acquisition_axis((256, 256, 256), (1.0, 1.0, 1.0))
+    (0, 2)
+    """
+    if thin := [axis for axis in range(3) if sizes[axis] == 1]:
+        return thin[-1]
+    return max(axis for axis in range(3) if spacing[axis] > _SAME_SPACING * max(spacing))

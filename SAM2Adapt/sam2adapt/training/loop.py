@@ -71,27 +71,28 @@ class Trainer:
         self.step = TrainingStep(network, method, settings, len(batches[0]), crop, device, say)
         self.validation = Validation(network, settings, self.monitor, validate)
 
-    def prepare(self) -> None:
-        """Let the method prepare its modules on the training images; before ``run``, and not for a resumed run.
+    def initialise(self) -> None:
+        """Let the method initialise its modules from the training images; before ``run``, and not for a resumed run.
 
         It takes at most a fifth of the run's time, where that is limited.
         """
         self.clock.start()
-        on_rank_zero(self._prepare)
+        on_rank_zero(self._initialise)
         self.monitor.synchronise()
         exchange.broadcast_from_rank_zero(self.network.trained_state().values())
         self.validation.restart()
 
-    def _prepare(self) -> None:
+    def _initialise(self) -> None:
         def keep_on(share: float) -> bool:
             self.monitor.watch("preparing", 0, None, share)
             return not self.monitor.stopped and self.clock.fraction(0) < _PREPARATION_SHARE
 
         batches = self.source.batches(0, whole=True)
-        self.method.prepare(self.network, (normalise(images.to(self.step.device)) for (images,), _ in batches), keep_on)
+        images = (normalise(images.to(self.step.device)) for (images,), _ in batches)
+        self.method.initialise(self.network, images, keep_on)
 
     def measure(self) -> None:
-        """Validate the network before the first step, to compare with; after ``prepare``, not for a resumed run."""
+        """Validate the network before the first step, to compare with; after ``initialise``, not for a resumed run."""
         self.clock.start()
         self.validation.measure()
         self.monitor.synchronise()

@@ -20,10 +20,8 @@ from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import make_folder, output_error
 from ..shared.modality import modality_of
-from ..shared.slicing_axis import ACQUISITION
+from ..shared.slicing_axis import ACQUISITION, is_stack
 from .settings import TrainSettings
-
-_THICK = 1.5  # spacing ratio from which volumes count as stacks of thick slices
 
 
 @dataclass
@@ -109,7 +107,7 @@ def _survey(
         for note in volume.notes:
             say(note)
         survey.modalities.add(modality or _modality(volume))
-        survey.axis = survey.axis or (ACQUISITION if _is_stack(volume) else "axial")
+        survey.axis = survey.axis or (ACQUISITION if is_stack(volume.size, volume.spacing) else "axial")
         # A stack on any grid shows the native slices; the model's grid is decided after all cases.
         stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=survey.axis, size=1))
         survey.counts.append(len(stack))
@@ -170,11 +168,6 @@ def _modality(volume: Volume) -> str:
     """Kind of a training image; "" if its grey levels do not show it, "OTHER" for grey pictures, whose never do."""
     kind = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
     return kind if kind or volume.physical else "OTHER"
-
-
-def _is_stack(volume: Volume) -> bool:
-    spacing = sorted(volume.spacing)
-    return 1 in volume.size or spacing[2] > _THICK * spacing[1]
 
 
 def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physical: bool):

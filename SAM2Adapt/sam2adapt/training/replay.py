@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..evaluation.metrics import dice_counts
 from ..machine.device import autocast
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
@@ -176,9 +177,8 @@ def former_dice(
             truth = table[kept.target[start : start + _BATCH]]
             for index, name in enumerate(classes, start=1):
                 if name.lower() in names:
-                    ours, theirs = (predicted == index) & (truth != IGNORE), truth == index
-                    count = counts.setdefault(name, np.zeros(2))
-                    count += [2 * (ours & theirs).sum(), ours.sum() + theirs.sum()]
+                    count = counts.setdefault(name, np.zeros(2, np.int64))
+                    count += dice_counts((predicted == index) & (truth != IGNORE), truth == index)
     network.train(training)
     dice = {name: float(hits / total) for name, (hits, total) in counts.items() if total}
     return {"mean": float(np.mean(list(dice.values()))), **dice} if dice else None

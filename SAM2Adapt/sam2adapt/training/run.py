@@ -86,7 +86,7 @@ def train(
             say("A process has ended and all were started again; going on from the last whole epoch.")
         setup = set_up(request, progress, say, cancelled, control)
         if not (request.init or request.resume):
-            setup.trainer.prepare()
+            setup.trainer.initialise()
         if not request.resume:
             setup.trainer.measure()
         best = setup.trainer.run(request.resume)

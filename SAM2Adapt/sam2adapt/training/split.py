@@ -36,19 +36,19 @@ def draw_split(
     held = {unit: set().union(*(classes[name] for name in names)) for unit, names in units.items()}
     order = list(units)
     random.Random(seed).shuffle(order)
-    wanted = 0 if len(units) == 1 else max(1, len(cases) // _SHARE)
-    chosen = _chosen(order, {unit: len(names) for unit, names in units.items()}, held, wanted)
+    needed = 0 if len(units) == 1 else max(1, len(cases) // _SHARE)
+    chosen = _chosen(order, {unit: len(names) for unit, names in units.items()}, held, needed)
     val = sorted(name for unit in chosen for name in units[unit])
     return {"train": sorted(case.id for case in cases if case.id not in val), "val": val}
 
 
-def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], wanted: int) -> list[str]:
+def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], needed: int) -> list[str]:
     """Units to hold out: first those with classes that the part still lacks, never the last one with a class."""
     counts = Counter(value for values in held.values() for value in values)
     chosen: list[str] = []
     seen: set[int] = set()
-    while sum(sizes[unit] for unit in chosen) < wanted:
-        left = wanted - sum(sizes[unit] for unit in chosen)
+    while sum(sizes[unit] for unit in chosen) < needed:
+        left = needed - sum(sizes[unit] for unit in chosen)
         free = [u for u in order if u not in chosen and all(counts[value] > 1 for value in held[u])]
         # The first unit may be larger than a fifth: a few patients with many volumes each can then be validated, too.
         free = [u for u in free if sizes[u] <= left] or ([] if chosen else free)

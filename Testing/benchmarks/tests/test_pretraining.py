@@ -14,7 +14,8 @@ import pretrain
 from masked_autoencoder import MaskedAutoencoder, joined, packed_size, units_of
 from pretrain_data import Pack, training_part
 from safetensors import safe_open
-from sam2adapt.network.weights import BASE_METADATA_KEY, load_base, random_base
+from sam2adapt.network.weights import load_base, random_base
+from sam2adapt.shared.safetensors_header import BASE_KEY
 from sam2adapt.training.settings import TrainSettings
 from trained import short_epochs
 
@@ -144,7 +145,7 @@ def test_what_is_tested_on_is_left_out(monkeypatch, data, tmp_path):
     monkeypatch.setattr(pretrain, "research", lambda data: [third])
     run(monkeypatch, data, tmp_path, "none", "--research", "--without", "one,two")
     with safe_open(tmp_path / "base.safetensors", "pt") as file:
-        card = json.loads(file.metadata()[BASE_METADATA_KEY])
+        card = json.loads(file.metadata()[BASE_KEY])
     assert card["training"]["data"] == "three (3 cases)"
     assert card["license"].startswith("research only")
 

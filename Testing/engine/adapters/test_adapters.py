@@ -186,7 +186,7 @@ def test_combination_prepares_its_parts_with_the_same_images():
     method = create("combined", {"parts": ["dual-lw", {"name": "balr", "settings": {"distil": 2}}]})
     network = tiny_network(method)
     before = {n: p.detach().clone() for n, p in network.named_parameters()}
-    method.prepare(network, iter([images(), images(seed=1)]))
+    method.initialise(network, iter([images(), images(seed=1)]))
     changed = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
     assert changed and all("transformer" in name for name in changed)
 
@@ -214,7 +214,7 @@ class Spy(HeadOnly):
     def loss_weights(self):
         return {"dice": 1.0}
 
-    def prepare(self, network, batches, keep_on):
+    def initialise(self, network, batches, keep_on):
         self.asked.append(("prepare", next(iter(batches)).shape))
         network.head.bias.data += 1.0
 
@@ -232,7 +232,7 @@ def test_training_asks_the_method(tmp_path):
     bias = network.head.bias.detach().clone()
     trainer = Trainer(network, [case], Spy(), settings, (64, 64), 0, tmp_path, torch.device("cpu"))
     assert trainer.step.loss.weights == {"dice": 1.0}
-    trainer.prepare()
+    trainer.initialise()
     assert torch.equal(trainer.validation.average["head.bias"], bias + 1.0)
     trainer.run()
     assert Spy.asked[0] == ("prepare", (16, 3, 64, 64))

@@ -129,7 +129,7 @@ def test_distillation_brings_the_decoder_back_without_labels():
     others = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad and "_attn" not in n}
     fresh = images(64, 64, batch=4, seed=99)
     before = agreement(network, base, fresh)
-    method.prepare(network, (images(64, 64, batch=2, seed=seed) for seed in range(8)))
+    method.initialise(network, (images(64, 64, batch=2, seed=seed) for seed in range(8)))
     after = agreement(network, base, fresh)
     assert after > before + 0.1
     assert after >= 0.9
@@ -166,7 +166,7 @@ def test_distillation_says_how_far_it_is_and_ends_when_told(until):
         said.append(share)
         return share < until
 
-    BALR(distil=6).prepare(tiny_network(BALR()), iter([images()]), keep_on)
+    BALR(distil=6).initialise(tiny_network(BALR()), iter([images()]), keep_on)
     assert said == pytest.approx([(step + 1) / 6 for step in range(round(6 * until))])
 
 
@@ -182,13 +182,13 @@ def test_cancelling_and_time_limit_reach_the_distillation(tmp_path):
         return Trainer(network, [case], method, settings, (32, 32), 0, tmp_path, cpu, **watchers)
 
     with pytest.raises(CancelledError) as caught:
-        trainer(progress=seen.append, cancelled=lambda: len(seen) == 3).prepare()
+        trainer(progress=seen.append, cancelled=lambda: len(seen) == 3).initialise()
     assert "Start it again" in caught.value.remedy
     assert [state.prepared for state in seen] == pytest.approx([0.00001, 0.00002, 0.00003])
     assert {(state.epoch, state.loss) for state in seen} == {(0, None)}
     seen.clear()
     limited = trainer(progress=seen.append, minutes=1 / 60)
-    limited.prepare()
+    limited.initialise()
     assert 0 < seen[-1].prepared < 1
     assert seen[-1].seconds >= 0.2 * limited.settings.max_minutes * 60
 

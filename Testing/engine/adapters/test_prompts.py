@@ -171,7 +171,7 @@ def test_training_draws_prompts_and_repeats(tmp_path, monkeypatch):
         method = SAM2LoRA(prompts=0.5, quality=0.1)
         network, settings = tiny_network(method, classes=2), TrainSettings(epochs=1, batch_size=16)
         trainer = Trainer(network, [case], method, settings, (64, 64), 0, tmp_path / run, torch.device("cpu"))
-        trainer.prepare()
+        trainer.initialise()
         results.append(trainer.run())
     assert 0.3 < sum(seen) / (2 * 128) < 0.7
     assert results[0].keys() == results[1].keys() and "prompts.classes" in results[0]

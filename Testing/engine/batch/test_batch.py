@@ -188,9 +188,9 @@ def test_the_next_is_read_and_the_last_written_during_the_network(model, tmp_pat
         assert len(begun) <= number + 2, "more than the next was read"
         return real_segment(volume, *arguments)
 
-    def writing(path, *arguments):
+    def writing(path, *arguments, **options):
         written[int(path.name[1:3])].set()
-        real_write(path, *arguments)
+        real_write(path, *arguments, **options)
 
     for name, function in (("read_volume", reading), ("segment", segmenting), ("write_labels", writing)):
         monkeypatch.setattr(segment_folder, name, function)

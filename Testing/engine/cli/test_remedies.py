@@ -68,7 +68,8 @@ def test_every_setting_is_a_field_of_a_request_or_an_action():
     unknown = engine_settings() - known
     assert len(engine_settings()) > 25
     assert unknown == set()
-    assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}  # what loop.py and record.py name at run time
+    # What loop.py and record.py name at run time:
+    assert {field.name for field in fields(TrainSettings)} >= {"batch_size", "axis"}
 
 
 def test_every_setting_has_a_flag_or_command_that_exists():

@@ -125,3 +125,11 @@ def test_split_may_hold_more_than_parts(tmp_path):
 def test_missing_split(tmp_path):
     with pytest.raises(InputFileError, match=r"split\.json"):
         read_split(tmp_path / "split.json")
+
+
+def test_two_images_that_claim_one_label_file_are_refused(tmp_path):
+    for name in ("images/p1.nii.gz", "images/p1_0000.nii.gz", "labels/p1.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(TrainingDataError, match=r"several images, p1\.nii\.gz and p1_0000\.nii\.gz"):
+        find_cases(tmp_path / "images", tmp_path / "labels")

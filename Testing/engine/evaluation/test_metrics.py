@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance, compute_iou
 from sam2adapt.evaluation.metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics
 from sam2adapt.imaging.terminology import describe
 
@@ -44,6 +44,8 @@ def test_equals_monai_on_the_whole_volume(seed, spacing):
     prediction[generator.random(prediction.shape) > 0.99] = 3
     found = case_metrics(prediction, truth, [3], spacing)[3]
     masks = [torch.from_numpy(array == 3)[None, None] for array in (prediction, truth)]
+    assert found["dice"] == pytest.approx(compute_dice(*masks).item(), rel=1e-6)
+    assert found["iou"] == pytest.approx(compute_iou(*masks).item(), rel=1e-6)
     exact = {"include_background": True, "spacing": list(spacing)}
     assert found["hd95"] == pytest.approx(compute_hausdorff_distance(*masks, percentile=95, **exact).item(), rel=1e-4)
     assert found["assd"] == pytest.approx(compute_average_surface_distance(*masks, symmetric=True, **exact).item(),

@@ -235,3 +235,86 @@ def test_volume_that_cannot_be_filled(volume, truth):
         Filler(volume.with_array(np.repeat(volume.array, 3, 0)))
     with pytest.raises(DrawingError, match="44 x 40 x 12 voxels"):
         fill(volume, sparse(truth, [0, 6, 12])[:12])
+
+
+def crossed(own: list[int], other: list[int]) -> tuple[Volume, np.ndarray, np.ndarray]:
+    """A bright cone in 12 slices, drawn in some; and a dark disc far from it, drawn in others.
+
+    The pixels are not square, so that the slices are filled on another grid than that of the volume.
+    """
+    shape = (12, 20, 24)
+    rows, columns = np.ogrid[:20, :24]
+    cone = np.stack([(rows - 10) ** 2 + (columns - 12) ** 2 <= (3 + 0.4 * k) ** 2 for k in range(12)])
+    disc = (rows - 16) ** 2 + (columns - 20) ** 2 <= 8
+    grey = np.random.default_rng(0).normal(100, 20, shape) + 200 * cone - 200 * (disc & ~cone)
+    masks = np.zeros((2, *shape), bool)
+    masks[0, own] = cone[own]
+    masks[1, other] = disc & ~cone[-1]
+    return Volume(grey[np.newaxis].astype(np.float32), np.zeros(3), np.array([0.7, 0.9, 3]), np.eye(3)), cone, masks
+
+
+@pytest.mark.parametrize("other", [[2, 9], [4, 5, 6], [1, 2], [5], [0, 11], [1, 3, 5, 7, 9], []])
+def test_structures_drawn_in_different_slices_do_not_spoil_each_other(other):
+    volume, cone, masks = crossed([0, 4, 8, 11], other)
+    disc = masks[1].any(0)
+    result = Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]))
+    assert dice(result.masks[0], cone) >= 0.98 and result.expected_dice[0] > 0.9
+    assert np.isfinite(result.uncertainty).all()
+    if len(other) < 2:
+        assert np.array_equal(result.masks[1], masks[1])
+    else:
+        between = slice(other[0], other[-1] + 1)
+        assert dice(result.masks[1][between], np.broadcast_to(disc, cone.shape)[between]) > 0.9
+    warned = any("'disc' is drawn in one slice only" in text for text in result.warnings)
+    assert warned == (len(other) == 1)
+
+
+def test_two_structures_of_two_directions_do_not_spoil_each_other():
+    volume, cone, masks = crossed([0, 4, 8, 11], [])
+    masks[1, :, [1, 5, 9], :3] = True
+    result = Filler(volume).fill(drawings_from_masks(masks, ["cone", "side"]))
+    assert dice(result.masks[0], cone) >= 0.97
+
+
+def test_first_answer_of_structures_drawn_in_different_slices():
+    volume, cone, masks = crossed([0, 4, 8, 11], [4, 5, 6])
+    shown = []
+    Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]), preview=lambda one: shown.append(one.copy()))
+    assert dice(shown[0][0], cone) > 0.95
+
+
+def test_overlap_is_left_open_between_structures_that_share_no_drawn_slice():
+    """Nothing drawn says whether a part that is drawn in other slices than its whole belongs to it."""
+    volume, cone, masks = crossed([0, 4, 8, 11], [])
+    masks[1, [2, 6]] = ball((12, 20, 24), (0, 10, 12), 3, (100, 1, 1))[0]
+    result = Filler(volume).fill(drawings_from_masks(masks, ["whole", "part"]))
+    assert dice(result.masks[0], cone) >= 0.98
+    assert (result.masks[0] & result.masks[1])[2:7].sum() > 0.9 * result.masks[1].sum()
+
+
+def test_what_is_drawn_of_one_structure_is_not_given_to_its_neighbour():
+    """Drawn together in one slice without overlap, so that they overlap nowhere: least of all where one is drawn."""
+    volume, cone, masks = crossed([0, 4, 8, 11], [])
+    masks[1, [0, 2, 6]] = np.roll(cone[[0, 2, 6]], 6, 2)  # half of it lies in the bright cone
+    masks[1, 0] &= ~cone[0]
+    result = Filler(volume).fill(drawings_from_masks(masks, ["one", "two"]))
+    assert (result.masks[1][[0, 2, 6]] == masks[1][[0, 2, 6]]).all()
+    assert not (result.masks[0] & result.masks[1]).any()
+
+
+def test_a_slice_to_draw_next_is_named_where_other_structures_fill_the_gaps():
+    volume, _, masks = crossed([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9])
+    result = Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]))
+    assert result.next_slice is not None and result.uncertainty[result.next_slice] > 0
+
+
+def test_learner_sees_the_same_inputs_when_it_learns_as_when_it_predicts(monkeypatch):
+    """Among them what is expected of a structure in a slice in which only another one is drawn."""
+    given = []
+    fit = learner.PixelLearner.fit
+    monkeypatch.setattr(learner.PixelLearner, "fit", lambda own, *more: given.append(more[:3]) or fit(own, *more))
+    volume, _, masks = crossed([0, 4, 8, 11], [2, 6, 9])
+    Filler(volume).fill(drawings_from_masks(masks, ["cone", "disc"]))
+    ((inputs, _, known),) = given
+    only_disc = known[:, 1] & ~known[:, 0]
+    assert only_disc.any() and inputs[only_disc, :3].any(1).all()

@@ -6,6 +6,7 @@ from dicom_matrix_makers import (
     GREY,
     Cell,
     alternating,
+    before_part_10,
     beside,
     by_itk,
     check_jpeg,
@@ -26,6 +27,7 @@ from dicom_matrix_makers import (
     is_clipped,
     is_picture,
     is_raw,
+    is_said_to_be_of_unknown_thickness,
     is_through_table,
     jpeg,
     labels,
@@ -49,6 +51,7 @@ from dicom_matrix_makers import (
     stored,
     two_series,
     uncompressed,
+    without_thickness,
 )
 from dicom_samples import (
     chest,
@@ -127,6 +130,21 @@ CELLS = (
     ),
     Cell("single", "unit", "SpacingBetweenSlices -3 contradicts the positions", elements(SpacingBetweenSlices="-3")),
     Cell("single", "scale", "slope and intercept differ from slice to slice", series(rescaled_each)),
+    Cell(
+        "single",
+        "scale",
+        "slices 12 to 25 without slope and intercept",
+        elements(range(11, 25), RescaleSlope=None, RescaleIntercept=None),
+        "14 of the 34 files of a series have no RescaleSlope",
+    ),
+    Cell(
+        "single",
+        "unit",
+        "one slice that does not say how thick it is",
+        lambda folder: without_thickness(folder / "a.dcm"),
+        check=is_said_to_be_of_unknown_thickness,
+    ),
+    Cell("single", "type", "implicit VR from before part 10", before_part_10),
     Cell("single", "scale", "slope 0", elements([4], RescaleSlope="0"), "RescaleSlope of 0"),
     Cell(
         "single",
@@ -374,6 +392,13 @@ CELLS = (
             per_frame(3, "PixelValueTransformationSequence", RescaleSlope="0", RescaleIntercept="0", RescaleType="HU")
         ),
         "RescaleSlope of 0",
+    ),
+    Cell(
+        "enhanced",
+        "scale",
+        "one frame without slope and intercept",
+        enhanced(per_frame(6, "PixelValueTransformationSequence")),
+        "for 33 of its 34 frames only",
     ),
     Cell("enhanced", "type", "MONOCHROME1", enhanced(lambda d: setattr(d, "PhotometricInterpretation", "MONOCHROME1"))),
     Cell("enhanced", "type", "values as floats", enhanced(floats), "as FloatPixelData"),

@@ -284,6 +284,26 @@ def uncompressed(syntax: str) -> Callable[[Path], Path]:
     return write
 
 
+def before_part_10(folder: Path) -> Path:
+    """Implicit VR without preamble and file header, as of ACR-NEMA."""
+    path = write_series(folder / "ct")
+    for file in path.iterdir():
+        dataset = dcmread(file)
+        del dataset.file_meta
+        dataset.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    return path
+
+
+def without_thickness(path: Path) -> Path:
+    dataset = slice_dataset(17)
+    del dataset.SliceThickness
+    return save(dataset, path)
+
+
+def is_said_to_be_of_unknown_thickness(volume: Volume) -> None:
+    assert "a.dcm does not say how thick its slice is" in " ".join(volume.notes)
+
+
 def two_series(series_b: str, hu: int, name: str = "") -> Callable[[Path], object]:
     """A second series with the SOPInstanceUIDs of the first, ``hu`` brighter."""
 

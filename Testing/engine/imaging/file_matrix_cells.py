@@ -1,6 +1,8 @@
 """The cells of ``test_input_matrix``: what each format that is no DICOM can say, one cell a statement."""
 # ruff: noqa: E501  one cell a line, where it can be
 
+import gzip
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -56,6 +58,19 @@ def turned() -> np.ndarray:
     affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ AFFINE[:3, :3]
     affine[:3, 3] = ORIGIN
     return affine
+
+
+def first_at(*millimetres: float) -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[:3, 3] = millimetres
+    return affine
+
+
+def with_packed_size(path: Path, size: str) -> Path:
+    """A packed MetaImage whose header gives another CompressedDataSize, or none."""
+    line = b"" if size == "left out" else f"CompressedDataSize = {size}\n".encode()
+    path.write_bytes(re.sub(rb"CompressedDataSize = \d+\n", line, path.read_bytes()))
+    return path
 
 
 def scaled(factor: float) -> np.ndarray:
@@ -166,6 +181,8 @@ def nifti_cells() -> list[Cell]:
             Cell(form, "type", "datatype 999", of(datatype=999), refused="unknown type"),
             Cell(form, "length", "100 bytes too short", of(cut=100), refused="truncated or damaged"),
             Cell(form, "length", "10 GB claimed, 256 bytes stored", claim, refused="declares 30000 x 30000 x 6"),
+            Cell(form, "length", "header of the half of the voxels", of(shape=(128, 128, 17)),
+                 refused="contradicts itself: its header declares 128 x 128 x 17"),
             Cell(form, "length", "negative axis", of(dim=[3, 128, -128, 34, 1, 1, 1, 1]), refused="negative length"),
             Cell(form, "length", "voxels begin beyond the file", of(vox_offset=10**8), refused="truncated or damaged"),
             Cell(form, "orientation", "axes in another order, one reversed", of(array=array, sform=affine,
@@ -276,6 +293,23 @@ def nrrd_cells() -> list[Cell]:
                  space_origin=centimetres[1])),
             Cell(form, "unit", "furlongs", of(space_units='"furlong" "furlong" "furlong"'), refused="'furlong'"),
             Cell(form, "unit", "voxels of 1e9 mm", of(space_directions="(1e9,0,0) (0,1,0) (0,0,1)"), refused="1e\\+09"),
+            Cell(form, "place", "no space origin", of(space_origin=None), affine=first_at(0, 0, 0),
+                 note="where its first voxel lies"),
+            Cell(form, "place", "space origin of two numbers", of(space_origin="(1,2)"),
+                 refused=r"gives '\(1,2\)' as space origin"),
+            Cell(form, "place", "a space that NRRD does not know", of(space="RPI"), refused="gives 'RPI' as space"),
+            Cell(form, "place", "directions that are no numbers", of(space_directions="(nan,0,0) (0,3,0) (0,0,10)"),
+                 refused="where its voxels lie: it holds numbers that are not finite"),
+            Cell(form, "place", "spacings beside directions", of(spacings="1 1 1"), refused="gives '1 1 1' as spacings"),
+            Cell(form, "unit", "neither spacings nor directions", of(space=None, space_directions=None,
+                 space_origin=None), affine=np.eye(4), note="how large its voxels are"),
+            Cell(form, "unit", "spacings of NaN", of(space=None, space_directions=None, space_origin=None,
+                 spacings="nan nan nan"), affine=np.eye(4), note="how large its voxels are"),
+            Cell(form, "type", "no encoding", of(encoding=None, data=chest().tobytes()), refused="does not say the encoding"),
+            Cell(form, "type", "no endian", of(endian=None), refused="gives '' as endian"),
+            Cell(form, "length", "dimension is a word", of(dimension="x"), refused="gives 'x' as dimension"),
+            Cell(form, "length", "byte skip is a word", of(byte_skip="x"), refused="gives 'x' as byteskip"),
+            Cell(form, "length", "line skip is a word", of(line_skip="x"), refused="gives 'x' as line skip"),
             Cell(form, "scale", "old min and old max", of(old_min="-1000", old_max="3000"), refused="old min, old max"),
             Cell(form, "type", "gzip", of(encoding="gzip")),
             Cell(form, "type", "bzip2", of(encoding="bzip2"), refused="packed with bzip2"),
@@ -297,6 +331,8 @@ def nrrd_cells() -> list[Cell]:
     other = chest()[::-1] + 1
     return [
         *cells,
+        Cell("NRRD", "length", "header of the half of the voxels", lambda f: nrrd(f / "a.nrrd", sizes="128 128 17"),
+             refused="contradicts itself: its header declares 128 x 128 x 17"),
         Cell("NRRD", "identity", "a.nrrd beside another a.nhdr",
              beside(lambda f: nrrd(f / "a.nrrd"), lambda f: nrrd(f / "a.nhdr", other, detached=True))),
         Cell("detached NRRD", "identity", "the file that its header names, beside others",
@@ -330,6 +366,22 @@ def metaimage_cells() -> list[Cell]:
         Cell("MetaImage", "scale", "slope 2, offset -1024", of(ElementToIntensityFunctionSlope=2,
              ElementToIntensityFunctionOffset=-1024), voxels=lambda: chest() * 2.0 - 1024),
         Cell("MetaImage", "type", "compressed", of(CompressedData=True)),
+        *(Cell("MetaImage", "type", f"compressed, CompressedDataSize {size}", lambda f, size=size:
+               with_packed_size(metaimage(f / "a.mha", CompressedData=True), size)) for size in ("left out", "1000")),
+        Cell("MetaImage", "type", "compressed as gzip, big-endian", of(CompressedData="True", BinaryDataByteOrderMSB=True,
+             data=gzip.compress(chest().astype(">i2").tobytes(), 1))),
+        Cell("MetaImage", "length", "CompressedDataSize larger than the file", lambda f: with_packed_size(
+            metaimage(f / "a.mha", CompressedData=True), "9999999"), refused="9999999 bytes of packed data"),
+        Cell("MetaImage", "length", "longs of 8 bytes", of(ElementType="MET_LONG", data=chest().astype("<i8").tobytes()),
+             refused="contradicts itself: its header declares 128 x 128 x 34 voxels of MET_LONG"),
+        *(Cell("MetaImage", "length", f"{key} {value}", of(**{key: value}), refused=f"gives '{value}' as {key}")
+          for key, value in (("DimSize", "128 128 nan"), ("DimSize", "128 128 33.5"), ("NDims", "nan"), ("HeaderSize", "nan"))),
+        Cell("MetaImage", "type", "no value a voxel", of(ElementNumberOfChannels=0), refused="declares 0 values a voxel"),
+        Cell("MetaImage", "unit", "no ElementSpacing", of(ElementSpacing=None), affine=AFFINE @ np.diag(
+            [*(1 / n for n in SPACING), 1]), note="how large its voxels are"),
+        Cell("MetaImage", "unit", "ElementSpacing of 0", of(ElementSpacing="3 0 10"), refused="a voxel axis has no length"),
+        *(Cell("MetaImage", "place", f"{key} of too few numbers", of(**{key: value}), refused=f"gives '{value}' as {key}")
+          for key, value in (("Offset", "3 3"), ("ElementSpacing", "3 3"), ("TransformMatrix", "1 0 0 1"))),
         Cell("MetaImage", "type", "big-endian", of(data=chest().astype(">i2").tobytes(), BinaryDataByteOrderMSB=True)),
         Cell("MetaImage", "type", "double", of(ElementType="MET_DOUBLE", data=chest().astype("<f8").tobytes())),
         Cell("MetaImage", "type", "MET_OTHER", of(ElementType="MET_OTHER"), refused="type 'MET_OTHER'"),

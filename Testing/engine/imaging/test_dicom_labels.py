@@ -210,6 +210,25 @@ def test_contours_between_slices_are_refused(series, tmp_path):
         read_labels(save(structure_set(lift=4), tmp_path / "rt.dcm"), series)
 
 
+def test_contours_that_reach_beyond_the_image_are_said(series, tmp_path, caplog):
+    dataset = structure_set_dataset()
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    first = np.array(position(10), float)
+    corners = [first + np.array([x, y, 0]) for x, y in ((100, -9), (-60, -9), (-60, -60), (100, -60))]
+    contour.ContourData, contour.NumberOfContourPoints = [f"{v:.6g}" for v in np.ravel(corners)], 4
+    labels = read_labels(save(dataset, tmp_path / "rs.dcm"), read_volume(series))
+    assert "1 of its 1 contours reach beyond the image" in caplog.text
+    assert set(np.flatnonzero(labels.array[0].any(axis=(1, 2)))) == {10}
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_that_is_cut_is_refused(series, images, tmp_path, kind):
+    path = save(segmentation(images, kind), tmp_path / "seg.dcm")
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(InputFileError, match=r"seg.dcm is cut: 128 x 128 pixels x \d+ frames are \d+ bytes"):
+        read_labels(path, series)
+
+
 def test_slices_without_contour_are_said(series, tmp_path, caplog):
     read_labels(save(structure_set({"disk": ROIS["disk"]}, slices=(5, 7, 9)), tmp_path / "rt.dcm"), series)
     assert "no contour in 2 of the 5 slices" in caplog.text

@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import re
 import struct
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -19,7 +21,7 @@ from sam2adapt.imaging.volume import (
     same_geometry,
     write_volume,
 )
-from sam2adapt.shared.errors import InputFileError, SeriesError, VolumeError
+from sam2adapt.shared.errors import InputFileError, SeriesError, UserError, VolumeError
 
 DATA = os.environ.get("SAM2ADAPT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SAM2ADAPT_DATA is not set")
@@ -345,3 +347,14 @@ def test_a_real_ct_and_its_labels():
     assert labels.array.dtype == np.uint8 and same_geometry(image, labels)
     np.testing.assert_allclose(image.spacing, (0.7266, 0.7266, 2), atol=1e-3)
     assert 100 < image.array[labels.array == 1].mean() < 180  # liver in the portal phase
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((2, 3, 4, 5), "2 time points or channels"), ((2, 1, 3, 4, 5), "holds 2 values a voxel")]
+)
+def test_labels_of_one_channel_for_each_structure_are_refused(tmp_path, shape, said):
+    nib.save(nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.uint8).reshape(shape).T, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(UserError, match=said) as caught:
+        read_labels(tmp_path / "a.nii")
+    assert str(tmp_path) in caught.value.message
+    assert re.search("with the values 1, 2, 3|class numbers 0, 1, 2", caught.value.remedy)

@@ -278,7 +278,7 @@ def test_slices_may_be_prepared_ahead(model, monkeypatch):
     """As on a GPU: the same labels, the same smaller batches, and no thread is left behind."""
     volume, threads = blobs(), set(threading.enumerate())
     expected = labels_of(volume, model, batch_size=2)
-    monkeypatch.setattr(predict, "_prepares_ahead", lambda device: True)
+    monkeypatch.setattr(predict, "_reads_ahead", lambda device: True)
     np.testing.assert_array_equal(labels_of(volume, model, batch_size=2), expected)
     with pytest.raises(CancelledError):
         segment(volume, model, Options(batch_size=2), cancelled=lambda: True)

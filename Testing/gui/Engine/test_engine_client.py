@@ -103,6 +103,33 @@ def test_running_request_is_controlled_past_those_that_wait(client, calls):
     assert not request.control("stop")
 
 
+def test_released_request_leaves_the_engine_warm_for_the_next(client, calls):
+    first = client.request("preview", {}, **calls.of("first"), onPreview=calls.append)
+    until(lambda: calls)
+    assert calls == [{"id": first.id, "masks": "first.npy"}]
+    process = client.processId()
+    second = client.request("echo", {"n": 2}, **calls.of("second"))
+    third = client.request("echo", {"n": 3}, **calls.of("third"))
+    first.release()
+    third.release()
+    assert first.isOver and third.isOver
+    until(lambda: second.isOver and len(calls) == 4)
+    assert [name for name, _ in calls[1:]] == ["firstError", "thirdError", "secondResult"]
+    assert {error.kind for _, error in calls[1:3]} == {"CancelledError"}
+    assert first.state == third.state == "cancelled" and client.processId() == process
+
+
+def test_engine_that_dies_after_a_release_is_started_again(client, calls):
+    released = client.request("sleep", {}, **calls.of("released"))
+    until(lambda: calls)
+    client.request("echo", {"n": 1}, **calls.of("next"))
+    released.release()
+    os.kill(client.processId(), signal.SIGKILL)
+    until(lambda: "nextResult" in [name for name, _ in calls])
+    assert [name for name, _ in calls] == ["releasedProgress", "releasedError", "nextResult"]
+    assert released.state == "cancelled"
+
+
 def test_answer_in_single_bytes(client):
     text = "Füße, 肝臓, 🫁"
     assert client.wait(client.request("pieces", text)) == text

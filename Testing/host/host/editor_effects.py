@@ -62,7 +62,13 @@ class AbstractScriptedSegmentEditorAutoCompleteEffect(AbstractScriptedSegmentEdi
         self.cancelButton, self.applyButton = qt.QPushButton("Cancel"), qt.QPushButton("Apply")
         rows = (
             ("Preview:", self.autoUpdateCheckBox, self.previewButton),
-            ("Display:", qt.QLabel("inputs"), self.previewOpacitySlider, qt.QLabel("results"), self.previewShow3DButton),
+            (
+                "Display:",
+                qt.QLabel("inputs"),
+                self.previewOpacitySlider,
+                qt.QLabel("results"),
+                self.previewShow3DButton,
+            ),
             ("", self.cancelButton, self.applyButton),
         )
         for label, *widgets in rows:
@@ -80,9 +86,12 @@ class AbstractScriptedSegmentEditorAutoCompleteEffect(AbstractScriptedSegmentEdi
         self.previewShow3DButton.connect("toggled(bool)", self.updateMRMLFromGUI)
         self.autoUpdateCheckBox.connect("stateChanged(int)", self.updateMRMLFromGUI)
 
+    def _owner(self):
+        return self.scriptedEffect.parameter(_OWNER) if self.scriptedEffect.parameterDefined(_OWNER) else ""
+
     def getPreviewNode(self):
         node = self.scriptedEffect.nodeReference(_ROLE)
-        return node if node and self.scriptedEffect.parameter(_OWNER) in ("", self.scriptedEffect.name) else None
+        return node if node and self._owner() in ("", self.scriptedEffect.name) else None
 
     def updateGUIFromMRML(self):
         node = self.getPreviewNode()

@@ -58,7 +58,15 @@ def _findBy(module: types.ModuleType, find) -> None:
 
 def install() -> None:
     """qt, ctk and the widget classes of slicer."""
-    for name in ("ctk", "mrml_widgets", "segmentation_widgets", "segment_editor", "modules", "main_window", "ui_loader"):
+    for name in (
+        "ctk",
+        "mrml_widgets",
+        "segmentation_widgets",
+        "segment_editor",
+        "modules",
+        "main_window",
+        "ui_loader",
+    ):
         importlib.import_module(f".{name}", __package__)
     _module("qt", _qtClass)
     _module("ctk", _emulatedClass("ctk"))

@@ -8,7 +8,7 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 
 from . import records
-from .ctk import ctkComboBox
+from .ctk import ctkComboBox, ctkSliderWidget
 from .emulated import emulated, row, stored
 
 
@@ -356,3 +356,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         else:
             self._show()
             self._extraItems()[number - len(self._ids) - 1][1]()
+
+
+@emulated
+class qMRMLSliderWidget(ctkSliderWidget):
+    """A slider that takes its unit from the scene; here it has none."""
+
+    @QtCore.Slot(object)
+    def setMRMLScene(self, scene) -> None:
+        self._scene = scene

@@ -18,6 +18,9 @@ from .emulated import emulated, stored
 from .mrml_widgets import Observers, qMRMLWidget
 from .pythonqt import keep, unwrap, wrap, wrapperClassOf
 
+#: What stands for a filter that slicer-core lacks: the one that Slicer used before it.
+_FILTERS = {"vtkITKGrowCut": "vtkImageGrowCutSegment"}
+
 
 @emulated
 class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
@@ -67,7 +70,8 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
 
     @QtCore.Slot()
     def updateGUIFromMRML(self) -> None:
-        self._call("updateGUIFromMRML")
+        if self._active:
+            self._call("updateGUIFromMRML")
 
     @QtCore.Slot()
     def updateMRMLFromGUI(self) -> None:
@@ -77,8 +81,8 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
     def activate(self) -> None:
         self._active = True
         self._frame.setVisible(True)
+        self.updateGUIFromMRML()
         self._call("activate")
-        self._call("updateGUIFromMRML")
 
     @QtCore.Slot()
     def deactivate(self) -> None:
@@ -132,7 +136,10 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
     @QtCore.Slot(str, result=str)
     def parameter(self, name: str) -> str:
         value = self._node.GetAttribute(f"{self.name}.{name}")
-        return (self._node.GetAttribute(name) if value is None else value) or ""
+        value = self._node.GetAttribute(name) if value is None else value
+        if value is None:
+            records.problem(f"{self.name} has no parameter {name}")
+        return value or ""
 
     @QtCore.Slot(str, result=int)
     def integerParameter(self, name: str) -> int:
@@ -402,3 +409,6 @@ def install() -> None:
     for name in ("vtkSegmentation", "vtkSegmentationConverter", "vtkSegment", "vtkOrientedImageData"):
         setattr(core, name, getattr(slicer, name))
     sys.modules[core.__name__] = core
+    filters = types.ModuleType("vtkITK")  # slicer-core has Slicer's filters in the package itself, not all of them
+    filters.__getattr__ = lambda name: getattr(slicer, _FILTERS.get(name, name))
+    sys.modules[filters.__name__] = filters

@@ -237,9 +237,13 @@ def test_nothing_is_started_without_drawings_for_this_volume(lib, nodes, drawn):
     segmentationNode.CreateDefaultDisplayNodes()
     segmentationNode.GetDisplayNode().SetAllSegmentsVisibility(False)
     assert "'heart' is hidden and left as it is." in failure(lib, volumeNode, segmentationNode)
+    assert "Only one slice is drawn of 'a', 'b'. Draw" in failure(
+        lib, *addDrawings(lib, nodes, {"a": stack([5]), "b": stack([7])})
+    )
     nodes.scene.RemoveNode(volumeNode)
     assert "'CT' is not in the scene." in failure(lib, volumeNode, segmentationNode)
-    assert "'' is not in the scene." in failure(lib, None, segmentationNode)
+    assert "No volume was chosen. Choose" in failure(lib, None, segmentationNode)
+    assert "No segmentation was chosen. Choose" in failure(lib, far, None)
 
 
 def test_what_was_drawn_meanwhile_is_not_overwritten(lib, nodes, drawn):
@@ -280,6 +284,32 @@ def test_an_answer_that_changes_drawn_voxels_is_refused(lib, drawn):
     assert np.array_equal(read(lib, drawn), list(DRAWN.values()))
 
 
+def test_an_answer_that_adds_to_a_drawn_slice_is_refused(lib, drawn):
+    run = Run(lib, *drawn)
+    masks = filled(run.drawings())
+    masks[0, 6, 1, 1] = 1
+    run.answer(masks)
+    assert run.errors[0].kind == "Defect"
+    assert np.array_equal(read(lib, drawn), list(DRAWN.values()))
+
+
+def test_slices_of_two_directions_at_once(lib, nodes):
+    """Those of K and of J cross in lines, which do not count as drawn slices of the other direction."""
+    ball = np.zeros(SHAPE, np.uint8)
+    k, j, i = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    whole = ((k - 6) / 5.5) ** 2 + ((j - 10) / 8) ** 2 + ((i - 12) / 8) ** 2 < 1
+    ball[[2, 6, 10]], ball[:, [5, 10, 15]] = whole[[2, 6, 10]], whole[:, [5, 10, 15]]
+    pair = addDrawings(lib, nodes, {"ball": ball})
+    lib.Drawings.declareEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", 0)
+    run = Run(lib, *pair)
+    assert run.params["axis"] is None and run.params["empty"] == {}
+    assert run.job.drawings.slices == [{0: [2, 6, 10], 1: [5, 10, 15]}]
+    assert len(run.job.drawings.notes) == 1 and "declared empty of 'ball' are not used" in run.job.drawings.notes[0]
+    answer = np.array([whole.astype(np.uint8)])
+    run.answer(answer).apply()
+    assert np.array_equal(read(lib, pair), answer)
+
+
 def test_other_segments_are_checked_and_a_failed_apply_is_undone(lib, nodes, drawn, monkeypatch):
     run = Run(lib, *drawn)
     job = run.answer(filled(run.drawings()))
@@ -312,16 +342,13 @@ def test_the_engine_fills_and_says_what_it_cannot_fill(lib, nodes, servedEngine)
     servedEngine.run()
     assert job.state == "done", errors
     assert previews == [job] and job.expectedDice > 0.8 and job.nextSlice[0] == "K"
-    assert any("'once' is drawn in one slice only" in text for text in job.log)
+    assert job.drawings.notes == ["'once' is drawn in one slice only and stays as it is; draw a second one."]
     job.apply()
     result = read(lib, (volumeNode, segmentationNode))
     assert np.array_equal(result[1], stack([5], 2))
     assert 2 * (result[0] & truth).sum() / (result[0].sum() + truth.sum()) > 0.9
 
-    for masks, sentence in (
-        ({"a": stack([5])}, "Only one slice is drawn."),
-        ({"a": stack([4, 5, 6])}, "everything is drawn already"),
-    ):
+    for masks, sentence in (({"a": stack([4, 5, 6])}, "everything is drawn already"),):
         errors.clear()
         pair = addDrawings(lib, nodes, masks)
         lib.FillJob.start(servedEngine, *pair, **options)

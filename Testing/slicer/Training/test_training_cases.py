@@ -100,12 +100,13 @@ def test_empty_slices_alone_are_a_case_and_survive_a_file(lib, nodes, annotate, 
 def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
     from sam2adapt.imaging.volume import Volume
     from sam2adapt.segmenting.slices import Normalization, SliceSettings, SliceStack
-    from sam2adapt.training.prepare import _is_stack
+    from sam2adapt.shared.slicing_axis import is_stack
 
     volumeNode = nodes.addVolume(axes=axes, spacing=spacing)
     voxels, origin, spacing, direction = lib.SegmentationBridge.volumeToArrays(volumeNode)
     volume = Volume(voxels, origin, spacing, direction)
-    settings = SliceSettings(Normalization("range", 0, 1), axis="acquisition" if _is_stack(volume) else "axial", size=1)
+    named = "acquisition" if is_stack(volume.size, volume.spacing) else "axial"
+    settings = SliceSettings(Normalization("range", 0, 1), axis=named, size=1)
     stack = SliceStack(volume, settings)
     axis = lib.VolumeGrid.slicingAxis(volumeNode)
     assert stack.oriented(voxels[0]).shape[0] == volume.size[axis] and len({*volume.size}) == 3

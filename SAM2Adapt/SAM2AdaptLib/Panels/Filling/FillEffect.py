@@ -7,6 +7,7 @@ run starts it again.
 
 import qt
 import slicer
+from sam2adapt.shared.errors import DrawingError, UserError
 from SegmentEditorEffects import AbstractScriptedSegmentEditorAutoCompleteEffect
 from slicer.i18n import tr as _
 
@@ -17,10 +18,10 @@ from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
 from SAM2AdaptLib.Panels.Filling.Options import Options
 from SAM2AdaptLib.Scene import SegmentMasks, SliceViews
-from sam2adapt.shared.errors import DrawingError, UserError
 
-_PREVIEW_ROLE = "SegmentationResultPreview"  # of the base's preview node
-_PREVIEW_OWNER = "SegmentationResultPreviewOwnerEffect"
+# Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
+_PREVIEW_ROLE = "FillPreview"
+_AS_DRAWN = "drawn"
 _PREVIEW_OPACITY = 0.6
 _ICON = Registration.RESOURCES / "Icons" / "FillFromDrawnSlices.png"
 
@@ -60,7 +61,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
     def setMRMLDefaults(self):
         """Called by the editor for each new set of parameters."""
         super().setMRMLDefaults()
-        self.scriptedEffect.setParameterDefault("Direction", "")
+        self.scriptedEffect.setParameterDefault("Direction", _AS_DRAWN)
 
     def setupOptionsFrame(self):
         """Called once by the editor: our controls, and below them those of the base."""
@@ -127,7 +128,6 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self._job = None
             self._removePreview()
             self._say(str(error))
-            self.updateGUIFromMRML()
 
     def _cancelJob(self):
         job, self._job = self._job, None
@@ -147,8 +147,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         previewNode = self.getPreviewNode()
         if not previewNode:
             previewNode = PreviewSegments.create(job.segmentationNode)
-            self.scriptedEffect.setCommonNodeReference(_PREVIEW_ROLE, previewNode)
-            self.scriptedEffect.setCommonParameter(_PREVIEW_OWNER, self.scriptedEffect.name)
+            self.scriptedEffect.setNodeReference(_PREVIEW_ROLE, previewNode)
             self.setPreviewOpacity(_PREVIEW_OPACITY)
         isIn3D = self.getPreviewShow3D()
         PreviewSegments.show(previewNode, job.segmentationNode, job.drawings, job.masks)
@@ -180,14 +179,19 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self._say("")
         self._removePreview()
 
+    def getPreviewNode(self):
+        """The node of the preview, None without one."""
+        return self.scriptedEffect.nodeReference(_PREVIEW_ROLE)
+
     def _removePreview(self):
-        segmentationNode = self._segmentationNode()
-        if segmentationNode:
-            if not segmentationNode.GetDisplayNode():
-                segmentationNode.CreateDefaultDisplayNodes()
-            super().reset()
-        elif previewNode := self.getPreviewNode():
+        self.delayedAutoUpdateTimer.stop()
+        self.observeSegmentation(False)
+        if previewNode := self.getPreviewNode():
+            self.scriptedEffect.setNodeReference(_PREVIEW_ROLE, None)
             slicer.mrmlScene.RemoveNode(previewNode)
+            if self._segmentationNode() and self._segmentationNode().GetDisplayNode():
+                self._segmentationNode().GetDisplayNode().SetOpacity(1.0)
+        self.updateGUIFromMRML()
 
     # Widgets
 
@@ -206,14 +210,15 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self.autoUpdateCheckBox.setEnabled(True)
         if self._job:
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
-        self._options.direction = self.scriptedEffect.parameter("Direction")
+        direction = self.scriptedEffect.parameter("Direction")
+        self._options.direction = None if direction == _AS_DRAWN else direction
         segmentation = self._segmentationNode().GetSegmentation()
         self._options.showStructures(
             [(segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in segmentation.GetSegmentIDs()]
         )
 
     def _onDirection(self):
-        self.scriptedEffect.setParameter("Direction", self._options.direction or "")
+        self.scriptedEffect.setParameter("Direction", self._options.direction or _AS_DRAWN)
         if self._job and self.autoUpdateCheckBox.isChecked():
             self.onPreview()
 

@@ -47,6 +47,7 @@ class Options:
         self.nextSliceButton.connect("clicked()", onNextSlice)
         self.emptyButton.connect("clicked()", onEmpty)
         self.showNextSlice(None)
+        self.say("")
 
     @property
     def direction(self):
@@ -81,8 +82,8 @@ class Options:
         self.nextSliceButton.text = _("Go to slice {slice}").format(slice=number) if number else _("Go to next slice")
 
     def say(self, text):
-        """Show sentences, one a line."""
-        self.messageLabel.text = text
+        """Show sentences, one a line; without any what to do first."""
+        self.messageLabel.text = text or _("Draw the structures in some slices, then click “Fill”.")
 
 
 def _silently(widget, method, *arguments):

@@ -7,6 +7,8 @@ from SAM2AdaptLib.Scene import SegmentationBridge, SegmentMasks
 
 def create(segmentationNode):
     """New segmentation node for the preview of another one, under its transform."""
+    if not segmentationNode.GetDisplayNode():
+        segmentationNode.CreateDefaultDisplayNodes()
     name = f"{segmentationNode.GetName()} preview"
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()

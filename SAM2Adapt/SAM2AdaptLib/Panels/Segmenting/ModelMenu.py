@@ -1,6 +1,7 @@
 """The menu behind the list of models: import, export, details, removal, downloaded weights."""
 
 import qt
+from sam2adapt.shared.files import models_folder
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Models import Catalog
@@ -93,7 +94,7 @@ class ModelMenu:
 
     def openFolder(self):
         """Show the user's models in the file manager."""
-        folder = Catalog.modelsFolder()
+        folder = models_folder()
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 

@@ -88,7 +88,7 @@ class Plots:
         for number, header in enumerate(columns):
             series = self._node("vtkMRMLPlotSeriesNode", f"{self._name} {name} {header}")
             if not chart.HasPlotSeriesNodeID(series.GetID()):
-                _describe(series, table, header, number)
+                _setUpSeries(series, table, header, number)
                 chart.AddAndObservePlotSeriesNodeID(series.GetID())
         _plotView(tag).SetPlotChartNodeID(chart.GetID())
 
@@ -103,7 +103,7 @@ class Plots:
         return node
 
 
-def _describe(series, table, header, number):
+def _setUpSeries(series, table, header, number):
     series.SetName(header)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(_("epoch"))

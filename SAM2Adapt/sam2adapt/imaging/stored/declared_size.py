@@ -49,6 +49,18 @@ def check_plain(path: Path, start: int, declared: int, what: str) -> None:
         raise too_short(path, declared, stored, what)
 
 
+def check_surplus(path: Path, declared: int, stored: int, what: str) -> None:
+    """Check that a file whose voxels end it does not hold twice as many bytes: its header describes other voxels.
+
+    :raises InputFileError: it does.
+    """
+    if stored >= 2 * declared:
+        raise InputFileError(
+            f"{path} contradicts itself: its header declares {what}, {readable(declared)} in all, and the file holds"
+            f" {readable(stored)} of them.", "Correct size and type in its header, or export it again.",
+        )  # fmt: skip
+
+
 def check_packed(path: Path, offset: int, declared: int, what: str, packed: int | None = None) -> None:
     """Check that zlib or gzip data can hold so many bytes at all.
 
@@ -64,12 +76,13 @@ def check_packed(path: Path, offset: int, declared: int, what: str, packed: int 
         )  # fmt: skip
 
 
-def check_gzip(path: Path, offset: int, declared: int, what: str) -> None:
+def check_gzip(path: Path, offset: int, declared: int, what: str, start: int = 0) -> None:
     """Check that a gzip stream, of one member or several, unpacks to so many bytes.
 
     The length at its end tells that at once; where it says something else, the stream is unpacked without being kept.
 
-    :raises InputFileError: it does not, or is damaged.
+    :param declared: with the ``start`` bytes before the voxels.
+    :raises InputFileError: it does not, unpacks to twice as many, or is damaged.
     """
     check_packed(path, offset, declared, what)
     with open(path, "rb") as file:
@@ -77,9 +90,10 @@ def check_gzip(path: Path, offset: int, declared: int, what: str) -> None:
         if int.from_bytes(file.read(4), "little") == declared % 2**32:
             return
         file.seek(offset)
-        stored = Unpacked(file, path).skip(declared)
+        stored = Unpacked(file, path).skip(2 * declared)
     if stored < declared:
         raise too_short(path, declared, stored, what)
+    check_surplus(path, declared - start, stored - start, what)
 
 
 class Unpacked:

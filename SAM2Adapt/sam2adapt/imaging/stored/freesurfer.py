@@ -45,7 +45,7 @@ def read_freesurfer(path: Path) -> StoredImage:
         i, j, k = (int(n) for n in fields["size"])
         what, declared = f"{i} x {j} x {k} voxels of {kind.name}", i * j * k * kind.itemsize
         if packed:
-            check_gzip(path, 0, _START + declared, what)
+            check_gzip(path, 0, _START + declared, what, _START)
         else:
             check_plain(path, _START, declared, what)
         place = checked_place(_affine(fields), (i, j, k), path)

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
-from .declared_size import check_packed, too_short
+from .declared_size import check_packed, check_surplus, too_short
+from .stored_image import no_voxel_size
 
 _LONGEST_HEADER = 1 << 20
 _BYTES = {
@@ -33,12 +34,15 @@ class MetaImageHeader:
     :ivar affine: (4, 4) to LPS mm; None of a picture, with other than three axes.
     :ivar scale: slope and intercept from stored values to intensities, or None.
     :ivar note: what had to be decided, or "".
+    :ivar packed: file, byte and NumPy type of packed values, or None. ITK unpacks as many bytes as CompressedDataSize
+        says, and takes noise for voxels where that is wrong or missing.
     """
 
     size: tuple[int, ...]
     affine: np.ndarray | None
     scale: tuple[float, float] | None
     note: str = ""
+    packed: tuple[Path, int, np.dtype] | None = None
 
 
 def check_metaimage(path: Path) -> MetaImageHeader:
@@ -47,8 +51,8 @@ def check_metaimage(path: Path) -> MetaImageHeader:
     :raises InputFileError: damaged, truncated, an unknown unit or type. :raises VolumeError: an axis of size zero.
     """
     keys, start, names = _keys(path)
-    size = tuple(int(n) for n in _numbers(keys, "DimSize", path))
-    if not size or len(size) != int(_number(keys, "NDims", path, 0)):
+    size = tuple(_whole_numbers(keys, "DimSize", path))
+    if not size or [len(size)] != _whole_numbers(keys, "NDims", path):
         raise InputFileError(f"{path} is damaged: it gives {len(size)} sizes for {keys.get('NDims')} axes.", _EXPORT)
     if min(size) <= 0:
         raise VolumeError(
@@ -58,18 +62,20 @@ def check_metaimage(path: Path) -> MetaImageHeader:
     kind = keys.get("ElementType", "").removesuffix("_ARRAY")
     if kind not in _BYTES:
         raise InputFileError(f"{path} has voxels of type '{kind}', which is not supported.", _EXPORT)
-    channels = int(_number(keys, "ElementNumberOfChannels", path, 1))
+    channels = (_whole_numbers(keys, "ElementNumberOfChannels", path) or [1])[0]
+    if channels < 1:
+        raise InputFileError(f"{path} declares {channels} values a voxel (ElementNumberOfChannels).", _EXPORT)
     declared = channels * _BYTES[kind]
     for n in size:
         declared *= n
-    _check_length(path, keys, names, start, declared, f"{' x '.join(map(str, size))} voxels of {kind}")
+    packed = _check_length(path, keys, names, start, declared, f"{' x '.join(map(str, size))} voxels of {kind}")
     affine, note = _affine(keys, size, path)
     slope = _number(keys, "ElementToIntensityFunctionSlope", path, 1.0)
     offset = _number(keys, "ElementToIntensityFunctionOffset", path, 0.0)
     if not (np.isfinite(slope) and np.isfinite(offset)):
         raise InputFileError(f"{path} gives {slope} as slope and {offset} as offset of its values.", _EXPORT)
     scale = None if slope == 0 or (slope == 1 and offset == 0) else (slope, offset)
-    return MetaImageHeader(size, affine, scale, note)
+    return MetaImageHeader(size, affine, scale, note, packed and (*packed, _type(keys, kind)))
 
 
 def _keys(path: Path) -> tuple[dict[str, str], int, list[str]]:
@@ -104,7 +110,23 @@ def _numbers(keys: dict[str, str], name: str, path: Path) -> list[float]:
         raise InputFileError(f"{path} is damaged: its header gives '{keys[name]}' as {name}.", _EXPORT) from error
 
 
-def _check_length(path: Path, keys: dict, names: list[str], start: int, declared: int, what: str) -> None:
+def _whole_numbers(keys: dict[str, str], name: str, path: Path) -> list[int]:
+    numbers = _numbers(keys, name, path)
+    if any(not np.isfinite(n) or n != int(n) for n in numbers):
+        raise InputFileError(f"{path} is damaged: its header gives '{keys[name]}' as {name}.", _EXPORT)
+    return [int(n) for n in numbers]
+
+
+def _type(keys: dict[str, str], kind: str) -> np.dtype:
+    letter = "f" if kind in ("MET_FLOAT", "MET_DOUBLE") else "u" if kind.startswith("MET_U") else "i"
+    order = next((keys[name] for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB") if name in keys), "")
+    return np.dtype(f"{'>' if order[:1] in ('T', 't', '1') else '<'}{letter}{_BYTES[kind]}")
+
+
+def _check_length(
+    path: Path, keys: dict, names: list[str], start: int, declared: int, what: str
+) -> tuple[Path, int] | None:
+    """Compare declared with stored bytes; gives the file and the byte where the packed data of one file begin."""
     target = keys["ElementDataFile"]
     packed = keys.get("CompressedData", "").lower() in ("true", "1")
     if target.upper() == "LOCAL":
@@ -119,16 +141,22 @@ def _check_length(path: Path, keys: dict, names: list[str], start: int, declared
                 "Copy them into the folder of the header.",
             )  # fmt: skip
     if packed:
-        check_packed(path, 0, declared, what, packed=sum(os.path.getsize(file) - offset for file in files))
+        stored = sum(os.path.getsize(file) - offset for file in files)
+        if max(stated := _whole_numbers(keys, "CompressedDataSize", path), default=0) > stored:
+            raise too_short(path, stated[0], stored, f"{stated[0]} bytes of packed data (CompressedDataSize)")
+        check_packed(path, 0, declared, what, packed=stored)
         if len(files) == 1 and (stored := _unpacked(files[0], offset, path)) < declared:
             raise too_short(path, declared, stored, what)
-        return
+        return (files[0], offset) if len(files) == 1 else None
     if keys.get("BinaryData", "True").lower() not in ("true", "1"):
-        return  # numbers as text; ITK counts them
-    header = int(_number(keys, "HeaderSize", path, 0))
+        return None  # numbers as text; ITK counts them
+    header = (_whole_numbers(keys, "HeaderSize", path) or [0])[0]
     stored = sum(os.path.getsize(file) - offset - max(0, header) for file in files)
     if stored < declared:
         raise too_short(path, declared, stored, what)
+    if files == [path]:
+        check_surplus(path, declared, stored, what)
+    return None
 
 
 def _listed(target: str, names: list[str]) -> list[str]:
@@ -139,8 +167,16 @@ def _listed(target: str, names: list[str]) -> list[str]:
     return [target]
 
 
-def _unpacked(file: Path, offset: int, path: Path) -> int:
-    """Bytes to which the data unpack, kept nowhere."""
+def read_packed(header: MetaImageHeader, path: Path) -> np.ndarray:
+    """The values of packed data in the order of the file, as many as ``check_metaimage`` found to be there."""
+    file, offset, kind = header.packed
+    pieces: list[bytes] = []
+    total = _unpacked(file, offset, path, pieces)
+    return np.frombuffer(b"".join(pieces), kind, total // kind.itemsize)
+
+
+def _unpacked(file: Path, offset: int, path: Path, pieces: list[bytes] | None = None) -> int:
+    """Bytes to which the data unpack; kept in ``pieces`` if given."""
     total, unpacker = 0, zlib.decompressobj(wbits=47)  # zlib or gzip wrapping
     try:
         with open(file, "rb") as data:
@@ -149,6 +185,8 @@ def _unpacked(file: Path, offset: int, path: Path) -> int:
                 packed = unpacker.unconsumed_tail or data.read(1 << 18)
                 piece = unpacker.decompress(packed, 1 << 22)
                 total += len(piece)
+                if pieces is not None:
+                    pieces.append(piece)
                 if not packed and not piece:
                     raise zlib.error("it ends too early")
     except zlib.error as error:
@@ -167,7 +205,14 @@ def _affine(keys: dict[str, str], size: tuple[int, ...], path: Path) -> tuple[np
         return None, ""
 
     def first(*names: str, default: list[float]) -> list[float]:
-        return next((found for name in names if len(found := _numbers(keys, name, path)) == len(default)), default)
+        given = next((name for name in names if name in keys), None)
+        numbers = default if given is None else _numbers(keys, given, path)
+        if len(numbers) != len(default):
+            raise InputFileError(
+                f"{path} is damaged: its header gives '{keys[given]}' as {given}, {len(numbers)} numbers and not"
+                f" {len(default)}.", _EXPORT,
+            )  # fmt: skip
+        return numbers
 
     # A row of the matrix is the direction of an axis.
     rows = first("TransformMatrix", "Rotation", "Orientation", default=[1, 0, 0, 0, 1, 0, 0, 0, 1])
@@ -176,7 +221,10 @@ def _affine(keys: dict[str, str], size: tuple[int, ...], path: Path) -> tuple[np
     affine = np.eye(4)
     affine[:3, :3] = matrix * spacing * _MILLIMETRES[unit]
     affine[:3, 3] = np.array(first("Offset", "Position", "Origin", default=[0, 0, 0])) * _MILLIMETRES[unit]
-    return affine, _orientation_note(keys.get("AnatomicalOrientation", "").upper(), matrix, path)
+    notes = [_orientation_note(keys.get("AnatomicalOrientation", "").upper(), matrix, path)]
+    if not {"ElementSpacing", "ElementSize"} & keys.keys():
+        notes.append(no_voxel_size(path, "ElementSpacing"))
+    return affine, " ".join(filter(None, notes))
 
 
 def _orientation_note(stated: str, matrix: np.ndarray, path: Path) -> str:

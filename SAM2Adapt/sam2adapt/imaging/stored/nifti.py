@@ -14,7 +14,7 @@ import numpy as np
 from ...shared import paths
 from ...shared.errors import InputFileError
 from ...shared.tolerance import displacement
-from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
+from .declared_size import GZIP, Unpacked, check_gzip, check_plain, check_surplus, enough_memory, too_short
 from .nifti_header import KINDS, LENGTHS, NiftiHeader, parse_header
 from .stored_image import StoredImage, affine_of
 
@@ -59,9 +59,10 @@ def _open(path: Path) -> tuple[NiftiHeader, Path]:
     with open(voxels, "rb") as file:
         packed = file.read(2) == GZIP
     if packed:
-        check_gzip(voxels, 0, declared, header.described)
+        check_gzip(voxels, 0, declared, header.described, header.start)
     else:
         check_plain(voxels, header.start, header.data_bytes, header.described)
+        check_surplus(voxels, header.data_bytes, os.path.getsize(voxels) - header.start, header.described)
     return header, voxels
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...shared.errors import InputFileError, VolumeError
 from ...shared.tolerance import ROUNDING, displacement
-from .stored_image import Place, check_spacing, checked_place
+from .stored_image import Place, check_spacing, checked_place, several_images
 
 _PLACE_1 = [("qform_code", "i2"), ("sform_code", "i2"), ("quatern", "f4", (3,)), ("qoffset", "f4", (3,)),
             ("srow", "f4", (3, 4))]  # fmt: skip
@@ -273,11 +273,7 @@ def _grid(dim: np.ndarray, path: Path) -> tuple[tuple[int, int, int], int]:
         )
     i, j, k, times, values, *more = (max(1, n) for n in lengths)
     if times * int(np.prod(more)) > 1:
-        raise VolumeError(
-            f"{path} is a 4-D volume of {times * int(np.prod(more))} time points.",
-            "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy"
-            " volume).",
-        )
+        raise several_images(path, times * int(np.prod(more)))
     return (i, j, k), values
 
 

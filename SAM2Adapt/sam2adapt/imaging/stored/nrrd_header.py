@@ -13,7 +13,8 @@ import numpy as np
 
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
-from .declared_size import check_gzip, check_packed, check_plain, too_short
+from .declared_size import check_gzip, check_packed, check_plain, check_surplus, too_short
+from .stored_image import no_voxel_size, several_images
 
 _LONGEST_HEADER = 1 << 24
 _BYTES = {
@@ -36,9 +37,6 @@ _MILLIMETRES = {
     "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometers": 1e-3, "nm": 1e-6,
 }  # fmt: skip
 _SPATIAL = ("", "domain", "space", "???", "none")
-_TIME_POINT = (
-    "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy volume)."
-)
 _EXPORT = "Save it again from the program that wrote it."
 
 
@@ -66,7 +64,7 @@ def check_nrrd(path: Path) -> NrrdHeader:
     """
     fields, names, start = _fields(path)
     sizes = _numbers(fields, "sizes", int, path)
-    if not sizes or len(sizes) != int(fields.get("dimension", 0) or 0):
+    if not sizes or [len(sizes)] != _numbers(fields, "dimension", int, path):
         raise InputFileError(
             f"{path} is damaged: it gives {len(sizes)} sizes for {fields.get('dimension')} axes.", _EXPORT
         )
@@ -114,9 +112,20 @@ def _numbers(fields: dict[str, str], name: str, kind: type, path: Path) -> list:
 
 def _check_values(fields: dict[str, str], path: Path) -> None:
     kind, encoding = fields.get("type", "").lower(), fields.get("encoding", "").lower()
-    if kind not in _BYTES:
+    if kind and kind not in _BYTES:
         raise InputFileError(
             f"{path} has voxels of type '{kind}', which is not supported.", "Save it as int16 or float."
+        )
+    missing = [name for name in ("type", "encoding") if not fields.get(name)]
+    if missing:
+        raise InputFileError(
+            f"{path} is truncated or damaged: its header does not say the {' and the '.join(missing)} of its values.",
+            _EXPORT,
+        )
+    if _BYTES[kind] > 1 and encoding in (*_PACKED, *_PLAIN, "hex") and fields.get("endian") not in ("little", "big"):
+        raise InputFileError(
+            f"{path} gives '{fields.get('endian', '')}' as endian, the order of the bytes of its {kind} values.",
+            "Correct it in the header: little or big.",
         )
     if encoding not in (*_PACKED, *_PLAIN, *_TEXT):
         name = {"bz2": "bzip2"}.get(encoding, encoding)
@@ -145,16 +154,18 @@ def _check_length(path: Path, fields: dict, names: list[str], start: int, sizes:
         files, offset = [path], start
     else:
         offset = 0
-    skip = max(0, int(fields.get("byteskip", fields.get("byte skip", "0")) or 0))
+    skip = max(0, *_numbers(fields, "byteskip", int, path), 0)
     if encoding in _PLAIN:
         stored = sum(os.path.getsize(file) - offset - skip for file in files)
         if stored < declared:
             raise too_short(path, declared, stored, what)
+        if files == [path]:
+            check_surplus(path, declared, stored, what)
     elif encoding in _TEXT:
         least = 2 * declared if encoding == "hex" else 2 * values - 1
         if sum(os.path.getsize(file) - offset for file in files) < least:
             check_plain(path, offset, least, what)
-    elif len(files) == 1 and int(fields.get("lineskip", "0") or 0) == 0:
+    elif len(files) == 1 and not any(_numbers(fields, "lineskip", int, path)):
         check_gzip(files[0], offset, declared + skip, what)
     else:
         check_packed(path, 0, declared, what, packed=sum(os.path.getsize(file) for file in files))
@@ -199,7 +210,7 @@ def _spatial_axes(fields: dict[str, str], sizes: list[int], path: Path) -> list[
         # The first axis may hold the values of a voxel; ITK takes them, and whoever reads decides what they are.
         is_time = kinds[axis] == "time" or (axis > 0 and axis not in spatial) or axis in spatial[3:]
         if is_time and sizes[axis] > 1:
-            raise VolumeError(f"{path} is a 4-D volume of {sizes[axis]} time points.", _TIME_POINT)
+            raise several_images(path, sizes[axis])
     return spatial[:3]
 
 
@@ -224,19 +235,25 @@ def _affine(fields: dict[str, str], spatial: list[int], path: Path) -> tuple[np.
         " head, as in Slicer."
     )
     if not vectors:
-        return None, unplaced
+        sizes = _numbers(fields, "spacings", float, path)
+        known = [sizes[axis] for axis in spatial if axis < len(sizes)]
+        lacking = [] if known and np.isfinite(known).all() else [no_voxel_size(path, "spacings")]
+        return None, " ".join([unplaced, *lacking])
     columns = [vectors[axis] for axis in spatial]
     if len(columns) != 3 or any(len(column) < 3 for column in columns):
         return None, ""  # of a picture or a plane
     scale = _units(fields.get("spaceunits", ""), 3, "space units", path)
     signs = np.array(_TO_LPS.get(space.removesuffix("-time").removesuffix("t") if space else "", (1, 1, 1)))
     known = bool(space) and (space in _TO_LPS or space.removesuffix("-time") in _TO_LPS or space[:-1] in _TO_LPS)
-    origin = (_vectors(fields.get("spaceorigin", "")) or [np.zeros(3)])[0]
-    origin = np.zeros(3) if origin is None else origin
+    given = (_vectors(fields.get("spaceorigin", "")) or [None])[0]
+    origin = np.zeros(3) if given is None else given
+    if len(origin) < 3:
+        raise InputFileError(f"{path} is damaged: its header gives '{fields['spaceorigin']}' as space origin.", _EXPORT)
     affine = np.eye(4)
     affine[:3, :3] = np.stack([column[:3] for column in columns], axis=1) * (signs * scale)[:, np.newaxis]
     affine[:3, 3] = origin[:3] * signs * scale
-    return affine, "" if known else unplaced
+    adrift = f"{path} does not say where its first voxel lies (space origin); 0, 0, 0 mm was taken, as in Slicer."
+    return affine, " ".join([*([] if known else [unplaced]), *([adrift] if given is None else [])])
 
 
 def _axis_units(fields: dict[str, str], spatial: list[int], path: Path) -> np.ndarray:

@@ -78,6 +78,21 @@ def checked_place(
     return Place(affine[:3, 3].copy(), spacing, direction, note)
 
 
+def several_images(path: Path, count: int) -> VolumeError:
+    """The error of a file of several images where one is wanted."""
+    remedy = (
+        "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy"
+        " volume)."
+        " Of labels with a channel for each structure save one channel with the values 1, 2, 3 …."
+    )
+    return VolumeError(f"{path} is a 4-D volume of {count} time points or channels.", remedy)
+
+
+def no_voxel_size(path: Path, missing: str) -> str:
+    """The sentence about a file that does not give the size of its voxels."""
+    return f"{path} does not say how large its voxels are ({missing}); 1 x 1 x 1 mm were taken, as in Slicer."
+
+
 def check_spacing(spacing: Sequence[float], path: Path) -> None:
     """Refuse voxel sizes that no image has.
 

@@ -22,7 +22,6 @@ from .. import paths
 from ..errors import ClassesError, InputFileError, TrainingDataError
 from .image_names import SEGMENTATION, stem_of, suffix_of
 
-NOT_ANNOTATED = 255
 _IGNORE = "ignore"  # nnU-Net's name for what is not annotated
 _BACKGROUND = {"background", "clear label", "unknown", "bg"}  # of value 0
 _LONGEST = 1 << 24  # bytes of a header or table

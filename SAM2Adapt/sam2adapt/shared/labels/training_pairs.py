@@ -94,6 +94,7 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
             continue
         pairs.found += _paired(case, paths, names, label_files, pairs.notes)
     _check_found(pairs, images, labels, channel, channels)
+    _check_own_labels(pairs)
     _note_left_out(
         pairs, left, [p for paths in label_files.values() for p in paths if p not in used], channel, channels
     )
@@ -152,6 +153,17 @@ def _check_found(pairs: Pairs, images: Path, labels: Path, channel: int, channel
         "Name images and labels alike, for example images/a.nii.gz and labels/a.nii.gz, or a.nrrd and a.seg.nrrd in one"
         " folder.",
     )
+
+
+def _check_own_labels(pairs: Pairs) -> None:
+    """Refuse two images with one label file, ``a.nii.gz`` and ``a_0000.nii.gz``: one patient would be two cases."""
+    owner: dict[Path, Path] = {}
+    for name, image, label in pairs.found:
+        if (other := owner.setdefault(label, image)) != image:
+            raise TrainingDataError(
+                f"Case '{name}' has several images, {other.name} and {image.name}, in '{image.parent}', for the one"
+                f" label file '{label}'.", "Move all but one of them to another folder.",
+            )  # fmt: skip
 
 
 def _note_left_out(

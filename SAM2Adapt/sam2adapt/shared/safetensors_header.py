@@ -1,0 +1,64 @@
+"""Header of a safetensors file, read without its tensors: 8 bytes with the length of the JSON that follows.
+
+The engine reads cards with it where a file is damaged; Slicer, which has no safetensors package, lists models with it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SUFFIX = ".safetensors"
+# Metadata entries of SAM2Adapt, each the JSON text of a card: of a model, and of base weights.
+MODEL_KEY, BASE_KEY = "sam2adapt", "sam2adapt_base"
+SCHEMA_VERSION = 1  # of a model's card; newer ones are refused
+LONGEST = 100_000_000  # bytes; the format allows no longer headers
+_METADATA = "__metadata__"
+
+
+def header_length(start: bytes) -> int:
+    """Length of the JSON in bytes, from the file's first eight bytes (little-endian)."""
+    return int.from_bytes(start[:8], "little")
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header: for each tensor its ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` may stand beside.
+
+    :raises OSError: the file cannot be read.
+    :raises ValueError: this is no such header.
+    """
+    with Path(path).open("rb") as file:
+        length = header_length(file.read(8))
+        if length > LONGEST:
+            raise ValueError(f"a header of {length} bytes")
+        try:
+            header = json.loads(file.read(length))
+        except RecursionError as error:
+            raise ValueError("the header is nested too deeply") from error
+    if not isinstance(header, dict):
+        raise ValueError("the header is not a JSON object")
+    return header
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header, {} if there is none.
+
+    :raises OSError, ValueError: as ``read_header``.
+    """
+    metadata = read_header(path).get(_METADATA, {})
+    if not isinstance(metadata, dict):
+        raise ValueError("the metadata are not a JSON object")
+    return metadata
+
+
+def expected_size(path: Path) -> int:
+    """Bytes that a whole file with this header has.
+
+    :raises OSError, ValueError: as ``read_header``; also where the header does not say where its tensors end.
+    """
+    with Path(path).open("rb") as file:
+        length = header_length(file.read(8))
+    tensors = [entry for name, entry in read_header(path).items() if name != _METADATA]
+    try:
+        return 8 + length + max(entry["data_offsets"][1] for entry in tensors)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError("the header does not say where its tensors end") from error

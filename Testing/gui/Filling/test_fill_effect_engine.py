@@ -1,0 +1,69 @@
+"""The effect and the console with the real engine."""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import slicer
+from filling_testing import REPOSITORY, SHAPE, FillPanel, addDrawings, disc
+from panel_testing import DEADLINE
+
+TRUTH = np.stack([disc(3 + 0.4 * k) for k in range(SHAPE[0])]).astype(np.uint8)
+PLACES = [0, 4, 8, 11]
+
+
+@pytest.fixture(scope="module")
+def module(slicerHost, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
+        yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+        slicerHost.unloadModule("SAM2Adapt")
+
+
+@pytest.fixture
+def drawn(module, scene):
+    """A volume with a bright cone, drawn in four slices."""
+    slicer.util.selectModule("SAM2Adapt")
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[PLACES] = TRUTH[PLACES]
+    volumeNode, segmentationNode = addDrawings({"cone": mask})
+    slicer.util.arrayFromVolume(volumeNode)[:] += 200 * TRUTH
+    slicer.util.arrayFromVolumeModified(volumeNode)
+    return volumeNode, segmentationNode
+
+
+def dice(mask):
+    return 2 * (mask & TRUTH).sum() / (mask.sum() + TRUTH.sum())
+
+
+def test_console_fills_and_undoes(drawn, module):
+    logic = slicer.util.getModuleLogic("SAM2Adapt")
+    before = dice(slicer.util.arrayFromSegmentBinaryLabelmap(drawn[1], drawn[1].GetSegmentation().GetNthSegmentID(0)))
+    job = logic.fill(*drawn)
+    after = slicer.util.arrayFromSegmentBinaryLabelmap(
+        drawn[1], drawn[1].GetSegmentation().GetNthSegmentID(0), drawn[0]
+    )
+    assert job.expectedDice > 0.8 and dice(after) > 0.9 > before
+    assert logic.undo(drawn[1])
+
+
+def test_effect_survives_a_killed_engine(drawn, module, processEvents):
+    logic = slicer.util.getModuleLogic("SAM2Adapt")
+    panel = FillPanel(*drawn, logic.engine, processEvents)
+    before = panel.masks()
+    panel.widget("previewButton").click()
+    assert processEvents(DEADLINE, until=panel.engine.processId)
+    os.kill(panel.engine.processId(), signal.SIGKILL)
+    assert processEvents(DEADLINE, until=lambda: not panel.effect.isRunning())
+    assert "engine" in panel.message and np.array_equal(panel.masks(), before)
+    assert panel.previewNode() is None and panel.texts("previewButton") == "Fill"
+    panel.widget("previewButton").click()
+    assert processEvents(DEADLINE, until=lambda: not panel.effect.isRunning())
+    assert panel.message.startswith("Expected Dice") and panel.widget("applyButton").enabled
+    panel.widget("applyButton").click()
+    assert dice(panel.masks()[0]) > 0.9 and np.array_equal(panel.masks()[0][PLACES], TRUTH[PLACES])
+    panel.editor.undo()
+    assert np.array_equal(panel.masks(), before)
