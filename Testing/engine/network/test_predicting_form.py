@@ -197,7 +197,10 @@ def test_form_follows_precision_and_moves():
 @pytest.mark.parametrize("half", [False, pytest.param(True, marks=NEEDS_BF16)])
 @pytest.mark.parametrize(("name", "classes"), [("dual-lw", 2), ("dual-hp", 3), ("lora", 4), ("balr", 3)])
 def test_result_does_not_depend_on_the_number_of_threads(name, classes, half):
-    """Processes that share the cores have fewer each, and must say the same."""
+    """Processes that share the cores have fewer each, and must say the same: in float32 up to rounding.
+
+    There one or three images differ by 2e-7 of a logit, eight do not.
+    """
     _, form = whole("nano", name, classes=classes)
     threads, found = torch.get_num_threads(), []
     try:
@@ -207,7 +210,9 @@ def test_result_does_not_depend_on_the_number_of_threads(name, classes, half):
                 found.append(form(images(224, 192, batch=3)))
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(*found)
+    if half:
+        assert torch.equal(*found)
+    assert_close(*found)
 
 
 def test_form_is_made_once():
