@@ -26,6 +26,7 @@ trap 'rm -rf "$reports" "$SAM2ADAPT_HOME"' EXIT
 status=0
 printf '== ruff\n'
 ruff check . || status=1
+ruff format --check --quiet . || status=1
 
 for folder in architecture engine benchmarks/tests slicer host gui; do
   printf '\n== Testing/%s\n' "$folder"

@@ -1,13 +1,11 @@
 """The console's way to the answer that the engine's own entrances give (``Testing/engine/test_same_answer.py``)."""
 
-
 import numpy as np
 import pytest
 import sample
 
 pytest.importorskip("slicerio")
 pytest.importorskip("torch")
-
 
 
 @pytest.fixture

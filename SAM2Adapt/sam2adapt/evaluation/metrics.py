@@ -19,8 +19,9 @@ _NAN = float("nan")
 _LOGIT_LIMIT = 40.0  # a softmax in float64 rounds to 1 at 37; below -40 the network is as sure as can be
 
 
-def case_metrics(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int],
-                 spacing: Sequence[float] | None = None) -> dict[int, dict[str, float]]:
+def case_metrics(
+    prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int], spacing: Sequence[float] | None = None
+) -> dict[int, dict[str, float]]:
     """Agreement of two label volumes, class by class.
 
     :param prediction: (K, J, I) unsigned integers.
@@ -35,8 +36,9 @@ def case_metrics(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int],
         raise ValueError(f"Two (K, J, I) arrays of one shape are needed, not {prediction.shape} and {truth.shape}.")
     steps = np.ones(3) if spacing is None else np.asarray(spacing, np.float64)
     boxes = [find_objects(array, max_label=max(ids, default=1)) for array in (prediction, truth)]
-    return {number: _class_metrics(prediction, truth, number, [box[number - 1] for box in boxes], steps)
-            for number in ids}
+    return {
+        number: _class_metrics(prediction, truth, number, [box[number - 1] for box in boxes], steps) for number in ids
+    }
 
 
 def dice_counts(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -63,8 +65,10 @@ def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes
     thick = [axis for axis in range(3) if truth.shape[axis] > 1] or [2]
     flat = [mask.reshape([mask.shape[axis] for axis in thick]) for mask in masks]
     surfaces = get_mask_edges(*flat)
-    there, back = (np.asarray(get_surface_distance(*pair, spacing=steps[thick].tolist()), np.float64)
-                   for pair in (surfaces, surfaces[::-1]))
+    there, back = (
+        np.asarray(get_surface_distance(*pair, spacing=steps[thick].tolist()), np.float64)
+        for pair in (surfaces, surfaces[::-1])
+    )
     return {
         "dice": twice_common / both,
         "iou": twice_common / (2 * both - twice_common),
@@ -157,8 +161,13 @@ class HistogramAUC:
         return result
 
 
-def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures: Sequence[Structure],
-              miou: float | None = None, auc: Mapping[int, float] | None = None, distance_unit: str = "mm") -> dict:
+def aggregate(
+    cases: Mapping[str, Mapping[int, Mapping[str, float]]],
+    structures: Sequence[Structure],
+    miou: float | None = None,
+    auc: Mapping[int, float] | None = None,
+    distance_unit: str = "mm",
+) -> dict:
     """What ``evaluate --json`` writes.
 
     :param cases: for each case's name what :func:`case_metrics` gave.
@@ -172,8 +181,10 @@ def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures
     """
     result: dict = {}
     for measure in MEASURES:
-        classes = {structure.name: _mean(case[structure.id][measure] for case in cases.values()
-                                         if structure.id in case) for structure in structures}
+        classes = {
+            structure.name: _mean(case[structure.id][measure] for case in cases.values() if structure.id in case)
+            for structure in structures
+        }
         result[measure] = {"mean": _mean(classes.values()), **classes}
     areas = {structure.name: (auc or {}).get(structure.id, _NAN) for structure in structures}
     result["auc"] = {"mean": _mean(areas.values()), **areas}
@@ -181,9 +192,17 @@ def aggregate(cases: Mapping[str, Mapping[int, Mapping[str, float]]], structures
     result["distance_unit"] = distance_unit
     result["left_out"] = _without_distances(cases.values(), structures)
     result["cases"] = [
-        {"id": name, **{measure: {structure.name: case[structure.id][measure] for structure in structures
-                                  if structure.id in case} for measure in MEASURES}}
-        for name, case in cases.items()]
+        {
+            "id": name,
+            **{
+                measure: {
+                    structure.name: case[structure.id][measure] for structure in structures if structure.id in case
+                }
+                for measure in MEASURES
+            },
+        }
+        for name, case in cases.items()
+    ]
     return _without_nan(result)
 
 

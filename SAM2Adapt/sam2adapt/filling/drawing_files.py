@@ -84,7 +84,8 @@ def _chosen(segments: list, names: Sequence[str] | None, path: Path) -> list:
     for name in names:
         if name.lower() not in known:
             raise DrawingError(
-                f"{path} has no segment '{name}'.", f"Choose among {', '.join(s.name for s, _ in segments)}.",
+                f"{path} has no segment '{name}'.",
+                f"Choose among {', '.join(s.name for s, _ in segments)}.",
                 setting="structures",
             )
     return [known[name.lower()] for name in names]

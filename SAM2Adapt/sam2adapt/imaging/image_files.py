@@ -29,8 +29,17 @@ from .stored.nifti import is_nifti, read_nifti, write_nifti
 from .stored.nrrd_header import check_nrrd
 from .stored.stored_image import StoredImage, affine_of, checked_place, several_images
 
-__all__ = ["LABEL_SUFFIXES", "PICTURES", "READ_ONLY", "read_image", "read_picture", "replacing", "stem_of", "suffix_of",
-           "write_image"]
+__all__ = [
+    "LABEL_SUFFIXES",
+    "PICTURES",
+    "READ_ONLY",
+    "read_image",
+    "read_picture",
+    "replacing",
+    "stem_of",
+    "suffix_of",
+    "write_image",
+]
 
 _PICTURE_RATIO = 5000  # to which the compressions of pictures shrink an empty one, and more
 _AGAIN = "Copy or download the file again."
@@ -91,12 +100,14 @@ def read_picture(path: str | os.PathLike, indices: bool = False) -> StoredImage:
             if indices and picture.format == "JPEG":
                 raise InputFileError(
                     f"{path} is a JPEG, a format that cannot keep labels: it changes the values of pixels.",
-                    "Save the masks as PNG, from where they were drawn.")
+                    "Save the masks as PNG, from where they were drawn.",
+                )
             if picture.format == "JPEG" or mode == "LA" or (indices and mode in _INDEXED):
                 grey = mode in ("L", "LA")
                 with enough_memory(path):
                     array = np.asarray(
-                        picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB"))
+                        picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB")
+                    )
     except (OSError, SyntaxError) as error:
         if suffix_of(path) in (".jpg", ".jpeg"):
             raise InputFileError(f"{path} cannot be read: it is damaged or no picture.", _AGAIN) from error
@@ -114,7 +125,9 @@ def _check_picture(path: Path, picture: Image.Image) -> None:
     if declared > most + (1 << 16):
         raise InputFileError(
             f"{path} is truncated or damaged: its header declares {picture.width} x {picture.height} pixels, and the"
-            f" {readable(os.path.getsize(path))} of the file cannot hold them.", _AGAIN)
+            f" {readable(os.path.getsize(path))} of the file cannot hold them.",
+            _AGAIN,
+        )
 
 
 def _read_with_itk(path: Path) -> sitk.Image:
@@ -129,15 +142,18 @@ def _read_with_itk(path: Path) -> sitk.Image:
         if "allocate memory" in str(error):
             raise
         if "orthonormal" in str(error):
-            raise VolumeError(f"{path} has axes that are not at right angles.",
-                              "Resample it to a regular grid, with Slicer's module Resample Scalar/Vector/DWI Volume "
-                              "for instance.") from error
+            raise VolumeError(
+                f"{path} has axes that are not at right angles.",
+                "Resample it to a regular grid, with Slicer's module Resample Scalar/Vector/DWI Volume for instance.",
+            ) from error
         if field := re.search(r"trouble parsing (.+) info \|(.*)\|", str(error)):  # NRRD's
             raise InputFileError(f"{path} is damaged: its header gives '{field[2]}' as {field[1]}.",
                                  "Correct it in the header, or save it again from the program that wrote it."
                                  ) from error  # fmt: skip
-        raise InputFileError(f"{path} cannot be read: it is damaged or no image that SimpleITK knows.",
-                             "Check that it opens in Slicer, or save it from there as .nrrd.") from error
+        raise InputFileError(
+            f"{path} cannot be read: it is damaged or no image that SimpleITK knows.",
+            "Check that it opens in Slicer, or save it from there as .nrrd.",
+        ) from error
     while image.GetDimension() > 3:
         image = image[..., 0]
     return sitk.JoinSeries(image) if image.GetDimension() == 2 else image
@@ -146,8 +162,10 @@ def _read_with_itk(path: Path) -> sitk.Image:
 def _check_dimensions(reader: sitk.ImageFileReader, path: Path) -> None:
     size = reader.GetSize()
     if 0 in size:
-        raise VolumeError(f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",
-                          "Choose a file that holds an image.")
+        raise VolumeError(
+            f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",
+            "Choose a file that holds an image.",
+        )
     if any(length > 1 for length in size[3:]):
         raise several_images(path, int(np.prod(size[3:])))
 
@@ -185,8 +203,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "the writing failed"
-        raise OutputError(f"{path} cannot be written: {reason}.",
-                          "Choose a folder that exists, that you may write to, and that has space left.") from error
+        raise OutputError(
+            f"{path} cannot be written: {reason}.",
+            "Choose a folder that exists, that you may write to, and that has space left.",
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -204,9 +224,13 @@ def write_image(path: str | os.PathLike, image: sitk.Image, forms: dict | None =
     stored = image
     if suffix == ".png":
         if image.GetDepth() != 1 or image.GetPixelIDTypeAsString().rpartition(" of ")[2] not in (
-                "8-bit unsigned integer", "16-bit unsigned integer"):
-            raise OutputError(f"{path} cannot hold this volume: a PNG is one slice of whole numbers.",
-                              "Use .seg.nrrd, .nrrd or .nii.gz.")
+            "8-bit unsigned integer",
+            "16-bit unsigned integer",
+        ):
+            raise OutputError(
+                f"{path} cannot hold this volume: a PNG is one slice of whole numbers.",
+                "Use .seg.nrrd, .nrrd or .nii.gz.",
+            )
         stored = image[:, :, 0]
     with replacing(path) as temporary:
         affine = affine_of(image.GetOrigin(), image.GetSpacing(), image.GetDirection())

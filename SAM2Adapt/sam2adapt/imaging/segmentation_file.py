@@ -112,8 +112,10 @@ def split_layers(array: np.ndarray, keys: Mapping[str, str], name: str) -> list[
 def _segments(keys: Mapping[str, str], name: str, layers: int) -> list[tuple[int, int, str, dict[str, str]]]:
     """(layer, label value, name, keys) of each segment."""
     if keys.get("Segmentation_MasterRepresentation", _LABELMAP) != _LABELMAP:
-        raise InputFileError(f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
-                             "In Slicer, make the binary labelmap the source representation and save again.")
+        raise InputFileError(
+            f"{name} stores its segments as {keys['Segmentation_MasterRepresentation']}.",
+            "In Slicer, make the binary labelmap the source representation and save again.",
+        )
     found: dict[int, dict[str, str]] = {}
     for key, value in keys.items():
         if match := re.fullmatch(r"Segment(\d+)_(\w+)", key):
@@ -127,8 +129,10 @@ def _segments(keys: Mapping[str, str], name: str, layers: int) -> list[tuple[int
         except ValueError:
             layer, value = -1, -1
         if not 0 <= layer < layers or value <= 0:
-            raise InputFileError(f"{name} has a damaged header: segment {index} has no valid layer or label value.",
-                                 "Save the segmentation again from Slicer.")
+            raise InputFileError(
+                f"{name} has a damaged header: segment {index} has no valid layer or label value.",
+                "Save the segmentation again from Slicer.",
+            )
         segments.append((layer, value, segment.get("Name", segment.get("ID", f"Segment_{index + 1}")), segment))
     return segments
 

@@ -26,8 +26,15 @@ _ANATOMICAL = ("123037004", "Anatomical Structure")
 # SNOMED CT's root of all structures, normal, altered or of a cell: Slicer calls a segment without code "Tissue"
 _UNKNOWN = {"type": _ANATOMICAL, "list": "snomed"}
 _SIDES = {"right": ("24028007", "Right"), "left": ("7771000", "Left")}
-_SYNONYMS = {"r": "right", "rt": "right", "dexter": "right", "l": "left", "lt": "left", "sinister": "left",
-             "vertebrae": "vertebra"}
+_SYNONYMS = {
+    "r": "right",
+    "rt": "right",
+    "dexter": "right",
+    "l": "left",
+    "lt": "left",
+    "sinister": "left",
+    "vertebrae": "vertebra",
+}
 _FILLERS = {"of", "the", "and", "in"}
 _GOLDEN = 0.61803398875  # steps round the colour circle by this never come close to an earlier hue
 
@@ -53,8 +60,9 @@ class Structure:
     @classmethod
     def from_json(cls, entry: dict) -> "Structure":
         red, green, blue = entry["color"]
-        return cls(int(entry["id"]), entry["name"], entry.get("terminology", ""),
-                   (float(red), float(green), float(blue)))
+        return cls(
+            int(entry["id"]), entry["name"], entry.get("terminology", ""), (float(red), float(green), float(blue))
+        )
 
 
 def choose(structures: Sequence[Structure], names: Sequence[str] | None, model: str) -> list[Structure]:
@@ -115,9 +123,17 @@ def _serialize(entry: dict, side: str | None) -> str:
         entry = _UNKNOWN
     in_region = side is not None and "region" in entry
     modifier = entry.get("modifier") if side is None or in_region else _SIDES[side]
-    return "~".join((
-        _CONTEXTS[entry.get("list", "general")], _code(entry.get("category", _ANATOMICAL)), _code(entry["type"]),
-        _code(modifier), _REGIONS, _code(entry.get("region")), _code(_SIDES[side] if side and in_region else None)))
+    return "~".join(
+        (
+            _CONTEXTS[entry.get("list", "general")],
+            _code(entry.get("category", _ANATOMICAL)),
+            _code(entry["type"]),
+            _code(modifier),
+            _REGIONS,
+            _code(entry.get("region")),
+            _code(_SIDES[side] if side and in_region else None),
+        )
+    )
 
 
 def _code(code: tuple[str, str] | None) -> str:

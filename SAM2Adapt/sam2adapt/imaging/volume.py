@@ -33,9 +33,22 @@ from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
 __all__ = [
-    "DicomOutput", "SeriesInfo", "Volume", "check_input", "check_voxels", "dicom_reference", "geometry_difference",
-    "list_series", "read_labels", "read_segments", "read_series_files", "read_structures", "read_volume",
-    "same_geometry", "write_labels", "write_volume",
+    "DicomOutput",
+    "SeriesInfo",
+    "Volume",
+    "check_input",
+    "check_voxels",
+    "dicom_reference",
+    "geometry_difference",
+    "list_series",
+    "read_labels",
+    "read_segments",
+    "read_series_files",
+    "read_structures",
+    "read_volume",
+    "same_geometry",
+    "write_labels",
+    "write_volume",
 ]
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
@@ -139,8 +152,11 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     if paths.is_dir(path):
         return _from_dicom(*read_series(path, series))
     if series is not None:
-        raise SeriesError(f"{path} is a file, there is no series '{series}' to choose in it.",
-                          "Give the folder of the series, or choose no series.", setting="series")
+        raise SeriesError(
+            f"{path} is a file, there is no series '{series}' to choose in it.",
+            "Give the folder of the series, or choose no series.",
+            setting="series",
+        )
     if is_dicom(path):
         return _from_dicom(*read_file(path))
     if suffix_of(path) in PICTURES:
@@ -249,13 +265,17 @@ def check_voxels(volume: Volume, path: str | os.PathLike = "") -> None:
     if array.size == 0:
         raise VolumeError(f"{name} has an axis of size zero: {shape} voxels.", "Choose a volume that holds an image.")
     if sorted(volume.size)[1] < 2:
-        raise VolumeError(f"{name} is a single line of voxels ({shape}): its slices are 1 x 1.",
-                          "Choose a volume with at least 2 x 2 voxels a slice.")
+        raise VolumeError(
+            f"{name} is a single line of voxels ({shape}): its slices are 1 x 1.",
+            "Choose a volume with at least 2 x 2 voxels a slice.",
+        )
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-        raise VolumeError(f"{name} has {nan} NaN and {infinite} infinite voxels of {array.size}.",
-                          "Replace them first, by the value of the background for instance.")
+        raise VolumeError(
+            f"{name} has {nan} NaN and {infinite} infinite voxels of {array.size}.",
+            "Replace them first, by the value of the background for instance.",
+        )
     if low == high:
         raise VolumeError(f"{name} is constant: all its voxels are {low:g}.", "Choose a volume that holds an image.")
 
@@ -281,8 +301,10 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
         raise ValueError(f"The label values {sorted(unknown)} have no structure.")
     if reference is not None:
         if not same_geometry(labels, reference):
-            raise GeometryError(f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
-                                "Use the labels made for this image.")
+            raise GeometryError(
+                f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
+                "Use the labels made for this image.",
+            )
         labels = reference.with_array(labels.array)
     if suffix_of(path) == ".dcm":
         _write_dicom(path, labels, structures, dicom or DicomOutput())
@@ -357,8 +379,9 @@ def _from_stored(
     components = array.shape[3] if array.ndim == 4 else 1
     if np.iscomplexobj(array) or components > 4 or (components > 1 and array.dtype not in (np.uint8, np.uint16)):
         kind = "complex voxels" if np.iscomplexobj(array) else f"{components} values a voxel"
-        raise VolumeError(f"{path or name} has {kind}: it is no grey or colour image.",
-                          "Choose a scalar or RGB volume.")
+        raise VolumeError(
+            f"{path or name} has {kind}: it is no grey or colour image.", "Choose a scalar or RGB volume."
+        )
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if components == 1:
@@ -395,8 +418,11 @@ def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
         notes = (*notes, *overlaps)
     else:
         if len(layers) > 1 and any(not np.array_equal(layer, layers[0]) for layer in layers[1:3]):
-            what = "is in colour, not a label image" if len(layers) in (3, 4) and array.dtype == np.uint8 else (
-                f"holds {len(layers)} values a voxel, as of one channel for each structure, and labels are one")
+            what = (
+                "is in colour, not a label image"
+                if len(layers) in (3, 4) and array.dtype == np.uint8
+                else (f"holds {len(layers)} values a voxel, as of one channel for each structure, and labels are one")
+            )
             raise InputFileError(f"{path} {what}.", _INDEXED_REMEDY)
         labels = _whole(layers[0], path)
     place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
@@ -421,8 +447,10 @@ def _dicom_label_file(path: Path) -> Path:
         return path
     found = [file for file, _ in label_files(path)]
     if len(found) != 1:
-        raise InputFileError(f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
-                             "Choose one file of labels.")
+        raise InputFileError(
+            f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+            "Choose one file of labels.",
+        )
     return Path(found[0])
 
 
@@ -449,10 +477,14 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
         finite = bool(np.isfinite(low) and np.isfinite(high))
         rounded = np.rint(array) if finite else array
         if not finite or np.abs(array - rounded).max() > _ROUNDED:
-            raise InputFileError(f"{path} has values that are not whole numbers: it is an image, not labels.",
-                                 "Choose the label file that belongs to the image.")
+            raise InputFileError(
+                f"{path} has values that are not whole numbers: it is an image, not labels.",
+                "Choose the label file that belongs to the image.",
+            )
         array, low, high = rounded, rounded.min(), rounded.max()
     if low < 0 or high > np.iinfo(np.int32).max or array.dtype.kind not in "fiu":
-        raise InputFileError(f"{path} has the value {low if low < 0 else high}, which is no label.",
-                             "Use label values from 0 (background) to 255.")
+        raise InputFileError(
+            f"{path} has the value {low if low < 0 else high}, which is no label.",
+            "Use label values from 0 (background) to 255.",
+        )
     return array.astype(np.min_scalar_type(int(high)), copy=False)

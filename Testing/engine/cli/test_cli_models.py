@@ -205,9 +205,7 @@ def _sam2adapt(*arguments, home):
     engine = str(Path(sam2adapt.__file__).parent.parent)
     environment = os.environ | {"SAM2ADAPT_HOME": str(home), "PYTHONPATH": engine, "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "sam2adapt", *map(str, arguments)]
-    return subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
-        )
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False)
 
 
 def test_user_errors_leave_with_status_2_one_sentence_and_a_remedy(tmp_path):

@@ -48,8 +48,9 @@ def test_equals_monai_on_the_whole_volume(seed, spacing):
     assert found["iou"] == pytest.approx(compute_iou(*masks).item(), rel=1e-6)
     exact = {"include_background": True, "spacing": list(spacing)}
     assert found["hd95"] == pytest.approx(compute_hausdorff_distance(*masks, percentile=95, **exact).item(), rel=1e-4)
-    assert found["assd"] == pytest.approx(compute_average_surface_distance(*masks, symmetric=True, **exact).item(),
-                                          rel=1e-4)
+    assert found["assd"] == pytest.approx(
+        compute_average_surface_distance(*masks, symmetric=True, **exact).item(), rel=1e-4
+    )
 
 
 def test_a_class_that_neither_or_only_one_has():
@@ -116,8 +117,12 @@ def test_auc_equals_the_rank_statistic(seed, confidence, kind):
     generator = np.random.default_rng(seed)
     truth = generator.integers(0, 3, (4, 10, 25))
     auc = HistogramAUC([1, 2])
-    shares = np.stack([1 / (1 + np.exp(-confidence * (generator.normal(size=truth.shape) + 2 * (truth == number) - 1)))
-                       for number in (1, 2)]).astype(kind)
+    shares = np.stack(
+        [
+            1 / (1 + np.exp(-confidence * (generator.normal(size=truth.shape) + 2 * (truth == number) - 1)))
+            for number in (1, 2)
+        ]
+    ).astype(kind)
     for part in (slice(0, 1), slice(1, 4)):
         auc.update(shares[:, part], truth[part])
     for index, number in enumerate((1, 2)):
@@ -138,10 +143,16 @@ def test_auc_of_certain_and_of_useless_probabilities():
 def test_aggregate_layout():
     structures = [describe(1, "liver"), describe(2, "spleen")]
     nan = math.nan
-    cases = {"a": {1: {"dice": 0.8, "iou": 0.7, "hd95": 2.0, "assd": 1.0},
-                   2: {"dice": 0.0, "iou": 0.0, "hd95": nan, "assd": nan}},
-             "b": {1: {"dice": 0.6, "iou": 0.5, "hd95": 4.0, "assd": 3.0}, 2: dict.fromkeys(("dice", "iou", "hd95",
-                                                                                             "assd"), nan)}}
+    cases = {
+        "a": {
+            1: {"dice": 0.8, "iou": 0.7, "hd95": 2.0, "assd": 1.0},
+            2: {"dice": 0.0, "iou": 0.0, "hd95": nan, "assd": nan},
+        },
+        "b": {
+            1: {"dice": 0.6, "iou": 0.5, "hd95": 4.0, "assd": 3.0},
+            2: dict.fromkeys(("dice", "iou", "hd95", "assd"), nan),
+        },
+    }
     result = aggregate(cases, structures, miou=0.9, auc={1: 0.99, 2: nan}, distance_unit="voxel")
     assert result["dice"] == {"mean": pytest.approx(0.35), "liver": pytest.approx(0.7), "spleen": 0}
     assert result["hd95"] == {"mean": 3, "liver": 3, "spleen": None}

@@ -52,8 +52,14 @@ def write_stack(folder, count=6, axes=None, step=2.5, origin=(10, -20, 30), skip
     folder.mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(names):
         if index not in skip:
-            write_slice(folder / f"{name}", voxels[index], np.add(origin, axes[:, 2] * step * index), axes,
-                        InstanceNumber=name, **tags)
+            write_slice(
+                folder / f"{name}",
+                voxels[index],
+                np.add(origin, axes[:, 2] * step * index),
+                axes,
+                InstanceNumber=name,
+                **tags,
+            )
     return voxels
 
 
@@ -89,7 +95,9 @@ def test_several_series_are_told_apart(tmp_path):
     (tmp_path / "readme.txt").write_text("not DICOM " * 30)
     found = list_series(tmp_path)
     assert [(info.uid, info.description, info.modality, info.size) for info in found] == [
-        ("1.2.40", "Head", "MR", (7, 5, 4)), ("1.2.50", "Body", "CT", (7, 5, 6))]
+        ("1.2.40", "Head", "MR", (7, 5, 4)),
+        ("1.2.50", "Body", "CT", (7, 5, 6)),
+    ]
     with pytest.raises(SeriesError, match=r"2 series: 1\.2\.40 \(MR 'Head', 7 x 5 x 4\); 1\.2\.50") as caught:
         read_volume(tmp_path)
     assert (caught.value.setting, caught.value.value) == (("series",), "1.2.40")
@@ -142,8 +150,9 @@ def test_one_file(tmp_path):
 def test_slopes_that_differ_between_slices(tmp_path):
     pixels = np.arange(35).reshape(5, 7)
     for index in range(3):
-        write_slice(tmp_path / f"{9 - index}", pixels - 1024, (0, 0, index), RescaleSlope=1 + index / 4,
-                    RescaleIntercept=0)
+        write_slice(
+            tmp_path / f"{9 - index}", pixels - 1024, (0, 0, index), RescaleSlope=1 + index / 4, RescaleIntercept=0
+        )
     volume = read_volume(tmp_path)
     assert volume.array.dtype == np.float32
     for index in range(3):
@@ -174,6 +183,7 @@ def test_compressed_slices(tmp_path, compressor):
 
 def write_frames(path, pixels, places):
     """An enhanced CT: all slices in one file, in the order of ``places`` (mm along z)."""
+
     def item(**tags):
         data = Dataset()
         for name, value in tags.items():
@@ -186,12 +196,16 @@ def write_frames(path, pixels, places):
         delattr(data, name)
     data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     data.NumberOfFrames = len(places)
-    data.SharedFunctionalGroupsSequence = [item(
-        PixelMeasuresSequence=item(PixelSpacing=[0.9, 0.7], SliceThickness=2),
-        PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
-        PixelValueTransformationSequence=item(RescaleIntercept=-1024, RescaleSlope=1, RescaleType="HU"))]
+    data.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=item(PixelSpacing=[0.9, 0.7], SliceThickness=2),
+            PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+            PixelValueTransformationSequence=item(RescaleIntercept=-1024, RescaleSlope=1, RescaleType="HU"),
+        )
+    ]
     data.PerFrameFunctionalGroupsSequence = [
-        item(PlanePositionSequence=item(ImagePositionPatient=[10, 20, place])) for place in places]
+        item(PlanePositionSequence=item(ImagePositionPatient=[10, 20, place])) for place in places
+    ]
     data.PixelData = (pixels + 1024).astype("<u2").tobytes()
     data.save_as(path)
 
@@ -216,9 +230,14 @@ def test_multi_frame_files_in_disorder(tmp_path):
     np.testing.assert_allclose(volume.affine[:3, 3], (10, 20, 0))
 
 
-@pytest.mark.parametrize(("places", "message"), [
-    ([0, 2, 4, 8], "misses 1 of 5 frames, the first after position 4.0 mm"),
-    ([0, 2, 3, 6], "frames .* are unevenly spaced"), ([0, 0, 0, 0.5], "4 frames at 2 positions")])
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([0, 2, 4, 8], "misses 1 of 5 frames, the first after position 4.0 mm"),
+        ([0, 2, 3, 6], "frames .* are unevenly spaced"),
+        ([0, 0, 0, 0.5], "4 frames at 2 positions"),
+    ],
+)
 def test_frames_that_are_no_stack(tmp_path, places, message):
     write_frames(tmp_path / "a", np.zeros((4, 5, 7), int), places)
     with pytest.raises(SeriesError, match=message):
@@ -226,6 +245,7 @@ def test_frames_that_are_no_stack(tmp_path, places, message):
 
 
 # what is refused
+
 
 def test_a_folder_without_dicom(tmp_path):
     (tmp_path / "a.txt").write_text("hello " * 50)
@@ -303,6 +323,7 @@ def test_damaged_files(tmp_path):
 
 
 # real series
+
 
 @needs_data
 def test_jpeg_2000_series_lies_on_its_labels():

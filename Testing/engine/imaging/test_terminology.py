@@ -18,23 +18,38 @@ def test_the_entry_of_a_right_lung_is_slicers_own():
     # as in the header of slicerio's Segmentation.seg.nrrd, which Slicer wrote
     assert describe(5, "right lung").terminology == (
         f"{GENERAL}~SCT^123037004^Anatomical Structure~SCT^39607008^Lung~SCT^24028007^Right"
-        "~Anatomic codes - DICOM master list~^^~^^")
+        "~Anatomic codes - DICOM master list~^^~^^"
+    )
 
 
-@pytest.mark.parametrize("name", ["right lung", "Right Lung", "lung right", "lung_right", "lung-R", "RightLung",
-                                  "lungs (right)", "rt lung"])
+@pytest.mark.parametrize(
+    "name", ["right lung", "Right Lung", "lung right", "lung_right", "lung-R", "RightLung", "lungs (right)", "rt lung"]
+)
 def test_spelling_does_not_matter(name):
     wanted, found = describe(1, "right lung"), describe(1, name)
     assert (found.terminology, found.color) == (wanted.terminology, wanted.color)
     assert found.name == name
 
 
-@pytest.mark.parametrize(("short", "name"), [
-    ("RV", "right ventricle"), ("LV", "left ventricle"), ("MYO", "myocardium"), ("LA", "left atrium"),
-    ("IVC", "inferior vena cava"), ("vertebrae_L1", "L1 vertebra"), ("rib_left_7", "left rib 7"),
-    ("heart_ventricle_left", "left ventricle"), ("lung_upper_lobe_left", "left upper lobe of lung"),
-    ("hippocampus anterior", "anterior hippocampus"), ("tumour", "tumor"), ("retinal vessels", "retinal vessel"),
-    ("L4-L5 intervertebral disc", "L4-L5 disc"), ("membrane", "cell membrane")])
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("RV", "right ventricle"),
+        ("LV", "left ventricle"),
+        ("MYO", "myocardium"),
+        ("LA", "left atrium"),
+        ("IVC", "inferior vena cava"),
+        ("vertebrae_L1", "L1 vertebra"),
+        ("rib_left_7", "left rib 7"),
+        ("heart_ventricle_left", "left ventricle"),
+        ("lung_upper_lobe_left", "left upper lobe of lung"),
+        ("hippocampus anterior", "anterior hippocampus"),
+        ("tumour", "tumor"),
+        ("retinal vessels", "retinal vessel"),
+        ("L4-L5 intervertebral disc", "L4-L5 disc"),
+        ("membrane", "cell membrane"),
+    ],
+)
 def test_short_forms(short, name):
     assert describe(1, short).terminology == describe(1, name).terminology
     assert describe(1, short).color == describe(1, name).color

@@ -45,14 +45,20 @@ def geometries(draw):
     cross = np.cross(np.eye(3), axis)
     turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     order, signs = draw(st.permutations(range(3))), draw(st.tuples(*[st.sampled_from((-1, 1))] * 3))
-    return {"origin": draw(st.tuples(*[st.floats(-500, 500)] * 3)),
-            "spacing": draw(st.tuples(*[st.floats(0.05, 12)] * 3)),
-            "direction": turn[:, order] * signs}
+    return {
+        "origin": draw(st.tuples(*[st.floats(-500, 500)] * 3)),
+        "spacing": draw(st.tuples(*[st.floats(0.05, 12)] * 3)),
+        "direction": turn[:, order] * signs,
+    }
 
 
 @settings(max_examples=60, deadline=None)
-@given(geometries(), st.tuples(st.integers(1, 5), st.integers(2, 6), st.integers(2, 7)),
-       st.sampled_from([".nrrd", ".mha", ".nii.gz", ".nii"]), st.sampled_from([np.int16, np.uint8, np.float32]))
+@given(
+    geometries(),
+    st.tuples(st.integers(1, 5), st.integers(2, 6), st.integers(2, 7)),
+    st.sampled_from([".nrrd", ".mha", ".nii.gz", ".nii"]),
+    st.sampled_from([np.int16, np.uint8, np.float32]),
+)
 def test_round_trip(tmp_path_factory, geometry, shape, suffix, kind):
     volume = volume_of(noise(*shape, kind=kind), **geometry)
     path = tmp_path_factory.mktemp("round") / f"a{suffix}"
@@ -129,6 +135,7 @@ def test_float64_becomes_float32_and_scaled_integers_are_scaled(tmp_path):
 
 # pictures
 
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("colour", [False, True])
@@ -142,9 +149,20 @@ def test_pictures(tmp_path, suffix, kind, colour):
     np.testing.assert_array_equal(volume.affine, np.eye(4))
 
 
-@pytest.mark.parametrize(("mode", "suffix", "channels"), [
-    ("RGBA", ".png", 3), ("RGBA", ".tif", 3), ("LA", ".png", 1), ("P", ".png", 3), ("CMYK", ".jpg", 3),
-    ("RGB", ".jpg", 3), ("L", ".jpg", 1), ("RGB", ".bmp", 3), ("1", ".png", 1)])
+@pytest.mark.parametrize(
+    ("mode", "suffix", "channels"),
+    [
+        ("RGBA", ".png", 3),
+        ("RGBA", ".tif", 3),
+        ("LA", ".png", 1),
+        ("P", ".png", 3),
+        ("CMYK", ".jpg", 3),
+        ("RGB", ".jpg", 3),
+        ("L", ".jpg", 1),
+        ("RGB", ".bmp", 3),
+        ("1", ".png", 1),
+    ],
+)
 def test_colour_models(tmp_path, mode, suffix, channels):
     picture = Image.fromarray(noise(16, 18, 3, kind=np.uint8)).convert("L" if mode == "LA" else mode).convert(mode)
     picture.save(tmp_path / f"a{suffix}")
@@ -173,6 +191,7 @@ def test_colour_volumes(tmp_path, suffix):
 
 
 # labels
+
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32, np.float64])
 def test_labels_of_any_type(tmp_path, kind):
@@ -206,9 +225,16 @@ def test_bilevel_and_grey_rgb_label_pictures(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "rgb.png").array[0, 0], mask)
 
 
-@pytest.mark.parametrize(("array", "reason"), [
-    (np.array([[[0, 0.5]]]), "whole"), (np.array([[[0, np.nan]]]), "whole"), (np.array([[[0, np.inf]]]), "whole"),
-    (np.array([[[0, -1]]], np.int16), "-1"), (np.array([[[0, 1e12]]]), "no label")])
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([[[0, 0.5]]]), "whole"),
+        (np.array([[[0, np.nan]]]), "whole"),
+        (np.array([[[0, np.inf]]]), "whole"),
+        (np.array([[[0, -1]]], np.int16), "-1"),
+        (np.array([[[0, 1e12]]]), "no label"),
+    ],
+)
 def test_what_is_no_label_is_refused(tmp_path, array, reason):
     sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "l.nrrd"))
     with pytest.raises(InputFileError, match=reason):
@@ -224,6 +250,7 @@ def test_a_colour_picture_is_no_label(tmp_path):
 
 
 # what is refused on reading
+
 
 def test_missing_empty_and_foreign_files(tmp_path):
     (tmp_path / "empty.nii.gz").write_bytes(b"")
@@ -308,14 +335,16 @@ def test_axis_of_size_zero_in_a_file(tmp_path):
     struct.pack_into("<h", data, 42, 0)
     (tmp_path / "a.nii").write_bytes(data)
     (tmp_path / "a.nrrd").write_text("NRRD0004\ntype: short\ndimension: 3\nsizes: 0 3 3\nencoding: raw\n\n")
-    (tmp_path / "a.mha").write_bytes(b"ObjectType = Image\nNDims = 3\nDimSize = 0 3 3\nElementType = MET_SHORT\n"
-                                     b"ElementDataFile = LOCAL\n")
+    (tmp_path / "a.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 3\nDimSize = 0 3 3\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
     for name in ("a.nii", "a.nrrd", "a.mha"):
         with pytest.raises((InputFileError, VolumeError)):
             read_volume(tmp_path / name)
 
 
 # what is refused before segmenting
+
 
 def bad(array, **changes):
     return volume_of(array, name="case", **changes)
@@ -325,16 +354,25 @@ def test_voxels_that_cannot_be_segmented():
     nan = noise(3, 4, 5, kind=np.float32)
     nan[0, 0, :2], nan[1, 1, 1] = np.nan, -np.inf
     for volume, reason in (
-            (bad(nan), "2 NaN and 1 infinite voxels of 60"), (bad(np.zeros((3, 0, 5))), "size zero"),
-            (bad(np.full((3, 4, 5), 7)), "constant: all its voxels are 7"), (bad(noise(5, 1, 1)), "1 x 1"),
-            (bad(noise(1, 1, 5)), "1 x 1"), (bad(noise(1, 1, 1)), "1 x 1")):
+        (bad(nan), "2 NaN and 1 infinite voxels of 60"),
+        (bad(np.zeros((3, 0, 5))), "size zero"),
+        (bad(np.full((3, 4, 5), 7)), "constant: all its voxels are 7"),
+        (bad(noise(5, 1, 1)), "1 x 1"),
+        (bad(noise(1, 1, 5)), "1 x 1"),
+        (bad(noise(1, 1, 1)), "1 x 1"),
+    ):
         with pytest.raises(VolumeError, match=reason) as caught:
             check_voxels(volume)
         assert "case" in caught.value.message and caught.value.remedy
 
 
-@pytest.mark.parametrize(("files", "named"), [(("/scans/ct/1.dcm", "/scans/ct/2.dcm"), "/scans/ct is constant"),
-                                              (("/scans/enhanced.dcm",), "/scans/enhanced.dcm is constant")])
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (("/scans/ct/1.dcm", "/scans/ct/2.dcm"), "/scans/ct is constant"),
+        (("/scans/enhanced.dcm",), "/scans/enhanced.dcm is constant"),
+    ],
+)
 def test_a_refusal_names_the_dicom_file_or_folder(files, named):
     with pytest.raises(VolumeError, match=named):
         check_voxels(bad(np.full((3, 4, 5), 7), files=files))

@@ -65,11 +65,14 @@ def test_outputs_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.nrrd").mkdir()
     for path, volume, reason in (
-            (tmp_path / "missing" / "a.nrrd", labels, "No such file"),
-            (tmp_path / "file" / "a.nrrd", labels, "director"),
-            (tmp_path / "a.xyz", labels, "unknown format"), (tmp_path / "a.jpg", labels, "unknown format"),
-            (tmp_path / "a", labels, "unknown format"), (tmp_path / "a.png", several, "one slice"),
-            (tmp_path / "folder.nrrd", labels, "is a folder")):
+        (tmp_path / "missing" / "a.nrrd", labels, "No such file"),
+        (tmp_path / "file" / "a.nrrd", labels, "director"),
+        (tmp_path / "a.xyz", labels, "unknown format"),
+        (tmp_path / "a.jpg", labels, "unknown format"),
+        (tmp_path / "a", labels, "unknown format"),
+        (tmp_path / "a.png", several, "one slice"),
+        (tmp_path / "folder.nrrd", labels, "is a folder"),
+    ):
         with pytest.raises(OutputError, match=reason) as caught:
             write_labels(path, volume, LUNGS)
         assert caught.value.remedy
@@ -119,8 +122,12 @@ except OutputError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".png"])
 def test_full_disk(tmp_path, suffix):
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / f"a{suffix}")], capture_output=True,
-                          encoding="utf-8", check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / f"a{suffix}")],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert done.returncode == 2, done.stderr
     assert "cannot be written" in done.stdout
     assert not list(tmp_path.iterdir())

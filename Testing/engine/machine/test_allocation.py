@@ -22,7 +22,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
 def test_pages_are_not_cleared_anew():
-    faults = {
-        way: int(subprocess.check_output([sys.executable, "-c", PROBE, way])) for way in ("kept", "given back")
-    }
+    faults = {way: int(subprocess.check_output([sys.executable, "-c", PROBE, way])) for way in ("kept", "given back")}
     assert 10 * faults["kept"] < faults["given back"]

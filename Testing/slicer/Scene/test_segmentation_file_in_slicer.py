@@ -54,7 +54,8 @@ def mergedArray(slicer, node, labels):
         ids.InsertNextValue(segmentId)
         merged = slicer.vtkOrientedImageData()
         assert node.GenerateMergedLabelmapForAllSegments(
-            merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, reference, ids)
+            merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, reference, ids
+        )
         mask = vtk_to_numpy(merged.GetPointData().GetScalars()).reshape(array.shape) > 0
         array[mask] = segment.GetLabelValue()
     return array
@@ -84,7 +85,8 @@ def test_slicerKnowsTheReferenceGeometry(slicerCore, scene, tmp_path):
     write_labels(tmp_path / "a.seg.nrrd", labels, STRUCTURES)
     node = readInSlicer(slicerCore, scene, tmp_path / "a.seg.nrrd")
     text = node.GetSegmentation().GetConversionParameter(
-        slicerCore.vtkSegmentationConverter.GetReferenceImageGeometryParameterName())
+        slicerCore.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    )
     image, matrix = slicerCore.vtkOrientedImageData(), vtk.vtkMatrix4x4()
     assert slicerCore.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False)
     image.GetImageToWorldMatrix(matrix)

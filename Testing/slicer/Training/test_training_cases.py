@@ -128,9 +128,7 @@ def test_what_cannot_be_used_says_why(lib, nodes, annotate):
     matrix = lib.SegmentationBridge.ijkToRAS(nodes.slicer.util.getNode("sheared"))
     matrix[0, 1] += 0.5
     nodes.slicer.util.getNode("sheared").SetIJKToRASMatrix(nodes.slicer.util.vtkMatrixFromArray(matrix))
-    found = {
-        case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.Cases.fromScene()
-    }
+    found = {case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.Cases.fromScene()}
     assert found == {
         "orphan": [("TrainingDataError", "Segmentation 'orphan' does not say which volume it belongs to.")],
         "plain": [("TrainingDataError", "Segmentation 'plain segmentation' has no segment.")],
