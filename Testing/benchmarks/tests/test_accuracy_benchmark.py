@@ -22,6 +22,7 @@ import learning_rate
 from benchmark_sets import DataSet
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.segmenting.model import load_model
+from sam2adapt.training.step import TrainingStep
 from trained import short_epochs
 
 __all__ = ["short_epochs"]
@@ -99,15 +100,15 @@ def test_rates_are_compared_by_runs_that_differ_in_nothing_else(monkeypatch, dat
 def test_a_network_of_others_that_was_broken_off_goes_on(monkeypatch, data, tmp_path):
     options = ["--sets", "drive", "--steps", "6", "--methods", "BasicUNet", "--crop", "32"]
     expected = call(monkeypatch, data, tmp_path / "whole", *options)
-    original, steps = contenders.Trainer._step, []
+    original, steps = TrainingStep.take, []
 
-    def step(self, *batch):
-        steps.append(self.history.step)
+    def take(self, source, inputs, targets, seeds, rate, fraction):
+        steps.append(round(6 * fraction))
         if len(steps) == 6:
             raise KeyboardInterrupt
-        return original(self, *batch)
+        return original(self, source, inputs, targets, seeds, rate, fraction)
 
-    monkeypatch.setattr(contenders.Trainer, "_step", step)
+    monkeypatch.setattr(TrainingStep, "take", take)
     with pytest.raises(KeyboardInterrupt):
         call(monkeypatch, data, tmp_path / "torn", *options)
     rows = call(monkeypatch, data, tmp_path / "torn", *options)
@@ -156,7 +157,7 @@ def test_the_papers_protocol_runs_on_weights_of_the_official_layout(monkeypatch,
     monkeypatch.setitem(benchmark_sets.ALL_SETS, "kvasir-224", benchmark_sets.PAPER_SETS["kvasir-224"])
     monkeypatch.delitem(benchmark_sets.PAPER_SETS, "kvasir-352")
     own = [*common, "--methods", "head,fast", "--base", "own"]
-    with pytest.raises(SystemExit, match="download tiny"):
+    with pytest.raises(SystemExit, match="weights 'tiny'"):
         call(monkeypatch, tmp_path / "data", tmp_path / "own", *own)
     file = [*common, "--methods", "head", "--base", str(path)]
     (row,) = call(monkeypatch, tmp_path / "data", tmp_path / "work", *file)

@@ -132,10 +132,9 @@ def test_the_engine_looks_at_files_only_through_the_helper():
     "read",
     [
         read_volume, read_labels, catalog.find_model, catalog.add_model,
-        lambda path: methods.segment(
-            WarmModels(),
-            {"input": {"array": str(path), "origin": [0] * 3, "spacing": [1] * 3, "direction": np.eye(3).ravel()},
-             "labels": f"{path.parent}/labels.npy", "model": "none"}, Task(1, "segment", {}, lambda *_: None)),
+        lambda path: methods.call(WarmModels(), Task(1, "segment", {
+            "input": {"array": str(path), "origin": [0] * 3, "spacing": [1] * 3, "direction": np.eye(3).ravel().tolist()},
+            "labels": f"{path.parent}/labels.npy", "model": "none"}, lambda *_: None)),
     ],
     ids=["volume", "labels", "model", "models add", "array of the server"],
 )  # fmt: skip
@@ -249,9 +248,10 @@ def test_a_batch_proves_each_output_before_its_study(image, bundle_file, tmp_pat
 @pytest.mark.parametrize("key", ["labels", "uncertainty"])
 def test_the_server_proves_outputs_before_it_reads(key, tmp_path):
     (tmp_path / "taken").mkdir()
-    params = {"labels": str(tmp_path / "labels.npy"), "input": {}, "model": "none"} | {key: str(tmp_path / "taken")}
+    array = {"array": "none.npy", "origin": [0] * 3, "spacing": [1] * 3, "direction": np.eye(3).ravel().tolist()}
+    params = {"labels": str(tmp_path / "labels.npy"), "input": array, "model": "none"} | {key: str(tmp_path / "taken")}
     with pytest.raises(OutputError, match="is a folder"):
-        methods.segment(WarmModels(), params, Task(1, "segment", {}, lambda *_: None))
+        methods.call(WarmModels(), Task(1, "segment", params, lambda *_: None))
 
 
 # ---- rights

@@ -1,7 +1,6 @@
 """Runs of Auto-segment, clicked as a user does, with the real engine in a process of its own."""
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -18,8 +17,7 @@ def cells(table, column):
     return [table.item(row, column).text() for row in range(table.rowCount)]
 
 
-def test_opens_without_torch_and_without_a_process(panel):
-    assert "torch" not in sys.modules
+def test_opens_without_a_process(panel):
     assert not panel.widget.logic.engine.isRunning()
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Load a volume, or choose one." == panel.status

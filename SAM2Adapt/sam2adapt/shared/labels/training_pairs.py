@@ -30,11 +30,15 @@ class Pairs:
 
 
 def files_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Image and label files of a folder by their names without suffix, in the order of the names."""
+    """Image and label files of a folder by their names without suffix, in the order of the names.
+
+    :raises InputFileError: a name is not UTF-8.
+    """
     found: dict[str, list[Path]] = {}
     for path in look.listing(folder):
         # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
         if suffix_of(path) in _KNOWN and not path.name.startswith("."):
+            look.utf8_name(path)
             found.setdefault(stem_of(path), []).append(path)
     return found
 
