@@ -133,7 +133,7 @@ def test_the_engine_looks_at_files_only_through_the_helper():
     [
         read_volume, read_labels, catalog.find_model, catalog.add_model,
         lambda path: methods.call(WarmModels(), Task(1, "segment", {
-            "input": {"array": str(path), "origin": [0] * 3, "spacing": [1] * 3, "direction": np.eye(3).ravel().tolist()},
+            "input": {"array": str(path), "origin": [0] * 3, "spacing": [1] * 3, "direction": [*np.eye(3).ravel()]},
             "labels": f"{path.parent}/labels.npy", "model": "none"}, lambda *_: None)),
     ],
     ids=["volume", "labels", "model", "models add", "array of the server"],
