@@ -13,7 +13,7 @@ from scipy import ndimage
 from ..imaging.volume import Volume, check_voxels
 from ..shared.errors import CancelledError, DrawingError, VolumeError
 from .combiner import load_combiner
-from .drawings import AXES, Drawings
+from .drawings import Drawings
 from .grey import scale_grey
 from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
@@ -44,19 +44,6 @@ class Filling:
     next_slice: int | None
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict:
-        """What ``sam2adapt fill --json`` writes; NaN is None."""
-        dice = {n: None if np.isnan(d) else round(d, 4) for n, d in zip(self.names, self.expected_dice, strict=True)}
-        return {
-            "expected_dice": {**dice, "mean": None if np.isnan(self.mean_dice) else round(self.mean_dice, 4)},
-            "axis": AXES[self.axis],
-            "next_slice": self.next_slice,
-            "uncertainty": [round(float(value), 4) for value in self.uncertainty],
-            "voxels": {name: int(mask.sum()) for name, mask in zip(self.names, self.masks, strict=True)},
-            "warnings": self.warnings,
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-        }
 
     @property
     def mean_dice(self) -> float:
