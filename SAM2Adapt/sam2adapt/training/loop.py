@@ -16,7 +16,7 @@ from ..shared.errors import CancelledError, SettingsError
 from .clock import Clock, Monitor, Progress
 from .features import CachedFeatures
 from .prepare import PreparedCase
-from .record import History, Record, dice_columns
+from .record import FEATURES, History, Record, dice_columns
 from .samples import AugmentedSlices, batches_of, image_seed
 from .settings import TrainSettings
 from .step import Diverged, TrainingStep, schedule
@@ -137,7 +137,7 @@ class Trainer:
         def report(share: float) -> None:
             self.monitor.watch("preparing", 0, None, share)
 
-        folder = self.record.folder / "features"
+        folder = self.record.folder / FEATURES
         self.source = CachedFeatures(self.source, self.network, folder, self.step.device, report)
 
     def _epoch(self, epoch: int) -> None:

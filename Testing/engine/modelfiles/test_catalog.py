@@ -18,6 +18,8 @@ from sam2adapt.shared.errors import (
     SettingsError,
 )
 
+NUMBERED = {"training__split": {"train": ["case 1", "case 2"], "val": ["case 3"]}}  # a model of today
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -130,7 +132,7 @@ def test_only_model_of_a_name_is_broken(home):
 
 
 def test_add_copies_and_remove_deletes(home, tmp_path):
-    source = write_model(tmp_path / "x.safetensors")
+    source = write_model(tmp_path / "x.safetensors", **NUMBERED)
     added = add_model(source)
     assert added == home / "models" / "torso-ct-1.0.0.safetensors"
     assert added.read_bytes() == source.read_bytes()
