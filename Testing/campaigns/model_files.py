@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.set_int_max_str_digits(0)  # numbers of thousands of digits are written here, and only read elsewhere
-
 
 def read_parts(path: Path) -> tuple[dict[str, Any], bytes]:
     """The header of a safetensors file, metadata and all, and the bytes of its tensors."""
@@ -58,4 +56,9 @@ def _canonical(value: Any) -> bytes:
 
 
 def _text(value: Any, **options) -> str:
-    return json.dumps(value, ensure_ascii=False, **options)
+    most = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)  # a number may have thousands of digits
+    try:
+        return json.dumps(value, ensure_ascii=False, **options)
+    finally:
+        sys.set_int_max_str_digits(most)

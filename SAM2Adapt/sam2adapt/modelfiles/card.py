@@ -301,4 +301,5 @@ def _contradiction(card: dict[str, Any]) -> str | None:
 
 
 def _shortened(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+    """A sentence without its middle, which is the value that is wrong; its end says why."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 2 :]}"

@@ -139,7 +139,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
     :raises OutputError: another one does not end.
     """
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
@@ -196,7 +196,9 @@ def export_model(name: str, target: Path, names: bool = False) -> Path:
 
 
 def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[str, Any], bytes]:
-    """Card and bytes of a model file whose cases have numbers, not names; those that come with us are of public images.
+    """Card and bytes of a model file whose cases have numbers, not names.
+
+    The models that come with SAM2Adapt were trained on public images, and stay as they are.
     """
     count = len(names_in(card))
     public = [entry.card["digest"] for entry in list_models() if entry.where == BUNDLED and entry.card] if count else ()

@@ -64,6 +64,7 @@ class Server:
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
         self._source, self._writer = source, Writer(target)
+        self._parent = os.getppid()
         self._engine = WarmModels()
         # Guards the two below, which both threads use.
         self._changed = threading.Condition()
@@ -96,8 +97,7 @@ class Server:
 
     def _watch_parent(self) -> None:
         """End with the process that started this one, even if another holds the other end of standard input."""
-        parent = os.getppid()
-        while os.name != "nt" and os.getppid() == parent:
+        while os.name != "nt" and os.getppid() == self._parent:
             time.sleep(_PARENT_CHECKS)
         if os.name != "nt":  # where the number of a parent stays what it was
             self._end()
