@@ -12,7 +12,7 @@ import vtk
 from sam2adapt.shared.errors import DrawingError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentMasks
+from SAM2AdaptLib.Scene import Geometry, SegmentMasks
 
 AXES = ("K", "J", "I")  # of arrays (K, J, I), as the engine names them
 EMPTY_TAG = "SAM2Adapt.EmptySlices"  # "K:3 K:17"
@@ -148,7 +148,7 @@ def _toWorld(grid, segmentationNode):
     parent = segmentationNode.GetParentTransformNode()
     if parent and parent.IsTransformToWorldLinear():
         parent.GetMatrixTransformToWorld(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix) @ SegmentMasks.gridMatrix(grid)
+    return slicer.util.arrayFromVTKMatrix(matrix) @ Geometry.gridMatrix(grid)
 
 
 def _directions(grid, segmentationNode):
