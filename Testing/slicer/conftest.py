@@ -79,6 +79,7 @@ def lib(slicerCore):
         "Engine.ProgressTexts",
         "Filling.Drawings",
         "Filling.FillJob",
+        "Scene.EmptySlices",
         "Scene.Geometry",
         "Scene.LabelExport",
         "Scene.LabelImport",

@@ -15,7 +15,15 @@ from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped
 from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
 from SAM2AdaptLib.Filling import Drawings
-from SAM2AdaptLib.Scene import LabelMaps, SegmentationHistory, SegmentMasks, VolumeGrid, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import (
+    EmptySlices,
+    LabelMaps,
+    SegmentationHistory,
+    SegmentMasks,
+    VolumeGrid,
+    VolumeModality,
+    VolumeTransfer,
+)
 
 
 def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None, onPreview=None, **callbacks):
@@ -214,5 +222,5 @@ def _drawingStamp(segmentationNode):
     segmentation, stamp = segmentationNode.GetSegmentation(), []
     for segmentId in segmentation.GetSegmentIDs():
         image = segmentation.GetSegment(segmentId).GetRepresentation(LabelMaps.labelmapName())
-        stamp += [segmentId, image.GetMTime() if image else 0, Drawings.declared(segmentationNode, segmentId)]
+        stamp += [segmentId, image.GetMTime() if image else 0, EmptySlices.declared(segmentationNode, segmentId)]
     return stamp
