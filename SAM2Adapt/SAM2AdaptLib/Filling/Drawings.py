@@ -61,29 +61,41 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     if not ids:
         message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
         raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
-    main = axis or drawnAxis(masks, grid)
-    isCrossed = axis is None and _isCrossed(masks)
-    if not isCrossed:
-        ids, masks, more = _withoutLoneSlices(segmentationNode, ids, masks, main)
-        notes += more
-    names, empty, slices = _uniqueNames(segmentationNode, ids), {}, []
-    axes = _patchedAxes(masks) if isCrossed else [AXES.index(main)]
-    for segmentId, name, mask in zip(ids, names, masks, strict=True):
-        if isCrossed:
-            slices.append({k: np.flatnonzero(_patches(mask, k)).tolist() for k in axes})
-            continue
-        notes += _doubts(name, mask, axes[0])
-        drawn = set(_occupied(mask, axes[0]).tolist())  # a drawing counts more than what was said before it
+    drawings = Drawings(grid, ids, [], masks, {}, axis, [], notes)
+    if axis is None and _isCrossed(masks):
+        _describeCrossed(drawings, segmentationNode)
+    else:
+        _describeParallel(drawings, segmentationNode)
+    return drawings
+
+
+def _describeCrossed(drawings, segmentationNode):
+    """Fill in which slices of two directions are drawn."""
+    drawings.names = _uniqueNames(segmentationNode, drawings.segmentIds)
+    axes = _patchedAxes(drawings.masks)
+    drawings.slices = [{k: np.flatnonzero(_patches(mask, k)).tolist() for k in axes} for mask in drawings.masks]
+    drawings.notes += _unusedDeclarations(segmentationNode, drawings.segmentIds, drawings.names)
+
+
+def _describeParallel(drawings, segmentationNode):
+    """Fill in which slices of one direction are drawn or declared empty; leave out structures drawn in one only."""
+    main = drawings.axis or drawnAxis(drawings.masks, drawings.grid)
+    k = AXES.index(main)
+    drawings.segmentIds, drawings.masks, said = _withoutLoneSlices(
+        segmentationNode, drawings.segmentIds, drawings.masks, main
+    )
+    drawings.notes += said
+    drawings.names = _uniqueNames(segmentationNode, drawings.segmentIds)
+    for segmentId, name, mask in zip(drawings.segmentIds, drawings.names, drawings.masks, strict=True):
+        drawings.notes += _doubts(name, mask, k)
+        drawn = set(_occupied(mask, k).tolist())  # a drawing counts more than what was said before it
         places = EmptySlices.onAxis(segmentationNode, segmentId, main)
-        places = [place for place in places if place < mask.shape[axes[0]] and place not in drawn]
+        places = [place for place in places if place < mask.shape[k] and place not in drawn]
         if places:
-            empty[name] = places
-        slices.append({axes[0]: sorted({*drawn, *places})})
-    if isCrossed:
-        notes += _unusedDeclarations(segmentationNode, ids, names)
-    elif empty:
-        axis = main
-    return Drawings(grid, ids, names, masks, empty, axis, slices, notes)
+            drawings.empty[name] = places
+        drawings.slices.append({k: sorted({*drawn, *places})})
+    if drawings.empty:
+        drawings.axis = main
 
 
 def drawnAxis(masks, grid):

@@ -23,6 +23,19 @@ def slicingAxis(volumeNode):
     return slicing_axis.new_model_axis(sizes, volumeNode.GetSpacing(), Geometry.directions(volumeNode))
 
 
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model.
+
+    :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
+    """
+    dimensions = volumeNode.GetImageData().GetDimensions()
+    axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
+    sizes = [dimensions[number] for number in axes]
+    if axis == slicing_axis.ACQUISITION:
+        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
+    return sizes[slicing_axis.NUMBERS[axis]]
+
+
 def trainingSlices(volumeNode):
     """The ``Geometry.Slices`` across ``slicingAxis``."""
     matrix = Geometry.toWorld(volumeNode, Geometry.ijkToRAS(volumeNode))
