@@ -78,7 +78,7 @@ def find_cases(
 def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None]) -> list[Case]:
     """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
     from ..imaging.dicom import scan
-    from ..imaging.dicom_labels import label_files
+    from ..imaging.dicom.labels import label_files
 
     drawn = list(label_files(labels))
     if not drawn:

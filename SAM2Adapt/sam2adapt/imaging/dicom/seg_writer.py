@@ -16,12 +16,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from ..shared.errors import GeometryError, InputFileError, OutputError
-from .dicom import Grid, Scan, scan, series_grid
-from .dicom_header import ImageHeader
-from .dicom_labels import place_on_grid, read_dicom_labels
-from .image_files import replacing
-from .terminology import Structure
+from ...shared.errors import GeometryError, InputFileError, OutputError
+from ..image_files import replacing
+from ..terminology import Structure
+from .geometry import Grid
+from .header import ImageHeader
+from .labels import place_on_grid, read_dicom_labels
+from .scan import Scan, scan
+from .series import series_grid
 
 KINDS = ("BINARY", "LABELMAP")
 _ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")

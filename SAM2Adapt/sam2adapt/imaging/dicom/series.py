@@ -1,6 +1,6 @@
 """One DICOM series as a volume: its voxels, its place in the patient, and what is refused.
 
-Which series there are is found out by :mod:`.dicom_scan`.
+Which series there are is found out by :mod:`.scan`.
 """
 
 import logging
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..shared.errors import InputFileError, SeriesError
-from .dicom_classes import IN_PROBE_SPACE, class_name
-from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
-from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
-from .dicom_pixels import check_readable, read_voxels
-from .dicom_scan import Scan, SeriesInfo, is_dicom, scan, series_info
+from ...shared.errors import InputFileError, SeriesError
+from .geometry import REGULAR, Grid, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
+from .header import ImageHeader, OtherObject, UnreadableFile, read_object
+from .pixels import check_readable, read_voxels
+from .scan import Scan, SeriesInfo, is_dicom, scan, series_info
+from .sop_classes import IN_PROBE_SPACE, class_name
 
 __all__ = [
     "Grid",
@@ -51,23 +51,6 @@ class SeriesVoxels:
     physical: bool = True
     unit: str = ""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of a series lie, without them: ``size`` along I, J, K, and the place as in SeriesVoxels."""
-
-    size: tuple[int, int, int]
-    origin: np.ndarray
-    spacing: np.ndarray
-    direction: np.ndarray
-
-    @property
-    def affine(self) -> np.ndarray:
-        """(4, 4) voxel index to LPS mm."""
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = self.direction * self.spacing, self.origin
-        return matrix
 
 
 def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:

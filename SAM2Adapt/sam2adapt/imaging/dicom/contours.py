@@ -12,9 +12,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from ..shared.errors import GeometryError, InputFileError
-from .dicom import Grid
-from .dicom_header import damage_told
+from ...shared.errors import GeometryError, InputFileError
+from .geometry import Grid
+from .header import damage_told
 
 logger = logging.getLogger(__name__)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")

@@ -1,6 +1,6 @@
 """What DICOM files hold: image series with their headers, other objects, damaged files and copies.
 
-Headers are read with pydicom (:mod:`.dicom_header`); file names and InstanceNumber are never trusted. Slices are
+Headers are read with pydicom (:mod:`.header`); file names and InstanceNumber are never trusted. Slices are
 sorted by the projection of ImagePositionPatient on the normal of ImageOrientationPatient (PS3.3 C.7.6.2).
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..shared import paths
-from ..shared.errors import InputFileError
-from .dicom_classes import class_name
-from .dicom_geometry import SAME_ORIENTATION, sort_along_normal
-from .dicom_header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from ...shared import paths
+from ...shared.errors import InputFileError
+from .geometry import SAME_ORIENTATION, sort_along_normal
+from .header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from .sop_classes import class_name
 
 _MODALITY_OF_CLASS = {"CT Image": "CT", "MR Image": "MR", "MR Color Image": "MR"}  # ends of the classes' names
 _DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, a list of the other files

@@ -16,17 +16,19 @@ from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ..shared import paths
-from ..shared.errors import ClassesError, GeometryError, InputFileError
-from . import dicom_classes
-from .dicom import Grid, Scan, scan, series_grid
-from .dicom_contours import fill, regions
-from .dicom_header import COPY_AGAIN, DAMAGE, damage_told
-from .terminology import Structure, describe
+from ...shared import paths
+from ...shared.errors import ClassesError, GeometryError, InputFileError
+from ..terminology import Structure, describe
+from . import sop_classes
+from .contours import fill, regions
+from .geometry import Grid
+from .header import COPY_AGAIN, DAMAGE, damage_told
+from .scan import Scan, scan
+from .series import series_grid
 
 logger = logging.getLogger(__name__)
-_SEGMENTATIONS = (dicom_classes.SEGMENTATION, dicom_classes.LABEL_MAP_SEGMENTATION)
-LABEL_CLASSES = (*_SEGMENTATIONS, dicom_classes.STRUCTURE_SET)
+_SEGMENTATIONS = (sop_classes.SEGMENTATION, sop_classes.LABEL_MAP_SEGMENTATION)
+LABEL_CLASSES = (*_SEGMENTATIONS, sop_classes.STRUCTURE_SET)
 _CONTEXT = "Segmentation category and type - DICOM master list"
 _REGIONS = "Anatomic codes - DICOM master list"
 _OFF_GRID = 0.1  # voxels
@@ -53,7 +55,7 @@ def read_dicom_labels(
     dataset = _labelled(path)
     structures = _taken(path, _structures(path, dataset), classes)
     grid = image or _grid_beside(Path(path), dataset)
-    if dataset.SOPClassUID == dicom_classes.STRUCTURE_SET:
+    if dataset.SOPClassUID == sop_classes.STRUCTURE_SET:
         labels, grid = _structure_set(path, dataset, grid, structures)
         return labels, grid, list(structures.values())
     labels, own = _segmentation(path, dataset, structures)
@@ -79,7 +81,7 @@ def _labelled(path: str) -> Dataset:
     dataset = _read(path)
     if dataset.SOPClassUID not in LABEL_CLASSES:
         raise InputFileError(
-            f"{path} is DICOM and holds no labels: {dicom_classes.class_name(dataset.SOPClassUID)}.",
+            f"{path} is DICOM and holds no labels: {sop_classes.class_name(dataset.SOPClassUID)}.",
             "Choose a segmentation (SEG), a structure set (RTSTRUCT) or a label file.",
         )
     return dataset
@@ -87,7 +89,7 @@ def _labelled(path: str) -> Dataset:
 
 def _structures(path: str, dataset: Dataset) -> dict[int, Structure]:
     """By the number that the file gives each."""
-    if dataset.SOPClassUID != dicom_classes.STRUCTURE_SET:
+    if dataset.SOPClassUID != sop_classes.STRUCTURE_SET:
         with damage_told(path, "its list of segments"):
             items = [item for item in dataset.get("SegmentSequence") or () if item.SegmentNumber]  # 0 is background
             return {int(item.SegmentNumber): _structure(item) for item in items}
@@ -187,7 +189,7 @@ def _segmentation(path: str, dataset: Dataset, taken: dict[int, Structure]) -> t
     _check_frames(path, dataset)
     try:
         content = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-        if dataset.SOPClassUID == dicom_classes.LABEL_MAP_SEGMENTATION:
+        if dataset.SOPClassUID == sop_classes.LABEL_MAP_SEGMENTATION:
             volume = content.get_volume(combine_segments=True)
             table = np.zeros(max(int(volume.array.max()), *taken) + 1, np.uint16)
             for number, structure in taken.items():
@@ -208,7 +210,7 @@ def _segmentation(path: str, dataset: Dataset, taken: dict[int, Structure]) -> t
 def _check_frames(path: str, dataset: Dataset) -> None:
     """Compare the frames that an uncompressed segmentation declares with the bytes that it holds."""
     with damage_told(path, "its frames"):
-        if not dicom_classes.is_uncompressed(dataset.file_meta.TransferSyntaxUID):
+        if not sop_classes.is_uncompressed(dataset.file_meta.TransferSyntaxUID):
             return
         bits = int(dataset.NumberOfFrames) * dataset.Rows * dataset.Columns * dataset.BitsAllocated
         stored = len(dataset.get("PixelData") or b"")
