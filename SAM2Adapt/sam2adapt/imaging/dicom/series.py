@@ -14,21 +14,9 @@ from ...shared.errors import InputFileError, SeriesError
 from .geometry import REGULAR, Grid, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
 from .header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .pixels import check_readable, read_voxels
-from .scan import Scan, SeriesInfo, is_dicom, scan, series_info
+from .scan import Scan, SeriesInfo, scan, series_info
 from .sop_classes import IN_PROBE_SPACE, class_name
 
-__all__ = [
-    "Grid",
-    "Scan",
-    "SeriesInfo",
-    "SeriesVoxels",
-    "is_dicom",
-    "list_series",
-    "read_file",
-    "read_series",
-    "scan",
-    "series_grid",
-]
 logger = logging.getLogger(__name__)
 _OF_A_BODY = ("CT", "MR", "PT", "NM")  # modalities whose frames are slices, not moments
 
