@@ -36,12 +36,20 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a series lie, without them: ``size`` along I, J, K, and the place as in SeriesVoxels."""
+    """Where the voxels of an image lie, and which image that is.
+
+    :ivar size: voxels along I, J, K. :ivar origin, spacing, direction: as in ``Placement``.
+    :ivar name: file or folder of the image, for messages.
+    :ivar series_uid, frame_of_reference: UIDs of a DICOM series; "" of other images.
+    """
 
     size: tuple[int, int, int]
     origin: np.ndarray
     spacing: np.ndarray
     direction: np.ndarray
+    name: str = "the image"
+    series_uid: str = ""
+    frame_of_reference: str = ""
 
     @property
     def affine(self) -> np.ndarray:

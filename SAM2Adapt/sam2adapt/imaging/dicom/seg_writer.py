@@ -21,7 +21,8 @@ from ..image_files import replacing
 from ..terminology import Structure
 from .geometry import Grid
 from .header import ImageHeader
-from .labels import place_on_grid, read_dicom_labels
+from .labels import read_dicom_labels
+from .placing import place_on_grid
 from .scan import Scan, scan
 from .series import series_grid
 
@@ -66,8 +67,8 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
         dataset = _dataset(headers, table[frames], numbered, kind, algorithm)
         with replacing(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
-            written, _, _ = read_dicom_labels(temporary, target)
-            if not np.array_equal(written, table[on_series]):
+            written = read_dicom_labels(temporary, target)
+            if not np.array_equal(written.array, table[on_series]):
                 raise OSError(28, "what was stored differs from the result, the disk may be full")
 
 

@@ -101,14 +101,14 @@ def series_grid(found: Scan, series_uid: str) -> Grid | None:
     if not alike:
         return None
     info, headers = max(alike, key=lambda item: item[0].size[2])
-    first = headers[0]
+    first, identity = headers[0], (info.source, series_uid, info.frame_of_reference)
     if len(headers) == 1 and first.frames == 1 and first.has_place and first.spacings is not None:
         spacing = np.array([first.spacings[0, 1], first.spacings[0, 0], first.thickness or 1.0])
-        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]))
+        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]), *identity)
     if not all(header.has_place and header.spacings is not None for header in headers):
         raise SeriesError(f"The series {info} does not say where its slices lie.", "Use labels on another series.")
     place = _place(headers, info, _name(headers, info))
-    return Grid(info.size, place.origin, place.spacing, place.direction)
+    return Grid(info.size, place.origin, place.spacing, place.direction, *identity)
 
 
 def _no_image(folder: str | os.PathLike | Sequence[str], found: Scan) -> SeriesError:

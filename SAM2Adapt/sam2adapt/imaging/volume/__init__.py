@@ -3,7 +3,7 @@
 from ..dicom import SeriesInfo, list_series
 from .checks import check_input, check_voxels
 from .geometry import geometry_difference, same_geometry
-from .labels import read_labels, read_segments, read_structures
+from .labels import holds_segments, read_labels, read_segments, read_structures
 from .reading import read_series_files, read_volume
 from .volume import Volume
 from .writing import DicomOutput, dicom_reference, write_labels, write_volume
@@ -16,6 +16,7 @@ __all__ = [
     "check_voxels",
     "dicom_reference",
     "geometry_difference",
+    "holds_segments",
     "list_series",
     "read_labels",
     "read_segments",

@@ -24,14 +24,12 @@ def check_input(path: str | os.PathLike) -> Path:
     return path
 
 
-def check_voxels(volume: Volume, path: str | os.PathLike = "") -> None:
+def check_voxels(volume: Volume) -> None:
     """Refuse what cannot be segmented.
 
-    :param path: that was read, for messages; without it they name the DICOM file or folder, or else the volume.
     :raises VolumeError: an axis of size zero, only one voxel in plane, NaN or infinite voxels, or constant voxels.
     """
-    source = os.path.commonpath(volume.files) if volume.files else ""
-    name, array = path or source or volume.name or "The volume", volume.array
+    name, array = volume.title, volume.array
     shape = " x ".join(map(str, volume.size))
     if array.size == 0:
         raise VolumeError(f"{name} has an axis of size zero: {shape} voxels.", "Choose a volume that holds an image.")

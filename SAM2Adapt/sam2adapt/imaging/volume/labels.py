@@ -1,15 +1,17 @@
 """Label maps and segments from files: one whole number a voxel, and what the numbers mean."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...shared import paths
 from ...shared.errors import InputFileError
+from ...shared.labels.image_names import SEGMENTATION
 from ...shared.labels.overlaps import LAST
-from ..dicom import Grid, is_dicom, scan, series_grid
+from ..dicom import Grid, is_dicom
 from ..image_files import PICTURES, read_image, read_picture, stem_of, suffix_of
 from ..segmentation_file import is_segmentation, merge_layers, split_layers
 from ..terminology import Structure
@@ -18,17 +20,17 @@ from .reading import read_volume
 from .volume import Volume
 
 _ROUNDED = 0.01  # by which labels may miss whole numbers: nibabel stores 1 as 65535 steps of 1.5e-5, for instance
+_Image = Volume | str | os.PathLike | None
 _INDEXED_REMEDY = "Save it as one channel whose values are the class numbers 0, 1, 2 …"
 
 
 def read_labels(
-    path: str | os.PathLike, image: Volume | str | os.PathLike | None = None, classes: Sequence[Structure] = (),
-    overlap: str = LAST,
-) -> Volume:  # fmt: skip
+    path: str | os.PathLike, image: _Image = None, classes: Sequence[Structure] = (), overlap: str = LAST
+) -> Volume:
     """Read a label image: one whole number a voxel, from any format of :func:`read_volume` but JPEG.
 
     The segments of a .seg.nrrd keep their label values, see ``segmentation_file.merge_layers`` for overlapping ones;
-    an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom_labels``.
+    an indexed PNG gives its colour numbers; DICOM segmentations and RT structure sets: ``dicom.labels``.
 
     :param image: the image that the labels belong to, or its file or folder. Only DICOM labels need it, and only
         where their series does not lie beside them; they are put on its grid.
@@ -36,11 +38,11 @@ def read_labels(
     :param overlap: which of two segments a voxel of both gets, "first" or "last"; "refuse" raises ``ClassesError``.
     :return: array (1, K, J, I) of the smallest unsigned integer type that holds the values.
     :raises InputFileError: missing, unreadable, or values that are no labels (fractions, negative, colours).
-    :raises GeometryError: DICOM labels that do not lie on the image.
-    :raises ClassesError: DICOM labels that hold none of the classes.
+    :raises GeometryError: DICOM labels that do not lie on the image, or belong to another frame of reference.
+    :raises ClassesError: DICOM labels that hold none of the classes; or segments overlap, and are to be refused.
     """
     path = check_input(path)
-    return _dicom_labels(path, image, classes) if _is_dicom_input(path) else _labels(path, overlap)[0]
+    return _dicom_labels(path, image, classes, overlap) if _is_dicom_input(path) else _labels(path, overlap)[0]
 
 
 def read_structures(path: str | os.PathLike) -> list[Structure]:
@@ -56,16 +58,46 @@ def read_structures(path: str | os.PathLike) -> list[Structure]:
     return read_dicom_structures(_dicom_label_file(path))
 
 
-def read_segments(path: str | os.PathLike) -> list[tuple[Structure, np.ndarray]]:
-    """The segments of a .seg.nrrd with a mask (K, J, I) each, so that those that overlap stay whole.
+def holds_segments(path: str | os.PathLike) -> bool:
+    """Whether :func:`read_segments` reads a file: by its name, or because it is DICOM."""
+    return suffix_of(path) == SEGMENTATION or _is_dicom_input(check_input(path))
 
-    :raises InputFileError: missing, unreadable, or no segmentation.
+
+@dataclass(eq=False)
+class Segments:
+    """Segments that may overlap.
+
+    :ivar pairs: what each segment is, and its mask (K, J, I). :ivar grid: where the masks lie.
+    :ivar notes: sentences about what was decided on reading.
+    """
+
+    pairs: list[tuple[Structure, np.ndarray]]
+    grid: Grid
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[Structure, np.ndarray]]:
+        return iter(self.pairs)
+
+
+def read_segments(path: str | os.PathLike, image: Volume | None = None) -> Segments:
+    """The segments of a .seg.nrrd, a DICOM segmentation or an RT structure set one by one: those that overlap stay
+    whole.
+
+    :param image: on whose grid DICOM labels are put; those of a .seg.nrrd lie on the grid of their file.
+    :raises: as :func:`read_labels`; InputFileError: no segmentation.
     """
     path = check_input(path)
+    if _is_dicom_input(path):
+        from ..dicom.labels import read_dicom_segments
+
+        return Segments(*read_dicom_segments(_dicom_label_file(path), image.grid))
     stored = read_image(path)
     if not is_segmentation(stored.keys):
         raise InputFileError(f"{path} holds no segments.", "Save the segmentation from Slicer as .seg.nrrd.")
-    return split_layers(_whole(_layers(stored.array), path), stored.keys, str(path))
+    pairs = split_layers(_whole(_layers(stored.array), path), stored.keys, str(path))
+    return Segments(
+        pairs, Grid(stored.array.shape[2::-1], stored.origin, stored.spacing, stored.direction, str(path)), stored.notes
+    )
 
 
 def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
@@ -79,17 +111,20 @@ def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
         labels, structures, overlaps = merge_layers(layers, stored.keys, str(path), overlap)
         notes = (*notes, *overlaps)
     else:
-        if len(layers) > 1 and any(not np.array_equal(layer, layers[0]) for layer in layers[1:3]):
+        colour = len(layers) in (3, 4) and array.dtype == np.uint8
+        if any(not np.array_equal(layer, layers[0]) for layer in layers[1 : 3 if colour else None]):  # not alpha
             what = (
                 "is in colour, not a label image"
-                if len(layers) in (3, 4) and array.dtype == np.uint8
-                else (f"holds {len(layers)} values a voxel, as of one channel for each structure, and labels are one")
+                if colour
+                else f"holds {len(layers)} values a voxel, as of one channel for each structure, and labels are one"
             )
             raise InputFileError(f"{path} {what}.", _INDEXED_REMEDY)
         labels = _whole(layers[0], path)
     place = (stored.origin, stored.spacing, stored.direction) if physical else (np.zeros(3), np.ones(3), np.eye(3))
-    name = stem_of(path)
-    return Volume(labels[np.newaxis], *place, name, physical=physical, notes=notes, forms=stored.forms), structures
+    volume = Volume(
+        labels[np.newaxis], *place, stem_of(path), physical=physical, notes=notes, forms=stored.forms, source=str(path)
+    )
+    return volume, structures
 
 
 def _layers(array: np.ndarray) -> np.ndarray:
@@ -107,29 +142,28 @@ def _dicom_label_file(path: Path) -> Path:
 
     if not paths.is_dir(path):
         return path
-    found = [file for file, _ in label_files(path)]
-    if len(found) != 1:
+    files = [file for file, _ in label_files(path)]
+    if len(files) != 1:
         raise InputFileError(
-            f"The folder {path} holds {len(found)} DICOM segmentations and structure sets.",
+            f"The folder {path} holds {len(files)} DICOM segmentations and structure sets.",
             "Choose one file of labels.",
         )
-    return Path(found[0])
+    return Path(files[0])
 
 
-def _dicom_labels(path: Path, image: Volume | str | os.PathLike | None, classes: Sequence[Structure]) -> Volume:
-    from ..dicom.labels import read_dicom_labels, referenced_series
+def _dicom_labels(path: Path, image: _Image, classes: Sequence[Structure], overlap: str) -> Volume:
+    from ..dicom.labels import read_dicom_labels
 
     path = _dicom_label_file(path)
     if isinstance(image, str | os.PathLike):
         image = check_input(image)
         if not paths.is_dir(image):
             image = read_volume(image)
-    if isinstance(image, Volume):
-        grid = Grid(image.size, image.origin, image.spacing, image.direction)
-    else:
-        grid = None if image is None else series_grid(scan(image), referenced_series(path))
-    labels, grid, _ = read_dicom_labels(path, grid, classes)
-    return Volume(labels[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem)
+    read = read_dicom_labels(path, image.grid if isinstance(image, Volume) else image, classes, overlap)
+    grid = read.grid
+    return Volume(
+        read.array[np.newaxis], grid.origin, grid.spacing, grid.direction, path.stem, notes=read.notes, source=str(path)
+    )
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

@@ -39,9 +39,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         )
     if is_dicom(path):
         return _from_dicom(*read_file(path))
-    if suffix_of(path) in PICTURES:
-        return _from_stored(read_picture(path), stem_of(path), physical=False)
-    return _from_stored(read_image(path), stem_of(path), path=path)
+    is_picture = suffix_of(path) in PICTURES
+    return _from_stored(read_picture(path) if is_picture else read_image(path), path, physical=not is_picture)
 
 
 def read_series_files(files: Sequence[str]) -> Volume:
@@ -56,27 +55,24 @@ def _from_dicom(voxels: SeriesVoxels, info: SeriesInfo) -> Volume:
     name = info.description or Path(info.files[0]).parent.name
     modality = "RGB" if len(voxels.array) == 3 else _MODALITIES.get(info.modality, "")
     return Volume(voxels.array, voxels.origin, voxels.spacing, voxels.direction, name, modality, voxels.physical,
-                  info.files, voxels.unit, voxels.notes)  # fmt: skip
+                  info, voxels.unit, voxels.notes, source=info.source)  # fmt: skip
 
 
-def _from_stored(
-    stored: StoredImage, name: str, modality: str = "", physical: bool = True, path: Path | None = None
-) -> Volume:
+def _from_stored(stored: StoredImage, path: Path, physical: bool) -> Volume:
     array = stored.array
     components = array.shape[3] if array.ndim == 4 else 1
     if np.iscomplexobj(array) or components > 4 or (components > 1 and array.dtype not in (np.uint8, np.uint16)):
         kind = "complex voxels" if np.iscomplexobj(array) else f"{components} values a voxel"
-        raise VolumeError(
-            f"{path or name} has {kind}: it is no grey or colour image.", "Choose a scalar or RGB volume."
-        )
+        raise VolumeError(f"{path} has {kind}: it is no grey or colour image.", "Choose a scalar or RGB volume.")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    modality = ""
     if components == 1:
         array = array.reshape(1, *array.shape[:3])
     else:  # an even number of components ends with alpha
         array = np.ascontiguousarray(np.moveaxis(array[..., : components - 1 + components % 2], -1, 0))
         modality = "RGB" if len(array) == 3 else modality
     if not physical:
-        return Volume(array, np.zeros(3), np.ones(3), np.eye(3), name, modality, False)
+        return Volume(array, np.zeros(3), np.ones(3), np.eye(3), stem_of(path), modality, False, source=str(path))
     place = stored.origin, stored.spacing, stored.direction
-    return Volume(array, *place, name, modality, notes=stored.notes, forms=stored.forms)
+    return Volume(array, *place, stem_of(path), modality, notes=stored.notes, forms=stored.forms, source=str(path))

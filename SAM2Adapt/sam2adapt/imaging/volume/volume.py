@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..dicom import Grid, SeriesInfo
 from ..stored.stored_image import affine_of
 
 
@@ -22,9 +23,10 @@ class Volume:
     :ivar modality: "CT", "MR" (from DICOM), "RGB" (three channels) or "" (unknown).
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
     :ivar unit: of the values as DICOM names it ("HU"), "" where nothing says it.
-    :ivar files: of the DICOM series that it was read from, to which a DICOM segmentation refers; else none.
+    :ivar series: the DICOM series that it was read from, to which a DICOM segmentation refers; else None.
     :ivar notes: sentences about what had to be decided on reading; whoever reads the file for a user says them.
     :ivar forms: what the header of a NIfTI file says about its place; results are written with the same words.
+    :ivar source: the file or folder that it was read from, "" where it came as an array.
     """
 
     array: np.ndarray
@@ -34,10 +36,11 @@ class Volume:
     name: str = ""
     modality: str = ""
     physical: bool = True
-    files: tuple[str, ...] = ()
+    series: SeriesInfo | None = None
     unit: str = ""
     notes: tuple[str, ...] = ()
     forms: dict | None = None
+    source: str = ""
 
     def __post_init__(self):
         if self.array.ndim != 4:
@@ -60,6 +63,17 @@ class Volume:
     def voxel_ml(self) -> float:
         """Volume of a voxel in mL."""
         return float(np.prod(self.spacing)) / 1000
+
+    @property
+    def title(self) -> str:
+        """What sentences call it: the file or folder, or else its name."""
+        return self.source or self.name or "The volume"
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie, and which image it is."""
+        series = (self.series.series_uid, self.series.frame_of_reference) if self.series else ()
+        return Grid(self.size, self.origin, self.spacing, self.direction, self.title, *series)
 
     @property
     def affine(self) -> np.ndarray:

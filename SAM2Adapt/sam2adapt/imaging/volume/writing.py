@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from ...shared.errors import GeometryError, OutputError
 from ...shared.label_runs import count_labels
-from ..dicom import Grid
 from ..image_files import suffix_of, write_image
 from ..segmentation_file import add_segment_fields
 from ..terminology import Structure
@@ -54,7 +53,7 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     if reference is not None:
         if not same_geometry(labels, reference):
             raise GeometryError(
-                f"The labels are not on the voxel grid of {reference.name or 'the image'}.",
+                f"The labels are not on the voxel grid of {reference.title}.",
                 "Use the labels made for this image.",
             )
         labels = reference.with_array(labels.array)
@@ -72,7 +71,7 @@ def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput)
 
     :raises OutputError: neither was the volume read from one, nor is one given.
     """
-    series = dicom.reference or volume.files
+    series = dicom.reference or (volume.series.files if volume.series else ())
     if not series:
         raise OutputError(f"{path} must refer to the DICOM series of the image, and the image is no DICOM.",
                           "Give the folder of its DICOM series as the reference, or write .seg.nrrd.",
@@ -84,8 +83,7 @@ def _write_dicom(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     from ..dicom.seg_writer import write_dicom_seg
 
     series = dicom_reference(path, labels, dicom)
-    grid = Grid(labels.size, labels.origin, labels.spacing, labels.direction)
-    write_dicom_seg(path, labels.array[0], grid, structures, series, dicom.kind, dicom.algorithm)
+    write_dicom_seg(path, labels.array[0], labels.grid, structures, series, dicom.kind, dicom.algorithm)
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> None:
