@@ -1,8 +1,9 @@
 """How long a model will take, from what it took on this computer before; never a guess."""
 
-import numpy as np
 import qt
 from sam2adapt.shared import slicing_axis
+
+from SAM2AdaptLib.Scene import Geometry
 
 SETTINGS_GROUP = "SAM2Adapt/SecondsPerSlice"
 
@@ -33,11 +34,11 @@ def sliceCount(volumeNode, axis):
     :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
     """
     dimensions = volumeNode.GetImageData().GetDimensions()
-    directions = np.zeros((3, 3))
-    volumeNode.GetIJKToRASDirections(directions)
+    axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
+    sizes = [dimensions[number] for number in axes]
     if axis == slicing_axis.ACQUISITION:
-        return dimensions[slicing_axis.acquisition_axis(dimensions, volumeNode.GetSpacing())]
-    return dimensions[int(np.argmax(np.abs(directions[slicing_axis.NUMBERS[axis]])))]
+        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
+    return sizes[slicing_axis.NUMBERS[axis]]
 
 
 def _key(digest, device, testTimeAugmentation):
