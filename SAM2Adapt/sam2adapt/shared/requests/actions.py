@@ -267,9 +267,9 @@ class Train(Request):
     )
     peg: str | None = setting(
         "text",
-        "position encoding generator (default: add)",
+        f"position encoding generator (default: {presets.PEG_ADD})",
         None,
-        choices=("add", "replace", "none"),
+        choices=presets.PEG_MODES,
         noun="position encoding generator",
         group=_NETWORK,
     )
