@@ -88,9 +88,9 @@ def segment_folder(
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     _check_format(suffix)
     card = read_card(find_model(model))
+    job, dicom = _job(card, options, suffix, dicom_seg), DicomOutput(None, dicom_seg, algorithm(card))
     run, studies = _begin(team, inputs, output)
-    records = Records(output, _job(card, options, suffix, dicom_seg), run, suffix)
-    dicom, (device, _) = DicomOutput(None, dicom_seg, algorithm(card)), team.device(device)
+    records, (device, _) = Records(output, job, run, suffix), team.device(device)
     work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
     work.listen(progress, finished, cancelled)
     started = time.perf_counter()
@@ -122,7 +122,10 @@ def _begin(team: Team, inputs: str | Path | Iterable[str | Path], output: Path) 
 
 
 def _job(card: dict, options: Options, suffix: str, dicom_seg: str) -> dict:
-    """What the outputs depend on, inputs apart."""
+    """What the outputs depend on, inputs apart.
+
+    :raises ClassesError: the model lacks a structure that the options name.
+    """
     job = origin(card, options)
     if suffix == ".dcm":
         job["settings"]["dicom_seg"] = dicom_seg
