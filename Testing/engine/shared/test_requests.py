@@ -20,18 +20,15 @@ from sam2adapt.shared import known_bases, presets, protocol, slicing_axis
 from sam2adapt.shared.errors import SettingsError
 from sam2adapt.shared.requests.actions import (
     MODALITIES,
-    AddModel,
-    DescribeModel,
-    DownloadBase,
     Evaluate,
     Fill,
     Rank,
-    RemoveModel,
     Segment,
     SegmentBatch,
     Train,
 )
 from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
+from sam2adapt.shared.requests.model_actions import AddModel, DescribeModel, DownloadBase, RemoveModel
 from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
