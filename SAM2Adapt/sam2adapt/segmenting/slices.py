@@ -210,8 +210,8 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
         raise ModalityError(
-            f"'{volume.name}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was trained"
-            f" on {modality}.",
+            f"'{volume.title}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was"
+            f" trained on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
@@ -219,20 +219,20 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
         verb = "is" if volume.modality else "has the grey levels of"
         hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
-            f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
+            f"'{volume.title}' {verb} {looks} and model '{model}' was trained on {modality}.",
             f"{hint}Choose a model for {looks}, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:
         raise ModalityError(
-            f"'{volume.name}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield units"
-            " (HU).",
+            f"'{volume.title}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield"
+            " units (HU).",
             "Choose the series in Hounsfield units, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
         raise ModalityError(
-            f"'{volume.name}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
+            f"'{volume.title}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
             f"(HU), on which model '{model}' was trained, reach -1000 in air.",
             f"{_TO_HOUNSFIELD} Or allow any modality to try it all the same.",
             setting="any_modality",
@@ -250,7 +250,8 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
         if not volume.physical:
             return thin[-1]
         raise VolumeError(
-            f"'{volume.name}' is a single slice in another plane than the {settings.axis} one that the model segments.",
+            f"'{volume.title}' is a single slice in another plane than the {settings.axis} one, which the model"
+            " segments.",
             "Choose a model for this plane, or a whole volume.",
         )
     return axis
