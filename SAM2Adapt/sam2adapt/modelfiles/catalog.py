@@ -11,18 +11,18 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..shared import files, paths
+from ..shared import files, model_cards, paths
 from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from ..shared.files import bundled_folder, home, models_folder
+from ..shared.model_cards import OWN, full_name
 from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 from .bases import base_file, base_present, download_base, file_sha256, remove_base
-from .card import read_card, read_header, read_verified
+from .card import PICKLE_SUFFIXES, check_model_name, read_card, read_header, read_verified
 from .case_names import names_in, neutral, read_names, with_card, write_names
 
 __all__ = [
@@ -33,8 +33,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 # What ends like this is meant as a file, also where there is none.
-_FILE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".ckpt")
-OWN, BUNDLED = "own", "bundled"
+_FILE_SUFFIXES = (SUFFIX, *PICKLE_SUFFIXES)
 _PATIENCE = 60.0  # seconds that a model is waited for which another process adds
 
 
@@ -60,8 +59,7 @@ class ModelEntry:
     @property
     def dice(self) -> float | None:
         """Mean Dice (0..1) measured on the cases kept for validation; None when not measured."""
-        metrics = self.card["metrics"] if self.card else None
-        return metrics["dice"]["mean"] if metrics else None
+        return model_cards.mean_dice(self.card) if self.card else None
 
     @property
     def base_present(self) -> bool:
@@ -72,7 +70,7 @@ class ModelEntry:
 def list_models() -> list[ModelEntry]:
     """List every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     entries = []
-    for folder, where in ((models_folder(), OWN), (files.bundled_folder(), BUNDLED)):
+    for folder, where in model_cards.model_folders():
         candidates = [path for path in paths.listing(folder) if path.suffix == SUFFIX]
         found = [entry for path in candidates if (entry := _entry(path, where))]
         entries += sorted(found, key=_created, reverse=True)
@@ -178,8 +176,7 @@ def export_model(name: str, target: Path, names: bool = False) -> Path:
     :raises OutputError: the file cannot be written, or is not named as a model file.
     """
     target = paths.expand(target)
-    if target.suffix != SUFFIX:
-        raise OutputError(f"'{target}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    check_model_name(target)
     files.check_output(target)
     source = find_model(name)
     original, data = read_verified(source)
@@ -201,7 +198,11 @@ def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[
     The models that come with SAM2Adapt were trained on public images, and stay as they are.
     """
     count = len(names_in(card))
-    public = [entry.card["digest"] for entry in list_models() if entry.where == BUNDLED and entry.card] if count else ()
+    public = (
+        [entry.card["digest"] for entry in list_models() if entry.where == model_cards.BUNDLED and entry.card]
+        if count
+        else ()
+    )
     if not count or card["digest"] in public:
         return card, data
     card, data = with_card(data, neutral(card)[0])
@@ -264,20 +265,15 @@ def _entry(path: Path, where: str) -> ModelEntry | None:
 
 
 def _created(entry: ModelEntry) -> float:
-    return datetime.fromisoformat(entry.card["created"]).timestamp() if entry.card else 0.0
+    return model_cards.created(entry.card) if entry.card else 0.0
 
 
 def _exact(card: dict[str, Any]) -> str:
-    return f"{card['name']}@{card['version']}"
+    return full_name(card["name"], card["version"])
 
 
 def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
-    folded = text.casefold()
-    return [
-        entry
-        for entry in entries
-        if folded == entry.name.casefold() or (entry.card and folded == _exact(entry.card).casefold())
-    ]
+    return [entry for entry in entries if model_cards.is_called(text, entry.name, entry.version)]
 
 
 def _not_found(entries: list[ModelEntry], text: str) -> ModelNotFoundError:

@@ -59,7 +59,8 @@ def test_model_is_written_and_another_starts_from_it(server, data, tmp_path):
     result = server.answer(running)["result"]
     assert result["bundle"] == data["output"]
     card = read_card(Path(data["output"]))
-    assert neutral(result["card"])[0] == card != result["card"]  # the file calls its cases by numbers, the answer by names
+    # The file calls its cases by numbers, the answer by names.
+    assert neutral(result["card"])[0] == card != result["card"]
     assert result["dice"] == card["metrics"]["dice"]
     assert result["dice"].keys() == {"mean", "right lung", "my nodule"}
     assert (card["name"], card["license"], card["method"]["name"]) == ("small", "CC0-1.0", "head")
