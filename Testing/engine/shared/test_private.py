@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sam2adapt.shared import files
+from sam2adapt.shared.safety import private
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 CODE = """
