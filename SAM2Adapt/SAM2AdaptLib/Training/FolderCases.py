@@ -13,7 +13,8 @@ import slicer
 from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
-from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
+from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
+from sam2adapt.shared.labels.label_names import folder_table, label_table
 from sam2adapt.shared.labels.training_pairs import find_pairs, images_of, layout
 from slicer.i18n import tr as _
 

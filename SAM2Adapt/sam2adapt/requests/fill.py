@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, read_volume
+from ..imaging.volume import Volume, check_fits, read_volume
 from ..shared.annotation import IGNORE
 from ..shared.errors import CancelledError, DrawingError, OutputError
 from ..shared.files import check_output, write_json
@@ -145,7 +145,9 @@ class _Files:
         check_output(path, libraries=True)
 
     def read(self) -> Volume:
-        return read_volume(self.request.input, self.request.series)
+        volume = read_volume(self.request.input, self.request.series)
+        check_fits(self.request.masks, volume)
+        return volume
 
     def drawings(self, volume: Volume) -> tuple["Drawings", list[Structure]]:
         from ..filling.drawing_files import read_drawings

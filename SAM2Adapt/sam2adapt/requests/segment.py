@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..imaging.image_files import suffix_of
-from ..imaging.volume import DicomOutput, Volume, dicom_reference, read_volume, write_labels, write_volume
+from ..imaging.volume import DicomOutput, Volume, check_fits, read_volume, write_labels, write_volume
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import CancelledError, OutputError
@@ -167,8 +169,9 @@ class _Files:
 
     def read(self) -> Volume:
         volume = read_volume(self.request.input, self.request.series)
-        if suffix_of(self.request.labels) == ".dcm":
-            dicom_reference(self.request.labels, volume, DicomOutput(self.request.reference))
+        check_fits(self.request.labels, volume, DicomOutput(self.request.reference))
+        if self.request.uncertainty is not None:
+            check_fits(self.request.uncertainty, volume, kind=np.float32)
         return volume
 
     def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:

@@ -207,13 +207,10 @@ def normalise(images: Tensor) -> Tensor:
     return (images - mean) / images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
 
 
-def check_modality(volume: Volume, modality: str, model: str) -> None:
-    """Refuse colour for a model of scanner volumes, the reverse, and CT for MR or MR for CT.
+def check_colour(volume: Volume, modality: str, model: str) -> None:
+    """Refuse colour for a model of scanner volumes, and the reverse.
 
-    The DICOM tag says which modality a volume has; without it, the grey levels do.
-
-    :raises ModalityError: the volume is known to be of another kind than the model's, or is CT but not in Hounsfield
-        units.
+    :raises ModalityError: one of them is in colour and the other is not.
     """
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
@@ -222,6 +219,18 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
             f" trained on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
+
+
+def check_modality(volume: Volume, modality: str, model: str) -> None:
+    """Refuse colour for a model of scanner volumes, the reverse, and CT for MR or MR for CT.
+
+    The DICOM tag says which modality a volume has; without it, the grey levels do.
+
+    :raises ModalityError: the volume is known to be of another kind than the model's, or is CT but not in Hounsfield
+        units.
+    """
+    check_colour(volume, modality, model)
+    colour = volume.channels == 3
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"

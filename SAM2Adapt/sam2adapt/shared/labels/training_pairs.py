@@ -29,23 +29,25 @@ class Pairs:
     notes: list[str] = field(default_factory=list)
 
 
-def files_by_name(folder: Path) -> dict[str, list[Path]]:
+def files_by_name(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
     """Image and label files of a folder by their names without suffix, in the order of the names.
 
+    :param strict: refuse names that are not UTF-8.
     :raises InputFileError: a name is not UTF-8.
     """
     found: dict[str, list[Path]] = {}
     for path in look.listing(folder):
         # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
         if suffix_of(path) in _KNOWN and not path.name.startswith("."):
-            look.utf8_name(path)
+            if strict:
+                look.utf8_name(path)
             found.setdefault(stem_of(path), []).append(path)
     return found
 
 
-def images_of(folder: Path) -> dict[str, list[Path]]:
+def images_of(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
     """As ``files_by_name``, without segmentations, and without labels that lie among their images."""
-    files = files_by_name(folder)
+    files = files_by_name(folder, strict)
     kept = {}
     for name, paths in files.items():
         images = [path for path in paths if suffix_of(path) != SEGMENTATION]
