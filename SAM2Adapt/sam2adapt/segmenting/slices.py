@@ -6,7 +6,6 @@ edges onto pixel edges, so that the way back is the inverse of the same map.
 """
 
 from dataclasses import asdict, dataclass
-from itertools import permutations
 
 import numpy as np
 import torch
@@ -103,20 +102,13 @@ def orientation_axes(direction: np.ndarray, orientation: str = "LPS") -> tuple[l
     :return: for each letter the index of the voxel axis (0 = I) and True where it must be flipped.
     """
     rows = [next(i for i, pair in enumerate(_LETTERS) if letter in pair) for letter in orientation]
-
-    def score(axes: tuple[int, ...]) -> float:
-        closeness = sum(abs(direction[row, axis]) for row, axis in zip(rows, axes, strict=True))
-        # Between two equally close axes the choice must not depend on how they are stored: a product of two cosines of
-        # one axis keeps its value when that axis is flipped.
-        tie = sum(direction[row, axis] * direction[(row + 1) % 3, axis] for row, axis in zip(rows, axes, strict=True))
-        return closeness + 1e-6 * tie
-
-    axes = max(permutations(range(3)), key=score)
+    anatomical = slicing_axis.anatomical_axes(direction)
+    axes = [anatomical[row] for row in rows]
     flips = [
         bool(direction[row, axis] < 0) != (letter == _LETTERS[row][1])
         for row, axis, letter in zip(rows, axes, orientation, strict=True)
     ]
-    return list(axes), flips
+    return axes, flips
 
 
 class SliceStack:
