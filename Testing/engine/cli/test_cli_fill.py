@@ -87,7 +87,7 @@ def test_labels_of_another_geometry(folder, capsys):
     coarser = Volume(drawn_labels(truth)[None], volume.origin, volume.spacing * [1, 1, 2], np.eye(3))
     write_volume(folder / "coarse.nrrd", coarser)
     message, remedy = refusal(folder, capsys, labels="coarse.nrrd")
-    assert "1 x 1 x 6 mm" in message and "1 x 1 x 3 mm" in message and "resample" in remedy
+    assert "spacing (1 1 3) against (1 1 6)" in message and "Resample" in remedy
 
 
 def test_remedies_name_the_flag(folder, capsys):
