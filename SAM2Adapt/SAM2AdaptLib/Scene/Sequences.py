@@ -71,7 +71,7 @@ class SequenceTarget:
         self._existing = existing
         self._browser = browserOf(volumeNode)
         self._sequence = self._browser.GetSequenceNode(segmentationNode) if segmentationNode else None
-        # Slicer's import makes a display node, so a segmentation needs a scene; this one nobody sees.
+        # Slicer's import makes a display node, which needs a scene; this scene stays hidden.
         self._scene = slicer.vtkMRMLScene()
         self._segmentations = {}  # index value: segmentation node in that scene
         self._uncertainties = {}
@@ -90,7 +90,7 @@ class SequenceTarget:
     def commit(self, found):
         """Put everything into the scene.
 
-        :param found: whether any structure was found; if not, a new segmentation is not worth making.
+        :param found: whether the model found any structure; without one no new segmentation is made.
         :return: (segmentation node or None, uncertainty volume node or None), both proxies of the volume's browser.
         """
         segmentationNode, uncertaintyNode = self._segmentationNode, None
