@@ -327,8 +327,11 @@ class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableMo
         return Volumes.images()
 
     def undo(self, segmentationNode) -> bool:
-        """Bring back a segmentation as it was before the last run; False if there is nothing to undo."""
-        return SegmentationHistory.undo(segmentationNode)
+        """Bring back a segmentation as it was before the last run, except segments that were edited since.
+
+        :return: False if there is nothing to undo.
+        """
+        return SegmentationHistory.undo(segmentationNode) is not None
 
     def statistics(self, volumeNode, segmentationNode) -> list[dict]:
         """Volume and intensity of each segment, see ``Statistics.measure``."""
