@@ -16,7 +16,8 @@ from ..shared import paths
 from ..shared.errors import OutputError, check_cancelled
 from ..shared.files import check_output, write_json
 from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
-from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
+from ..shared.requests.actions import Segment, SegmentBatch
+from ..shared.requests.server_actions import SeriesFiles
 from ..shared.timing import rounded, timed
 from .arrays import write_array
 from .volumes import check_result, is_array, name_of, read_source

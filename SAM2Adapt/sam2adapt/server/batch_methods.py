@@ -6,7 +6,8 @@ from typing import Any
 
 from ..shared import paths, protocol
 from ..shared.errors import CancelledError
-from ..shared.requests.actions import SegmentBatch, SeriesFiles
+from ..shared.requests.actions import SegmentBatch
+from ..shared.requests.server_actions import SeriesFiles
 from .task import Task
 from .warm_models import WarmModels
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..shared import protocol
-from ..shared.requests.actions import ListDevices, RankVolume, Segment
+from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
+from ..shared.requests.server_actions import ListDevices
 from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
