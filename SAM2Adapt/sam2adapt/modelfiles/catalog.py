@@ -4,28 +4,37 @@ Nothing is overridden silently: models of one name are all listed. A name finds 
 one, and among the user's own the newest; ``NAME@VERSION`` or a path finds any other.
 """
 
+import contextlib
 import difflib
+import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ..shared import files, model_cards, paths
-from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, SettingsError, UserError
+from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from ..shared.files import bundled_folder, home, models_folder
 from ..shared.model_cards import OWN, full_name
 from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 from .bases import base_file, base_present, download_base, file_sha256, remove_base
-from .card import PICKLE_SUFFIXES, check_model_name, read_bytes, read_card, read_header, read_verified_card
+from .card import PICKLE_SUFFIXES, check_model_name, read_card, read_header, read_verified
+from .case_names import names_in, neutral, read_names, with_card, write_names
 
 __all__ = [
     "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
     "export_model", "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
 ]  # fmt: skip
 
+logger = logging.getLogger(__name__)
+
 # What ends like this is meant as a file, also where there is none.
 _FILE_SUFFIXES = (SUFFIX, *PICKLE_SUFFIXES)
+_PATIENCE = 60.0  # seconds that a model is waited for which another process adds
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,8 @@ def find_model(name_or_path: str | Path) -> Path:
 def add_model(path: Path) -> Path:
     """Copy a model file into the user's models, after all of it was checked.
 
-    Adding a model that is there already changes nothing.
+    Adding a model that is there already changes nothing. Of one that an older version wrote with the names of its
+    cases, the copy has numbers instead, and so a digest of its own.
 
     :return: the copy.
     :raises InputFileError: the file is missing; ``ModelFileError``: it is not a whole, unchanged model.
@@ -105,26 +115,62 @@ def add_model(path: Path) -> Path:
     :raises OutputError: the folder cannot be written.
     """
     path = paths.expand(path)
-    card = read_verified_card(path)
-    for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
-        if entry.card["digest"] == card["digest"]:
-            return entry.path
-        raise SettingsError(
-            f"Another model '{card['name']}' of version {card['version']} is there already: '{entry.path}'.",
-            "Give this one another version, or remove the other one first.",
-            setting="remove_model",
-            value=_exact(card),
-        )
-    target = _free_name(files.make_folder(models_folder()), card)
-    with files.atomic_write(target) as file:
-        file.write(read_bytes(path))
-    return target
+    card, data = _without_names(*read_verified(path), path)
+    folder = files.make_folder(models_folder())
+    # One process at a time looks and writes: two that add the same model must not both find that it is missing.
+    with _one_at_a_time(folder):
+        for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
+            if entry.card and entry.card["digest"] == card["digest"]:
+                return entry.path
+            raise SettingsError(
+                f"Another model '{card['name']}' of version {card['version']} is there already: '{entry.path}'.",
+                "Give this one another version, or remove the other one first.",
+                setting="remove_model",
+                value=_exact(card),
+            )
+        return _write_new(folder, card, data)
 
 
-def export_model(name: str, target: Path) -> Path:
-    """Copy a model to a file, after all of it was checked.
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes a folder of models.
+
+    :raises OutputError: another one does not end.
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout as error:
+        raise OutputError(
+            f"Another process has been changing the models in '{folder}' for {_PATIENCE:.0f} seconds.",
+            "Wait until it has ended, then try again.",
+        ) from error
+    except (OSError, NotImplementedError):  # no locks here; a new file still replaces none
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_new(folder: Path, card: dict[str, Any], data: bytes) -> Path:
+    """Write a model under a name that no other file has."""
+    while True:
+        target = _free_name(folder, card)
+        try:
+            with files.atomic_write(target, replace=False) as file:
+                file.write(data)
+        except FileExistsError:
+            continue
+        return target
+
+
+def export_model(name: str, target: Path, names: bool = False) -> Path:
+    """Copy a model to a file, after all of it was checked; it says nothing of the names of its cases.
 
     :param name: as for ``find_model``.
+    :param names: write beside the copy, as ``NAME.cases.json``, what its cases are called, if this machine knows.
     :return: ``target``.
     :raises ModelNotFoundError: no such model; ``ModelFileError``: it is damaged.
     :raises OutputError: the file cannot be written, or is not named as a model file.
@@ -133,16 +179,44 @@ def export_model(name: str, target: Path) -> Path:
     check_model_name(target)
     files.check_output(target)
     source = find_model(name)
-    read_verified_card(source)
+    original, data = read_verified(source)
+    card, data = _without_names(original, data, source)
+    table = neutral(original)[1] or read_names(original["digest"])
+    beside = target.with_name(f"{target.stem}.cases.json")
+    if names and table:
+        files.check_output(beside)
     with files.atomic_write(target) as file:
-        file.write(read_bytes(source))
+        file.write(data)
+    if names and table:
+        write_names(card["digest"], table, beside)
     return target
 
 
-def remove_model(name: str) -> Path:
-    """Delete one of the user's own models, by ``NAME``, ``NAME@VERSION`` or, for a broken one, its file's name.
+def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[str, Any], bytes]:
+    """Card and bytes of a model file whose cases have numbers, not names.
 
-    What was kept of its training slices goes with it.
+    The models that come with SAM2Adapt were trained on public images, and stay as they are.
+    """
+    count = len(names_in(card))
+    public = (
+        [entry.card["digest"] for entry in list_models() if entry.where == model_cards.BUNDLED and entry.card]
+        if count
+        else ()
+    )
+    if not count or card["digest"] in public:
+        return card, data
+    card, data = with_card(data, neutral(card)[0])
+    logger.warning(
+        "'%s' names the %d cases on which it was trained; the copy calls them case 1, case 2 … instead, and has another"
+        " digest.", path, count,
+    )  # fmt: skip
+    return card, data
+
+
+def remove_model(name: str) -> Path:
+    """Delete one of the user's own models, by ``NAME``, ``NAME@VERSION`` or its file's name.
+
+    What was kept of its training slices, and of the names of its cases, goes with it.
 
     :return: the file deleted.
     :raises ModelNotFoundError: none of that name.
@@ -150,7 +224,7 @@ def remove_model(name: str) -> Path:
     :raises OutputError: it cannot be deleted.
     """
     entries = list_models()
-    matches = _matches(entries, name)
+    matches = _matches(entries, name) or [entry for entry in entries if entry.path.name == name]
     own = [entry for entry in matches if entry.where == OWN]
     if not matches:
         raise _not_found(entries, name)
@@ -159,15 +233,24 @@ def remove_model(name: str) -> Path:
             f"The model '{name}' comes with SAM2Adapt and cannot be removed.", "Remove only models that you added."
         )
     if len(own) > 1:
-        choices = ", ".join(_quoted(_exact(entry.card) if entry.card else entry.path.stem) for entry in own)
-        raise SettingsError(f"{len(own)} models are called '{name}'.", f"Say which one: {choices}.")
+        exact = [_exact(entry.card) if entry.card else entry.path.stem for entry in own]
+        # Copies of one name and version, made by hand, are told apart by their files.
+        choices = exact if len(set(exact)) == len(exact) else [entry.path.name for entry in own]
+        raise SettingsError(
+            f"{len(own)} models are called '{name}'.", f"Say which one: {', '.join(map(_quoted, choices))}."
+        )
     try:
         own[0].path.unlink()
-        if own[0].card:
-            files.replay_file(own[0].card["digest"]).unlink(missing_ok=True)
+        if own[0].card and not any(_same_model(entry, own[0]) for entry in entries):
+            for kept in (files.replay_file, files.case_names_file):
+                kept(own[0].card["digest"]).unlink(missing_ok=True)
     except OSError as error:
         raise files.output_error(own[0].path, error) from error
     return own[0].path
+
+
+def _same_model(entry: ModelEntry, other: ModelEntry) -> bool:
+    return entry is not other and entry.card is not None and entry.card["digest"] == other.card["digest"]
 
 
 def _entry(path: Path, where: str) -> ModelEntry | None:

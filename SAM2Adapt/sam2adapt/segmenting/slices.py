@@ -21,6 +21,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_MOST_PIXELS = 1 << 23  # of a slice on the model's grid; its features take some GB
 _HOUNSFIELD = ("", "HU", "HU_MOD")  # RescaleType; HU_MOD: modified, of spectral CT
 _TO_HOUNSFIELD = (
     "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
@@ -132,6 +133,12 @@ class SliceStack:
         self.native_size = self.array.shape[2:]
         self.native_spacing = (spacing[rows], spacing[columns])
         self.size = _grid_size(self.native_size, self.native_spacing, settings)
+        if self.size[0] * self.size[1] > _MOST_PIXELS:
+            raise VolumeError(
+                f"The slices of '{volume.name}' would be {self.size[0]} x {self.size[1]} pixels on the model's grid,"
+                f" and {_MOST_PIXELS:,} pixels are the most that a network is given.",
+                "Check the voxel size of the volume, or choose a model for images of this size.",
+            )
         self._limits: tuple[float, float] | None = None
 
     def __len__(self) -> int:
@@ -272,4 +279,4 @@ def _grid_size(native: tuple[int, int], spacing: tuple[float, float], settings: 
         scales = [s / t for s, t in zip(spacing, settings.spacing, strict=True)]
     else:
         scales = [settings.size / max(native)] * 2
-    return tuple(max(1, round(n * scale)) for n, scale in zip(native, scales, strict=True))
+    return tuple(max(1, round(min(n * scale, 1e9))) for n, scale in zip(native, scales, strict=True))

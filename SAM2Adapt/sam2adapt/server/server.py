@@ -11,17 +11,22 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
+from ..shared import private
 from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
-from .messages import Id, Message, ProtocolError, encode, error_of
+from .messages import Id, Message, ProtocolError, error_of
 from .methods import METHODS, call
 from .task import Task
 from .warm_models import WarmModels
+from .writer import Writer
 
 PROTOCOL = 1
+_LAST_WORDS = 2.0  # seconds to write what was answered before the end
+_PARENT_CHECKS = 1.0  # seconds between looks
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +63,8 @@ class Server:
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
-        self._source, self._target, self._writing = source, target, threading.Lock()
+        self._source, self._writer = source, Writer(target)
+        self._parent = os.getppid()
         self._engine = WarmModels()
         # Guards the two below, which both threads use.
         self._changed = threading.Condition()
@@ -69,7 +75,8 @@ class Server:
         """Greet and work; leaves by ``os._exit``."""
         logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # of all rooms
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        for work in (self._read, self._watch_parent, private.sweep):
+            threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         while True:
             self._work(self._next())
 
@@ -85,7 +92,19 @@ class Server:
                     self._receive(line)
         except Exception:
             traceback.print_exc()
-        # The client is gone: nobody needs what is being computed.
+        # The client is gone: nobody needs what is being computed, but it may still read what was answered.
+        self._end()
+
+    def _watch_parent(self) -> None:
+        """End with the process that started this one, even if another holds the other end of standard input."""
+        while os.name != "nt" and os.getppid() == self._parent:
+            time.sleep(_PARENT_CHECKS)
+        if os.name != "nt":  # where the number of a parent stays what it was
+            self._end()
+
+    def _end(self) -> None:
+        self._writer.drain(_LAST_WORDS)
+        # An ordinary exit would wait for what libraries do at their end.
         os._exit(0)
 
     def _receive(self, line: bytes) -> None:
@@ -141,8 +160,7 @@ class Server:
     def _work(self, task: Task) -> None:
         if task.method == SHUTDOWN:
             self._send({"id": task.id, "result": None})
-            # An ordinary exit would wait for what libraries do at their end.
-            os._exit(0)
+            self._end()
         try:
             answer = {"result": call(self._engine, task)}
         except Exception as error:
@@ -156,14 +174,7 @@ class Server:
         self._send({"method": method, "params": params})
 
     def _send(self, message: dict[str, Any]) -> None:
-        data = encode(message)
-        with self._writing:
-            try:
-                self._target.write(data)
-                self._target.flush()
-            except OSError:
-                # As at the end of standard input: the client is gone.
-                os._exit(0)
+        self._writer.send(message)
 
 
 class _WarningsToClient(logging.Handler):

@@ -57,8 +57,7 @@ class WarmModels:
         key = digest.hexdigest()
         if self._filler is None or self._filler[0] != key:
             self._filler = None  # before the new one: both may be more than memory holds
-            # A copy: the array is a file of the client's, who deletes it, or writes another in its place.
-            self._filler = (key, Filler(volume.with_array(np.array(volume.array)), seed))
+            self._filler = (key, Filler(volume, seed))
         return self._filler[1]
 
     def rest(self) -> None:
