@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import slicer
-from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
+from sam2adapt.shared.labels import annotation
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
 from sam2adapt.shared.labels.label_names import folder_table, label_table

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..shared.annotation import LARGEST_CLASS
 from ..shared.errors import ClassesError, SettingsError
+from ..shared.labels.annotation import LARGEST_CLASS
 from ..shared.requests.fields import SHELL, Request, Setting, default_of, is_required, settings_of
 
 # What stands for a value in the help, by the kind of the setting; else the name of the option.

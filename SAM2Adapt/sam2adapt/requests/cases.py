@@ -5,8 +5,8 @@ from typing import Any
 
 from ..evaluation.cases import Case, named_cases, occurring
 from ..imaging.terminology import Structure, describe
-from ..shared.annotation import LARGEST_CLASS
 from ..shared.errors import ClassesError
+from ..shared.labels.annotation import LARGEST_CLASS
 from ..shared.requests.actions import Evaluate, Train
 
 

@@ -19,7 +19,7 @@ from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
 from ..network.base import STRIDE
 from ..shared.errors import DeviceError, SettingsError, check_cancelled
-from ..shared.label_runs import count_labels
+from ..shared.labels.label_runs import count_labels
 from ..shared.timing import timed
 from .label_maps import label_maps
 from .model import Model

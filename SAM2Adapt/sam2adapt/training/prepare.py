@@ -16,9 +16,9 @@ from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
 from ..imaging.volume import Volume
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import output_error
+from ..shared.labels.annotation import IGNORE
 from ..shared.modality import modality_of
 from ..shared.private import open_private, private_folder
 from ..shared.slicing_axis import ACQUISITION, is_stack
