@@ -65,7 +65,7 @@ def fill(
         volume = read_source(request.input, request.series)
         drawings, structures = _read_drawings(request, volume)
 
-    from ..filling.filler import Filler  # only now, because importing torch takes seconds
+    from ..filling.filler import Filler  # only now: importing torch takes seconds
 
     work = (filler or Filler)(volume, request.seed)
     result = work.fill(drawings, progress, _preview_writer(request, previewed), cancelled)
