@@ -2,19 +2,16 @@
 
 import numpy as np
 import slicer
-import vtk
-from sam2adapt.shared import annotation
+from sam2adapt.shared import annotation, slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Scene import EmptySlices, LabelExport, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
 
-#: Tag of a segment: numbers of slices that hold nothing on purpose, "3,4,9".
-EMPTY_SLICES_TAG = "SAM2Adapt.EmptySlices"
 #: Attribute of a segmentation node: whether all slices are annotated or only some; absent: as the segments look.
 ANNOTATED_ATTRIBUTE = "SAM2Adapt.Annotated"
 ALL, SOME = "all", "some"
@@ -83,6 +80,7 @@ class SceneCase(TrainingCase):
     :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
     :param scene: the scene of both; without it Slicer's.
     :param overlap: see ``TrainingCase.overlap``.
+    :ivar drawnSlices: numbers of the slices in which a segment has voxels.
     """
 
     def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST):
@@ -133,6 +131,7 @@ class SceneCase(TrainingCase):
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
         self.axis = self.sliceCount = self.annotatedSlices = self.isWhole = None
+        self.drawnSlices = []
         try:
             return self._examined()
         except UserError as error:
@@ -154,7 +153,7 @@ class SceneCase(TrainingCase):
         self.axis = VolumeGrid.slicingAxis(self.volumeNode)
         self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
         ids = [segment.id for segment in self._segments]
-        labels = SegmentationBridge.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        labels = LabelExport.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         self._checkOverlaps(ids)
         self._checkGrid()
         # Plane by plane, because numpy widens what it counts to 64 bits.
@@ -166,7 +165,7 @@ class SceneCase(TrainingCase):
 
     def _checkOverlaps(self, ids):
         """Note which segments lose voxels to others, or refuse that."""
-        lost = SegmentationBridge.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
         if notes and self.overlap == REFUSE:
             raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))
@@ -192,11 +191,12 @@ class SceneCase(TrainingCase):
 
         :param drawn: numbers of the slices on which there is a voxel of any segment.
         """
-        declared = emptySlices(self.segmentationNode)
+        self.drawnSlices = drawn.tolist()
+        declared = emptySlices(self.segmentationNode, self.axis)
         if strange := [number for number in declared if not 0 <= number < self.sliceCount]:
             raise TrainingDataError(
-                _("Slice {number} of '{name}' is declared empty, but there are only slices 0 to {last}.").format(
-                    number=strange[0], name=self.name, last=self.sliceCount - 1
+                _("Slice {number} of '{name}' is declared empty, but there are only {count} slices.").format(
+                    number=strange[0] + 1, name=self.name, count=self.sliceCount
                 ),
                 _("Correct the list of empty slices."),
             )
@@ -254,46 +254,35 @@ def setWhole(segmentationNode, whole):
         segmentationNode.SetAttribute(ANNOTATED_ATTRIBUTE, ALL if whole else SOME)
 
 
-def emptySlices(segmentationNode):
-    """Sorted numbers of the slices that segments declare empty on purpose.
+def emptySlices(segmentationNode, axis):
+    """Sorted numbers of the slices, from 0, in which no structure of a segmentation is present, as the user says.
 
-    :raises TrainingDataError: a segment's tag is no list of numbers.
-    """
-    numbers, segmentation = set(), segmentationNode.GetSegmentation()
-    for segmentId in segmentation.GetSegmentIDs():
-        value = vtk.reference("")
-        segment = segmentation.GetSegment(segmentId)
-        if not segment.GetTag(EMPTY_SLICES_TAG, value):
-            continue
-        words = [word.strip() for word in str(value).split(",") if word.strip()]
-        if strange := [word for word in words if not word.isdecimal()]:
-            raise TrainingDataError(
-                _("The empty slices of segment '{name}' are given as '{word}', which is no number.").format(
-                    name=segment.GetName(), word=strange[0]
-                ),
-                _("Write numbers of slices with commas between them, as in 3,4,9."),
-            )
-        numbers |= {int(word) for word in words}
-    return sorted(numbers)
-
-
-def declareEmpty(segmentationNode, numbers):
-    """Declare that slices hold nothing on purpose, in the place of those declared before.
-
-    :param numbers: slices, counted along ``VolumeGrid.slicingAxis`` of the volume; may be empty.
-    :raises ClassesError: the segmentation has no segment to keep this with.
+    :param axis: as of ``VolumeGrid.slicingAxis`` of the volume.
+    :raises TrainingDataError: the tag of a segment is no list of slices.
     """
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0:
+    for segmentId in segmentation.GetSegmentIDs():
+        for word in EmptySlices.unreadable(segmentationNode, segmentId)[:1]:
+            name = segmentation.GetSegment(segmentId).GetName()
+            raise TrainingDataError(
+                _("The empty slices of '{name}' hold '{word}', which is no slice.").format(name=name, word=word),
+                _("Choose the empty slices again."),
+            )
+    return EmptySlices.ofAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis])
+
+
+def declareEmpty(segmentationNode, axis, numbers):
+    """Declare that no structure is present in these slices, instead of those declared before.
+
+    :param axis, numbers: as of ``emptySlices``; there may be no number.
+    :raises ClassesError: the segmentation has no segment to keep this with.
+    """
+    if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
         raise ClassesError(
             _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
             _("Add a segment for each structure first."),
         )
-    for segmentId in segmentation.GetSegmentIDs():
-        segmentation.GetSegment(segmentId).RemoveTag(EMPTY_SLICES_TAG)
-    if numbers:
-        text = ",".join(str(int(number)) for number in sorted(numbers))
-        segmentation.GetNthSegment(0).SetTag(EMPTY_SLICES_TAG, text)
+    EmptySlices.setOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis], numbers)
 
 
 def segmentsOf(segmentationNode):

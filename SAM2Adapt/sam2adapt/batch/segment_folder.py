@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..imaging.volume import DicomOutput, Volume, read_series_files, read_volume, write_labels
+from ..imaging.volume import DicomOutput, Volume, check_fits, read_series_files, read_volume, write_labels
 from ..machine.team import Team
 from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
@@ -245,9 +245,10 @@ class _Work:
             try:
                 if task.study.problem:
                     raise task.study.problem
-                clear_output(self.records.file_of(task.study))
-                files = task.study.files
+                file, files = self.records.file_of(task.study), task.study.files
+                clear_output(file)
                 task.volume = read_series_files(files) if files else read_volume(task.study.source)
+                check_fits(file, task.volume, self.dicom, many=True)
             except Exception as error:
                 task.result = error
         return task

@@ -5,13 +5,16 @@ Functions import torch only when they need it, so that ``--help`` and ``models``
 """
 
 import argparse
+import functools
 import io
 import sys
 from collections.abc import Callable
 
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
+from ..shared import private
 from ..shared.errors import UserError
+from ..shared.texts import visible
 from .benchmark import add_benchmark_parser
 from .evaluate import add_evaluate_parser
 from .fill import add_fill_parser
@@ -27,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     _escape_what_cannot_be_printed()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
+    if args.command != "serve":  # which does so while it already answers
+        private.sweep()
     return exit_status(lambda: args.run(args), args.parser)
 
 
@@ -35,7 +40,7 @@ def exit_status(work: Callable[[], None], parser: argparse.ArgumentParser) -> in
     try:
         work()
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{shell_remedy(error, parser)}", file=sys.stderr)
+        print(f"sam2adapt: {visible(error.message)}\n{visible(shell_remedy(error, parser))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam2adapt: stopped; no incomplete file is left.", file=sys.stderr)
@@ -44,10 +49,22 @@ def exit_status(work: Callable[[], None], parser: argparse.ArgumentParser) -> in
 
 
 def _escape_what_cannot_be_printed() -> None:
-    """Print characters that the terminal's encoding lacks as escapes; by default Python raises an error."""
-    for stream in (sys.stdout, sys.stderr):
+    """Print characters that the terminal's encoding lacks as escapes; by default Python raises an error.
+
+    Characters that a terminal obeys are escaped too: texts from files are printed, and a card must not be able to move
+    the cursor.
+    """
+    for stream, keep in ((sys.stdout, "\n\t"), (sys.stderr, "\n\t\r")):  # bars go back to the start of their line
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+        if stream is not None and not hasattr(stream, "write_raw"):
+            stream.write_raw = stream.write
+            stream.write = functools.partial(_write_visibly, stream.write, keep)
+
+
+def _write_visibly(write: Callable[[str], int], keep: str, text: str) -> int:
+    write(visible(text, keep))
+    return len(text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,8 @@ from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
-from ..shared.labels.label_names import LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.label_entries import LabelEntry, LabelTable
+from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
@@ -45,9 +46,9 @@ class Case:
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by their names, in the order of the names; without suffix where no other has that name.
 
-    Segmentations, and labels that lie among their images, are left out.
+    Segmentations, and labels that lie among their images, are left out. Reading refuses names that are not UTF-8.
     """
-    found = images_of(folder)
+    found = images_of(folder, strict=False)
     return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
 
 
@@ -64,7 +65,7 @@ def find_cases(
     try:
         pairs = find_pairs(images, labels, channel)
     except TrainingDataError:
-        if found := _dicom_cases(images, labels, say):
+        if found := _dicom_cases(images, labels, say, overlap):
             return found
         raise
     for _, image, label in pairs.found:
@@ -75,24 +76,25 @@ def find_cases(
     return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
 
 
-def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None]) -> list[Case]:
+def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap: str) -> list[Case]:
     """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
     from ..imaging.dicom import scan
-    from ..imaging.dicom_labels import label_files
+    from ..imaging.dicom.labels import label_files
 
     drawn = list(label_files(labels))
     if not drawn:
         return []
     series = {headers[0].series_uid: info for info, headers in reversed(scan(images).series)}
     cases, alone, taken = [], [], set()
-    for path, uid in drawn:
+    for path, uids in drawn:
+        uid = next((uid for uid in uids if uid in series), "")
         if uid not in series or uid in taken:
             alone.append(path)
             continue
         taken.add(uid)
         info = series[uid]
         folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
-        cases.append(Case(Path(path).stem, folder, Path(path), series=info.uid))
+        cases.append(Case(Path(path).stem, folder, Path(path), overlap=overlap, series=info.uid))
     if alone:
         say(f"{len(alone)} label files have no series of their own in {images} and are left out: {alone[0]} for one.")
     if idle := [str(info) for uid, info in series.items() if uid not in taken]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
+from ..imaging.volume import Volume, check_on_grid, check_voxels, read_volume
 from ..shared.annotation import IGNORE
-from ..shared.errors import ClassesError, GeometryError
+from ..shared.errors import ClassesError
 from .cases import Case, case_labels
 
 
@@ -18,18 +18,14 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
     """
     volume = read_volume(case.image, case.series or None)
     labels = case_labels(case, structures, volume)
-    check_voxels(volume, case.image)
-    if difference := geometry_difference(volume, labels):
-        raise GeometryError(
-            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
+    check_voxels(volume)
+    check_on_grid(volume.grid, labels.grid)
     values = labels.array[0]
     known = {0, IGNORE, *(s.id for s in structures)}
     strange = sorted(set(np.unique(values).tolist()) - known)
     if strange:
         raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
+            f"'{case.label}' holds label value {strange[0]}, which is not among the classes"
             f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
             "Set it to 0 in the file, or add it to the classes.",
             setting="classes",

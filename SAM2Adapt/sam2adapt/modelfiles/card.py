@@ -27,6 +27,9 @@ BASE_FORMAT = "sam2adapt-base"
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02")  # a zip archive, as torch.save writes it, and a bare pickle
 _AGAIN = "Get the file again from its source."
+_LEAST_CONTRAST = 1e-12  # between the grey levels of black and white: float32 divides by it
+_DEEPEST = 32  # lists and dictionaries within each other
+_LARGEST_NUMBER = 1 << 63  # of whole numbers, which NumPy and other programs take
 _NOT_OURS = "Choose a model file (.safetensors) that SAM2Adapt has written."
 
 
@@ -137,9 +140,15 @@ def read_verified_card(path: Path) -> dict[str, Any]:
 
     :raises ModelFileError: as ``read_card``, or the file was changed after it was made.
     """
+    return read_verified(path)[0]
+
+
+def read_verified(path: Path) -> tuple[dict[str, Any], bytes]:
+    """As ``read_verified_card``, and the bytes of the whole file that were checked."""
     card = read_card(path)
-    verify_digest(path, card, read_bytes(path))
-    return card
+    data = read_bytes(path)
+    verify_digest(path, card, data)
+    return card, data
 
 
 def read_bytes(path: Path) -> bytes:
@@ -235,8 +244,8 @@ def _check_version(card: dict[str, Any], path: Path) -> None:
 def _problem(card: Any) -> str | None:
     """What is wrong with a card, as the rest of a sentence; None if nothing is."""
     try:
-        if field := _not_finite(card):
-            return f"field '{field}' is not a finite number (use null)"
+        if strange := _impossible(card):
+            return strange
         plain = json.loads(_canonical(card))
         error = jsonschema.exceptions.best_match(_validator().iter_errors(plain))
     except UnicodeEncodeError:
@@ -249,17 +258,24 @@ def _problem(card: Any) -> str | None:
     return _contradiction(plain)
 
 
-def _not_finite(card: Any) -> str | None:
-    """Path of the first NaN or infinite number."""
-    waiting = [("", card)]
+def _impossible(card: Any) -> str | None:
+    """The first value that no field may have: NaN, infinity, a whole number of more than 64 bits, nesting too deep."""
+    waiting = [("", card, 0)]
     while waiting:
-        field, value = waiting.pop()
+        field, value, depth = waiting.pop()
         if isinstance(value, float) and not abs(value) < float("inf"):
-            return field
+            return f"field '{field}' is not a finite number (use null)"
+        if isinstance(value, int) and not -_LARGEST_NUMBER <= value < _LARGEST_NUMBER:
+            return f"field '{field}' is a whole number of more than 64 bits"
         if isinstance(value, dict):
-            waiting += [(f"{field}.{key}" if field else str(key), item) for key, item in value.items()]
+            inside = [(f"{field}.{key}" if field else str(key), item) for key, item in value.items()]
         elif isinstance(value, list | tuple):
-            waiting += [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+            inside = [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+        else:
+            continue
+        if depth == _DEEPEST:
+            return f"field '{field[:100]}…' is nested too deeply"
+        waiting += [(name, item, depth + 1) for name, item in inside]
     return None
 
 
@@ -280,7 +296,7 @@ def _contradiction(card: dict[str, Any]) -> str | None:
     slices, normalization = card["slices"], card["slices"]["normalization"]
     if slices["spacing"] is None and slices["size"] is None:
         return "of fields 'slices.spacing' and 'slices.size' one must be given"
-    if normalization["low"] >= normalization["high"]:
+    if not normalization["high"] - normalization["low"] > _LEAST_CONTRAST:
         return "field 'slices.normalization.low' is not below 'high'"
     if normalization["kind"] == "percentile" and not 0 <= normalization["low"] < normalization["high"] <= 100:
         return "field 'slices.normalization' has percentiles outside 0..100"
@@ -292,4 +308,5 @@ def _contradiction(card: dict[str, Any]) -> str | None:
 
 
 def _shortened(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+    """A sentence without its middle, which is the value that is wrong; its end says why."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 2 :]}"

@@ -4,28 +4,37 @@ Models of the same name are all listed. A name means the newest model that the u
 ``NAME@VERSION`` or a path means any other.
 """
 
+import contextlib
 import difflib
+import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ..shared import files, model_cards, paths
-from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, SettingsError, UserError
+from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
 from ..shared.files import bundled_folder, home, models_folder
 from ..shared.model_cards import OWN, full_name
 from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 from .bases import base_file, base_present, download_base, file_sha256, remove_base
-from .card import PICKLE_SUFFIXES, check_model_name, read_bytes, read_card, read_header, read_verified_card
+from .card import PICKLE_SUFFIXES, check_model_name, read_card, read_header, read_verified
+from .case_names import names_in, neutral, read_names, with_card, write_names
 
 __all__ = [
     "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
     "export_model", "file_sha256", "find_model", "home", "list_models", "models_folder", "remove_base", "remove_model",
 ]  # fmt: skip
 
+logger = logging.getLogger(__name__)
+
 # A name with one of these suffixes means a file, even if the file does not exist.
 _FILE_SUFFIXES = (SUFFIX, *PICKLE_SUFFIXES)
+_PATIENCE = 60.0  # seconds that a model is waited for which another process adds
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,8 @@ def find_model(name_or_path: str | Path) -> Path:
 def add_model(path: Path) -> Path:
     """Check a model file and copy it to the user's models.
 
-    To add a model again changes nothing.
+    To add a model again changes nothing. If an older version wrote the names of the cases into the model, the copy has
+    numbers instead, and therefore another digest.
 
     :return: the copy.
     :raises InputFileError: the file is missing; ``ModelFileError``: it is not a complete, unchanged model.
@@ -105,26 +115,62 @@ def add_model(path: Path) -> Path:
     :raises OutputError: the folder cannot be written.
     """
     path = paths.expand(path)
-    card = read_verified_card(path)
-    for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
-        if entry.card["digest"] == card["digest"]:
-            return entry.path
-        raise SettingsError(
-            f"Another model '{card['name']}' of version {card['version']} exists already: '{entry.path}'.",
-            "Give this one another version, or remove the other one first.",
-            setting="remove_model",
-            value=_exact(card),
-        )
-    target = _free_name(files.make_folder(models_folder()), card)
-    with files.atomic_write(target) as file:
-        file.write(read_bytes(path))
-    return target
+    card, data = _without_names(*read_verified(path), path)
+    folder = files.make_folder(models_folder())
+    # One process at a time, so that two that add the same model do not both find that it is missing.
+    with _one_at_a_time(folder):
+        for entry in _matches([entry for entry in list_models() if entry.where == OWN], _exact(card)):
+            if entry.card and entry.card["digest"] == card["digest"]:
+                return entry.path
+            raise SettingsError(
+                f"Another model '{card['name']}' of version {card['version']} exists already: '{entry.path}'.",
+                "Give this one another version, or remove the other one first.",
+                setting="remove_model",
+                value=_exact(card),
+            )
+        return _write_new(folder, card, data)
 
 
-def export_model(name: str, target: Path) -> Path:
-    """Check a model and copy it to a file.
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes a folder of models.
+
+    :raises OutputError: another process does not end.
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout as error:
+        raise OutputError(
+            f"Another process has been changing the models in '{folder}' for {_PATIENCE:.0f} seconds.",
+            "Wait until it has ended, then try again.",
+        ) from error
+    except (OSError, NotImplementedError):  # no locks here; even so, a new file never replaces another
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_new(folder: Path, card: dict[str, Any], data: bytes) -> Path:
+    """Write a model under a name that no other file has."""
+    while True:
+        target = _free_name(folder, card)
+        try:
+            with files.atomic_write(target, replace=False) as file:
+                file.write(data)
+        except FileExistsError:
+            continue
+        return target
+
+
+def export_model(name: str, target: Path, names: bool = False) -> Path:
+    """Check a model and copy it to a file, without the names of its cases.
 
     :param name: see ``find_model``.
+    :param names: also write the names of its cases, if this machine knows them, to ``NAME.cases.json`` beside the copy.
     :return: ``target``.
     :raises ModelNotFoundError: the model is unknown; ``ModelFileError``: it is damaged.
     :raises OutputError: the file cannot be written, or its name is not one of a model file.
@@ -133,16 +179,44 @@ def export_model(name: str, target: Path) -> Path:
     check_model_name(target)
     files.check_output(target)
     source = find_model(name)
-    read_verified_card(source)
+    original, data = read_verified(source)
+    card, data = _without_names(original, data, source)
+    table = neutral(original)[1] or read_names(original["digest"])
+    beside = target.with_name(f"{target.stem}.cases.json")
+    if names and table:
+        files.check_output(beside)
     with files.atomic_write(target) as file:
-        file.write(read_bytes(source))
+        file.write(data)
+    if names and table:
+        write_names(card["digest"], table, beside)
     return target
 
 
-def remove_model(name: str) -> Path:
-    """Delete a model that the user has added, by ``NAME``, ``NAME@VERSION`` or, for a broken one, its file name.
+def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[str, Any], bytes]:
+    """Card and bytes of a model file whose cases have numbers, not names.
 
-    The slices kept of its training are deleted, too.
+    The models that come with SAM2Adapt were trained on public images, and stay as they are.
+    """
+    count = len(names_in(card))
+    public = (
+        [entry.card["digest"] for entry in list_models() if entry.where == model_cards.BUNDLED and entry.card]
+        if count
+        else ()
+    )
+    if not count or card["digest"] in public:
+        return card, data
+    card, data = with_card(data, neutral(card)[0])
+    logger.warning(
+        "'%s' names the %d cases on which it was trained; the copy calls them case 1, case 2 … instead, and has another"
+        " digest.", path, count,
+    )  # fmt: skip
+    return card, data
+
+
+def remove_model(name: str) -> Path:
+    """Delete a model that the user has added, by ``NAME``, ``NAME@VERSION`` or its file name.
+
+    The slices kept of its training and the names of its cases are deleted, too.
 
     :return: the deleted file.
     :raises ModelNotFoundError: no model has this name.
@@ -150,7 +224,7 @@ def remove_model(name: str) -> Path:
     :raises OutputError: the file cannot be deleted.
     """
     entries = list_models()
-    matches = _matches(entries, name)
+    matches = _matches(entries, name) or [entry for entry in entries if entry.path.name == name]
     added = [entry for entry in matches if entry.where == OWN]
     if not matches:
         raise _not_found(entries, name)
@@ -159,16 +233,26 @@ def remove_model(name: str) -> Path:
             f"The model '{name}' comes with SAM2Adapt and cannot be removed.", "Remove only models that you added."
         )
     if len(added) > 1:
-        choices = ", ".join(_quoted(_exact(entry.card) if entry.card else entry.path.stem) for entry in added)
-        raise SettingsError(f"{len(added)} models are called '{name}'.", f"Give the full name of one: {choices}.")
+        exact = [_exact(entry.card) if entry.card else entry.path.stem for entry in added]
+        # Copies of one name and version, made by hand, differ only in their files.
+        choices = exact if len(set(exact)) == len(exact) else [entry.path.name for entry in added]
+        raise SettingsError(
+            f"{len(added)} models are called '{name}'.",
+            f"Give the full name of one: {', '.join(map(_quoted, choices))}.",
+        )
     (model,) = added
     try:
         model.path.unlink()
-        if model.card:
-            files.replay_file(model.card["digest"]).unlink(missing_ok=True)
+        if model.card and not any(_same_model(entry, model) for entry in entries):
+            for kept in (files.replay_file, files.case_names_file):
+                kept(model.card["digest"]).unlink(missing_ok=True)
     except OSError as error:
         raise files.output_error(model.path, error) from error
     return model.path
+
+
+def _same_model(entry: ModelEntry, other: ModelEntry) -> bool:
+    return entry is not other and entry.card is not None and entry.card["digest"] == other.card["digest"]
 
 
 def _entry(path: Path, where: str) -> ModelEntry | None:

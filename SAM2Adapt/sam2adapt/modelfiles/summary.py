@@ -9,6 +9,7 @@ from typing import Any
 from ..shared.files import megabytes
 from ..shared.known_bases import BaseInfo
 from ..shared.presets import PEG_ADD, PEG_NONE, PEG_REPLACE
+from ..shared.texts import visible
 from .card import TensorInfo
 
 _INDENT = "  "
@@ -16,16 +17,16 @@ _LONGEST = 160
 
 
 def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], size: int | None = None) -> list[str]:
-    """Describe a model.
+    """Describe a model; what its maker wrote cannot change how the lines are shown.
 
     :param card: see ``schemas/bundle.schema.json``.
     :param tensors: as ``card.read_header`` returns them.
     :param size: bytes of the file, if there is one.
     """
     base, method = card["base"], card["method"]
-    return [
+    lines = [
         f"{card['name']} {card['version']}",
-        *([card["description"]] if card["description"] else []),
+        *card["description"].splitlines(),
         "",
         f"Modality:       {card['modality']}",
         f"Method:         {method['name']}{_settings(method['settings'])}",
@@ -47,17 +48,19 @@ def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], si
         "",
         *_training(card["training"]),
     ]
+    return [visible(line) for line in lines]
 
 
 def describe_base(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], size: int, sha256: str) -> list[str]:
     """Describe a base file of SAM2Adapt; ``size`` in bytes."""
-    return [
+    lines = [
         f"Base weights '{card['id']}' of SAM2Adapt: not a model, but the start of models",
         "",
         f"SHA-256: {sha256}",
         f"Size:    {_parameters(tensors)}, {megabytes(size)}",
         *_pairs({key: value for key, value in card.items() if key not in ("format", "id")}),
     ]
+    return [visible(line) for line in lines]
 
 
 def describe_official(info: BaseInfo, path: Path | None) -> list[str]:

@@ -9,11 +9,12 @@ from ..imaging.volume import Volume
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
+from ..shared.private import open_private
 from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
 
 
 def read_input(params: dict[str, Any]) -> Volume:
-    """Read a volume from the ``input`` of a request; its voxels stay on disk until they are needed.
+    """Read a volume from the ``input`` of a request.
 
     :param params: ``array``, a ``.npy`` file (K, J, I), or (K, J, I, 3) for colour; ``origin``, ``spacing`` and
         ``direction`` as in ITK; ``name``, ``modality``.
@@ -39,13 +40,13 @@ def read_input(params: dict[str, Any]) -> Volume:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a ``.npy`` file.
+    """Write a ``.npy`` file that only this user can read.
 
     :raises OutputError: the folder is missing or not writable, or the disk is full.
     """
     array = np.ascontiguousarray(array)
     try:
-        with path.open("wb") as file:
+        with open_private(path) as file:
             # Not np.save, which hides that the disk is full, and not a memory map, which then kills the process.
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
             file.write(array.data)
@@ -54,13 +55,17 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Open a ``.npy`` file; its voxels stay on disk until they are needed.
+    """Read a ``.npy`` file.
+
+    It is not memory-mapped: a file that its owner cuts short while it is mapped would kill the process.
 
     :raises InputFileError: the file does not exist or is not an array.
     """
     paths.check_file(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        mapped = np.lib.format.open_memmap(path, mode="r")  # which compares the header with the file's size
+        array = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
+        return array.reshape(mapped.shape, order="C" if mapped.flags.c_contiguous else "F")
     except OSError as error:
         raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Start again.") from error
     except (ValueError, EOFError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume
+from ..imaging.volume import Volume, check_fits
 from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError, check_cancelled
 from ..shared.files import check_output, write_json
@@ -63,6 +63,8 @@ def fill(
     _check_names(request)
     with timed(seconds, "read"):
         volume = read_source(request.input, request.series)
+        if not is_array(request.input):
+            check_fits(request.masks, volume)
         drawings, structures = _read_drawings(request, volume)
 
     from ..filling.filler import Filler  # only now: importing torch takes seconds

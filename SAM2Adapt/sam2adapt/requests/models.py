@@ -55,7 +55,7 @@ def export_model(request: ExportModel) -> Path:
 
     :raises UserError: as ``catalog.export_model``.
     """
-    return catalog.export_model(request.name, request.path)
+    return catalog.export_model(request.name, request.path, request.case_names)
 
 
 def download_base(

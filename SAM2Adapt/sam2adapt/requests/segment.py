@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..imaging.image_files import suffix_of
-from ..imaging.volume import DicomOutput, Volume, dicom_reference, write_labels, write_volume
+from ..imaging.volume import DicomOutput, Volume, check_fits, write_labels, write_volume
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import OutputError, check_cancelled
@@ -99,8 +101,10 @@ def _check_outputs(request: Segment) -> None:
 
 def _read(request: Segment) -> Volume:
     volume = read_source(request.input, request.series)
-    if suffix_of(request.labels) == ".dcm" and not is_array(request.input):
-        dicom_reference(request.labels, volume, DicomOutput(request.reference))
+    if not is_array(request.input):
+        check_fits(request.labels, volume, DicomOutput(request.reference))
+        if request.uncertainty is not None:
+            check_fits(request.uncertainty, volume, kind=np.float32)
     return volume
 
 

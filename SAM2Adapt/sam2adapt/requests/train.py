@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..evaluation.cases import Case, read_split
 from ..imaging.terminology import Structure
 from ..modelfiles.card import read_card
+from ..modelfiles.case_names import with_names
 from ..modelfiles.catalog import find_model
 from ..shared import paths, presets
 from ..shared.errors import ClassesError, InputFileError, OutputError
 from ..shared.files import check_output
 from ..shared.known_bases import NANO
+from ..shared.private import temporary_folder
 from ..shared.requests.actions import FLIPS, Train
 from .cases import find_cases_and_classes, ids_of
 
@@ -38,7 +39,8 @@ def train(
         the request does not allow that; ``dice`` of each class and ``cases`` with theirs, measured on the validation
         cases (None without them); ``before``, the same Dice before the first step; ``former``, Dice ``before`` and
         ``after`` on the validation slices of the continued model, None if they are unknown; ``minutes``, ``epochs``,
-        ``best_epoch``; ``processes``, None for one; ``card``.
+        ``best_epoch``; ``processes``, None for one; ``card``, with the names of the cases, which the file does not
+        hold.
     :raises UserError: as ``training.run.train``.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":  # several processes check together, later
@@ -51,7 +53,7 @@ def train(
     with process_group(Team.from_environment()):
         plan = on_every_rank(lambda: plan_of(request, say))
         path = run.train(plan, progress, say, cancelled, control)
-    card = read_card(path)
+    card = with_names(read_card(path))
     training, metrics = card["training"], card["metrics"] or {}
     return {
         "bundle": path, "dice": metrics.get("dice"), "cases": metrics.get("cases"), "before": training["before"],
@@ -72,8 +74,8 @@ def estimate(
     :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None if the system does not report it).
     :raises UserError: as ``training.run.train``.
     """
-    with tempfile.TemporaryDirectory(prefix="sam2adapt-estimate-") as folder:
-        trial = dataclasses.replace(request, output=Path(folder) / "estimate.safetensors", preview=None)
+    with temporary_folder() as folder:
+        trial = dataclasses.replace(request, output=folder / "estimate.safetensors", preview=None)
         _check_files(trial)
         from ..training.estimate import estimate as measure
 

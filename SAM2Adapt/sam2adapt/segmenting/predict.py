@@ -17,6 +17,7 @@ from ..imaging import cleaning
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
+from ..network.base import STRIDE
 from ..shared.errors import DeviceError, SettingsError, check_cancelled
 from ..shared.label_runs import count_labels
 from ..shared.timing import timed
@@ -248,7 +249,9 @@ def _reads_ahead(device: torch.device) -> bool:
 
 
 def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
-    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // max(1, stack.size[0] * stack.size[1]))
+    # As the network sees them: it pads small slices to whole strides, and hundreds of tiny ones would fill the memory.
+    rows, columns = (n + -n % STRIDE for n in stack.size)
+    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // (rows * columns))
     if options.wants_probabilities:
         values = len(model.label_values) * stack.native_size[0] * stack.native_size[1]
         size = min(size, max(1, _PROBABILITIES_PER_BATCH // values))

@@ -6,7 +6,6 @@ edges, so that the way back is the inverse of the same map.
 """
 
 from dataclasses import asdict, dataclass
-from itertools import permutations
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LETTERS = ("LR", "PA", "SI")  # positive and negative end of the LPS axes
 _BINS = 1 << 16
+_MOST_PIXELS = 1 << 23  # of a slice on the model's grid; its features take some GB
 _HOUNSFIELD = ("", "HU", "HU_MOD")  # RescaleType; HU_MOD: modified, of spectral CT
 _TO_HOUNSFIELD = (
     "If it is CT whose values are not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need "
@@ -103,20 +103,13 @@ def orientation_axes(direction: np.ndarray, orientation: str = "LPS") -> tuple[l
     :return: for each letter, the index of the voxel axis (0 = I), and whether it must be flipped.
     """
     rows = [next(i for i, pair in enumerate(_LETTERS) if letter in pair) for letter in orientation]
-
-    def score(axes: tuple[int, ...]) -> float:
-        closeness = sum(abs(direction[row, axis]) for row, axis in zip(rows, axes, strict=True))
-        # Of two equally close axes, the choice must not depend on how the volume is stored: a product of two cosines
-        # of one axis keeps its value when that axis is flipped.
-        tie = sum(direction[row, axis] * direction[(row + 1) % 3, axis] for row, axis in zip(rows, axes, strict=True))
-        return closeness + 1e-6 * tie
-
-    axes = max(permutations(range(3)), key=score)
+    anatomical = slicing_axis.anatomical_axes(direction)
+    axes = [anatomical[row] for row in rows]
     flips = [
         bool(direction[row, axis] < 0) != (letter == _LETTERS[row][1])
         for row, axis, letter in zip(rows, axes, orientation, strict=True)
     ]
-    return list(axes), flips
+    return axes, flips
 
 
 class SliceStack:
@@ -140,6 +133,12 @@ class SliceStack:
         self.native_size = self.array.shape[2:]
         self.native_spacing = (spacing[rows], spacing[columns])
         self.size = _grid_size(self.native_size, self.native_spacing, settings)
+        if self.size[0] * self.size[1] > _MOST_PIXELS:
+            raise VolumeError(
+                f"The slices of '{volume.name}' would be {self.size[0]} x {self.size[1]} pixels on the model's grid,"
+                f" and {_MOST_PIXELS:,} pixels are the most that a network is given.",
+                "Check the voxel size of the volume, or choose a model for images of this size.",
+            )
         self._limits: tuple[float, float] | None = None
 
     def __len__(self) -> int:
@@ -207,6 +206,20 @@ def normalise(images: Tensor) -> Tensor:
     return (images - mean) / images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
 
 
+def check_colour(volume: Volume, modality: str, model: str) -> None:
+    """Refuse colour for a model of scanner volumes, and the reverse.
+
+    :raises ModalityError: one of them is in colour and the other is not.
+    """
+    colour = volume.channels == 3
+    if colour != (modality == "RGB"):
+        raise ModalityError(
+            f"'{volume.title}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was"
+            f" trained on {modality}.",
+            f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
+        )
+
+
 def check_modality(volume: Volume, modality: str, model: str) -> None:
     """Refuse a volume of another modality than the model's: colour or not, CT or MR.
 
@@ -214,32 +227,27 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
 
     :raises ModalityError: the volume is known to be of another modality, or is CT but not in Hounsfield units.
     """
+    check_colour(volume, modality, model)
     colour = volume.channels == 3
-    if colour != (modality == "RGB"):
-        raise ModalityError(
-            f"'{volume.name}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was trained"
-            f" on {modality}.",
-            f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
-        )
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
     if {looks, modality} == {"CT", "MR"}:
         verb = "is" if volume.modality else "has the grey levels of"
         hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
-            f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
+            f"'{volume.title}' {verb} {looks} and model '{model}' was trained on {modality}.",
             f"{hint}Choose a model for {looks}, or allow any modality to try it anyway.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:
         raise ModalityError(
-            f"'{volume.name}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield units"
-            " (HU).",
+            f"'{volume.title}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield"
+            " units (HU).",
             "Choose the series in Hounsfield units, or allow any modality to try it anyway.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
         raise ModalityError(
-            f"'{volume.name}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
+            f"'{volume.title}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
             f"(HU), on which model '{model}' was trained, reach -1000 in air.",
             f"{_TO_HOUNSFIELD} Or allow any modality to try it anyway.",
             setting="any_modality",
@@ -257,7 +265,7 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
         if not volume.physical:
             return thin[-1]
         raise VolumeError(
-            f"'{volume.name}' is a single slice that is not {settings.axis}, as the model needs it.",
+            f"'{volume.title}' is a single slice that is not {settings.axis}, as the model needs it.",
             "Choose a model for this plane, or a whole volume.",
         )
     return axis
@@ -269,4 +277,4 @@ def _grid_size(native: tuple[int, int], spacing: tuple[float, float], settings: 
         scales = [s / t for s, t in zip(spacing, settings.spacing, strict=True)]
     else:
         scales = [settings.size / max(native)] * 2
-    return tuple(max(1, round(n * scale)) for n, scale in zip(native, scales, strict=True))
+    return tuple(max(1, round(min(n * scale, 1e9))) for n, scale in zip(native, scales, strict=True))

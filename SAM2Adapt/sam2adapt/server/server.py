@@ -11,17 +11,22 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
+from ..shared import private
 from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
-from .messages import Id, Message, ProtocolError, encode, error_of
+from .messages import Id, Message, ProtocolError, error_of
 from .methods import METHODS, call
 from .task import Task
 from .warm_models import WarmModels
+from .writer import Writer
 
 PROTOCOL = 1
+_LAST_WORDS = 2.0  # seconds to write what was answered before the end
+_PARENT_CHECKS = 1.0  # seconds between looks
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +63,8 @@ class Server:
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
-        self._source, self._target, self._writing = source, target, threading.Lock()
+        self._source, self._writer = source, Writer(target)
+        self._parent = os.getppid()
         self._engine = WarmModels()
         # Guards _waiting and _running, which both threads use.
         self._changed = threading.Condition()
@@ -69,7 +75,8 @@ class Server:
         """Greet the client and work; ends by ``os._exit``."""
         logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # the root of all loggers of the engine
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        for work in (self._read, self._watch_parent, private.sweep):
+            threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         while True:
             self._work(self._next())
 
@@ -85,7 +92,19 @@ class Server:
                     self._receive(line)
         except Exception:
             traceback.print_exc()
-        # The client is gone, so no result is needed.
+        # The client is gone, so no result is needed; but it may still read earlier answers.
+        self._end()
+
+    def _watch_parent(self) -> None:
+        """End with the parent process, even if another process holds the other end of standard input."""
+        while os.name != "nt" and os.getppid() == self._parent:
+            time.sleep(_PARENT_CHECKS)
+        if os.name != "nt":  # on Windows, a child keeps the number of its parent
+            self._end()
+
+    def _end(self) -> None:
+        self._writer.drain(_LAST_WORDS)
+        # A normal exit would wait for the exit handlers of libraries.
         os._exit(0)
 
     def _receive(self, line: bytes) -> None:
@@ -144,8 +163,7 @@ class Server:
     def _work(self, task: Task) -> None:
         if task.method == SHUTDOWN:
             self._send({"id": task.id, "result": None})
-            # A normal exit would wait for the exit handlers of libraries.
-            os._exit(0)
+            self._end()
         try:
             answer = {"result": call(self._engine, task)}
         except Exception as error:
@@ -159,14 +177,7 @@ class Server:
         self._send({"method": method, "params": params})
 
     def _send(self, message: dict[str, Any]) -> None:
-        data = encode(message)
-        with self._writing:
-            try:
-                self._target.write(data)
-                self._target.flush()
-            except OSError:
-                # The client is gone, as at the end of standard input.
-                os._exit(0)
+        self._writer.send(message)
 
 
 class _WarningsToClient(logging.Handler):

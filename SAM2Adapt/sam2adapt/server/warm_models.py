@@ -57,8 +57,7 @@ class WarmModels:
         key = digest.hexdigest()
         if self._filler is None or self._filler[0] != key:
             self._filler = None  # before the new one, because memory may not hold both
-            # A copy, because the client may delete or overwrite the file that holds the array.
-            self._filler = (key, Filler(volume.with_array(np.array(volume.array)), seed))
+            self._filler = (key, Filler(volume, seed))
         return self._filler[1]
 
     def rest(self) -> None:

@@ -34,9 +34,19 @@ def bases_folder() -> Path:
     return home() / "bases"
 
 
+def replay_folder() -> Path:
+    """Folder of slices that are kept for the models that continue others (may not exist)."""
+    return home() / "replay"
+
+
 def replay_file(digest: str) -> Path:
     """File with slices from the training of the model with this digest (may not exist)."""
-    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
+    return replay_folder() / f"{digest.removeprefix('sha256:')}.npz"
+
+
+def case_names_file(digest: str) -> Path:
+    """File with the names of the cases that the model with this digest was trained on (may not exist)."""
+    return home() / "cases" / f"{digest.removeprefix('sha256:')}.json"
 
 
 def bundled_folder() -> Path:
@@ -46,24 +56,50 @@ def bundled_folder() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, mode: int = 0o666, replace: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it when the block ends without an error.
 
+    :param mode: permissions of the file, before the user's umask.
+    :param replace: replace an existing file; False: leave it.
+    :raises FileExistsError: the file exists and ``replace`` is False.
     :raises OutputError: the folder is missing or not writable, or the disk is full; no temporary file is left.
     """
     # Not tempfile: only the owner can read its files, which would make a shared model folder useless.
     temporary = _temporary(path)
     try:
-        with temporary.open("xb") as file:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _rename_to_new(temporary, path)
     except OSError as error:
+        if isinstance(error, FileExistsError) and not replace:
+            raise
         raise output_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a file its name unless another has it, in one step, so that of two processes one is refused.
+
+    :raises FileExistsError: another has it.
+    """
+    if os.name == "nt":
+        os.rename(temporary, path)  # which never replaces there
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file keeps the name free of others
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
 
 
 def write_json(path: Path, content: dict) -> None:

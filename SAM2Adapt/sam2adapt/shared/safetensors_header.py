@@ -5,7 +5,10 @@ The engine uses this for damaged files. Slicer uses it to list models, because i
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from . import paths
+from .errors import UserError
 
 SUFFIX = ".safetensors"
 # Metadata entries of SAM2Adapt. Each holds a card as JSON text: of a model, or of base weights.
@@ -13,6 +16,14 @@ MODEL_KEY, BASE_KEY = "sam2adapt", "sam2adapt_base"
 SCHEMA_VERSION = 1  # of a model's card; newer ones are refused
 LONGEST = 100_000_000  # bytes, the limit of the format
 _METADATA = "__metadata__"
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file: a pipe would keep whoever opens it for ever."""
+    try:
+        return paths.open_file(path)
+    except UserError as error:
+        raise OSError(error.message) from error
 
 
 def header_length(start: bytes) -> int:
@@ -26,7 +37,7 @@ def read_header(path: Path) -> dict[str, Any]:
     :raises OSError: the file cannot be read.
     :raises ValueError: the file has no such header.
     """
-    with Path(path).open("rb") as file:
+    with _open(path) as file:
         length = header_length(file.read(8))
         if length > LONGEST:
             raise ValueError(f"a header of {length} bytes")
@@ -55,7 +66,7 @@ def expected_size(path: Path) -> int:
 
     :raises OSError, ValueError: as ``read_header``, or the header does not say where its tensors end.
     """
-    with Path(path).open("rb") as file:
+    with _open(path) as file:
         length = header_length(file.read(8))
     tensors = [entry for name, entry in read_header(path).items() if name != _METADATA]
     try:

@@ -1,8 +1,7 @@
 """Segment Editor effect: draw a few slices, get the rest.
 
-Slicer's base of its own *Fill between slices* gives the buttons, the preview node and their life cycle. Input, run and
-Apply are those of ``FillJob``: the engine works in a process of its own, so Slicer stays usable, and an edit during a
-run starts it again.
+The base class of Slicer's *Fill between slices* has the buttons, the preview node and their life cycle. ``FillJob``
+does the work: the engine runs in another process, so Slicer stays usable, and an edit during a run starts it again.
 """
 
 import qt
@@ -17,7 +16,7 @@ from SAM2AdaptLib.Filling import Drawings, FillJob
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
 from SAM2AdaptLib.Panels.Filling.Options import Options
-from SAM2AdaptLib.Scene import SegmentMasks, SliceViews
+from SAM2AdaptLib.Scene import EmptySlices, SegmentMasks, SliceViews
 
 # Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
 _PREVIEW_ROLE = "FillPreview"
@@ -231,7 +230,8 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         """Show the slice to draw next in the slice views that lie in its direction."""
         axis, place = self._job.nextSlice
         grid, node = self._job.drawings.grid, self._segmentationNode()
-        SliceViews.showSlice(Drawings.slicePosition(axis, place, grid, node), _normal(axis, grid, node))
+        slices = Drawings.slicesAcross(axis, grid, node)
+        SliceViews.showSlice(slices.position(place), slices.normal)
 
     def declareEmpty(self):
         """Say that the chosen structure is not in the slice that is shown, or take that back."""
@@ -245,8 +245,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         masks = SegmentMasks.read(node, list(node.GetSegmentation().GetSegmentIDs()), grid)
         direction = self._options.direction
         axis = Drawings.axisOf(direction, grid, node) if direction else Drawings.drawnAxis(masks, grid)
-        position = SliceViews.shownPosition(_normal(axis, grid, node))
-        place = None if position is None else Drawings.sliceAt(position, axis, grid, node)
+        place = SliceViews.shownSlice(Drawings.slicesAcross(axis, grid, node))
         names = {"name": node.GetSegmentation().GetSegment(segmentId).GetName(), "slice": (place or 0) + 1}
         if place is None:
             raise DrawingError(
@@ -256,10 +255,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             raise DrawingError(
                 _("'{name}' is drawn in slice {slice}.").format(**names), _("Erase it there, or choose another slice.")
             )
-        if place in Drawings.emptySlices(node, segmentId, axis):
-            Drawings.undeclareEmpty(node, segmentId, axis, place)
+        empty = EmptySlices.onAxis(node, segmentId, axis)
+        isEmpty = place in empty
+        EmptySlices.setOnAxis(node, segmentId, axis, {*empty} - {place} if isEmpty else {*empty, place})
+        if isEmpty:
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
-        Drawings.declareEmpty(node, segmentId, axis, place)
         return _("Slice {slice} holds nothing of '{name}'.").format(**names)
 
     def _segmentationNode(self):
@@ -273,9 +273,3 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
 def _firstGuess():
     return _("The preview shows a first guess from the outlines alone.")
-
-
-def _normal(axis, grid, segmentationNode):
-    """Direction across the slices in the world, (R, A, S)."""
-    first, second = (Drawings.slicePosition(axis, place, grid, segmentationNode) for place in (0, 1))
-    return second - first

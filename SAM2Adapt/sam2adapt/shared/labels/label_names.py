@@ -1,59 +1,28 @@
 """Find what label values mean: names, colours and codes, in or beside the label files.
 
 ``label_table`` serves shell, panel and console. It reads segments in a .seg.nrrd file, the Caret table in a NIfTI file
-(as TotalSegmentator writes it), label descriptions of ITK-SNAP, colour tables of FreeSurfer and Slicer, ``dseg.tsv`` of
-BIDS, ``dataset.json`` of nnU-Net (1 and 2) and MSD, and ``labels.json``.
+(as TotalSegmentator writes it), the colour table in a .mgz file, label descriptions of ITK-SNAP, colour tables of
+FreeSurfer and Slicer, ``dseg.tsv`` of BIDS, ``dataset.json`` of nnU-Net (1 and 2) and MSD, and ``labels.json``.
 """
 
 import csv
 import fnmatch
-import gzip
 import json
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 from .. import paths
 from ..errors import ClassesError, InputFileError, TrainingDataError
+from .embedded_tables import caret_table, freesurfer_table
 from .image_names import SEGMENTATION, stem_of, suffix_of
+from .label_entries import LabelEntry, LabelTable, color_of
 
 _IGNORE = "ignore"  # nnU-Net's name for voxels that are not annotated
 _BACKGROUND = {"background", "clear label", "unknown", "bg"}  # of value 0
 _LONGEST = 1 << 24  # bytes of a header or table
 _GZIP = b"\x1f\x8b"
-
-
-@dataclass
-class LabelEntry:
-    """The meaning of one label value.
-
-    :ivar color: red, green, blue from 0 to 1, or None. :ivar terminology: Slicer's serialized entry, or "".
-    :ivar segment: the ID of a segment, or "".
-    """
-
-    name: str
-    color: tuple[float, float, float] | None = None
-    terminology: str = ""
-    segment: str = ""
-
-
-@dataclass
-class LabelTable:
-    """The meaning of the values in label files.
-
-    :ivar source: the file that this comes from. :ivar entries: by label value, without background.
-    :ivar ignored: values of voxels that are not annotated.
-    :ivar complete: whether every value should occur; the table of a program lists hundreds that need not.
-    """
-
-    source: Path
-    entries: dict[int, LabelEntry] = field(default_factory=dict)
-    ignored: set[int] = field(default_factory=set)
-    complete: bool = True
 
 
 def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None] | None" = None) -> LabelTable | None:
@@ -71,7 +40,9 @@ def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None]
     for beside in _beside(path):
         if table := _read_table(beside):
             return table
-    if suffix in (".nii", ".nii.gz") and (table := _caret_table(path)):
+    if suffix in (".nii", ".nii.gz") and (table := caret_table(path)):
+        return table
+    if suffix in (".mgz", ".mgh") and (table := freesurfer_table(path)):
         return table
     return (of_folder or folder_table)(path.parent, suffix)
 
@@ -161,7 +132,7 @@ def segments_in_header(path: Path) -> LabelTable | None:
     table = LabelTable(path, complete=False)  # a model also writes structures without voxels
     for value, segment in zip(values, segments, strict=True):
         terminology = re.search(r"(?:^|\|)TerminologyEntry:([^|]*)", segment.get("Tags", ""))
-        color = _color(segment.get("Color", "").split(), 1.0)
+        color = color_of(segment.get("Color", "").split(), 1.0)
         name = segment.get("Name", segment.get("ID", f"Segment_{value}"))
         table.entries[value] = LabelEntry(name, color, terminology[1] if terminology else "", segment.get("ID", ""))
     return table
@@ -213,7 +184,7 @@ def _from_tsv(text: str) -> Iterator[tuple[int, LabelEntry]]:
             parts = (
                 [str(int(digits[n : n + 2], 16)) for n in (0, 2, 4)] if re.fullmatch("[0-9a-fA-F]{6}", digits) else []
             )
-            yield int(index), LabelEntry(name, _color(parts, 255.0))
+            yield int(index), LabelEntry(name, color_of(parts, 255.0))
 
 
 def _from_lines(text: str) -> Iterator[tuple[int, LabelEntry]]:
@@ -221,47 +192,7 @@ def _from_lines(text: str) -> Iterator[tuple[int, LabelEntry]]:
     for line in text.splitlines():
         snap = re.fullmatch(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+[\d.]+\s+[01]\s+[01]\s+"(.*)"\s*', line)
         if snap:
-            yield int(snap[1]), LabelEntry(snap[5].strip(), _color(snap.groups()[1:4], 255.0))
+            yield int(snap[1]), LabelEntry(snap[5].strip(), color_of(snap.groups()[1:4], 255.0))
             continue
         if named := re.fullmatch(r"\s*(\d+)\s+(\S.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*", line):
-            yield int(named[1]), LabelEntry(named[2], _color(named.groups()[2:5], 255.0))
-
-
-def _color(parts: "list[str] | tuple[str, ...]", largest: float) -> tuple[float, float, float] | None:
-    try:
-        red, green, blue = (float(part) / largest for part in parts[:3])
-    except ValueError:
-        return None
-    return (red, green, blue) if all(0 <= part <= 1 for part in (red, green, blue)) else None
-
-
-def _caret_table(path: Path) -> LabelTable | None:
-    """Read the Caret table in the extension of a NIfTI-1 header; None if there is none."""
-    try:
-        with paths.open_file(path) as file:
-            packed = file.read(2) == _GZIP
-        with gzip.open(path) if packed else paths.open_file(path) as file:
-            header = file.read(352)
-            if len(header) < 352 or header[344:348] != b"n+1\0" or header[348] == 0:
-                return None
-            order = "<" if struct.unpack("<i", header[:4])[0] == 348 else ">"
-            (start,) = struct.unpack(f"{order}f", header[108:112])
-            data = file.read(min(_LONGEST, max(0, int(start) - 352)))
-    except (OSError, EOFError, ValueError, OverflowError, struct.error):
-        return None  # the error appears when the voxels are read
-    begin, end = data.find(b"<CaretExtension"), data.rfind(b"</CaretExtension>")
-    if begin < 0 or end < begin or b"<!ENTITY" in data:
-        return None
-    try:
-        root = ET.fromstring(data[begin : end + len(b"</CaretExtension>")].decode("utf-8", "replace"))
-    except ET.ParseError as error:
-        raise InputFileError(
-            f"The names of labels in the header of '{path}' are damaged: {error}.", "Name the label values yourself."
-        ) from error
-    table = LabelTable(path, complete=False)
-    for label in root.iter("Label"):
-        value, name = label.get("Key", ""), (label.text or "").strip()
-        if value.isdigit() and int(value) and name:
-            parts = [label.get(part, "") for part in ("Red", "Green", "Blue")]
-            table.entries[int(value)] = LabelEntry(name, _color(parts, 1.0))
-    return table if table.entries else None
+            yield int(named[1]), LabelEntry(named[2], color_of(named.groups()[2:5], 255.0))

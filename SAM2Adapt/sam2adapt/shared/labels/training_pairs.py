@@ -28,23 +28,25 @@ class Pairs:
     notes: list[str] = field(default_factory=list)
 
 
-def files_by_name(folder: Path) -> dict[str, list[Path]]:
+def files_by_name(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
     """Image and label files of a folder by their names without suffix, sorted.
 
+    :param strict: refuse names that are not UTF-8.
     :raises InputFileError: a name is not UTF-8.
     """
     files: dict[str, list[Path]] = {}
     for path in look.listing(folder):
         # Archives made on a Mac (those of the MSD, too) hold a "._name" beside every file.
         if suffix_of(path) in FILE_SUFFIXES and not path.name.startswith("."):
-            look.utf8_name(path)
+            if strict:
+                look.utf8_name(path)
             files.setdefault(stem_of(path), []).append(path)
     return files
 
 
-def images_of(folder: Path) -> dict[str, list[Path]]:
+def images_of(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
     """As ``files_by_name``, without segmentations and without labels in the folder of their images."""
-    files = files_by_name(folder)
+    files = files_by_name(folder, strict)
     kept = {}
     for name, paths in files.items():
         images = [path for path in paths if suffix_of(path) != SEGMENTATION]

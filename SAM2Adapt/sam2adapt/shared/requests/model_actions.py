@@ -54,6 +54,9 @@ class ExportModel(Request):
 
     name: str = setting("model", about="Name or file", only=SERVER)
     path: Path = setting("path", only=SERVER)
+    case_names: bool = setting(
+        "switch", None, False, about="Write beside it, as NAME.cases.json, what the cases are called", only=SERVER
+    )
 
 
 @dataclass(kw_only=True)
