@@ -198,12 +198,7 @@ def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[
     The models that come with SAM2Adapt were trained on public images, and stay as they are.
     """
     count = len(names_in(card))
-    public = (
-        [entry.card["digest"] for entry in list_models() if entry.where == model_cards.BUNDLED and entry.card]
-        if count
-        else ()
-    )
-    if not count or card["digest"] in public:
+    if not count or any(e.card and e.card["digest"] == card["digest"] for e in list_models() if e.where != OWN):
         return card, data
     card, data = with_card(data, neutral(card)[0])
     logger.warning(

@@ -9,7 +9,7 @@ from typing import Any
 from ..shared.files import megabytes
 from ..shared.known_bases import BaseInfo
 from ..shared.presets import PEG_ADD, PEG_NONE, PEG_REPLACE
-from ..shared.texts import visible
+from ..shared.safety.texts import visible
 from .card import TensorInfo
 
 _INDENT = "  "

@@ -9,7 +9,7 @@ from ..imaging.volume import Volume
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
-from ..shared.private import open_private
+from ..shared.safety.private import open_private
 from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
 
 

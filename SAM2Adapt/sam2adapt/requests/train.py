@@ -16,8 +16,8 @@ from ..shared import paths, presets
 from ..shared.errors import ClassesError, InputFileError, OutputError
 from ..shared.files import check_output
 from ..shared.known_bases import NANO
-from ..shared.private import temporary_folder
 from ..shared.requests.actions import FLIPS, Train
+from ..shared.safety.private import temporary_folder
 from .cases import find_cases_and_classes, ids_of
 
 if TYPE_CHECKING:

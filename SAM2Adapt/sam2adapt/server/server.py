@@ -16,8 +16,8 @@ import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
-from ..shared import private
 from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
+from ..shared.safety import private
 from .messages import Id, Message, ProtocolError, error_of
 from .methods import METHODS, call
 from .task import Task
