@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
-from ..shared import private
 from ..shared.errors import UserError
-from ..shared.texts import visible
+from ..shared.safety import private
+from ..shared.safety.texts import visible
 from .benchmark import add_benchmark_parser
 from .evaluate import add_evaluate_parser
 from .fill import add_fill_parser

@@ -15,8 +15,8 @@ from typing import Any
 from ..shared import paths
 from ..shared.errors import UserError
 from ..shared.files import atomic_write, case_names_file
-from ..shared.private import FILE_MODE, private_folder
 from ..shared.safetensors_header import MODEL_KEY, header_length
+from ..shared.safety.private import FILE_MODE, private_folder
 from .card import compute_digest
 
 _NEUTRAL = re.compile(r"case \d+")

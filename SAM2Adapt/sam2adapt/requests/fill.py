@@ -67,7 +67,7 @@ def fill(
             check_fits(request.masks, volume)
         drawings, structures = _read_drawings(request, volume)
 
-    from ..filling.filler import Filler  # only now, because importing torch takes seconds
+    from ..filling.filler import Filler  # only now: importing torch takes seconds
 
     work = (filler or Filler)(volume, request.seed)
     result = work.fill(drawings, progress, _preview_writer(request, previewed), cancelled)

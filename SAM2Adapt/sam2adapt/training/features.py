@@ -20,7 +20,7 @@ from ..segmenting.slices import normalise
 from ..shared.errors import SettingsError
 from ..shared.files import output_error
 from ..shared.paths import is_file
-from ..shared.private import open_private, private_folder
+from ..shared.safety.private import open_private, private_folder
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice

@@ -20,7 +20,7 @@ from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import output_error
 from ..shared.labels.annotation import IGNORE
 from ..shared.modality import modality_of
-from ..shared.private import open_private, private_folder
+from ..shared.safety.private import open_private, private_folder
 from ..shared.slicing_axis import ACQUISITION, is_stack
 from .settings import TrainSettings
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..shared import paths
 from ..shared.errors import ModelFileError, OutputError, SettingsError
 from ..shared.files import atomic_write
-from ..shared.private import Claim, Lock, sweep
+from ..shared.safety.private import Claim, Lock, sweep
 from .settings import TrainSettings
 
 # In the run's folder: what it has reached, what it works with, the lock of the process that uses it, and the parts of

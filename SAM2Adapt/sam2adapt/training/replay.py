@@ -16,7 +16,7 @@ from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
 from ..shared.files import atomic_write, replay_file
 from ..shared.labels.annotation import IGNORE
-from ..shared.private import FILE_MODE, Lock, private_folder
+from ..shared.safety.private import FILE_MODE, Lock, private_folder
 from .prepare import PreparedCase
 
 MOST = 200  # training slices that are kept

@@ -33,9 +33,9 @@ from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, megabytes, output_error
 from ..shared.known_bases import NANO
-from ..shared.private import FILE_MODE
 from ..shared.protocol import FORGETTING
 from ..shared.safetensors_header import SCHEMA_VERSION
+from ..shared.safety.private import FILE_MODE
 from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick

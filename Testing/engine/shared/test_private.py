@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sam2adapt.shared import files, private
+from sam2adapt.shared import files
+from sam2adapt.shared.safety import private
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 CODE = """
 import sys, time
 from pathlib import Path
-from sam2adapt.shared import private
+from sam2adapt.shared.safety import private
 folder = Path(sys.argv[1])
 private.private_folder(folder)
 claim = private.Claim(folder)

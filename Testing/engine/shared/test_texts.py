@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sam2adapt.shared.texts import escaped, visible
+from sam2adapt.shared.safety.texts import escaped, visible
 
 
 @pytest.mark.parametrize(

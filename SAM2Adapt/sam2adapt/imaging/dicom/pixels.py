@@ -15,7 +15,7 @@ import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
 
 from ...shared.errors import InputFileError, VolumeError
-from ...shared.private import temporary_folder
+from ...shared.safety.private import temporary_folder
 from . import sop_classes
 from .codestream import decode, decoding, split_frames
 from .header import COPY_AGAIN, ImageHeader, damage_told

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from . import paths
-from .errors import OutputError, UserError
-from .files import home, make_folder, output_error, replay_folder
+from .. import paths
+from ..errors import OutputError, UserError
+from ..files import home, make_folder, output_error, replay_folder
 
 if os.name == "nt":
     import msvcrt
