@@ -14,8 +14,8 @@ from ..imaging.image_files import stem_of
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.label_entries import LabelEntry, LabelTable
 from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout

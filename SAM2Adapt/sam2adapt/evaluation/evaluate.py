@@ -10,8 +10,8 @@ from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack, check_colour, check_modality
-from ..shared.annotation import IGNORE, MASK_REMEDY
 from ..shared.errors import ClassesError, ModalityError
+from ..shared.labels.annotation import IGNORE, MASK_REMEDY
 from .cases import Case, case_labels
 from .load_case import load_case
 from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics, dice_counts

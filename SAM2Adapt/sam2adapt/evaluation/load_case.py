@@ -6,8 +6,8 @@ import numpy as np
 
 from ..imaging.terminology import Structure
 from ..imaging.volume import Volume, check_on_grid, check_voxels, read_volume
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError
+from ..shared.labels.annotation import IGNORE
 from .cases import Case, case_labels
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..imaging.dicom import Grid
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, check_on_grid, holds_segments, read_labels, read_segments, write_labels
-from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError
+from ..shared.labels.annotation import IGNORE
 from ..shared.tolerance import VOXEL_SHARE, displacement
 from .drawings import Drawings, drawings_from_labels, drawings_from_masks
 from .filler import Filling

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError
+from ..shared.labels.annotation import IGNORE
 from ..shared.slicing_axis import ARRAY_AXES as AXES
 
 

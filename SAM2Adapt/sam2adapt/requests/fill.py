@@ -10,9 +10,9 @@ import numpy as np
 
 from ..imaging.terminology import Structure
 from ..imaging.volume import Volume, check_fits
-from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError, check_cancelled
 from ..shared.files import check_output, write_json
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.image_names import LABEL_SUFFIXES
 from ..shared.requests.actions import Fill
 from ..shared.slicing_axis import ARRAY_AXES
@@ -67,7 +67,7 @@ def fill(
             check_fits(request.masks, volume)
         drawings, structures = _read_drawings(request, volume)
 
-    from ..filling.filler import Filler  # only now, because importing torch takes seconds
+    from ..filling.filler import Filler  # only now: importing torch takes seconds
 
     work = (filler or Filler)(volume, request.seed)
     result = work.fill(drawings, progress, _preview_writer(request, previewed), cancelled)

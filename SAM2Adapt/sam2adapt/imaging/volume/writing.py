@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...shared.errors import OutputError
-from ...shared.label_runs import count_labels
+from ...shared.labels.label_runs import count_labels
 from ..image_files import suffix_of, write_image
 from ..segmentation_file import add_segment_fields
 from ..terminology import Structure
