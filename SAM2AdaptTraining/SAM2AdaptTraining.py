@@ -278,8 +278,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
         self.ui.startButton.toolTip = reason or _("Train the model; Slicer stays usable.")

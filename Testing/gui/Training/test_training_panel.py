@@ -23,7 +23,7 @@ def rename(segmentationNode, number, name):
 def test_opens_empty_and_without_a_process(panel):
     assert not panel.widget.logic.engine.isRunning()
     assert not panel.ui.startButton.enabled
-    assert panel.status == "Add corrected cases." == panel.ui.startButton.toolTip
+    assert panel.hint == "Add corrected cases." == panel.ui.startButton.toolTip
     for name in ("install", "unfinished", "results", "classes"):
         assert getattr(panel.ui, f"{name}CollapsibleButton").isHidden()
     panel.addScene()
@@ -48,7 +48,7 @@ def test_use_of_a_case_is_chosen_in_its_row_and_kept_with_the_scene(panel):
     choose(panel.ui.caseTable, 0, "ignore")
     choose(panel.ui.caseTable, 1, "validate")
     panel.processEvents()
-    assert panel.status == "There is no case to train on. Set the use of a case to training."
+    assert panel.hint == "There is no case to train on. Set the use of a case to “train”."
     panel.widget.exit()
     panel.widget.enter()
     assert [panel.ui.caseTable.cellWidget(row, USE).currentData for row in range(2)] == ["ignore", "validate"]
@@ -65,7 +65,7 @@ def test_ambiguous_structure_is_refused_until_it_is_resolved(panel):
     panel.addScene()
     rename(segmentation, 1, "liver")
     panel.waitFor(lambda: not panel.ui.startButton.enabled)
-    assert panel.status.startswith("'a' has several segments for the class 'liver'.")
+    assert panel.hint.startswith("'a' has several segments for the structure 'liver'.")
     assert not panel.ui.classTable.item(0, 2).icon().isNull()
     rename(segmentation, 1, "spleen")
     panel.waitFor(lambda: panel.ui.startButton.enabled)
@@ -80,7 +80,7 @@ def test_structures_can_be_left_out(panel):
     panel.widget.enter()
     assert panel.ui.classTable.item(1, 0).checkState() == qt.Qt.Unchecked
     panel.ui.classTable.item(0, 0).setCheckState(qt.Qt.Unchecked)
-    assert panel.status == "There is no structure to learn. Check at least one structure."
+    assert panel.hint == "There is no structure to learn. Check at least one structure."
 
 
 def typeEmptySlices(panel, text):
@@ -198,15 +198,15 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     panel.ui.learningRateSpinBox.value = 0.002
     assert Options.engineOptions(panel.parameters)["learningRate"] == 0.002
     panel.ui.methodSettingsEdit.text = "rank"
-    assert panel.status == "“rank” is not a setting with a value. Write it like rank=8."
+    assert panel.hint == "“rank” is not a setting with a value. Write it like rank=8."
     panel.ui.methodSettingsEdit.text = "rank=4, blocks=all"
     assert Options.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
     panel.ui.nameEdit.text = " "
-    assert panel.status == "Give the model a name."
+    assert panel.hint == "Give the model a name."
     panel.ui.nameEdit.text = "a/b"
-    assert "file names cannot have" in panel.status
+    assert "file names cannot have" in panel.hint
     panel.ui.nameEdit.text = "Torso-CT"
-    assert panel.status == "There is a model “Torso-CT” already. Give the new one another name."
+    assert panel.hint == "There is a model “Torso-CT” already. Give the new one another name."
 
 
 def test_continuing_a_model_offers_quick_adapt(panel):
@@ -233,7 +233,7 @@ def test_continuing_a_model_offers_quick_adapt(panel):
         assert Options.engineOptions(panel.parameters)["quick"] == fits
     panel.parameters.startModel = "gone@1.0.0"
     panel.processEvents()
-    assert "“gone@1.0.0” is not on this computer" in panel.status
+    assert "“gone@1.0.0” is not on this computer" in panel.hint
 
 
 def test_engine_missing_shows_the_install_section(panel, monkeypatch):
