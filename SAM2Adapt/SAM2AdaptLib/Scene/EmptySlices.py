@@ -6,8 +6,9 @@ A slice is named by its array axis, "K", "J" or "I", and its index along it, fro
 import re
 
 import slicer
-import vtk
 from sam2adapt.shared import slicing_axis
+
+from SAM2AdaptLib.Scene import LabelMaps
 
 TAG = "SAM2Adapt.EmptySlices"  # "K:3 K:17"; earlier versions wrote "3,17", along the axis that training slices
 _WORD = re.compile(rf"(?:([{''.join(slicing_axis.ARRAY_AXES)}]):)?(\d+)")
@@ -61,10 +62,8 @@ def setOfAll(segmentationNode, axis, places):
 
 
 def _words(segmentationNode, segmentId):
-    text = vtk.reference("")
-    if not segmentationNode.GetSegmentation().GetSegment(segmentId).GetTag(TAG, text):
-        return []
-    return str(text).replace(",", " ").split()
+    text = LabelMaps.tag(segmentationNode.GetSegmentation().GetSegment(segmentId), TAG)
+    return text.replace(",", " ").split()
 
 
 def _write(segmentationNode, segmentId, pairs):
