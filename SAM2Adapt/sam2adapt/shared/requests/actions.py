@@ -229,6 +229,10 @@ class Train(Request):
         group=_DATA,
     )
     modality: str | None = setting("text", "without it: read from the data", None, choices=MODALITIES, group=_DATA)
+    filled_weight: float = setting(
+        "number", "weight of slices that were filled; drawn ones weigh 1 (default: 0.5)", 0.5, minimum=0, maximum=1,
+        about="Of slices that were filled between drawn ones, which weigh 1", group=_DATA,
+    )  # fmt: skip
     axis: str | None = setting(
         "text", "slicing axis", None, choices=slicing_axis.AXES, noun="slicing axis", group=_DATA
     )
