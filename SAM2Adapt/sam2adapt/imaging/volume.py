@@ -28,7 +28,7 @@ from .dicom import (
     series_grid,
 )
 from .image_files import PICTURES, read_image, read_picture, stem_of, suffix_of, write_image
-from .segmentation_file import add_segment_fields, is_segmentation, merge_layers, split_layers
+from .segmentation_file import add_segment_fields, is_segmentation, layers_of, merge_layers, split_layers
 from .stored.stored_image import StoredImage, affine_of
 from .terminology import Structure
 
@@ -48,6 +48,7 @@ __all__ = [
     "read_volume",
     "same_geometry",
     "write_labels",
+    "write_segments",
     "write_volume",
 ]
 
@@ -313,6 +314,21 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     if suffix_of(path) == ".seg.nrrd":
         add_segment_fields(image, structures)
     write_image(path, image, labels.forms)
+
+
+def write_segments(
+    path: str | os.PathLike, masks: np.ndarray, structures: Sequence[Structure], reference: Volume
+) -> None:
+    """Write masks that may overlap as a .seg.nrrd with as many layers as it takes.
+
+    :param masks: (S, K, J, I) bool, of the structures.
+    :param reference: the image that was segmented; its geometry is written.
+    :raises OutputError: as :func:`write_labels`.
+    """
+    layers, places = layers_of(masks, structures)
+    image = _to_image(reference.with_array(layers))
+    add_segment_fields(image, structures, places)
+    write_image(path, image)
 
 
 def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:

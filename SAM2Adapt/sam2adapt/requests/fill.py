@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging.terminology import Structure
+from ..imaging.region import region_of
+from ..imaging.terminology import Structure, name_key
 from ..imaging.volume import Volume, read_volume
 from ..shared.annotation import IGNORE
 from ..shared.errors import CancelledError, DrawingError, OutputError
 from ..shared.files import check_output, write_json
-from ..shared.labels.image_names import LABEL_SUFFIXES, suffix_of
+from ..shared.labels.drawn_slices import path_beside
+from ..shared.labels.image_names import LABEL_SUFFIXES, SEGMENTATION, suffix_of
 from ..shared.requests.actions import Fill
 from ..shared.slicing_axis import ARRAY_AXES
 from .arrays import read_array, read_input, write_array
@@ -31,7 +33,8 @@ class Filled:
     """What a request came to.
 
     :ivar report: plain data: ``input``, ``output``, ``structures`` (name, voxels, expected_dice, None where nothing was
-        filled), ``expected_dice``, their mean; ``axis``, the array axis that most slices are drawn across;
+        filled, and filled, the slices along ``axis`` that were filled wholly), ``expected_dice``, their mean; ``axis``,
+        the array axis that most slices are drawn across;
         ``uncertainty``, the share of wrong voxels to be expected in each slice along it, 0 where drawn; ``next_slice``
         to draw, None if nothing is left to fill; ``warnings`` about the drawings; ``notes``, sentences about what had
         to be decided on reading; ``seconds``, by part.
@@ -66,7 +69,9 @@ def fill(
 
     from ..filling.filler import Filler  # torch: not before all that was asked for is known to be possible
 
+    region = region_of(volume, request.roi) if request.roi else None
     drawings, structures = files.drawings(volume)
+    drawings.limit(region)
     read = time.perf_counter() - started
     work = (filler or Filler)(volume, request.seed)
 
@@ -81,7 +86,7 @@ def fill(
     if cancelled():
         raise CancelledError("Filling was cancelled.", "Nothing was changed.")
     before = time.perf_counter()
-    files.write(result, structures, volume)
+    files.write(result, drawings, structures, volume)
     ended = time.perf_counter()
     seconds = {"read": read, **result.seconds, "write": ended - before, "total": ended - started}
     report = _report(request, files.name, result) | {
@@ -99,21 +104,23 @@ def _check_names(request: Fill) -> None:
     """
     seen = set()
     for name in request.structures or ():
-        spelling = " ".join(name.casefold().split())
-        if spelling in seen:
+        if name_key(name) in seen:
             raise DrawingError(
                 f"Two structures are named '{name}'.", "Give each structure a name of its own.", setting="structures"
             )
-        seen.add(spelling)
+        seen.add(name_key(name))
 
 
 def _report(request: Fill, name: str, result: "Filling") -> dict[str, Any]:
-    rows = zip(result.names, result.masks, result.expected_dice, strict=True)
+    rows = zip(result.names, result.masks, result.expected_dice, result.filled, strict=True)
     return {
         "input": name, "output": str(request.masks),
         "structures": [
-            {"name": name, "voxels": int(np.count_nonzero(mask)), "expected_dice": _rounded(dice)}
-            for name, mask, dice in rows
+            {
+                "name": name, "voxels": int(np.count_nonzero(mask)), "expected_dice": _rounded(dice),
+                "filled": filled if not math.isnan(dice) else [],
+            }
+            for name, mask, dice, filled in rows
         ],
         "expected_dice": _rounded(result.mean_dice), "axis": ARRAY_AXES[result.axis], "next_slice": result.next_slice,
         "uncertainty": [round(float(share), 4) for share in result.uncertainty], "warnings": list(result.warnings),
@@ -142,7 +149,14 @@ class _Files:
                 f"'{path.name}' has no suffix of a format that can be written.",
                 f"Use one of {', '.join(LABEL_SUFFIXES)}.",
             )
+        if self.request.for_training and suffix_of(path) == SEGMENTATION:
+            raise OutputError(
+                f"'{path.name}' cannot hold what is not annotated, which a training must know.",
+                f"Use one of {', '.join(suffix for suffix in LABEL_SUFFIXES if suffix != SEGMENTATION)}.",
+            )
         check_output(path, libraries=True)
+        if self.request.for_training:
+            check_output(path_beside(path))
 
     def read(self) -> Volume:
         return read_volume(self.request.input, self.request.series)
@@ -153,10 +167,13 @@ class _Files:
         request = self.request
         return read_drawings(request.drawings, volume, request.structures, _axis(request), request.empty)
 
-    def write(self, result: "Filling", structures: list[Structure], volume: Volume) -> None:
-        from ..filling.drawing_files import write_filling
+    def write(self, result: "Filling", drawings: "Drawings", structures: list[Structure], volume: Volume) -> None:
+        from ..filling.drawing_files import write_filling, write_training_labels
 
-        write_filling(self.request.masks, result, structures, volume)
+        if self.request.for_training:
+            write_training_labels(self.request.masks, result, drawings, structures, volume)
+        else:
+            write_filling(self.request.masks, result, structures, volume)
 
 
 class _Arrays:
@@ -191,5 +208,5 @@ class _Arrays:
             )  # fmt: skip
         return drawings_from_labels(array, dict(enumerate(names, start=1)), _axis(request), request.empty), []
 
-    def write(self, result: "Filling", structures: list[Structure], volume: Volume) -> None:
+    def write(self, result: "Filling", drawings: "Drawings", structures: list[Structure], volume: Volume) -> None:
         write_array(self.request.masks, result.masks.view(np.uint8))

@@ -135,6 +135,16 @@ class Fill(Request):
         about=".npy to write, uint8 (S, K, J, I), 0 or 1",
         flags=("-o", "--output"),
     )
+    roi: tuple[int, ...] | None = setting(
+        "box",
+        "i0,i1,j0,j1,k0,k1: fill only these voxels (ends excluded)",
+        None,
+        about="i0, i1, j0, j1, k0, k1; ends excluded: only these voxels are filled",
+    )
+    for_training: bool = setting(
+        "switch", "write labels to train on: 255 where nothing is known, and beside them which slices were drawn",
+        False, only=SHELL,
+    )  # fmt: skip
     preview: Path | None = setting(
         "path", ".npy to write as soon as there is a first answer, of the same form as masks", None, only=SERVER
     )

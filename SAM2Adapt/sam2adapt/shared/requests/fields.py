@@ -100,8 +100,11 @@ class Setting:
         parts = [
             f"{word} {limit:g}"
             for word, limit in (
-                ("at least", self.minimum), ("above", self.above), ("at most", self.maximum), ("below", self.below)
-            )  # fmt: skip
+                ("at least", self.minimum),
+                ("above", self.above),
+                ("at most", self.maximum),
+                ("below", self.below),
+            )
             if limit is not None
         ]
         return " and ".join(parts) or "finite"
