@@ -82,6 +82,7 @@ def lib(slicerCore):
         "Scene.SegmentationBridge",
         "Scene.SegmentationHistory",
         "Scene.Sequences",
+        "Scene.SliceTags",
         "Scene.Statistics",
         "Scene.VolumeGrid",
         "Scene.VolumeModality",

@@ -1,7 +1,6 @@
 """What a user has drawn: which structures, in which slices, and which slices were declared empty.
 
-Being drawn is a fact of a structure and a slice: it has voxels there, or was declared to have none. What was declared
-is kept in a tag of the segment, so that it is saved with it.
+A structure is drawn in a slice if it has voxels there, or was declared to have none (``SliceTags``).
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +11,9 @@ import vtk
 from sam2adapt.shared.errors import DrawingError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentMasks
+from SAM2AdaptLib.Scene import SegmentMasks, SliceTags
 
 AXES = ("K", "J", "I")  # of arrays (K, J, I), as the engine names them
-EMPTY_TAG = "SAM2Adapt.EmptySlices"  # "K:3 K:17"
 _STROKE = 0.2  # area of a stroke, as a share of the drawings around it
 _CAP = 0.75  # area at both ends of what a sphere brush leaves, as a share of its middle
 
@@ -76,7 +74,7 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
             continue
         notes += _doubts(name, mask, axes[0])
         drawn = set(_occupied(mask, axes[0]).tolist())  # a drawing counts more than what was said before it
-        places = emptySlices(segmentationNode, segmentId, main)
+        places = SliceTags.emptySlices(segmentationNode, segmentId, main)
         places = [place for place in places if place < mask.shape[axes[0]] and place not in drawn]
         if places:
             empty[name] = places
@@ -90,17 +88,14 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
 
 def declareEmpty(segmentationNode, segmentId, axis, place):
     """Keep that a structure is not in a slice, although it holds no drawing."""
-    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis), place})
+    places = SliceTags.emptySlices(segmentationNode, segmentId, axis)
+    SliceTags.setEmptySlices(segmentationNode, segmentId, axis, {*places, place})
 
 
 def undeclareEmpty(segmentationNode, segmentId, axis, place):
     """Take back what ``declareEmpty`` said."""
-    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis)} - {place})
-
-
-def emptySlices(segmentationNode, segmentId, axis):
-    """The slices along an axis in which a structure is declared empty, in order."""
-    return sorted(place for other, place in declared(segmentationNode, segmentId) if other == axis)
+    places = SliceTags.emptySlices(segmentationNode, segmentId, axis)
+    SliceTags.setEmptySlices(segmentationNode, segmentId, axis, {*places} - {place})
 
 
 def drawnAxis(masks, grid):
@@ -183,7 +178,7 @@ def _withoutLoneSlices(segmentationNode, ids, masks, main):
     """
     lone = {
         segmentId for segmentId, mask in zip(ids, masks, strict=True)
-        if len({*_occupied(mask, AXES.index(main)), *emptySlices(segmentationNode, segmentId, main)}) < 2
+        if len({*_occupied(mask, AXES.index(main)), *SliceTags.emptySlices(segmentationNode, segmentId, main)}) < 2
     }  # fmt: skip
     names = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
     said = [
@@ -264,25 +259,5 @@ def _unusedDeclarations(segmentationNode, ids, names):
             name=name
         )
         for segmentId, name in zip(ids, names, strict=True)
-        if declared(segmentationNode, segmentId)
+        if SliceTags.declared(segmentationNode, segmentId)
     ]
-
-
-def declared(segmentationNode, segmentId):
-    """All that is declared empty of a structure: list of (axis, slice)."""
-    segment, text = segmentationNode.GetSegmentation().GetSegment(segmentId), vtk.mutable("")
-    if not segment.GetTag(EMPTY_TAG, text):
-        return []
-    pairs = [item.split(":") for item in str(text).split()]
-    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[0] in AXES and pair[1].isdigit()]
-
-
-def _setEmptySlices(segmentationNode, segmentId, axis, places):
-    others = [pair for pair in declared(segmentationNode, segmentId) if pair[0] != axis]
-    pairs = [*others, *((axis, place) for place in sorted(places))]
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if pairs:
-        segment.SetTag(EMPTY_TAG, " ".join(f"{name}:{place}" for name, place in pairs))
-    else:
-        segment.RemoveTag(EMPTY_TAG)
-    segmentationNode.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SegmentModified, segmentId)

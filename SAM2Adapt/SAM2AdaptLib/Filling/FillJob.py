@@ -15,7 +15,14 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
 from SAM2AdaptLib.Filling import Drawings
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, SegmentMasks, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import (
+    SegmentationBridge,
+    SegmentationHistory,
+    SegmentMasks,
+    SliceTags,
+    VolumeModality,
+    VolumeTransfer,
+)
 
 WAITING = "waiting"
 
@@ -136,6 +143,13 @@ class FillJob(Job):
             raise RuntimeError("segments did not receive what was filled")
         if not np.array_equal(SegmentMasks.read(node, others, drawings.grid), before):
             raise RuntimeError("other segments changed")
+        axis = self.result["axis"]
+        for segmentId, mask, drawn, row in zip(
+            drawings.segmentIds, self.masks, drawings.masks, self.result["structures"], strict=True
+        ):
+            former, places = SliceTags.filledSlices(node, segmentId, drawn)
+            places = {*row["filled"], *(places if former == axis else [])}
+            SliceTags.setFilledSlices(node, segmentId, axis, places, mask)
 
     def _requireUnchanged(self):
         volume, node, drawings = self.volumeNode, self.segmentationNode, self.drawings
@@ -272,7 +286,7 @@ def _drawingStamp(segmentationNode):
     segmentation, stamp = segmentationNode.GetSegmentation(), []
     for segmentId in segmentation.GetSegmentIDs():
         image = segmentation.GetSegment(segmentId).GetRepresentation(SegmentationBridge.labelmapName())
-        stamp += [segmentId, image.GetMTime() if image else 0, Drawings.declared(segmentationNode, segmentId)]
+        stamp += [segmentId, image.GetMTime() if image else 0, SliceTags.declared(segmentationNode, segmentId)]
     return stamp
 
 

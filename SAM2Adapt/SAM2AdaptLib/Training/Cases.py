@@ -2,19 +2,17 @@
 
 import numpy as np
 import slicer
-import vtk
 from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
-from SAM2AdaptLib.Training import CaseFiles
+from SAM2AdaptLib.Scene import SegmentationBridge, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Training import Annotation, CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
 
-#: Tag of a segment: numbers of slices that hold nothing on purpose, "3,4,9".
-EMPTY_SLICES_TAG = "SAM2Adapt.EmptySlices"
 #: Attribute of a segmentation node: whether all slices are annotated or only some; absent: as the segments look.
 ANNOTATED_ATTRIBUTE = "SAM2Adapt.Annotated"
 ALL, SOME = "all", "some"
@@ -43,13 +41,14 @@ class TrainingCase:
     :ivar use: "train", "validate" or "ignore".
     :ivar volumeNode, segmentationNode: nodes in the scene; None for a case that lies in files.
     :ivar annotatedSlices: numbers of the slices that are annotated, along ``axis``; None: as the label file says.
+    :ivar filledSlices: those of them that were filled between drawn ones, which weigh less; None: as the file says.
     :ivar isWhole: whether all slices are annotated; None: as the label file says.
     :ivar sliceCount: number of slices along ``axis``; None where the file was not read.
     :ivar problems: list of UserError; a case that has one cannot be used.
     :ivar notes: list of sentences that the user should know.
     """
 
-    volumeNode = segmentationNode = annotatedSlices = isWhole = sliceCount = axis = None
+    volumeNode = segmentationNode = annotatedSlices = filledSlices = isWhole = sliceCount = axis = None
     #: Segment that a voxel of several gets: "first" or "last" in their order; "refuse" makes it a problem.
     overlap = LAST
 
@@ -120,11 +119,15 @@ class SceneCase(TrainingCase):
         for number, segment in enumerate(self._segments, start=1):
             table[number] = values.get(segment.id, 0)
         labels = table[labels]
+        path = folder / CaseFiles.LABELS / f"{identifier}.nrrd"
+        if self._filled:
+            labels[self._filled.voxels() == NOT_ANNOTATED] = annotation.IGNORE
+            write_drawn_slices(path, self._filled.drawn())
         missing = np.setdiff1d(np.arange(self.sliceCount), self.annotatedSlices)
         np.moveaxis(labels, 2 - self.axis, 0)[missing] = annotation.IGNORE
         if writeImage:
             CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
-        CaseFiles.writeLabels(labels, self.volumeNode, folder / CaseFiles.LABELS / f"{identifier}.nrrd")
+        CaseFiles.writeLabels(labels, self.volumeNode, path)
 
     def _labels(self):
         """Labels (K, J, I) of all segments, the n-th having the value n, and everything about them; None on a problem.
@@ -132,7 +135,7 @@ class SceneCase(TrainingCase):
         A problem is kept, not raised.
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
-        self.axis = self.sliceCount = self.annotatedSlices = self.isWhole = None
+        self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
         try:
             return self._examined()
         except UserError as error:
@@ -192,7 +195,7 @@ class SceneCase(TrainingCase):
 
         :param drawn: numbers of the slices on which there is a voxel of any segment.
         """
-        declared = emptySlices(self.segmentationNode)
+        declared = Annotation.emptySlices(self.volumeNode, self.segmentationNode, self.axis)
         if strange := [number for number in declared if not 0 <= number < self.sliceCount]:
             raise TrainingDataError(
                 _("Slice {number} of '{name}' is declared empty, but there are only slices 0 to {last}.").format(
@@ -201,6 +204,8 @@ class SceneCase(TrainingCase):
                 _("Correct the list of empty slices."),
             )
         annotated = sorted({*drawn.tolist(), *declared})
+        if self._readFilling(declared):
+            return
         choice = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE)
         isContiguous = len(drawn) > 0 and int(drawn[-1] - drawn[0]) + 1 == len(drawn)
         looksWhole = isContiguous and len(drawn) >= min(_FEWEST_OF_A_WHOLE, self.sliceCount) and not declared
@@ -219,6 +224,28 @@ class SceneCase(TrainingCase):
                 if self.isWhole
                 else _("Only slices with segments are used; the others count as not annotated.")
             )
+
+    def _readFilling(self, declared):
+        """Take drawn and filled slices as a filling left them, unless the user says that all slices are annotated.
+
+        :return: False if that is so, or nothing was filled.
+        """
+        isAll = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE) == ALL
+        if isAll or not SliceTags.isFilled(self.segmentationNode):
+            return False
+        filled = Annotation.FilledSlices(self.volumeNode, self.segmentationNode)
+        if not filled.any():
+            return False
+        states = filled.along(self.axis)
+        self._filled, self.isWhole = filled, False
+        self.annotatedSlices = sorted({*np.flatnonzero(states != NOT_ANNOTATED).tolist(), *declared})
+        self.filledSlices = np.flatnonzero(states == FILLED).tolist()
+        self.notes.append(
+            _("{drawn} slices are drawn; {filled} were filled and weigh less in the training.").format(
+                drawn=len(self.annotatedSlices) - len(self.filledSlices), filled=len(self.filledSlices)
+            )
+        )
+        return True
 
 
 def fromScene():
@@ -255,26 +282,13 @@ def setWhole(segmentationNode, whole):
 
 
 def emptySlices(segmentationNode):
-    """Sorted numbers of the slices that segments declare empty on purpose.
+    """Sorted numbers of the slices that are declared empty of all structures.
 
-    :raises TrainingDataError: a segment's tag is no list of numbers.
+    :raises DrawingError: a segment's tag is no list of numbers.
     """
-    numbers, segmentation = set(), segmentationNode.GetSegmentation()
-    for segmentId in segmentation.GetSegmentIDs():
-        value = vtk.reference("")
-        segment = segmentation.GetSegment(segmentId)
-        if not segment.GetTag(EMPTY_SLICES_TAG, value):
-            continue
-        words = [word.strip() for word in str(value).split(",") if word.strip()]
-        if strange := [word for word in words if not word.isdecimal()]:
-            raise TrainingDataError(
-                _("The empty slices of segment '{name}' are given as '{word}', which is no number.").format(
-                    name=segment.GetName(), word=strange[0]
-                ),
-                _("Write numbers of slices with commas between them, as in 3,4,9."),
-            )
-        numbers |= {int(word) for word in words}
-    return sorted(numbers)
+    ids = segmentationNode.GetSegmentation().GetSegmentIDs()
+    pairs = (pair for segmentId in ids for pair in SliceTags.declared(segmentationNode, segmentId))
+    return sorted({place for axis, place in pairs if axis is None})
 
 
 def declareEmpty(segmentationNode, numbers):
@@ -283,17 +297,12 @@ def declareEmpty(segmentationNode, numbers):
     :param numbers: slices, counted along ``VolumeGrid.slicingAxis`` of the volume; may be empty.
     :raises ClassesError: the segmentation has no segment to keep this with.
     """
-    segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0:
+    if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
         raise ClassesError(
             _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
             _("Add a segment for each structure first."),
         )
-    for segmentId in segmentation.GetSegmentIDs():
-        segmentation.GetSegment(segmentId).RemoveTag(EMPTY_SLICES_TAG)
-    if numbers:
-        text = ",".join(str(int(number)) for number in sorted(numbers))
-        segmentation.GetNthSegment(0).SetTag(EMPTY_SLICES_TAG, text)
+    SliceTags.setEmptyOfAll(segmentationNode, {int(number) for number in numbers})
 
 
 def segmentsOf(segmentationNode):

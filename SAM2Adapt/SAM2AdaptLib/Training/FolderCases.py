@@ -12,6 +12,7 @@ from pathlib import Path
 import slicer
 from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
+from sam2adapt.shared.labels import drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
 from sam2adapt.shared.labels.training_pairs import find_pairs, images_of, layout
@@ -71,6 +72,8 @@ class FileCase(TrainingCase):
             return
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
+        if (drawn := drawn_slices.path_beside(self.label)).is_file():
+            CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
         known = {value: values.get(str(value), 0) for value in self._table.entries}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):

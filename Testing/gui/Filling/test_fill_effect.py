@@ -186,3 +186,26 @@ def test_the_panel_of_auto_segment_opens_the_effect(module, scene, engine, proce
     assert slicer.util.selectedModule() == "SegmentEditor"
     assert editor.activeEffect().name == "Fill from drawn slices"
     assert editor.segmentationNode() is segmentationNode and editor.sourceVolumeNode() is volumeNode
+
+
+def test_what_was_filled_is_used_for_training(panel, slicerHost):
+    button = panel.options.trainButton
+    assert not button.enabled and button.toolTip == "Fill and apply first."
+    slicerHost.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
+    try:
+        panel.widget("previewButton").click()
+        panel.sendResult(filled(panel.masks()))
+        assert not button.enabled
+        panel.widget("applyButton").click()
+        assert button.enabled
+        button.click()
+        assert slicer.util.selectedModule() == "SAM2AdaptTraining"
+        table = slicer.modules.SAM2AdaptTrainingWidget.ui.caseTable
+        assert table.rowCount == 1 and table.item(0, 3).text() == "9 of 12, 6 filled"
+        slicer.util.selectModule("SegmentEditor")
+        panel.editor.undo()
+        panel.effect.updateGUIFromMRML()
+        assert not button.enabled
+    finally:
+        slicer.util.selectModule("SegmentEditor")
+        slicerHost.unloadModule("SAM2AdaptTraining")

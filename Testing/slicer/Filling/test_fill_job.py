@@ -19,6 +19,7 @@ def stack(places, radius=5, center=(10, 12)):
     return mask
 
 
+FILLED = [3, 4, 5, 7, 8, 9]
 DRAWN = {"heart": stack([2, 6, 10]), "wall": stack([2, 6, 10], 7)}  # the heart lies in the wall
 
 
@@ -73,7 +74,11 @@ class Run:
 
     def answer(self, masks, **changes):
         np.save(self.params["masks"], masks)
-        report = {"output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": []}
+        structures = [{"name": name, "filled": FILLED} for name in self.params["structures"]]
+        report = {
+            "output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": [],
+            "structures": structures,
+        }  # fmt: skip
         self.engine.last.sendResult(report | changes)
         return self.job
 
@@ -191,14 +196,14 @@ def test_declared_empty_slices_are_sent_and_saved_with_the_segment(lib, nodes, d
     lib.Drawings.declareEmpty(drawn[1], heart, "K", 6)  # drawn since: the drawing counts
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.GetSegmentation().DeepCopy(drawn[1].GetSegmentation())
-    assert lib.Drawings.emptySlices(copy, heart, "K") == [0, 4, 6]
+    assert lib.SliceTags.emptySlices(copy, heart, "K") == [0, 4, 6]
     run = Run(lib, *drawn)
     assert run.params["empty"] == {"heart": [0, 4]} and run.params["axis"] == "K"
     answer = filled(run.drawings())  # fills slice 4 of the heart
     run.answer(answer)
     assert "changed slices that were drawn" in str(run.errors[0])
     lib.Drawings.undeclareEmpty(drawn[1], heart, "K", 4)
-    assert lib.Drawings.emptySlices(drawn[1], heart, "K") == [0, 6]
+    assert lib.SliceTags.emptySlices(drawn[1], heart, "K") == [0, 6]
 
 
 def test_directions_have_names_whatever_the_axes(lib, nodes):

@@ -15,9 +15,10 @@ from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Filling import Drawings, FillJob
 from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels import TrainingModule
 from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
 from SAM2AdaptLib.Panels.Filling.Options import Options
-from SAM2AdaptLib.Scene import SegmentMasks, SliceViews
+from SAM2AdaptLib.Scene import SegmentMasks, SliceTags, SliceViews, Volumes
 
 # Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
 _PREVIEW_ROLE = "FillPreview"
@@ -65,8 +66,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def setupOptionsFrame(self):
         """Called once by the editor: our controls, and below them those of the base."""
-        self._options = Options(self.scriptedEffect, self._onDirection, self.goToNextSlice, self.declareEmpty)
+        self._options = Options(
+            self.scriptedEffect, self._onDirection, self.goToNextSlice, self.declareEmpty, self.useForTraining
+        )
         super().setupOptionsFrame()
+        self.scriptedEffect.addOptionsWidget(self._options.trainButton)
         self.previewButton.setToolTip(_("Fill the slices between the drawn ones, as a preview."))
         self.applyButton.setToolTip(_("Add the filled slices to the segments."))
         self.cancelButton.setToolTip(_("Stop, and remove the preview; the segments stay as they are."))
@@ -172,6 +176,13 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             job.segmentationNode.CreateClosedSurfaceRepresentation()
         self._say(_("The filled slices were added. {message}").format(message=job.message))
 
+    def useForTraining(self):
+        """Open the training module with the filled segmentation among its cases."""
+        node, volumeNode = self._segmentationNode(), self._volumeNode()
+        if Volumes.volumeOf(node) is None:
+            node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volumeNode.GetID())
+        TrainingModule.useForTraining(node)
+
     def reset(self):
         """Stop, and remove the preview; the segments stay as they are."""
         self._cancelJob()
@@ -208,6 +219,9 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self.cancelButton.setEnabled(hasPreview or self.isRunning())
         self.applyButton.setEnabled(hasPreview and isDone)
         self.autoUpdateCheckBox.setEnabled(True)
+        self._options.allowTraining(
+            not (hasPreview or self.isRunning()) and SliceTags.isFilled(self._segmentationNode())
+        )
         if self._job:
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
         direction = self.scriptedEffect.parameter("Direction")
@@ -256,7 +270,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             raise DrawingError(
                 _("'{name}' is drawn in slice {slice}.").format(**names), _("Erase it there, or choose another slice.")
             )
-        if place in Drawings.emptySlices(node, segmentId, axis):
+        if place in SliceTags.emptySlices(node, segmentId, axis):
             Drawings.undeclareEmpty(node, segmentId, axis, place)
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
         Drawings.declareEmpty(node, segmentId, axis, place)

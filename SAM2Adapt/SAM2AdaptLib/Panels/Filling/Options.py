@@ -8,13 +8,13 @@ from slicer.i18n import tr as _
 class Options:
     """Widgets above those of Slicer's base class.
 
-    :ivar directionComboBox, nextSliceButton, structureComboBox, emptyButton, messageLabel: the widgets.
+    :ivar directionComboBox, nextSliceButton, structureComboBox, emptyButton, messageLabel, trainButton: the widgets.
     """
 
-    def __init__(self, effect, onDirection, onNextSlice, onEmpty):
+    def __init__(self, effect, onDirection, onNextSlice, onEmpty, onTrain):
         """
         :param effect: Slicer's ``qSlicerSegmentEditorScriptedEffect``, whose options frame gets the widgets.
-        :param onDirection, onNextSlice, onEmpty: called when the user chooses a direction or clicks a button.
+        :param onDirection, onNextSlice, onEmpty, onTrain: called when the user chooses a direction or clicks a button.
         """
         self.directionComboBox = ctk.ctkComboBox()
         for text, direction in (
@@ -46,6 +46,9 @@ class Options:
         self.directionComboBox.connect("currentIndexChanged(int)", lambda index: onDirection())
         self.nextSliceButton.connect("clicked()", onNextSlice)
         self.emptyButton.connect("clicked()", onEmpty)
+        self.trainButton = qt.QPushButton(_("Use for training"))
+        self.trainButton.connect("clicked()", onTrain)
+        self.allowTraining(False)
         self.showNextSlice(None)
         self.say("")
 
@@ -80,6 +83,15 @@ class Options:
         """Offer to go to a slice, counted from 1; None: there is none to draw."""
         self.nextSliceButton.enabled = number is not None
         self.nextSliceButton.text = _("Go to slice {slice}").format(slice=number) if number else _("Go to next slice")
+
+    def allowTraining(self, isAllowed):
+        """Offer to train on the filled segmentation, or say why not."""
+        self.trainButton.enabled = isAllowed
+        self.trainButton.toolTip = (
+            _("Open the training module with this segmentation; filled slices weigh less than drawn ones.")
+            if isAllowed
+            else _("Fill and apply first.")
+        )
 
     def say(self, text):
         """Show sentences, one a line; without any what to do first."""

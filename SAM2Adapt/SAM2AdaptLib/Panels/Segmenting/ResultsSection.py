@@ -2,7 +2,7 @@
 
 import slicer
 
-from SAM2AdaptLib.Panels import Editor, Widgets
+from SAM2AdaptLib.Panels import Editor, TrainingModule, Widgets
 from SAM2AdaptLib.Scene import SegmentationHistory, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
@@ -54,9 +54,7 @@ class ResultsSection:
 
     def useForTraining(self):
         """Open the training module on the result."""
-        parameterNode = slicer.util.getModuleLogic("SAM2AdaptTraining").getParameterNode()
-        parameterNode.exampleSegmentation = self._nodes()[1]
-        slicer.util.selectModule("SAM2AdaptTraining")
+        TrainingModule.useForTraining(self._nodes()[1])
 
     def undo(self):
         """Bring back the segmentation as it was before the last run."""
