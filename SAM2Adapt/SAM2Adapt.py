@@ -28,8 +28,8 @@ from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Scene import (
+    NewNodes,
     SampleImages,
-    SegmentationBridge,
     SegmentationHistory,
     Sequences,
     Statistics,
@@ -178,7 +178,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Open the Segment Editor with the effect that fills the slices between drawn ones."""
         volumeNode, segmentationNode = self._parameterNode.inputVolume, self._parameterNode.outputSegmentation
         segmentationNode = segmentationNode or Volumes.segmentationOf(volumeNode)
-        segmentationNode = segmentationNode or SegmentationBridge.createSegmentationNode(volumeNode)
+        segmentationNode = segmentationNode or NewNodes.createSegmentationNode(volumeNode)
         Editor.show(volumeNode, segmentationNode, Registration.NAME)
 
     def _chosenModel(self):

@@ -27,7 +27,7 @@ from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
-from SAM2AdaptLib.Scene import SegmentationBridge, Volumes
+from SAM2AdaptLib.Scene import LabelImport, Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
 
 
@@ -433,7 +433,7 @@ class SAM2AdaptTrainingTest(ScriptedLoadableModuleTest):
         volume = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-1.0, -1.0, 5.0, 1.0]), name="phantom")
         labels = np.zeros(voxels.shape, np.uint8)
         labels[1:7, 16:48, 20:44] = 1
-        return volume, SegmentationBridge.importLabels(volume, labels, [{"id": 1, "name": "box"}])
+        return volume, LabelImport.importLabels(volume, labels, [{"id": 1, "name": "box"}])
 
     def test_casesAndStructures(self):
         """Volumes and segmentations of the scene belong together, and their segments are what is learned."""

@@ -30,7 +30,7 @@ def filled(masks):
 
 def addDrawings(masks):
     """A volume, 3 mm between slices from 7.25 mm on, and a segmentation with these masks."""
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelImport
 
     ijkToRAS = np.diag([-0.7, -0.9, 3.0, 1.0])
     ijkToRAS[:3, 3] = 12.5, -40.0, 7.25
@@ -39,7 +39,7 @@ def addDrawings(masks):
     segmentationNode = None
     for name, mask in masks.items():
         structure = {"id": 1, "name": name}
-        segmentationNode = SegmentationBridge.importLabels(volumeNode, mask, [structure], segmentationNode)
+        segmentationNode = LabelImport.importLabels(volumeNode, mask, [structure], segmentationNode)
     return volumeNode, segmentationNode
 
 

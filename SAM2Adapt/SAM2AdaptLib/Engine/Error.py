@@ -1,5 +1,6 @@
 """The one failure that all of the Slicer side reports, whether the engine said it or it happened here."""
 
+import contextlib
 import re
 import traceback
 
@@ -46,6 +47,22 @@ def fromUserError(error):
     setting = [re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in error.setting]
     remedy = remedyInPanel(error.remedy, setting)
     return EngineError(type(error).__name__, error.message, remedy, setting=setting, value=error.value)
+
+
+@contextlib.contextmanager
+def asEngineErrors(defect=""):
+    """Raise an EngineError for each ``sam2adapt.shared.errors.UserError`` of the block.
+
+    :param defect: makes any other exception one, too, as the message of ``fromException`` does; "": it passes as it is.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise fromUserError(error) from error
+    except Exception as error:
+        if not defect:
+            raise
+        raise fromException(error, defect) from error
 
 
 def fromException(exception, message):

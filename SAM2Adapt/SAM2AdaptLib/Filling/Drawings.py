@@ -11,7 +11,7 @@ import vtk
 from sam2adapt.shared.errors import DrawingError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentMasks, SliceTags
+from SAM2AdaptLib.Scene import Geometry, SegmentMasks, SliceTags
 
 AXES = ("K", "J", "I")  # of arrays (K, J, I), as the engine names them
 _STROKE = 0.2  # area of a stroke, as a share of the drawings around it
@@ -143,7 +143,7 @@ def _toWorld(grid, segmentationNode):
     parent = segmentationNode.GetParentTransformNode()
     if parent and parent.IsTransformToWorldLinear():
         parent.GetMatrixTransformToWorld(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix) @ SegmentMasks.gridMatrix(grid)
+    return slicer.util.arrayFromVTKMatrix(matrix) @ Geometry.gridMatrix(grid)
 
 
 def _directions(grid, segmentationNode):

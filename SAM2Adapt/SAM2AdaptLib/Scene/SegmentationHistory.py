@@ -10,7 +10,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelMaps, NewNodes
 
 MAXIMUM_STATES = 3
 
@@ -109,7 +109,7 @@ class _SegmentsState:
         segmentation = segmentationNode.GetSegmentation()
         added = [i for i in self._addedIds if segmentation.GetSegment(i)]
         with slicer.util.NodeModify(segmentationNode):
-            with SegmentationBridge.keepingOthers(segmentation, [*added, *self._copies]):
+            with LabelMaps.keepingOthers(segmentation, [*added, *self._copies]):
                 for segmentId in added:
                     segmentation.RemoveSegment(segmentId)
                 for segmentId, copy in self._copies.items():
@@ -121,21 +121,7 @@ class _SegmentsState:
             segmentation.SetConversionParameter(_gridParameter(), self._grid)
             segmentationNode.SetNodeReferenceID(_gridRole(segmentationNode), self._gridVolumeId)
         if self._isNew and segmentation.GetNumberOfSegments() == 0:
-            removeNode(segmentationNode)
-
-
-def removeNode(node):
-    """Remove a node from its scene, if it is in one, with its display and storage nodes."""
-    scene = node.GetScene()
-    if not scene:
-        return
-    belongings = [node.GetStorageNode()]
-    if node.IsA("vtkMRMLDisplayableNode"):
-        belongings += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for belonging in belongings:
-        if belonging:
-            scene.RemoveNode(belonging)
-    scene.RemoveNode(node)
+            NewNodes.removeNode(segmentationNode)
 
 
 def _stamps(segmentationNode):

@@ -8,7 +8,7 @@ import slicer
 from sam2adapt.shared.errors import GeometryError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelImport, NewNodes, SegmentationHistory
 
 
 def browserOf(node):
@@ -54,7 +54,7 @@ class SequenceTarget:
     :param volumeNode: proxy node of the volume sequence.
     :param segmentationNode: segmentation to put the results into, or None for a new one; if the browser of the volume
       shows a sequence by it already, the items of that sequence are changed.
-    :param existing: see ``SegmentationBridge.importLabels``.
+    :param existing: see ``LabelImport.importLabels``.
     :raises GeometryError: the segmentation is under another transform than the volume.
     """
 
@@ -80,11 +80,11 @@ class SequenceTarget:
     def add(self, indexValue, volumeNode, labels, structures, uncertainty):
         """Take the result of one time point; the scene does not change."""
         segmentationNode = self._formerItem(indexValue)
-        SegmentationBridge.importLabels(volumeNode, labels, structures, segmentationNode, self._existing)
+        LabelImport.importLabels(volumeNode, labels, structures, segmentationNode, self._existing)
         self._segmentations[indexValue] = segmentationNode
         if uncertainty is not None:
             node = slicer.vtkMRMLScalarVolumeNode()
-            VolumeTransfer.fillVolume(node, uncertainty, volumeNode)
+            NewNodes.fillVolume(node, uncertainty, volumeNode)
             self._uncertainties[indexValue] = node
 
     def commit(self, found):
@@ -99,7 +99,7 @@ class SequenceTarget:
         elif found or segmentationNode:
             segmentationNode = self._addSegmentations(segmentationNode)
         if self._uncertainties:
-            uncertaintyNode = VolumeTransfer.createUncertaintyNode(self._volumeNode)
+            uncertaintyNode = NewNodes.createUncertaintyNode(self._volumeNode)
             if len(self._uncertainties) > 1:
                 self._addSequence(uncertaintyNode, self._uncertainties)
             else:
@@ -126,7 +126,7 @@ class SequenceTarget:
     def _addSegmentations(self, segmentationNode):
         isNew = segmentationNode is None
         if isNew:
-            segmentationNode = SegmentationBridge.createSegmentationNode(self._volumeNode)
+            segmentationNode = NewNodes.createSegmentationNode(self._volumeNode)
         former = segmentationNode.GetSegmentation()
         role = segmentationNode.GetReferenceImageGeometryReferenceRole()
         formerVolumeId = segmentationNode.GetNodeReferenceID(role)
@@ -174,9 +174,9 @@ class _SequenceState:
         if browser and sequence:
             browser.RemoveSynchronizedSequenceNode(self._sequenceId)
         if sequence:
-            SegmentationHistory.removeNode(sequence)
+            NewNodes.removeNode(sequence)
         if self._segmentation is None:
-            SegmentationHistory.removeNode(segmentationNode)
+            NewNodes.removeNode(segmentationNode)
         else:
             segmentationNode.SetAndObserveSegmentation(self._segmentation)
             role = segmentationNode.GetReferenceImageGeometryReferenceRole()

@@ -4,9 +4,11 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared import slicing_axis
+from sam2adapt.shared.errors import GeometryError
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import Geometry, Volumes
 
 _TOLERANCE = 1e-3  # of a voxel
 _SAMPLES = 200_000  # voxels of a segmentation that are looked at
@@ -18,12 +20,36 @@ def slicingAxis(volumeNode):
     That is the axis of the largest spacing of a stack of thick slices, else the one that runs from feet to head.
     """
     sizes, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
-    directions = np.abs(SegmentationBridge.ijkToRAS(volumeNode)[:3, :3] / spacing)
+    directions = np.abs(Geometry.ijkToRAS(volumeNode)[:3, :3] / spacing)
     fromSideToHead = sorted(range(3), key=lambda axis: int(np.argmax(directions[:, axis])))
     ordered = [sizes[axis] for axis in fromSideToHead], [spacing[axis] for axis in fromSideToHead]
     if slicing_axis.is_stack(*ordered):
         return fromSideToHead[slicing_axis.acquisition_axis(*ordered)]
     return int(np.argmax(directions[2]))
+
+
+class Snapshot:
+    """The grid of a volume at some time, and with ``withVoxels`` also the time of the last change of its voxels."""
+
+    def __init__(self, volumeNode, withVoxels=False):
+        self._volumeNode, self._withVoxels = volumeNode, withVoxels
+        self._state = self._currentState()
+
+    def requireUnchanged(self):
+        """Refuse a volume that changed.
+
+        :raises GeometryError: size, spacing, origin or directions are others, or the voxels changed.
+        """
+        if self._currentState() != self._state:
+            message = _("Volume '{name}' changed while it was in use.").format(name=self._volumeNode.GetName())
+            raise GeometryError(message, _("Start again."))
+
+    def _currentState(self):
+        image = self._volumeNode.GetImageData()
+        state = [*Geometry.ijkToRAS(self._volumeNode).ravel().tolist(), *(image.GetDimensions() if image else ())]
+        if self._withVoxels and Volumes.hasVoxels(self._volumeNode):
+            state.append(image.GetPointData().GetScalars().GetMTime())
+        return state
 
 
 def compare(volumeNode, segmentationNode):
@@ -35,7 +61,7 @@ def compare(volumeNode, segmentationNode):
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode(), matrix
     )
-    toIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
+    toIJK = np.linalg.inv(Geometry.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
     size = np.array(volumeNode.GetImageData().GetDimensions())
     isSame, total, outside = True, 0, 0
     for points, toSegmentation in _points(segmentationNode):

@@ -1,6 +1,8 @@
 """The volumes of the scene, and which segmentations belong to them."""
 
 import slicer
+from sam2adapt.shared.errors import VolumeError
+from slicer.i18n import tr as _
 
 IMAGE_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
@@ -40,3 +42,17 @@ def unlabelled():
         and not node.GetHideFromEditors()
         and node.GetImageData()
     ]
+
+
+def requireVoxels(volumeNode):
+    """Refuse a volume node that is None or holds no voxels.
+
+    :raises VolumeError: in these cases.
+    """
+    if not volumeNode:
+        raise VolumeError(_("No volume was chosen."), _("Choose a volume."))
+    if not volumeNode.GetImageData() or 0 in volumeNode.GetImageData().GetDimensions():
+        raise VolumeError(
+            _("Volume '{name}' holds no voxels.").format(name=volumeNode.GetName()),
+            _("Choose a volume that has been loaded."),
+        )

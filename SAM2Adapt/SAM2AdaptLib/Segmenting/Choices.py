@@ -4,14 +4,14 @@ import enum
 
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelImport
 
 
 class ExistingSegments(enum.Enum):
     """What happens to the segments that the output segmentation has already."""
 
-    REPLACE = SegmentationBridge.REPLACE
-    ADD = SegmentationBridge.ADD
+    REPLACE = LabelImport.REPLACE
+    ADD = LabelImport.ADD
     NEW = "new"
 
     def label(self):

@@ -9,7 +9,7 @@ import numpy as np
 from sam2adapt.shared.labels.drawn_slices import DRAWN, FILLED, NOT_ANNOTATED, slice_states
 from sam2adapt.shared.slicing_axis import ARRAY_AXES
 
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentMasks, SliceTags
+from SAM2AdaptLib.Scene import Geometry, SegmentMasks, SliceTags
 
 
 def emptySlices(volumeNode, segmentationNode, axis):
@@ -96,8 +96,7 @@ class FilledSlices:
 
 def _voxelsToGrid(volumeNode, segmentationNode, grid):
     """(4, 4) matrix from voxel indices I, J, K of a volume to those of a grid."""
-    toSegmentation = SegmentationBridge.volumeToSegmentation(volumeNode, segmentationNode)
-    return np.linalg.inv(SegmentMasks.gridMatrix(grid)) @ toSegmentation @ SegmentationBridge.ijkToRAS(volumeNode)
+    return np.linalg.inv(Geometry.gridMatrix(grid)) @ Geometry.voxelsToSegmentation(volumeNode, segmentationNode)
 
 
 def _slicesAcross(toGrid, volumeNode, gridAxis, axis):

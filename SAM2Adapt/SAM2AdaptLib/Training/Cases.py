@@ -8,7 +8,7 @@ from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_dr
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelExport, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import Annotation, CaseFiles
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
@@ -157,7 +157,7 @@ class SceneCase(TrainingCase):
         self.axis = VolumeGrid.slicingAxis(self.volumeNode)
         self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
         ids = [segment.id for segment in self._segments]
-        labels = SegmentationBridge.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        labels = LabelExport.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         self._checkOverlaps(ids)
         self._checkGrid()
         # Plane by plane, because numpy widens what it counts to 64 bits.
@@ -169,7 +169,7 @@ class SceneCase(TrainingCase):
 
     def _checkOverlaps(self, ids):
         """Note which segments lose voxels to others, or refuse that."""
-        lost = SegmentationBridge.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
         if notes and self.overlap == REFUSE:
             raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.shared.errors import UserError, VolumeError
+from sam2adapt.shared import slicing_axis
+from sam2adapt.shared.errors import VolumeError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import HOPELESS, fromException, fromUserError
+from SAM2AdaptLib.Engine.Error import HOPELESS, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder
 from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
 from SAM2AdaptLib.Training import FolderCases
-
-_AXES = "IJK"
 
 
 class RankedSlice:
@@ -49,7 +49,12 @@ class RankedVolume:
         self.score, self.found = result["score"], result["found"]
         self.uncertainty, self.disagreement = result["uncertainty"], result["disagreement"]
         self.slices = [
-            RankedSlice(_AXES[entry["axis"]], entry["index"], toWorld(entry["position"]), entry["uncertainty"])
+            RankedSlice(
+                slicing_axis.ARRAY_AXES[2 - entry["axis"]],
+                entry["index"],
+                toWorld(entry["position"]),
+                entry["uncertainty"],
+            )
             for entry in result["slices"]
         ]
 
@@ -68,13 +73,11 @@ def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **
     :return: the RankingJob.
     :raises EngineError: there is nothing to rank.
     """
-    try:
+    with asEngineErrors():
         isFolder = isinstance(volumes, str | Path)
         sources = FolderCases.imageFiles(volumes) if isFolder else list(volumes)
         if not sources:
             raise VolumeError(_("There is no volume to rank."), _("Load or choose volumes without a segmentation."))
-    except UserError as error:
-        raise fromUserError(error) from error
     sources = [Path(source) if isinstance(source, str) else source for source in sources]
     request = {"model": str(model), "device": device, "slices": slices, "anyModality": anyModality}
     job = RankingJob(engine, sources, request, **callbacks)
@@ -98,10 +101,8 @@ class RankingJob(Job):
 
     def begin(self):
         """Make the folder for the volumes on their way; called by ``start``."""
-        try:
-            self._folder = VolumeTransfer.PrivateFolder()
-        except UserError as error:
-            raise fromUserError(error) from error
+        with asEngineErrors():
+            self._folder = PrivateFolder()
         self._count, self._index = len(self._sources), -1
         self._later(self._unlessOver(self._next))
 

@@ -29,14 +29,14 @@ def lungs(voxels):
 
 def addChest():
     """The chest CT with both lungs drawn by threshold on three of its slices."""
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelImport
 
     volume = loadChest()
     truth = lungs(slicer.util.arrayFromVolume(volume))
     labels = np.zeros_like(truth)
     labels[list(DRAWN)] = truth[list(DRAWN)]
     structures = [{"id": 1, "name": "left lung"}, {"id": 2, "name": "right lung"}]
-    return volume, SegmentationBridge.importLabels(volume, labels, structures)
+    return volume, LabelImport.importLabels(volume, labels, structures)
 
 
 def charts():

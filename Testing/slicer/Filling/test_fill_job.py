@@ -42,9 +42,7 @@ def addDrawings(lib, nodes, masks, **geometry):
     volumeNode = nodes.addVolume(voxels, **geometry)
     segmentationNode = None
     for name, mask in masks.items():
-        segmentationNode = lib.SegmentationBridge.importLabels(
-            volumeNode, mask, [{"id": 1, "name": name}], segmentationNode
-        )
+        segmentationNode = lib.LabelImport.importLabels(volumeNode, mask, [{"id": 1, "name": name}], segmentationNode)
     logic = nodes.slicer.vtkSlicerSegmentationsModuleLogic
     for segmentId in nodes.segmentIds(segmentationNode):
         logic.SetSegmentStatus(segmentationNode.GetSegmentation().GetSegment(segmentId), logic.NotStarted)
@@ -136,7 +134,7 @@ def test_segments_that_share_a_label_map_overlap_after_filling_as_the_answer_doe
     volumeNode = nodes.addVolume(np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32))
     labels = stack([2, 10], 4, (10, 7)) + 2 * stack([4, 8], 4, (10, 13))
     structures = [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}]
-    node = lib.SegmentationBridge.importLabels(volumeNode, labels, structures)
+    node = lib.LabelImport.importLabels(volumeNode, labels, structures)
     node.CreateClosedSurfaceRepresentation()
     run = Run(lib, volumeNode, node)
     answer = run.drawings()
@@ -268,7 +266,7 @@ def test_a_volume_that_changes_ends_the_job(lib, nodes, drawn):
     masks = filled(run.drawings())
     nodes.slicer.util.updateVolumeFromArray(drawn[0], np.zeros(SHAPE, np.float32))
     run.answer(masks)
-    assert str(run.errors[0]) == "Volume 'CT' changed while it was in use. Fill again."
+    assert str(run.errors[0]) == "Volume 'CT' changed while it was in use. Start again."
     assert np.array_equal(read(lib, drawn), list(DRAWN.values()))
 
 

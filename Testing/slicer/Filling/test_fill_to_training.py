@@ -23,7 +23,7 @@ def draw(lib, nodes, masks, volumeNode=None):
     segmentationNode = None
     for name, mask in masks.items():
         structure = [{"id": 1, "name": name}]
-        segmentationNode = lib.SegmentationBridge.importLabels(volumeNode, mask, structure, segmentationNode)
+        segmentationNode = lib.LabelImport.importLabels(volumeNode, mask, structure, segmentationNode)
     logic = nodes.slicer.vtkSlicerSegmentationsModuleLogic
     for segmentId in nodes.segmentIds(segmentationNode):
         logic.SetSegmentStatus(segmentationNode.GetSegmentation().GetSegment(segmentId), logic.NotStarted)

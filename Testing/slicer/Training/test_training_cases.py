@@ -28,7 +28,7 @@ def annotate(lib, nodes):
 
     def make(slices, name="CT", **geometry):
         volumeNode = nodes.addVolume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), name=name, **geometry)
-        return lib.SegmentationBridge.importLabels(volumeNode, drawnOn(slices), [LIVER, SPLEEN])
+        return lib.LabelImport.importLabels(volumeNode, drawnOn(slices), [LIVER, SPLEEN])
 
     return make
 
@@ -105,7 +105,7 @@ def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
     from sam2adapt.shared.slicing_axis import is_stack
 
     volumeNode = nodes.addVolume(axes=axes, spacing=spacing)
-    voxels, origin, spacing, direction = lib.SegmentationBridge.volumeToArrays(volumeNode)
+    voxels, origin, spacing, direction = lib.VolumeTransfer.volumeToArrays(volumeNode)
     volume = Volume(voxels, origin, spacing, direction)
     named = "acquisition" if is_stack(volume.size, volume.spacing) else "axial"
     settings = SliceSettings(Normalization("range", 0, 1), axis=named, size=1)
@@ -116,7 +116,7 @@ def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
 
 def test_slices_along_another_axis(lib, nodes):
     volumeNode = nodes.addVolume(np.zeros(SHAPE, np.int16), spacing=(5.0, 1.0, 1.0))
-    lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1, 4], axis=2), [LIVER, SPLEEN])
+    lib.LabelImport.importLabels(volumeNode, drawnOn([1, 4], axis=2), [LIVER, SPLEEN])
     case = onlyCase(lib)
     assert (case.axis, case.annotatedSlices, case.sliceCount) == (0, [1, 4], 7)
 
@@ -124,10 +124,10 @@ def test_slices_along_another_axis(lib, nodes):
 def test_what_cannot_be_used_says_why(lib, nodes, annotate):
     scene = nodes.scene
     scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "orphan").GetSegmentation().AddEmptySegment("", "liver")
-    empty = lib.SegmentationBridge.createSegmentationNode(nodes.addVolume(name="plain"))
+    empty = lib.NewNodes.createSegmentationNode(nodes.addVolume(name="plain"))
     empty.SetReferenceImageGeometryParameterFromVolumeNode(nodes.slicer.util.getNode("plain"))
     sheared = annotate([2, 5], name="sheared")
-    matrix = lib.SegmentationBridge.ijkToRAS(nodes.slicer.util.getNode("sheared"))
+    matrix = lib.Geometry.ijkToRAS(nodes.slicer.util.getNode("sheared"))
     matrix[0, 1] += 0.5
     nodes.slicer.util.getNode("sheared").SetIJKToRASMatrix(nodes.slicer.util.vtkMatrixFromArray(matrix))
     found = {case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.Cases.fromScene()}
@@ -142,8 +142,8 @@ def test_what_cannot_be_used_says_why(lib, nodes, annotate):
 def test_hidden_segmentations_and_second_ones_of_a_volume(lib, nodes, annotate):
     first = annotate([2, 5])
     volumeNode = nodes.slicer.util.getNode("CT")
-    second = lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN])
-    lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN]).SetHideFromEditors(True)
+    second = lib.LabelImport.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN])
+    lib.LabelImport.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN]).SetHideFromEditors(True)
     one, other = lib.Cases.fromScene()
     assert (one.segmentationNode, one.use) == (first, "train")
     assert (other.segmentationNode, other.use) == (second, "ignore") and "same volume" in other.notes[-1]
@@ -170,7 +170,7 @@ def test_segmentation_on_another_grid_is_resampled(lib, nodes):
     fine = nodes.addVolume(np.zeros((20, 12, 14), np.int16), spacing=(0.35, 0.45, 1.5), name="fine")
     labels = np.zeros((20, 12, 14), np.uint8)
     labels[4:6, 2:8, 2:8] = labels[12:14, 2:8, 2:8] = 1
-    segmentationNode = lib.SegmentationBridge.importLabels(fine, labels, [LIVER])
+    segmentationNode = lib.LabelImport.importLabels(fine, labels, [LIVER])
     # Voxel edges coincide: the first voxel of the coarse grid covers eight of the fine one.
     coarse = nodes.addVolume(
         np.zeros(SHAPE, np.int16), origin=(12.5 - 0.175, -40.0 - 0.225, 7.25 + 0.75), name="coarse"

@@ -57,7 +57,7 @@ class Run:
 def addCase(lib, nodes):
     def make(name, slices=(2, 5)):
         volumeNode = nodes.addVolume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), name=name)
-        return lib.SegmentationBridge.importLabels(volumeNode, drawnOn(list(slices)), [LIVER, SPLEEN])
+        return lib.LabelImport.importLabels(volumeNode, drawnOn(list(slices)), [LIVER, SPLEEN])
 
     return make
 

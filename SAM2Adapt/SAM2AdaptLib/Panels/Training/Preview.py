@@ -5,7 +5,7 @@ import slicer
 from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelImport
 
 OPACITY = 0.5
 
@@ -27,7 +27,7 @@ class Preview:
             return
         try:
             labels = np.load(path, allow_pickle=False)
-            node = SegmentationBridge.importLabels(volumeNode, labels, structures, self._node())
+            node = LabelImport.importLabels(volumeNode, labels, structures, self._node())
         except (OSError, ValueError, UserError):
             return  # the next one is written already, or the volume was changed; the training has a copy
         if self._nodeId is None:
