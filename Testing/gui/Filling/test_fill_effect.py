@@ -137,6 +137,22 @@ def test_direction_is_sent_and_kept(panel):
     assert panel.effect.scriptedEffect.parameter("Direction") == "axial"
 
 
+def test_region_is_sent_and_kept(panel):
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "middle")
+    region.SetCenter(8, -48, 25)
+    region.SetSize(10, 10, 10)
+    panel.widget("previewButton").click()
+    first = panel.engine.last
+    panel.options.regionSelector.setCurrentNode(region)
+    assert first.isCancelled and panel.engine.last.params["roi"][4:] == [4, 9]
+    panel.editor.setActiveEffectByName("")
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert panel.options.region is region
+    slicer.mrmlScene.RemoveNode(region)
+    panel.effect.updateGUIFromMRML()
+    assert panel.options.region is None and panel.engine.last.params["roi"] is None
+
+
 def test_failures_are_said_and_change_nothing(panel, monkeypatch):
     before = panel.masks()
     from SAM2AdaptLib.Engine.Error import EngineError

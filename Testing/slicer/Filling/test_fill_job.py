@@ -204,6 +204,31 @@ def test_declared_empty_slices_are_sent_and_saved_with_the_segment(lib, nodes, d
     assert lib.SliceTags.emptySlices(drawn[1], heart, "K") == [0, 6]
 
 
+def test_region_in_voxels_of_what_is_sent(lib, nodes, drawn):
+    """Of the volume, or of the segmentation where that has voxels of its own; both under a transform."""
+    transform = nodes.addTransform().GetID()
+    for node in drawn:
+        node.SetAndObserveTransformNodeID(transform)
+    fine = np.repeat(nodes.slicer.util.arrayFromVolume(drawn[0]), 2, axis=0)
+    other = nodes.addVolume(fine, spacing=(0.7, 0.9, 1.5), origin=(12.5, -40.0, 6.5), name="fine")
+    other.SetAndObserveTransformNodeID(transform)
+    grid = lib.SegmentMasks.drawingGrid(*drawn)
+    ends = [lib.Drawings.slicePosition("K", place, grid, drawn[1]) for place in (4, 7)]
+    region = nodes.addRegion(np.mean(ends, 0), (0.5,) * 3)
+    boxes = []
+    for volumeNode in (drawn[0], other):
+        run = Run(lib, volumeNode, drawn[1], roiNode=region)
+        boxes.append(run.params["roi"])
+        assert len(run.params["roi"]) == 6 and run.params["roi"][4:] == [5, 7]
+        run.job.cancel()
+    assert boxes[0] == boxes[1]
+    run = Run(lib, *drawn)
+    assert run.params["roi"] is None
+    run.job.cancel()
+    far = nodes.addRegion((900, 900, 900), (5.0,) * 3)
+    assert "lies outside volume 'CT'" in failure(lib, *drawn, roiNode=far)
+
+
 def test_directions_have_names_whatever_the_axes(lib, nodes):
     sagittal = addDrawings(lib, nodes, DRAWN, axes=AXES_IJK_TO_RAS["sagittal PIL"])
     grid = lib.SegmentMasks.drawingGrid(*sagittal)

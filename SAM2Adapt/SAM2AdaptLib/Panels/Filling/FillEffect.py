@@ -22,6 +22,7 @@ from SAM2AdaptLib.Scene import SegmentMasks, SliceTags, SliceViews, Volumes
 
 # Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
 _PREVIEW_ROLE = "FillPreview"
+_REGION_ROLE = "FillRegion"
 _AS_DRAWN = "drawn"
 _PREVIEW_OPACITY = 0.6
 _ICON = Registration.RESOURCES / "Icons" / "FillFromDrawnSlices.png"
@@ -67,7 +68,12 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
     def setupOptionsFrame(self):
         """Called once by the editor: our controls, and below them those of the base."""
         self._options = Options(
-            self.scriptedEffect, self._onDirection, self.goToNextSlice, self.declareEmpty, self.useForTraining
+            self.scriptedEffect,
+            self._onDirection,
+            self._onRegion,
+            self.goToNextSlice,
+            self.declareEmpty,
+            self.useForTraining,
         )
         super().setupOptionsFrame()
         self.scriptedEffect.addOptionsWidget(self._options.trainButton)
@@ -101,6 +107,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
                 raise problem
             self._job = FillJob.start(
                 Client.sharedEngine(), self._volumeNode(), self._segmentationNode(), self._options.direction,
+                roiNode=self.scriptedEffect.nodeReference(_REGION_ROLE),
                 onPreview=self._onFirstAnswer, onProgress=self._onProgress, onFinished=self._onFinished,
                 onError=self._onError,
             )  # fmt: skip
@@ -226,6 +233,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
         direction = self.scriptedEffect.parameter("Direction")
         self._options.direction = None if direction == _AS_DRAWN else direction
+        self._options.region = self.scriptedEffect.nodeReference(_REGION_ROLE)
         segmentation = self._segmentationNode().GetSegmentation()
         self._options.showStructures(
             [(segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in segmentation.GetSegmentIDs()]
@@ -233,6 +241,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def _onDirection(self):
         self.scriptedEffect.setParameter("Direction", self._options.direction or _AS_DRAWN)
+        if self._job and self.autoUpdateCheckBox.isChecked():
+            self.onPreview()
+
+    def _onRegion(self, roiNode):
+        self.scriptedEffect.setNodeReference(_REGION_ROLE, roiNode)
         if self._job and self.autoUpdateCheckBox.isChecked():
             self.onPreview()
 
