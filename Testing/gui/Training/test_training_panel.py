@@ -100,6 +100,19 @@ def test_annotated_slices_are_as_the_user_says(panel):
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["all 8"]
 
 
+def test_the_chosen_case_is_filled_in_the_segment_editor(panel, tmp_path):
+    assert not panel.ui.fillButton.enabled
+    nodes = addCase("a")
+    panel.addScene()
+    assert panel.ui.fillButton.enabled
+    panel.ui.fillButton.click()
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    assert editor.activeEffect().name == "Fill from drawn slices"
+    assert (editor.sourceVolumeNode(), editor.segmentationNode()) == nodes
+    slicer.util.selectModule("SAM2AdaptTraining")
+
+
 def test_what_is_wrong_with_a_case_is_shown(panel):
     volume = slicer.util.addVolumeFromArray(np.zeros((3, 8, 8), np.int16), name="empty")
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")

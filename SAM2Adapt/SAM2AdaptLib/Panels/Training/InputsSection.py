@@ -10,7 +10,8 @@ from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
-from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels import Dialogs, Editor
+from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
 from SAM2AdaptLib.Panels.Training.ClassTable import ClassTable
@@ -78,6 +79,7 @@ class InputsSection:
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
+        ui.fillButton.connect("clicked()", self.fillCase)
         self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
         ui.casesCollapsibleButton.acceptDrops = True
         ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
@@ -166,6 +168,11 @@ class InputsSection:
             self._list.remove(self._parameterNode, case)
             self._onChanged()
 
+    def fillCase(self):
+        """Open the Segment Editor on the chosen case, with the effect that fills the slices between drawn ones."""
+        case = self._caseTable.chosen()
+        Editor.show(case.volumeNode, case.segmentationNode, Registration.NAME)
+
     def _onNodesChanged(self):
         self._timer.start()
 
@@ -187,6 +194,7 @@ class InputsSection:
         self._ui.removeCaseButton.enabled = case is not None
         isInScene = case is not None and case.segmentationNode is not None
         self._ui.annotationWidget.visible = isInScene
+        self._ui.fillButton.enabled = isInScene and case.volumeNode is not None
         if isInScene:
             choice = {Cases.ALL: 1, Cases.SOME: 2}
             attribute = case.segmentationNode.GetAttribute(Cases.ANNOTATED_ATTRIBUTE)
