@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import vtk
 
@@ -16,9 +14,9 @@ from sam2adapt.shared.requests.actions import Segment
 
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Filling import FillJob
+from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
-from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
@@ -36,8 +34,7 @@ from SAM2AdaptLib.Scene import (
     VolumeModality,
     Volumes,
 )
-from SAM2AdaptLib.Segmenting import SegmentJob
-from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
+from SAM2AdaptLib.Segmenting.SegmentingLogic import SegmentingLogic
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
 
@@ -298,12 +295,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 #
 
 
-class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
+class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.
-    Options of segmenting (see ``SegmentJob.start``): device, structures, roiNode, tta, uncertainty, postProcess,
-    existingSegments, timePoints, anyModality, onProgress.
+    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; model files: ``models``,
+    ``addModel`` and others. ``startSegment`` and the like return at once.
     """
 
     def __init__(self, engine=None) -> None:
@@ -312,6 +309,11 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         """
         ScriptedLoadableModuleLogic.__init__(self)
         self.engine = engine or Client.sharedEngine()
+
+    @property
+    def modelEngine(self):
+        """The engine for model files."""
+        return self.engine
 
     def getParameterNode(self):
         return SAM2AdaptParameterNode(super().getParameterNode())
@@ -323,72 +325,6 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
     def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
         """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
         return Volumes.images()
-
-    def segment(self, volumeNode, model, segmentationNode=None, **options):
-        """Segment a volume and wait for it; Slicer stays alive.
-
-        :param model: name, NAME@VERSION or path.
-        :param segmentationNode: where the structures go; without it a new node, named after the volume.
-        :return: the segmentation; None if no structure was found and there was no segmentation to put them into.
-        """
-        return self.startSegment(volumeNode, model, segmentationNode, **options).wait().segmentationNode
-
-    def startSegment(self, volumeNode, model, segmentationNode=None, **options):
-        """Begin to segment a volume; returns a ``SegmentJob`` at once.
-
-        :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
-        """
-        return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
-
-    def fill(self, volumeNode, segmentationNode, **options):
-        """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` brings them back.
-
-        :param segmentationNode: its visible segments are filled, each between its own drawings.
-        :param options: direction, segmentIds, roiNode, onProgress (see ``FillJob.start``).
-        :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
-        """
-        job = self.startFill(volumeNode, segmentationNode, **options).wait()
-        job.apply()
-        return job
-
-    def startFill(self, volumeNode, segmentationNode, **options):
-        """Begin to fill the slices between drawn ones; returns a ``FillJob`` at once, whose ``apply`` puts them in.
-
-        :param options: also ``onPreview``, ``onFinished`` (called with the job), ``onError`` (with job and error).
-        """
-        return FillJob.start(self.engine, volumeNode, segmentationNode, **options)
-
-    def models(self) -> list[Catalog.Model]:
-        """The models on this computer, read without the engine."""
-        return Catalog.modelList()
-
-    def devices(self) -> list[dict]:
-        """What can compute; the first is what ``auto`` takes, and why."""
-        return self._ask("devices")
-
-    def modelDetails(self, name) -> dict:
-        """All that a model's file says: its ``card``, and the same as ``text``."""
-        return self._ask("modelDetails", name=str(name))
-
-    def addModel(self, path) -> dict:
-        """Check a model file and copy it to the user's models."""
-        return self._ask("addModel", path=os.path.abspath(path))
-
-    def removeModel(self, name) -> None:
-        """Delete one of the user's models."""
-        self._ask("removeModel", name=name)
-
-    def exportModel(self, name, path) -> None:
-        """Copy a model to a file."""
-        self._ask("exportModel", name=name, path=os.path.abspath(path))
-
-    def downloadBase(self, base, onResult=None, onError=None, onProgress=None):
-        """Download the weights of a base network; returns the request."""
-        callbacks = {"onResult": onResult, "onError": onError, "onProgress": onProgress}
-        return self.engine.request("downloadBase", {"base": base}, **callbacks)
-
-    def _ask(self, method, **params):
-        return self.engine.request(method, params).wait().result
 
     def undo(self, segmentationNode) -> bool:
         """Bring back a segmentation as it was before the last run; False if there is nothing to undo."""

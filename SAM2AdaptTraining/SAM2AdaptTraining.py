@@ -17,8 +17,8 @@ from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Engine.Job import takeCallbacks
 from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Dialogs
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Training.InputsSection import InputsSection
@@ -27,8 +27,9 @@ from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
-from SAM2AdaptLib.Scene import LabelImport, Volumes
-from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
+from SAM2AdaptLib.Scene import LabelImport
+from SAM2AdaptLib.Training import Cases, Classes, Options
+from SAM2AdaptLib.Training.TrainingLogic import TrainingLogic
 
 
 #
@@ -310,7 +311,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
 #
 
 
-class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
+class SAM2AdaptTrainingLogic(TrainingLogic, ModelsLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do. Options
@@ -328,78 +329,6 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         return SAM2AdaptTrainingParameterNode(super().getParameterNode())
-
-    def train(self, cases, name="my-model", allowForgetting=False, **options):
-        """Train and wait for it; Slicer stays alive. The model is added to the user's models.
-
-        :param cases: list of (volume node, segmentation node), list of ``TrainingCase``, or a folder.
-        :param allowForgetting: also add a continued model that lost some of what it could before.
-        :return: path of the model file.
-        """
-        job = self.startTraining(cases, None, name, **options).wait()
-        if TrainingJob.forgets(job.result.get("former")) and not allowForgetting:
-            message = _("The new model is worse at what it could before.")
-            remedy = _("It was not added; its file is {path}.").format(path=job.result["bundle"])
-            raise EngineError("ForgettingError", message, remedy)
-        return self.addModel(job.result["bundle"]).wait().result["path"]
-
-    def startTraining(self, cases, classes=None, name="my-model", **options):
-        """Begin a training; returns a ``TrainingJob`` at once.
-
-        :param cases: as of ``train``.
-        :param classes: what ``Classes.match`` gave for the cases; without it all structures are learned.
-        :param options: also the callbacks of ``Job``. When onFinished is called, the model is not among the user's yet,
-          see ``addModel``.
-        """
-        cases, callbacks = self.cases(cases), takeCallbacks(options)
-        classes = classes or Classes.match(cases)
-        return TrainingJob.start(self.engine, cases, classes, name, options, **callbacks)
-
-    def startEstimate(self, cases, classes=None, **options):
-        """Begin to measure what a training would cost, by a few real steps; returns a ``TrainingJob`` at once."""
-        cases, callbacks = self.cases(cases), takeCallbacks(options)
-        return TrainingJob.estimate(self.engine, cases, classes or Classes.match(cases), options, **callbacks)
-
-    def cases(self, cases) -> list:
-        """A list of ``TrainingCase`` from such a list, from pairs of nodes, or from a folder."""
-        if isinstance(cases, str | os.PathLike):
-            return FolderCases.fromFolder(cases)
-        return [Cases.SceneCase(*case) if isinstance(case, tuple) else case for case in cases]
-
-    def unfinishedRuns(self) -> list[dict]:
-        """Trainings that were interrupted, the newest first."""
-        return RunFolders.unfinishedRuns()
-
-    def resumeTraining(self, folder, **callbacks):
-        """Go on with an unfinished training; returns a ``TrainingJob`` at once."""
-        return TrainingJob.resume(self.engine, folder, **callbacks)
-
-    def rankUnlabelled(self, volumes, model, **options) -> list:
-        """Rank volumes by how unsure a model is of them, and wait for it.
-
-        :param volumes: volume nodes, or a folder of images; None: the volumes of the scene without a segmentation.
-        :return: list of ``RankingJob.RankedVolume``, the least sure first.
-        """
-        volumes = Volumes.unlabelled() if volumes is None else volumes
-        return self.startRanking(volumes, model, **options).wait().ranked
-
-    def startRanking(self, volumes, model, **options):
-        """Begin to rank volumes; returns a ``RankingJob.RankingJob`` at once."""
-        return RankingJob.start(self.modelEngine, volumes, model, **options)
-
-    def addModel(self, path, onResult=None, onError=None):
-        """Add a model file to the user's models, so that Auto-segment has it; returns the request."""
-        return self.modelEngine.request("addModel", {"path": str(path)}, onResult=onResult, onError=onError)
-
-    def exportModel(self, name, path, onResult=None, onError=None):
-        """Copy a model to a file; returns the request."""
-        parameters = {"name": name, "path": os.path.abspath(path)}
-        return self.modelEngine.request("exportModel", parameters, onResult=onResult, onError=onError)
-
-    def downloadBase(self, base, onResult=None, onError=None, onProgress=None):
-        """Download the weights of a base network; returns the request."""
-        callbacks = {"onResult": onResult, "onError": onError, "onProgress": onProgress}
-        return self.modelEngine.request("downloadBase", {"base": base}, **callbacks)
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""

@@ -109,7 +109,7 @@ def scripted(panel, monkeypatch):
     monkeypatch.setattr(panel.widget.logic, "engine", engines.training)
     monkeypatch.setattr(panel.widget.logic, "modelEngine", engines.models)
     yield engines
-    panel.widget._run._pending = panel.widget._run._offer._pending = None  # nobody will answer it
+    panel.widget._run._pending = panel.widget._run._control._offer._pending = None  # nobody will answer it
 
 
 @pytest.fixture

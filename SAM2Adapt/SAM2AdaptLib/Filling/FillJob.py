@@ -136,9 +136,9 @@ class FillJob(SceneJob):
         for segmentId, mask, drawn, row in zip(
             drawings.segmentIds, self.masks, drawings.masks, self.result["structures"], strict=True
         ):
-            former, places = SliceTags.filledSlices(node, segmentId, drawn)
+            former, places = SliceTags.filled(node, segmentId, drawn)
             places = {*row["filled"], *(places if former == axis else [])}
-            SliceTags.setFilledSlices(node, segmentId, axis, places, mask)
+            SliceTags.setFilled(node, segmentId, axis, places, mask)
 
     def _requireUnchanged(self):
         node, drawings = self.segmentationNode, self.drawings

@@ -7,15 +7,15 @@ with what is wrong with it.
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from sam2adapt.shared.files import bases_folder, bundled_folder, models_folder
+from sam2adapt.shared.files import bases_folder, bundled_folder
 from sam2adapt.shared.known_bases import BASES
+from sam2adapt.shared.model_cards import BUNDLED, OWN, created, full_name, is_called, mean_dice, model_folders
 from sam2adapt.shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX, read_metadata
 from slicer.i18n import tr as _
 
-OWN, BUNDLED = "own", "bundled"
+__all__ = ["BUNDLED", "OWN", "Model", "defaultModel", "downloadedFiles", "findModel", "modelList"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Model:
     @property
     def id(self) -> str:
         """What a scene and the console call it: ``NAME@VERSION``."""
-        return f"{self.name}@{self.version}" if self.version else self.name
+        return full_name(self.name, self.version)
 
     def fits(self, modality: str) -> bool:
         """Whether it was trained for volumes of this modality; an unknown modality ("") fits every model."""
@@ -51,7 +51,7 @@ class Model:
 def modelList() -> list[Model]:
     """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     models = []
-    for folder, where in ((models_folder(), OWN), (bundled_folder(), BUNDLED)):
+    for folder, where in model_folders():
         here = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
         models += sorted(here, key=lambda model: model.created, reverse=True)
     return models
@@ -59,8 +59,7 @@ def modelList() -> list[Model]:
 
 def findModel(models: list[Model], text: str) -> Model | None:
     """The usable model called ``NAME`` or ``NAME@VERSION`` (upper and lower case are the same), or None."""
-    name = text.casefold()
-    return next((m for m in models if not m.problem and name in (m.name.casefold(), m.id.casefold())), None)
+    return next((m for m in models if not m.problem and is_called(text, m.name, m.version)), None)
 
 
 def defaultModel(models: list[Model], modality: str) -> str:
@@ -93,7 +92,6 @@ def _fromCard(path, where, card):
     if card["schema_version"] > SCHEMA_VERSION:
         problem = _("It was written by a newer SAM2Adapt. Update the extension.")
         return Model(path, where, str(card.get("name", path.stem)), problem=problem)
-    metrics = card["metrics"]
     base = card["base"]["id"]
     return Model(
         path=path,
@@ -104,11 +102,11 @@ def _fromCard(path, where, card):
         modality=card["modality"],
         structures=tuple(entry["name"] for entry in card["classes"]),
         license=card["license"],
-        dice=metrics["dice"]["mean"] if metrics else None,
+        dice=mean_dice(card),
         axis=card["slices"]["axis"],
         base=base,
         basePresent=_basePresent(base),
-        created=datetime.fromisoformat(card["created"]).timestamp(),
+        created=created(card),
         digest=card["digest"],
     )
 

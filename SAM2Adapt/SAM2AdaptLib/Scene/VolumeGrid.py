@@ -17,15 +17,29 @@ _SAMPLES = 200_000  # voxels of a segmentation that are looked at
 def slicingAxis(volumeNode):
     """Voxel axis (0 = I, 1 = J, 2 = K) along which the engine slices a volume, unless it is told otherwise.
 
-    That is the axis of the largest spacing of a stack of thick slices, else the one that runs from feet to head.
+    See ``slicing_axis.new_model_axis``.
     """
-    sizes, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
-    directions = np.abs(Geometry.ijkToRAS(volumeNode)[:3, :3] / spacing)
-    fromSideToHead = sorted(range(3), key=lambda axis: int(np.argmax(directions[:, axis])))
-    ordered = [sizes[axis] for axis in fromSideToHead], [spacing[axis] for axis in fromSideToHead]
-    if slicing_axis.is_stack(*ordered):
-        return fromSideToHead[slicing_axis.acquisition_axis(*ordered)]
-    return int(np.argmax(directions[2]))
+    sizes = volumeNode.GetImageData().GetDimensions()
+    return slicing_axis.new_model_axis(sizes, volumeNode.GetSpacing(), Geometry.directions(volumeNode))
+
+
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model.
+
+    :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
+    """
+    dimensions = volumeNode.GetImageData().GetDimensions()
+    axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
+    sizes = [dimensions[number] for number in axes]
+    if axis == slicing_axis.ACQUISITION:
+        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
+    return sizes[slicing_axis.NUMBERS[axis]]
+
+
+def trainingSlices(volumeNode):
+    """The ``Geometry.Slices`` across ``slicingAxis``."""
+    matrix = Geometry.toWorld(volumeNode, Geometry.ijkToRAS(volumeNode))
+    return Geometry.Slices(matrix, volumeNode.GetImageData().GetDimensions(), slicingAxis(volumeNode))
 
 
 class Snapshot:

@@ -2,14 +2,15 @@
 
 import numpy as np
 import slicer
-from sam2adapt.shared import annotation
+from sam2adapt.shared import annotation, slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import LabelExport, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
-from SAM2AdaptLib.Training import Annotation, CaseFiles
+from SAM2AdaptLib.Training import CaseFiles
+from SAM2AdaptLib.Training.FilledSlices import FilledSlices
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
 
@@ -82,6 +83,7 @@ class SceneCase(TrainingCase):
     :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
     :param scene: the scene of both; without it Slicer's.
     :param overlap: see ``TrainingCase.overlap``.
+    :ivar drawnSlices: numbers of the slices in which a segment has voxels.
     """
 
     def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST):
@@ -136,6 +138,7 @@ class SceneCase(TrainingCase):
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
         self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
+        self.drawnSlices = []
         try:
             return self._examined()
         except UserError as error:
@@ -195,11 +198,12 @@ class SceneCase(TrainingCase):
 
         :param drawn: numbers of the slices on which there is a voxel of any segment.
         """
-        declared = Annotation.emptySlices(self.volumeNode, self.segmentationNode, self.axis)
+        self.drawnSlices = drawn.tolist()
+        declared = emptySlices(self.segmentationNode, self.axis)
         if strange := [number for number in declared if not 0 <= number < self.sliceCount]:
             raise TrainingDataError(
-                _("Slice {number} of '{name}' is declared empty, but there are only slices 0 to {last}.").format(
-                    number=strange[0], name=self.name, last=self.sliceCount - 1
+                _("Slice {number} of '{name}' is declared empty, but there are only {count} slices.").format(
+                    number=strange[0] + 1, name=self.name, count=self.sliceCount
                 ),
                 _("Correct the list of empty slices."),
             )
@@ -233,7 +237,7 @@ class SceneCase(TrainingCase):
         isAll = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE) == ALL
         if isAll or not SliceTags.isFilled(self.segmentationNode):
             return False
-        filled = Annotation.FilledSlices(self.volumeNode, self.segmentationNode)
+        filled = FilledSlices(self.volumeNode, self.segmentationNode)
         if not filled.any():
             return False
         states = filled.along(self.axis)
@@ -281,20 +285,27 @@ def setWhole(segmentationNode, whole):
         segmentationNode.SetAttribute(ANNOTATED_ATTRIBUTE, ALL if whole else SOME)
 
 
-def emptySlices(segmentationNode):
-    """Sorted numbers of the slices that are declared empty of all structures.
+def emptySlices(segmentationNode, axis):
+    """Sorted numbers of the slices, from 0, in which no structure of a segmentation is present, as the user says.
 
-    :raises DrawingError: a segment's tag is no list of numbers.
+    :param axis: as of ``VolumeGrid.slicingAxis`` of the volume.
+    :raises TrainingDataError: the tag of a segment is no list of slices.
     """
-    ids = segmentationNode.GetSegmentation().GetSegmentIDs()
-    pairs = (pair for segmentId in ids for pair in SliceTags.declared(segmentationNode, segmentId))
-    return sorted({place for axis, place in pairs if axis is None})
+    segmentation = segmentationNode.GetSegmentation()
+    for segmentId in segmentation.GetSegmentIDs():
+        for word in SliceTags.unreadable(segmentationNode, segmentId)[:1]:
+            name = segmentation.GetSegment(segmentId).GetName()
+            raise TrainingDataError(
+                _("The empty slices of '{name}' hold '{word}', which is no slice.").format(name=name, word=word),
+                _("Choose the empty slices again."),
+            )
+    return SliceTags.emptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis])
 
 
-def declareEmpty(segmentationNode, numbers):
-    """Declare that slices hold nothing on purpose, in the place of those declared before.
+def declareEmpty(segmentationNode, axis, numbers):
+    """Declare that no structure is present in these slices, instead of those declared before.
 
-    :param numbers: slices, counted along ``VolumeGrid.slicingAxis`` of the volume; may be empty.
+    :param axis, numbers: as of ``emptySlices``; there may be no number.
     :raises ClassesError: the segmentation has no segment to keep this with.
     """
     if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
@@ -302,7 +313,7 @@ def declareEmpty(segmentationNode, numbers):
             _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
             _("Add a segment for each structure first."),
         )
-    SliceTags.setEmptyOfAll(segmentationNode, {int(number) for number in numbers})
+    SliceTags.setEmptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis], numbers)
 
 
 def segmentsOf(segmentationNode):

@@ -1,11 +1,10 @@
 """What the segments of all cases mean together: one class for each structure, matched by code or name only."""
 
+from sam2adapt.shared.annotation import LARGEST_CLASS
 from sam2adapt.shared.errors import ClassesError, TrainingDataError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN
-
-MAXIMUM_CLASSES = 254  # label values are bytes; 0 is background, 255 is not annotated
 
 # Slicer calls each new segment "Tissue", and these say no more than that.
 _UNSPECIFIC_TYPES = {"SCT^85756007", "SCT^123037004", ""}
@@ -87,11 +86,11 @@ def problems(cases, classes):
     learned = [entry for entry in classes if entry.use]
     if not learned:
         errors.append(ClassesError(_("There is no class to learn."), _("Choose at least one class.")))
-    if len(learned) > MAXIMUM_CLASSES:
+    if len(learned) > LARGEST_CLASS:
         errors.append(
             ClassesError(
                 _("{count} classes are more than the {limit} that a model can have.").format(
-                    count=len(learned), limit=MAXIMUM_CLASSES
+                    count=len(learned), limit=LARGEST_CLASS
                 ),
                 _("Leave out those that are not needed."),
             )

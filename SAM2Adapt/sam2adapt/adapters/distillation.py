@@ -48,10 +48,7 @@ def distil_decoder(
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     for step in range(steps if examples else 0):
-        inputs, targets = examples[step % len(examples)]
-        gradients = torch.autograd.grad(_error(transformer(*inputs), targets), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        _set_gradients(parameters, transformer, *examples[step % len(examples)])
         optimizer.step()
         schedule.step()
         if not keep_on((step + 1) / steps):
@@ -72,6 +69,13 @@ def _example(network: SegmentationNetwork, teacher: TwoWayTransformer, images: T
         network(images)
     (inputs,) = caught
     return inputs, teacher(*inputs)
+
+
+def _set_gradients(parameters: list[nn.Parameter], transformer: TwoWayTransformer, inputs: tuple, targets: tuple):
+    """Set the gradients of these parameters only; ``backward`` would also compute those of all others."""
+    gradients = torch.autograd.grad(_error(transformer(*inputs), targets), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
 
 
 def _error(outputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:

@@ -15,11 +15,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout  # torch requires it
 
 from ..imaging.volume import read_labels
-from ..segmenting.report import rounded
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, output_error, write_json
 from ..shared.manifest_table import table
+from ..shared.timing import rounded
 from .studies import Study, hidden_folder
 
 DONE, FAILED, OPEN = "done", "failed", "open"

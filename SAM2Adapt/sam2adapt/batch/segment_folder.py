@@ -23,6 +23,7 @@ from ..segmenting.predict import Options, Segmentation, segment
 from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
 from ..shared.labels.image_names import OUTPUT_SUFFIXES
+from ..shared.timing import timed
 from .manifest import FAILED, Records, begin_run, clear_output, known_names
 from .studies import Study, find_studies
 
@@ -86,30 +87,49 @@ def segment_folder(
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     _check_format(suffix)
-    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
-    job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
-    if suffix == ".dcm":
-        job["settings"]["dicom_seg"] = dicom_seg
+    job, dicom = _job(card, options, suffix, dicom_seg), DicomOutput(None, dicom_seg, algorithm(card))
+    run, studies = _begin(team, inputs, output)
+    records, (device, _) = Records(output, job, run, suffix), team.device(device)
+    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
+    work.listen(progress, finished, cancelled)
+    started = time.perf_counter()
+    rows = _carry_out(work, team)
+    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+
+
+def _carry_out(work: "_Work", team: Team) -> list[dict]:
+    """Do the work and return the manifest's rows; the manifest is written even if the work ends with an error."""
+    try:
+        work.do(team)
+    finally:
+        rows = work.records.rows(work.studies)
+        if team.rank == 0:
+            work.records.write_manifest(rows)
+    return rows
+
+
+def _begin(team: Team, inputs: str | Path | Iterable[str | Path], output: Path) -> tuple[str, list[Study]]:
+    """Find the studies on rank 0; every rank gets the identifier of the run and the same studies."""
+    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
 
     def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
         return {"run": begin_run(output, team.restarts > 0), "studies": [study.to_json() for study in studies]}
 
     shared = team.share(begin)
-    studies = [Study.from_json(entry) for entry in shared["studies"]]
-    records = Records(output, job, shared["run"], suffix)
-    device, _ = team.device(device)
-    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
-    work.listen(progress, finished, cancelled)
-    started = time.perf_counter()
-    try:
-        work.do(team)
-    finally:
-        rows = records.rows(studies)
-        if team.rank == 0:
-            records.write_manifest(rows)
-    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+    return shared["run"], [Study.from_json(entry) for entry in shared["studies"]]
+
+
+def _job(card: dict, options: Options, suffix: str, dicom_seg: str) -> dict:
+    """What the outputs depend on, inputs apart.
+
+    :raises ClassesError: the model lacks a structure that the options name.
+    """
+    job = origin(card, options)
+    if suffix == ".dcm":
+        job["settings"]["dicom_seg"] = dicom_seg
+    return job
 
 
 def _check_format(suffix: str) -> None:
@@ -220,16 +240,15 @@ class _Work:
             self.records.release(study)
 
     def _read(self, task: _Task) -> _Task:
-        started = time.perf_counter()
-        try:
-            if task.study.problem:
-                raise task.study.problem
-            clear_output(self.records.file_of(task.study))
-            files = task.study.files
-            task.volume = read_series_files(files) if files else read_volume(task.study.source)
-        except Exception as error:
-            task.result = error
-        task.seconds["read"] = time.perf_counter() - started
+        with timed(task.seconds, "read"):
+            try:
+                if task.study.problem:
+                    raise task.study.problem
+                clear_output(self.records.file_of(task.study))
+                files = task.study.files
+                task.volume = read_series_files(files) if files else read_volume(task.study.source)
+            except Exception as error:
+                task.result = error
         return task
 
     def _segment(self, task: _Task) -> None:
@@ -258,15 +277,14 @@ class _Work:
         self._progress(task.place + almost, len(self.studies), task.study.name)
 
     def _write(self, task: _Task) -> None:
-        started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
-            try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
-            except UserError as error:
-                task.result = error
+            with timed(task.seconds, "write"):
+                try:
+                    write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
+                except UserError as error:
+                    task.result = error
             task.segmentation = None
-            task.seconds["write"] = time.perf_counter() - started
         if isinstance(task.result, Exception) and not isinstance(task.result, UserError):
             logger.error("A defect stopped the study '%s'.", task.study.source, exc_info=task.result)
         record = self.records.settle(task.study, task.result, task.seconds)

@@ -19,10 +19,10 @@ from typing import Any
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
-from ..shared.labels.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from ..shared.labels.image_names import DETACHED, FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # segmentations are no inputs
+_SUFFIXES = FILE_SUFFIXES - {SEGMENTATION}  # segmentations are no inputs
 _COLUMN = "input"
 
 
@@ -86,30 +86,31 @@ def find_studies(
     plain: dict[Study, None] = {}
     dicom: dict[str, list[str]] = {}
     for path in paths:
-        unreadable: list[Study] = []
-
-        def note(place: Path, problem: UserError, found: list[Study] = unreadable) -> None:
-            found.append(Study(place, problem=problem))
-
-        empty = True
-        for image in _images(path, output, note):
-            empty = False
-            try:
-                look.utf8_name(image)
-                if _is_dicom(image):
-                    dicom.setdefault(str(image.parent), []).append(str(image))
-                else:
-                    plain[Study(image)] = None
-            except UserError as problem:
-                plain[Study(image, problem=problem)] = None
-        plain |= dict.fromkeys(unreadable)
-        if empty and not unreadable:
-            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
-            plain[Study(path, problem=problem)] = None
+        _sort(path, output, plain, dicom)
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
     return [_measured(study) for study in _named(studies, _shared_folder(paths), names or {})]
+
+
+def _sort(path: Path, output: Path, plain: dict[Study, None], dicom: dict[str, list[str]]) -> None:
+    """Add the images of a file or folder to the plain studies, or to the DICOM files by folder."""
+    unreadable: list[Study] = []
+    empty = True
+    for image in _images(path, output, lambda place, problem: unreadable.append(Study(place, problem=problem))):
+        empty = False
+        try:
+            look.utf8_name(image)
+            if _is_dicom(image):
+                dicom.setdefault(str(image.parent), []).append(str(image))
+            else:
+                plain[Study(image)] = None
+        except UserError as problem:
+            plain[Study(image, problem=problem)] = None
+    plain |= dict.fromkeys(unreadable)
+    if empty and not unreadable:
+        problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+        plain[Study(path, problem=problem)] = None
 
 
 def series_files(folder: Path, series: str) -> tuple[str, ...]:
@@ -162,7 +163,7 @@ def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], No
         folders[:] = [name for name in folders if is_searched(place / name)]
         for name in names:
             known = suffix_of(name) in _SUFFIXES
-            is_image = known or (suffix_of(name) != ".seg.nrrd" and _or(_is_dicom, place / name, otherwise=True))
+            is_image = known or (suffix_of(name) != SEGMENTATION and _or(_is_dicom, place / name, otherwise=True))
             if is_image and not name.startswith("."):
                 yield place / name
 

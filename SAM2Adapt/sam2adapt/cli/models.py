@@ -8,7 +8,7 @@ from typing import Any
 from ..requests import models as carry_out
 from ..shared.files import megabytes
 from ..shared.known_bases import BASES
-from ..shared.requests.actions import (
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..shared.annotation import LARGEST_CLASS
 from ..shared.errors import ClassesError, SettingsError
 from ..shared.requests.fields import SHELL, Request, Setting, default_of, is_required, settings_of
 
@@ -140,7 +141,7 @@ def _classes(text: str) -> list[dict[str, Any]]:
         if not value.isdigit() or not name:
             raise ClassesError(
                 f"'{part.strip()}' is not a label value with the name of a class.",
-                'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
+                f'Write "1=right ventricle,2=myocardium", with values from 1 to {LARGEST_CLASS}.',
                 setting="classes",
             )
         classes.append({"id": int(value), "name": name})

@@ -67,7 +67,7 @@ def find_cases(
     try:
         pairs = find_pairs(images, labels, channel)
     except TrainingDataError:
-        if found := _dicom_cases(images, labels, say):
+        if found := _dicom_cases(images, labels, say, overlap):
             return found
         raise
     for _, image, label in pairs.found:
@@ -81,24 +81,25 @@ def find_cases(
     ]
 
 
-def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None]) -> list[Case]:
+def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap: str) -> list[Case]:
     """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
     from ..imaging.dicom import scan
-    from ..imaging.dicom_labels import label_files
+    from ..imaging.dicom.labels import label_files
 
     drawn = list(label_files(labels))
     if not drawn:
         return []
     series = {headers[0].series_uid: info for info, headers in reversed(scan(images).series)}
     cases, alone, taken = [], [], set()
-    for path, uid in drawn:
+    for path, uids in drawn:
+        uid = next((uid for uid in uids if uid in series), "")
         if uid not in series or uid in taken:
             alone.append(path)
             continue
         taken.add(uid)
         info = series[uid]
         folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
-        cases.append(Case(Path(path).stem, folder, Path(path), series=info.uid))
+        cases.append(Case(Path(path).stem, folder, Path(path), overlap=overlap, series=info.uid))
     if alone:
         say(f"{len(alone)} label files have no series of their own in {images} and are left out: {alone[0]} for one.")
     if idle := [str(info) for uid, info in series.items() if uid not in taken]:

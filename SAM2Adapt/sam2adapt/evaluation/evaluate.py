@@ -10,7 +10,7 @@ from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
 from ..segmenting.slices import SliceStack
-from ..shared.annotation import IGNORE
+from ..shared.annotation import IGNORE, MASK_REMEDY
 from ..shared.errors import ClassesError
 from .cases import Case, case_labels
 from .load_case import load_case
@@ -71,7 +71,7 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
     raise ClassesError(
         f"No label of the {len(cases)} cases, '{cases[0].label}' among them, holds a voxel of a class of the model"
         f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
-        f"Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class.",
+        MASK_REMEDY,
     )
 
 

@@ -22,7 +22,7 @@ def load_case(case: Case, structures: list[Structure], filled: bool = False) -> 
     """
     volume = read_volume(case.image, case.series or None)
     labels = case_labels(case, structures, volume)
-    check_voxels(volume, case.image)
+    check_voxels(volume)
     if difference := geometry_difference(volume, labels):
         raise GeometryError(
             f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",
@@ -33,7 +33,7 @@ def load_case(case: Case, structures: list[Structure], filled: bool = False) -> 
     strange = sorted(set(np.unique(values).tolist()) - known)
     if strange:
         raise ClassesError(
-            f"'{case.label.name}' holds label value {strange[0]}, which is not among the classes"
+            f"'{case.label}' holds label value {strange[0]}, which is not among the classes"
             f" ({', '.join(f'{s.id}={s.name}' for s in structures)}).",
             "Set it to 0 in the file, or add it to the classes.",
             setting="classes",

@@ -191,19 +191,16 @@ def aggregate(
     result["miou_with_background"] = _NAN if miou is None else miou
     result["distance_unit"] = distance_unit
     result["left_out"] = _without_distances(cases.values(), structures)
-    result["cases"] = [
-        {
-            "id": name,
-            **{
-                measure: {
-                    structure.name: case[structure.id][measure] for structure in structures if structure.id in case
-                }
-                for measure in MEASURES
-            },
-        }
-        for name, case in cases.items()
-    ]
+    result["cases"] = [{"id": name, **_by_measure(case, structures)} for name, case in cases.items()]
     return _without_nan(result)
+
+
+def _by_measure(
+    case: Mapping[int, Mapping[str, float]], structures: Sequence[Structure]
+) -> dict[str, dict[str, float]]:
+    """``{"dice": {"liver": 0.9, …}, …}`` of one case from ``{1: {"dice": 0.9, …}, …}``."""
+    measured = [structure for structure in structures if structure.id in case]
+    return {measure: {s.name: case[s.id][measure] for s in measured} for measure in MEASURES}
 
 
 def _without_distances(cases: Collection[Mapping[int, Mapping[str, float]]], structures: Sequence[Structure]) -> dict:

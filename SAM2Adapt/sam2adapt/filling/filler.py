@@ -67,7 +67,7 @@ class Filler:
         check_voxels(volume)
         if volume.channels != 1:
             raise VolumeError(
-                f"{volume.name or 'The volume'} has {volume.channels} values a voxel.",
+                f"{volume.title} has {volume.channels} values a voxel.",
                 "Choose a volume of grey levels, or one of its channels.",
             )
         self.volume, self._seed = volume, seed

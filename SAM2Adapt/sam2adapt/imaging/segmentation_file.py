@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from ..shared.errors import ClassesError, InputFileError
-from ..shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
+from ..shared.errors import InputFileError
+from ..shared.labels.overlaps import LAST
+from .flattening import flatten
 from .terminology import Structure, describe
 
 _LABELMAP = "Binary labelmap"
@@ -75,23 +76,14 @@ def merge_layers(
     :raises ClassesError: segments overlap, and ``overlap`` is "refuse".
     """
     segments = _segments(keys, name, len(array))
-    values = [value for _, value, _, _ in segments]
-    shared = len(set(values)) < len(values)
-    labels = np.zeros(array.shape[1:], np.min_scalar_type(len(values) if shared else max(values, default=0)))
-    structures, lost = [], {}
-    for index, (layer, value, title, segment) in enumerate(segments):
-        label = index + 1 if shared else value
-        inside = array[layer] == value
-        if len(array) > 1:
-            for other in structures:
-                if count := np.count_nonzero(labels[inside] == other.id):
-                    loser, winner = (other.name, title) if overlap != FIRST else (title, other.name)
-                    lost.setdefault(loser, {})[winner] = count
-        labels[inside & (labels == 0) if overlap == FIRST else inside] = label
-        structures.append(_structure(label, title, segment))
-    notes = overlap_notes(name, lost)
-    if notes and overlap == REFUSE:
-        raise ClassesError(" ".join(notes), "Say with overlap 'first' or 'last' which one these voxels shall have.")
+    structures = _numbered(segments)
+    masks = (
+        (structure, array[layer] == value) for structure, (layer, value, _, _) in zip(structures, segments, strict=True)
+    )
+    places = {(layer, value) for layer, value, _, _ in segments}
+    disjoint = len(array) == 1 and len(places) == len(segments)
+    largest = max((structure.id for structure in structures), default=0)
+    labels, notes = flatten(masks, array.shape[1:], largest, name, overlap, disjoint)
     return labels, structures, notes
 
 
@@ -134,11 +126,17 @@ def split_layers(array: np.ndarray, keys: Mapping[str, str], name: str) -> list[
     :raises InputFileError: as :func:`merge_layers`.
     """
     segments = _segments(keys, name, len(array))
+    masks = [array[layer] == value for layer, value, _, _ in segments]
+    return list(zip(_numbered(segments), masks, strict=True))
+
+
+def _numbered(segments: list[tuple[int, int, str, dict[str, str]]]) -> list[Structure]:
+    """What the segments are, with the label values that :func:`merge_layers` gives them."""
     values = [value for _, value, _, _ in segments]
     shared = len(set(values)) < len(values)
     return [
-        (_structure(index + 1 if shared else value, title, segment), array[layer] == value)
-        for index, (layer, value, title, segment) in enumerate(segments)
+        _structure(number if shared else value, title, segment)
+        for number, (_, value, title, segment) in enumerate(segments, start=1)
     ]
 
 

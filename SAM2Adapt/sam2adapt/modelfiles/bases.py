@@ -14,12 +14,11 @@ from pathlib import Path
 from ..shared import files, paths
 from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from ..shared.files import bases_folder, hash_file, megabytes
-from ..shared.known_bases import BASES, NANO, BaseInfo
+from ..shared.known_bases import BASES, NAMES, NANO, BaseInfo
 from ..shared.safetensors_header import SUFFIX
-from .card import read_base_card
+from .card import PICKLE_SUFFIXES, is_pickle, read_base_card
 from .download import download
 
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 # Hashing this much takes some 20 ms; anything larger is remembered.
 _REMEMBER_ABOVE = 32_000_000
 _CACHE = "checksums.json"
@@ -196,25 +195,25 @@ def _missing(base_id: str) -> WeightsMissingError:
         )
     return WeightsMissingError(
         f"No base weights '{base_id}' are on this machine{_suggestion(base_id)}.",
-        f"Choose one of {', '.join((NANO, *BASES))}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
+        f"Choose one of {', '.join(NAMES)}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
     )
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, [NANO, *BASES], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _looks_like_path(base: str | Path) -> bool:
     if isinstance(base, Path):
         return True
-    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((SUFFIX, *_PICKLES))
+    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((SUFFIX, *PICKLE_SUFFIXES))
 
 
 def _is_pickle(path: Path) -> bool:
     with paths.open_file(path) as file:
         start = file.read(4)
-    return path.suffix.lower() in _PICKLES or start.startswith((b"PK\x03\x04", b"\x80\x02"))
+    return path.suffix.lower() in PICKLE_SUFFIXES or is_pickle(start)
 
 
 def _state(stat: os.stat_result) -> tuple[int, int]:

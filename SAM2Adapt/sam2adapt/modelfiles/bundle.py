@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..shared.errors import ModelFileError, OutputError
+from ..shared.errors import ModelFileError
 from ..shared.files import atomic_write
-from ..shared.safetensors_header import MODEL_KEY, SUFFIX
+from ..shared.safetensors_header import MODEL_KEY
 from .card import (
     FORMAT,
+    check_model_name,
     compute_digest,
     read_bytes,
     read_card,
@@ -79,8 +80,7 @@ def write_bundle(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Tens
     :raises OutputError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
-        raise OutputError(f"'{path}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    check_model_name(path)
     validate_card({key: value for key, value in card.items() if key != "digest"})
     if not tensors:
         raise ModelFileError("There is no trained tensor to write.", "Train something first.")

@@ -18,12 +18,14 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from .. import __version__
-from ..shared import known_bases, paths, safetensors_header
-from ..shared.errors import ModelFileError
-from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION
+from ..shared import known_bases, paths, safetensors_header, strict_json
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX
 
 FORMAT = "sam2adapt-bundle"
 BASE_FORMAT = "sam2adapt-base"
+PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02")  # a zip archive, as torch.save writes it, and a bare pickle
 _AGAIN = "Get the file again from where it came."
 _NOT_OURS = "Choose a model file (.safetensors) that SAM2Adapt has written."
 
@@ -149,22 +151,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_card(text: str, path: Path) -> Any:
-    """Parse a card's JSON text; NaN, Infinity and repeated keys are refused.
+    """Parse a card's JSON text.
 
-    :raises ModelFileError: the text is not JSON.
+    :raises ModelFileError: the text is not JSON, see ``strict_json.loads``.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a key occurs twice")
-        return found
-
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+        return strict_json.loads(text)
+    except ValueError as error:
         raise ModelFileError(f"The card of '{path}' is not readable JSON: {error}.", _AGAIN) from error
 
 
@@ -187,7 +180,7 @@ def _check_form(path: Path) -> None:
     with paths.open_file(path) as file:
         start = file.read(9)
         size = os.fstat(file.fileno()).st_size
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+    if is_pickle(start):
         raise ModelFileError(
             f"'{path}' is a PyTorch pickle, which can run code of its maker and is never read as a model.", _NOT_OURS
         )
@@ -198,6 +191,20 @@ def _check_form(path: Path) -> None:
         raise ModelFileError(f"'{path}' is damaged: its header claims to be {length} bytes long.", _AGAIN)
     if 8 + length > size:
         raise ModelFileError(f"'{path}' is cut off inside its header ({size} of more than {8 + length} bytes).", _AGAIN)
+
+
+def is_pickle(start: bytes) -> bool:
+    """Whether a file with these first bytes is a pickle, which can run code when it is read."""
+    return start.startswith(_PICKLE_STARTS)
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse a name that a model file cannot have.
+
+    :raises OutputError: it has another suffix.
+    """
+    if path.suffix != SUFFIX:
+        raise OutputError(f"'{path}' is not a name for a model file.", f"Choose a name that ends in {SUFFIX}.")
 
 
 def _damaged(path: Path, error: Exception) -> ModelFileError:

@@ -8,16 +8,16 @@ import difflib
 import os
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..shared import files, paths
-from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, OutputError, SettingsError, UserError
+from ..shared import files, model_cards, paths
+from ..shared.errors import InputFileError, ModelFileError, ModelNotFoundError, SettingsError, UserError
 from ..shared.files import bundled_folder, home, models_folder
+from ..shared.model_cards import OWN, full_name
 from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 from .bases import base_file, base_present, download_base, file_sha256, remove_base
-from .card import read_bytes, read_card, read_header, read_verified_card
+from .card import PICKLE_SUFFIXES, check_model_name, read_bytes, read_card, read_header, read_verified_card
 
 __all__ = [
     "ModelEntry", "add_model", "base_file", "base_present", "bundled_folder", "download_base",
@@ -25,8 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 # What ends like this is meant as a file, also where there is none.
-_FILE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".ckpt")
-OWN, BUNDLED = "own", "bundled"
+_FILE_SUFFIXES = (SUFFIX, *PICKLE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class ModelEntry:
     @property
     def dice(self) -> float | None:
         """Mean Dice (0..1) measured on the cases kept for validation; None when not measured."""
-        metrics = self.card["metrics"] if self.card else None
-        return metrics["dice"]["mean"] if metrics else None
+        return model_cards.mean_dice(self.card) if self.card else None
 
     @property
     def base_present(self) -> bool:
@@ -63,7 +61,7 @@ class ModelEntry:
 def list_models() -> list[ModelEntry]:
     """List every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
     entries = []
-    for folder, where in ((models_folder(), OWN), (files.bundled_folder(), BUNDLED)):
+    for folder, where in model_cards.model_folders():
         candidates = [path for path in paths.listing(folder) if path.suffix == SUFFIX]
         found = [entry for path in candidates if (entry := _entry(path, where))]
         entries += sorted(found, key=_created, reverse=True)
@@ -132,8 +130,7 @@ def export_model(name: str, target: Path) -> Path:
     :raises OutputError: the file cannot be written, or is not named as a model file.
     """
     target = paths.expand(target)
-    if target.suffix != SUFFIX:
-        raise OutputError(f"'{target}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    check_model_name(target)
     files.check_output(target)
     source = find_model(name)
     read_verified_card(source)
@@ -185,20 +182,15 @@ def _entry(path: Path, where: str) -> ModelEntry | None:
 
 
 def _created(entry: ModelEntry) -> float:
-    return datetime.fromisoformat(entry.card["created"]).timestamp() if entry.card else 0.0
+    return model_cards.created(entry.card) if entry.card else 0.0
 
 
 def _exact(card: dict[str, Any]) -> str:
-    return f"{card['name']}@{card['version']}"
+    return full_name(card["name"], card["version"])
 
 
 def _matches(entries: list[ModelEntry], text: str) -> list[ModelEntry]:
-    folded = text.casefold()
-    return [
-        entry
-        for entry in entries
-        if folded == entry.name.casefold() or (entry.card and folded == _exact(entry.card).casefold())
-    ]
+    return [entry for entry in entries if model_cards.is_called(text, entry.name, entry.version)]
 
 
 def _not_found(entries: list[ModelEntry], text: str) -> ModelNotFoundError:

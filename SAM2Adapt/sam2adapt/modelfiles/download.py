@@ -47,21 +47,19 @@ def download(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """Bring a file here; nothing is at ``path`` before its SHA-256 matched.
+    """Download a file; it appears at ``path`` only after its SHA-256 was checked.
 
-    What has arrived stays beside it as ``<name>.part`` and is continued by the next call. Proxies are those of the
-    environment and the system, as ``urllib`` finds them.
+    What has arrived is kept as ``<name>.part``, and the next call continues it. ``urllib`` takes the proxies of the
+    environment and the system.
 
     :param url: ``https://``, ``http://`` or ``file://`` address, or a path.
-    :param path: where the file shall be; its folder is made.
+    :param path: where to put the file; its folder is made.
     :param sha256: 64 hex digits; ``size``: bytes.
-    :param progress: called with (bytes done, bytes in all).
-    :param cancel: asked between pieces; True stops.
+    :param progress: called with (bytes done, bytes in all); ``cancel``: called between pieces, true stops.
     :return: ``path``.
     :raises DownloadError: no network, refused by the server, no space, no such local file.
     :raises ChecksumError: another file than expected arrived; it is deleted.
-    :raises CancelledError: ``cancel()`` gave True.
-    :raises OutputError: the file cannot be written.
+    :raises CancelledError: ``cancel()`` returned true. :raises OutputError: the file cannot be written.
     """
     path = Path(path)
     if _size(path) == size and hash_file(path, cancel) == sha256:
@@ -74,12 +72,7 @@ def download(
         if local is not None:
             transfer.copy(local)
         else:
-            resumed = transfer.have > 0
-            transfer.receive()
-            if resumed and hash_file(transfer.part, cancel) != sha256:
-                # What was kept may be of another file, so one fresh start is fair before blaming the server.
-                transfer.part.unlink()
-                transfer.receive()
+            transfer.receive_whole(sha256)
         transfer.check(sha256)
         os.replace(transfer.part, path)
     except OSError as error:
@@ -101,6 +94,14 @@ class _Transfer:
     def have(self) -> int:
         """Bytes that are here."""
         return _size(self.part)
+
+    def receive_whole(self, sha256: str) -> None:
+        """Fill the part from the network; start again from nothing if what an earlier call left is of another file."""
+        resumed = self.have > 0
+        self.receive()
+        if resumed and hash_file(self.part, self.cancel) != sha256:
+            self.part.unlink()
+            self.receive()
 
     def receive(self) -> None:
         """Fill the part from the network, with new attempts where they may help."""

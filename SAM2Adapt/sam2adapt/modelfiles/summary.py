@@ -8,6 +8,7 @@ from typing import Any
 
 from ..shared.files import megabytes
 from ..shared.known_bases import BaseInfo
+from ..shared.presets import PEG_ADD, PEG_NONE, PEG_REPLACE
 from .card import TensorInfo
 
 _INDENT = "  "
@@ -140,7 +141,7 @@ def _postprocessing(card: Mapping[str, Any]) -> str:
 
 
 def _network(network: Mapping[str, Any]) -> str:
-    positions = {"add": "added to", "replace": "in place of", "none": "none beside"}[network["peg"]]
+    positions = {PEG_ADD: "added to", PEG_REPLACE: "in place of", PEG_NONE: "none beside"}[network["peg"]]
     upscaling = "trained" if network["train_upscaling"] else "as in the base"
     return f"positional generator {positions} the base's positions, upscaling {upscaling}"
 

@@ -15,6 +15,7 @@ from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..shared.known_bases import NANO
 from .attention import use_key_bias
 
 STRIDE = 32  # of the deepest stage: the input is padded to a multiple of it
@@ -41,7 +42,7 @@ class BaseConfig:
 
 
 CONFIGS = {
-    "nano": BaseConfig(
+    NANO: BaseConfig(
         48,
         1,
         (1, 2, 5, 2),

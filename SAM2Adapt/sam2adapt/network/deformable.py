@@ -44,18 +44,24 @@ def deformable_convolution(x: Tensor, offsets: Tensor, mask: Tensor, weight: Ten
     # Number of that neighbour in the padded map of all images: (image * (H + 3) + top) * (W + 3) + left.
     upper_left = torch.add(left, top, alpha=width + 3).int()
     upper_left += torch.arange(batch, dtype=torch.int32).mul_((height + 3) * (width + 3)).view(-1, 1, 1, 1)
-    # Weights of the four neighbours: mask * (1 - down or down) * (1 - right or right).
-    at_right = right * mask
-    at_left = mask - at_right
-    left_down, right_down = at_left * down, at_right * down
-    weights = torch.stack([at_left.sub_(left_down), at_right.sub_(right_down), left_down, right_down], dim=-1)
     samples = F.embedding_bag(
         (upper_left.unsqueeze(-1) + neighbours).view(-1, 4), padded.view(-1, channels), mode="sum",
-        per_sample_weights=weights.view(-1, 4),
+        per_sample_weights=_weights(down, right, mask).view(-1, 4),
     ).view(batch, height, width, _POINTS, channels)  # fmt: skip
     if weight.shape[1] == 1:
         return (samples * weight.view(channels, _POINTS).T).sum(dim=3).add_(bias)
     return F.linear(samples.flatten(3), weight.flatten(2).mT.flatten(1), bias)
+
+
+def _weights(down: Tensor, right: Tensor, mask: Tensor) -> Tensor:
+    """Weights of the four neighbours (..., 4): mask * (1 - down or down) * (1 - right or right).
+
+    A sample 0.25 below and 0.5 right of its upper left neighbour, with mask 1: 0.375, 0.375, 0.125, 0.125.
+    """
+    at_right = right * mask
+    at_left = mask - at_right
+    left_down, right_down = at_left * down, at_right * down
+    return torch.stack([at_left.sub_(left_down), at_right.sub_(right_down), left_down, right_down], dim=-1)
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.errors import ModelFileError, SettingsError
+from ..shared.presets import PEG_ADD, PEG_MODES, PEG_NONE
 from . import dropout
 from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
-from .positional import MODES, DecoderPEG, TrunkPEG
+from .positional import DecoderPEG, TrunkPEG
 from .prompts import Prompts, PromptTokens
 
 
@@ -48,10 +49,10 @@ class SegmentationNetwork(nn.Module):
     The base is frozen; head and PEG are trainable. A method's ``apply`` puts adapters in.
     """
 
-    def __init__(self, base: ImagePath, num_classes: int, peg: str = "add", train_upscaling: bool = False):
+    def __init__(self, base: ImagePath, num_classes: int, peg: str = PEG_ADD, train_upscaling: bool = False):
         super().__init__()
-        if peg not in MODES:
-            raise SettingsError(f"There is no PEG mode '{peg}'.", f"Choose one of {', '.join(MODES)}.")
+        if peg not in PEG_MODES:
+            raise SettingsError(f"There is no PEG mode '{peg}'.", f"Choose one of {', '.join(PEG_MODES)}.")
         self.base = base.requires_grad_(False)
         self.base_names = frozenset(f"base.{name}" for name in base.state_dict())
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
@@ -59,10 +60,10 @@ class SegmentationNetwork(nn.Module):
         self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
         self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of the images
         self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
-        if peg != "none":
+        if peg != PEG_NONE:
             trunk = base.image_encoder.trunk
             trunk.peg = TrunkPEG(base.config.embed_dim, peg)
-            trunk.use_position_embedding = peg == "add"
+            trunk.use_position_embedding = peg == PEG_ADD
             self.decoder_peg = DecoderPEG(base.config.decoder_dim, peg)
         if train_upscaling:
             decoder = base.sam_mask_decoder

@@ -7,7 +7,7 @@ network is the pretrained one; ``replace`` is the paper's.
 
 from torch import Tensor, nn
 
-MODES = ("add", "replace", "none")
+from ..shared.presets import PEG_ADD
 
 
 class TrunkPEG(nn.Module):
@@ -32,12 +32,12 @@ class DecoderPEG(nn.Module):
     def forward(self, embedding: Tensor, fourier: Tensor) -> Tensor:
         """Combine with SAM2's Fourier encoding (1, D, h, w): added to it, or in its place."""
         encoding = self.conv(embedding)
-        return encoding + fourier if self.mode == "add" else encoding
+        return encoding + fourier if self.mode == PEG_ADD else encoding
 
 
 def _depthwise(channels: int, mode: str) -> nn.Conv2d:
     conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-    if mode == "add":
+    if mode == PEG_ADD:
         nn.init.zeros_(conv.weight)
     else:
         nn.init.normal_(conv.weight, std=0.02)

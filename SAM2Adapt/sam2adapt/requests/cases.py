@@ -5,6 +5,7 @@ from typing import Any
 
 from ..evaluation.cases import Case, named_cases, occurring
 from ..imaging.terminology import Structure, describe
+from ..shared.annotation import LARGEST_CLASS
 from ..shared.errors import ClassesError
 from ..shared.requests.actions import Evaluate, Train
 
@@ -46,8 +47,10 @@ def _add(names: dict[int, str], value: int, name: str) -> None:
 
     :raises ClassesError: a value that no class may have, a name that reports need, or either of them twice.
     """
-    if not 1 <= value <= 254:
-        raise ClassesError(f"{value} is not a label value of a class.", "Use values from 1 to 254.", setting="classes")
+    if not 1 <= value <= LARGEST_CLASS:
+        raise ClassesError(
+            f"{value} is not a label value of a class.", f"Use values from 1 to {LARGEST_CLASS}.", setting="classes"
+        )
     if name.lower() == "mean":
         raise ClassesError(
             "A class cannot be named 'mean', the word of the reports.", "Choose another name.", setting="classes"

@@ -35,7 +35,7 @@ def evaluate(
     find_model(request.model)
 
     from ..evaluation.evaluate import evaluate as measure
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
+    from ..machine.device import choose_device  # only now, because importing torch takes seconds
     from ..segmenting.model import load_model
 
     device, _ = choose_device(request.device)

@@ -10,7 +10,7 @@ from ..modelfiles.card import read_base_card, read_header, read_verified_card
 from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
 from ..shared import known_bases, paths
 from ..shared.known_bases import BASES
-from ..shared.requests.actions import (
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..evaluation.cases import images_by_name
 from ..imaging.volume import check_input, read_volume
@@ -12,6 +13,9 @@ from ..shared.files import check_output, write_json
 from ..shared.requests.actions import Rank, RankVolume
 from .arrays import read_input
 from .segment import Load
+
+if TYPE_CHECKING:
+    from ..segmenting.model import Model
 
 
 def rank_volume(
@@ -48,33 +52,24 @@ def rank(
     """Put volumes into the order in which they are worth correcting, and write the report.
 
     :param progress: called with (volumes done, volumes in all).
-    :param failed: is told at once of a volume that cannot be ranked; it does not stop the others.
+    :param failed: called at once with a volume that cannot be ranked; the others are ranked all the same.
     :return: ``model``; ``ranked``, a row a volume as of ``rank_volume`` with ``input``, the least sure first;
         ``failed``, rows of ``input`` and ``message``.
     :raises UserError: no volume can be ranked, no such model, or a report that cannot be written.
     """
-    if request.report:
-        check_output(request.report)
     ranked, failures = [], []
 
     def fail(path: Path, error: UserError) -> None:
         failures.append({"input": str(path), "message": str(error)})
         failed(path, error)
 
+    if request.report:
+        check_output(request.report)
     files = _readable(request.inputs, fail)
-    find_model(request.model)
-
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
-    from ..segmenting.model import load_model
-    from ..segmenting.rank import rank_volume as measure
-    from ..segmenting.rank import to_json
-
-    model = load_model(request.model, choose_device(request.device)[0])
+    model = _model(request)
     for number, path in enumerate(files):
         try:
-            volume = read_volume(path)
-            row = to_json(measure(volume, model, request.slices, request.any_modality))
-            ranked.append({"input": str(path), **row, "notes": list(volume.notes)})
+            ranked.append(_row(path, model, request))
         except UserError as error:
             fail(path, error)
         if progress:
@@ -86,6 +81,24 @@ def rank(
     if not ranked:
         raise _none_ranked()
     return report
+
+
+def _model(request: Rank) -> "Model":
+    find_model(request.model)
+
+    from ..machine.device import choose_device  # only now, because importing torch takes seconds
+    from ..segmenting.model import load_model
+
+    return load_model(request.model, choose_device(request.device)[0])
+
+
+def _row(path: Path, model: "Model", request: Rank) -> dict:
+    from ..segmenting.rank import rank_volume as measure
+    from ..segmenting.rank import to_json
+
+    volume = read_volume(path)
+    ranked = measure(volume, model, request.slices, request.any_modality)
+    return {"input": str(path), **to_json(ranked), "notes": list(volume.notes)}
 
 
 def _readable(inputs: list[Path], fail: Callable[[Path, UserError], None]) -> list[Path]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..training.loop import Progress
     from ..training.settings import TrainRequest, TrainSettings
 
-_PEG = "add"  # where nothing else is said
-
 
 def train(
     request: Train,
@@ -158,13 +156,13 @@ def _network(request: Train) -> dict[str, Any]:
     if request.preset:
         preset = presets.PRESETS[request.preset]
         first = {
-            "base": preset.base, "method": preset.method, "method_settings": preset.settings, "peg": _PEG,
+            "base": preset.base, "method": preset.method, "method_settings": preset.settings, "peg": presets.PEG_ADD,
             "train_upscaling": preset.train_upscaling,
         }  # fmt: skip
     elif request.init:
         first = _network_of(request.init)
     else:
-        first = {"base": NANO, "method": presets.METHOD, "peg": _PEG}
+        first = {"base": NANO, "method": presets.METHOD, "peg": presets.PEG_ADD}
     given = {name: getattr(request, name) for name in ("base", "method", "peg", "train_upscaling")}
     network = first | {name: value for name, value in given.items() if value is not None}
     kept = first.get("method_settings", {}) if network["method"] == first["method"] else {}

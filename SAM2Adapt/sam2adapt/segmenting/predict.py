@@ -4,7 +4,6 @@ Every segmentation takes this path: command line, server, evaluation, and valida
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from ..imaging.region import region_of
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
-from ..shared.errors import CancelledError, DeviceError
+from ..shared.errors import DeviceError, check_cancelled
 from ..shared.label_runs import count_labels
+from ..shared.timing import timed
 from .label_maps import label_maps
 from .model import Model
 from .prefetch import prefetch
@@ -109,7 +109,7 @@ def segment(
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
     """
     options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
-    with _timed(seconds, "prepare"):
+    with timed(seconds, "prepare"):
         check_voxels(volume)
         if not options.any_modality:
             check_modality(volume, model.card["modality"], model.name)
@@ -121,35 +121,44 @@ def segment(
     first, last = stack.slice_range(region) if options.roi else (0, len(stack))
     if progress:
         progress(0, last - first)
-    # For the whole volume, only one-byte labels are in memory; logits are freed batch by batch.
     with _borrowed(model):
-        for start, batch, probabilities in _batches(stack, model, options, first, last, seconds):
-            stop = start + len(batch)
-            with _timed(seconds, "post-process"):
-                stack.oriented(labels)[start:stop] = batch
-                if entropy is not None:
-                    stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
-            if options.observe:
-                options.observe(stack, start, probabilities)
-            del probabilities
+        for stop in _fill_in(labels, entropy, stack, model, options, range(first, last), seconds):
             if progress:
                 progress(stop - first, last - first)
-            if cancelled and cancelled():
-                raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+            check_cancelled(cancelled, "The segmentation")
         device = model.device
-    with _timed(seconds, "post-process"):
+    with timed(seconds, "post-process"):
         for array in (labels, entropy):
             if array is not None and options.roi:
                 _clip(array, region)
         _finish(labels, stack, model, structures, options.post_process)
-    return Segmentation(
-        labels=volume.with_array(labels),
-        structures=structures,
-        device=device,
-        uncertainty=None if entropy is None else volume.with_array(entropy),
-        seconds=seconds,
-        slices=last - first,
-    )
+    uncertainty = None if entropy is None else volume.with_array(entropy)
+    return Segmentation(volume.with_array(labels), structures, device, uncertainty, seconds, last - first)
+
+
+def _fill_in(
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    stack: SliceStack,
+    model: Model,
+    options: Options,
+    slices: range,
+    seconds: dict[str, float],
+) -> Iterator[int]:
+    """Write labels and entropy (K, J, I) of some slices of the stack, and yield the end of each batch.
+
+    For the whole volume, only these arrays are in memory; logits and probabilities are freed batch by batch.
+    """
+    for start, batch, probabilities in _batches(stack, model, options, slices.start, slices.stop, seconds):
+        stop = start + len(batch)
+        with timed(seconds, "post-process"):
+            stack.oriented(labels)[start:stop] = batch
+            if entropy is not None:
+                stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
+        if options.observe:
+            options.observe(stack, start, probabilities)
+        del probabilities
+        yield stop
 
 
 def _finish(labels: np.ndarray, stack: SliceStack, model: Model, structures: list[Structure], clean: bool) -> None:
@@ -159,15 +168,6 @@ def _finish(labels: np.ndarray, stack: SliceStack, model: Model, structures: lis
         cleaning.clean(stack.oriented(labels), model.card["postprocessing"], stack.volume.voxel_ml)
     if len(structures) < len(model.structures):
         _keep(labels, [structure.id for structure in structures])
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[part] += time.perf_counter() - started
 
 
 @contextmanager
@@ -239,7 +239,7 @@ def _inputs(stack: SliceStack, model: Model, starts: range, last: int, seconds: 
 
     batches = iter((prefetch if _reads_ahead(model.device) else map)(batch_at, starts))
     for _ in starts:
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             images = next(batches)
         yield images
 
@@ -278,10 +278,10 @@ def _segment_slices(
     model: Model, images: Tensor, size: tuple[int, int], options: Options, seconds: dict[str, float]
 ) -> tuple[np.ndarray, Tensor | None]:
     """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities or None."""
-    with _timed(seconds, "network"), autocast(model.device):
+    with timed(seconds, "network"), autocast(model.device):
         logits = _logits(model, images.to(model.device, non_blocking=True), SCALES if options.tta else (1.0,))
     values = torch.tensor(model.label_values, dtype=torch.uint8)
-    with _timed(seconds, "post-process"):
+    with timed(seconds, "post-process"):
         if not options.wants_probabilities:
             return label_maps(logits[0], values, size).cpu().numpy(), None
         probabilities = sum(_on_grid(scaled, size).softmax(dim=1) for scaled in logits) / len(logits)

@@ -25,8 +25,3 @@ def algorithm(card: dict) -> tuple[str, str]:
 def outcome(result: Segmentation) -> dict:
     """The result: ``device``, ``slices`` and ``structures`` with their sizes."""
     return {"device": str(result.device), "slices": result.slices, "structures": result.sizes}
-
-
-def rounded(seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds of the parts of a run, to the millisecond."""
-    return {name: round(value, 3) for name, value in seconds.items()}

@@ -6,7 +6,6 @@ edges onto pixel edges, so that the way back is the inverse of the same map.
 """
 
 from dataclasses import asdict, dataclass
-from itertools import permutations
 
 import numpy as np
 import torch
@@ -103,20 +102,13 @@ def orientation_axes(direction: np.ndarray, orientation: str = "LPS") -> tuple[l
     :return: for each letter the index of the voxel axis (0 = I) and True where it must be flipped.
     """
     rows = [next(i for i, pair in enumerate(_LETTERS) if letter in pair) for letter in orientation]
-
-    def score(axes: tuple[int, ...]) -> float:
-        closeness = sum(abs(direction[row, axis]) for row, axis in zip(rows, axes, strict=True))
-        # Between two equally close axes the choice must not depend on how they are stored: a product of two cosines of
-        # one axis keeps its value when that axis is flipped.
-        tie = sum(direction[row, axis] * direction[(row + 1) % 3, axis] for row, axis in zip(rows, axes, strict=True))
-        return closeness + 1e-6 * tie
-
-    axes = max(permutations(range(3)), key=score)
+    anatomical = slicing_axis.anatomical_axes(direction)
+    axes = [anatomical[row] for row in rows]
     flips = [
         bool(direction[row, axis] < 0) != (letter == _LETTERS[row][1])
         for row, axis, letter in zip(rows, axes, orientation, strict=True)
     ]
-    return list(axes), flips
+    return axes, flips
 
 
 class SliceStack:
@@ -218,8 +210,8 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
     colour = volume.channels == 3
     if colour != (modality == "RGB"):
         raise ModalityError(
-            f"'{volume.name}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was trained"
-            f" on {modality}.",
+            f"'{volume.title}' is {'a colour image' if colour else 'not a colour image'} and model '{model}' was"
+            f" trained on {modality}.",
             f"Choose a model for {'colour images' if colour else 'this modality'}, or another volume.",
         )
     looks = modality_of(volume.array, volume.modality, colour, volume.physical)
@@ -227,20 +219,20 @@ def check_modality(volume: Volume, modality: str, model: str) -> None:
         verb = "is" if volume.modality else "has the grey levels of"
         hint = f"{_TO_HOUNSFIELD} " if modality == "CT" and not volume.modality else ""
         raise ModalityError(
-            f"'{volume.name}' {verb} {looks} and model '{model}' was trained on {modality}.",
+            f"'{volume.title}' {verb} {looks} and model '{model}' was trained on {modality}.",
             f"{hint}Choose a model for {looks}, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and volume.unit not in _HOUNSFIELD:
         raise ModalityError(
-            f"'{volume.name}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield units"
-            " (HU).",
+            f"'{volume.title}' is CT with values in '{volume.unit}', and model '{model}' was trained on Hounsfield"
+            " units (HU).",
             "Choose the series in Hounsfield units, or allow any modality to try it all the same.",
             setting="any_modality",
         )
     if volume.modality == modality == "CT" and not is_hounsfield(volume.array):
         raise ModalityError(
-            f"'{volume.name}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
+            f"'{volume.title}' is CT with values of {volume.array.min():g} to {volume.array.max():g}: Hounsfield units "
             f"(HU), on which model '{model}' was trained, reach -1000 in air.",
             f"{_TO_HOUNSFIELD} Or allow any modality to try it all the same.",
             setting="any_modality",
@@ -258,7 +250,8 @@ def _slicing_axis(settings: SliceSettings, spacing: list[float], sizes: list[int
         if not volume.physical:
             return thin[-1]
         raise VolumeError(
-            f"'{volume.name}' is a single slice in another plane than the {settings.axis} one that the model segments.",
+            f"'{volume.title}' is a single slice in another plane than the {settings.axis} one, which the model"
+            " segments.",
             "Choose a model for this plane, or a whole volume.",
         )
     return axis

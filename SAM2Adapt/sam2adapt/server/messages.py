@@ -12,11 +12,13 @@ import sys
 import traceback
 from collections.abc import Container
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
 import numpy as np
 
+from ..shared import strict_json
 from ..shared.errors import DeviceError, UserError
 from ..shared.protocol import (
     CANCEL,
@@ -52,8 +54,8 @@ class Message:
     def __init__(self, line: bytes):
         self._line, self._problem, content = line, "", None
         try:
-            content = json.loads(line, parse_constant=_refuse, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
+            content = strict_json.loads(line)
+        except ValueError as error:
             self._problem = str(error)
         self._content = content
         fields = content if isinstance(content, dict) else {}
@@ -116,20 +118,14 @@ def error_of(error: Exception) -> dict[str, Any]:
     return {"code": DEFECT, "message": str(error) or name, "data": {"kind": name, "traceback": trace}}
 
 
+def loaded_device_module() -> ModuleType | None:
+    """``machine.device``, or None if no request has needed torch so far; importing it here would load torch."""
+    return sys.modules.get("sam2adapt.machine.device")
+
+
 def _ran_out_of_memory(error: Exception) -> bool:
-    # Not imported here: where torch cannot be loaded, that is the error to be told.
-    device = sys.modules.get("sam2adapt.machine.device")
+    device = loaded_device_module()
     return isinstance(error, MemoryError) or (device is not None and device.is_out_of_memory(error))
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is too large a number")
-    return number
 
 
 @functools.cache

@@ -4,7 +4,8 @@ from typing import Any
 
 from ..requests import models as carry_out
 from ..shared import protocol
-from ..shared.requests.actions import (
+from ..shared.requests.fields import camel_case
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -14,7 +15,6 @@ from ..shared.requests.actions import (
     RemoveBase,
     RemoveModel,
 )
-from ..shared.requests.fields import camel_case
 from .task import Task
 from .warm_models import WarmModels
 

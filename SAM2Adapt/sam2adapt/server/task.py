@@ -46,9 +46,9 @@ class Task:
         return CancelledError("The request was cancelled.", "Nothing was changed.")
 
     def check(self) -> None:
-        """Stop here if that was asked for.
+        """Stop here if the client has cancelled the request.
 
-        :raises CancelledError: it was.
+        :raises CancelledError: it has.
         """
         if self.cancelled():
             raise self.cancelled_error()

@@ -1,7 +1,6 @@
 """The models that stay loaded between requests, and the volume that was filled last."""
 
 import hashlib
-import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ..modelfiles import catalog
 from ..shared import paths
+from .messages import loaded_device_module
 
 if TYPE_CHECKING:
     import torch
@@ -63,5 +63,5 @@ class WarmModels:
 
     def rest(self) -> None:
         """Leave the GPU's memory that no model needs to others: while nobody asks, Slicer renders with it."""
-        if device := sys.modules.get("sam2adapt.machine.device"):
+        if device := loaded_device_module():
             device.release_memory()

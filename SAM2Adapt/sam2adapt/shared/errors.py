@@ -4,6 +4,7 @@ They cross the process wall unchanged (class name, message, remedy) and are show
 exception is a defect of ours and keeps its traceback.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -118,3 +119,13 @@ class DeviceError(UserError):
 
 class CancelledError(UserError):
     """The user stopped the run; nothing else changed, and what can be resumed is kept."""
+
+
+def check_cancelled(cancelled: Callable[[], bool] | None, what: str) -> None:
+    """Stop here if the user has asked for it.
+
+    :param what: the work, as the sentence begins: "The segmentation".
+    :raises CancelledError: ``cancelled()`` is true.
+    """
+    if cancelled is not None and cancelled():
+        raise CancelledError(f"{what} was cancelled.", "Nothing was changed.")

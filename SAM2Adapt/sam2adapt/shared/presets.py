@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 # As ``adapters.METHODS``, which a test compares, has them.
 METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "refine", "combined", "full")
-METHOD = "dual-lw"  # where nothing else is said
+METHOD = "dual-lw"  # the default
+
+# What the position encoding generator (PEG, ``network/positional.py``) does: its encoding is added to SAM2's, replaces
+# it, or there is none.
+PEG_ADD, PEG_REPLACE, PEG_NONE = PEG_MODES = ("add", "replace", "none")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ Sizes and spacing are given in one order of the three axes, whichever it is.
 """
 
 from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
 
 ACQUISITION = "acquisition"  # along the axis of the largest spacing, whatever its direction
 # Letters of the two ends of an axis in a patient, and its number in left-right, posterior-anterior, inferior-superior.
@@ -40,3 +43,38 @@ def acquisition_axis(sizes: Sequence[int], spacing: Sequence[float]) -> int:
     if thin := [axis for axis in range(3) if sizes[axis] == 1]:
         return thin[-1]
     return max(axis for axis in range(3) if spacing[axis] > _SAME_SPACING * max(spacing))
+
+
+def anatomical_axes(direction: np.ndarray) -> list[int]:
+    """Voxel axes that run closest to left-right, posterior-anterior and inferior-superior, in this order.
+
+    Each voxel axis is named once, however oblique the volume is, and the same axis of the patient is chosen in whatever
+    order and direction the voxels are stored.
+
+    :param direction: (3, 3) direction cosines, columns for I, J, K, rows L, P, S.
+    :return: indices, 0 = I .. 2 = K.
+
+    >>> anatomical_axes(np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]))
+    [2, 0, 1]
+    """
+
+    def score(axes: tuple[int, ...]) -> float:
+        closeness = sum(abs(direction[row, axis]) for row, axis in enumerate(axes))
+        # Between two equally close axes the choice must not depend on how they are stored: a product of two cosines of
+        # one axis keeps its value when that axis is flipped.
+        tie = sum(direction[row, axis] * direction[(row + 1) % 3, axis] for row, axis in enumerate(axes))
+        return closeness + 1e-6 * tie
+
+    return list(max(permutations(range(3)), key=score))
+
+
+def new_model_axis(sizes: Sequence[int], spacing: Sequence[float], direction: np.ndarray) -> int:
+    """Voxel axis (0 = I .. 2 = K) along which a new model cuts a volume into slices, unless it is told otherwise.
+
+    That is the acquired axis of a stack of slices, else the one from feet to head.
+
+    :param direction: as of ``anatomical_axes``.
+    """
+    axes = anatomical_axes(direction)
+    ordered = [sizes[axis] for axis in axes], [spacing[axis] for axis in axes]
+    return axes[acquisition_axis(*ordered) if is_stack(*ordered) else NUMBERS["axial"]]

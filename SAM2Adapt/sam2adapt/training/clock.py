@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..machine.exchange import on_rank_zero
 from ..shared.errors import CancelledError
+from ..shared.protocol import PAUSE, PAUSED, STOP, TRAINING
 from .record import History
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at whether a pause has ended
@@ -34,7 +35,7 @@ class Progress:
     seconds: float
     prepared: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
-    stage: str = "training"
+    stage: str = TRAINING
     preview: tuple[Path, str] | None = None
 
 
@@ -123,10 +124,10 @@ class Monitor:
         if not self.control:
             return
         with self.clock.paused():
-            while (request := self.control()) == "pause":
-                self._tell("paused", epoch, loss, prepared)
+            while (request := self.control()) == PAUSE:
+                self._tell(PAUSED, epoch, loss, prepared)
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-        self.stopped = self.stopped or request == "stop"
+        self.stopped = self.stopped or request == STOP
 
     def _tell(self, stage: str, epoch: int, loss: float | None, prepared: float) -> None:
         if self.progress:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 
 from ..machine.device import memory_used
+from ..shared.protocol import RUN, STOP, TRAINING
 from .loop import Progress
 from .run import TrainRequest, set_up
 
@@ -42,13 +43,13 @@ def estimate(
     times, limit = [], request.settings.max_minutes
 
     def watch(state: Progress) -> None:
-        if state.stage == "training":
+        if state.stage == TRAINING:
             times.append(time.perf_counter())
         if progress:
             progress(state)
 
     def control() -> str:
-        return "stop" if len(times) > _STEPS else "run"
+        return STOP if len(times) > _STEPS else RUN
 
     request = replace(request, settings=replace(request.settings, max_minutes=None, patience=None), resume=False)
     trainer = set_up(request, watch, say, cancelled, control).trainer

@@ -13,6 +13,7 @@ from ..machine.exchange import on_rank_zero
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise
 from ..shared.errors import CancelledError, SettingsError
+from ..shared.protocol import PREPARING, TRAINING
 from .clock import Clock, Monitor, Progress
 from .features import CachedFeatures
 from .prepare import PreparedCase
@@ -84,7 +85,7 @@ class Trainer:
 
     def _initialise(self) -> None:
         def keep_on(share: float) -> bool:
-            self.monitor.watch("preparing", 0, None, share)
+            self.monitor.watch(PREPARING, 0, None, share)
             return not self.monitor.stopped and self.clock.fraction(0) < _PREPARATION_SHARE
 
         batches = self.source.batches(0, whole=True)
@@ -111,7 +112,7 @@ class Trainer:
         if not self._is_over():
             # If stop was requested, take no step; still report the validation before the first step.
             loss = self.history.rows[-1]["loss"] if self.history.rows else None
-            self.monitor.report("training" if self.history.rows else "preparing", self.history.epoch, loss)
+            self.monitor.report(TRAINING if self.history.rows else PREPARING, self.history.epoch, loss)
         if self.settings.quick and not self._is_over():
             self._compute_features()
         if not resume:
@@ -124,7 +125,7 @@ class Trainer:
                 continue
             self._save()
             # Once more, now with the validation; after the checkpoint, so that a cancel here loses nothing.
-            self.monitor.report("training", self.history.epoch, self.history.rows[-1]["loss"])
+            self.monitor.report(TRAINING, self.history.epoch, self.history.rows[-1]["loss"])
         if self.monitor.stopped and not self.history.step:
             raise CancelledError("The training was ended before its first step: there is no model yet.", "Start again.")
         return self.validation.best
@@ -135,7 +136,7 @@ class Trainer:
 
     def _compute_features(self) -> None:
         def report(share: float) -> None:
-            self.monitor.watch("preparing", 0, None, share)
+            self.monitor.watch(PREPARING, 0, None, share)
 
         folder = self.record.folder / "features"
         self.source = CachedFeatures(self.source, self.network, folder, self.step.device, report)
@@ -151,7 +152,7 @@ class Trainer:
             total, count = total + self.step.take(self.source, inputs, targets, seeds, rate, fraction), count + 1
             self.history.step += 1
             self.validation.update_average()
-            self.monitor.report("training", epoch, total / count)
+            self.monitor.report(TRAINING, epoch, total / count)
             if self._is_over():
                 break
         row = {"epoch": epoch, "loss": total / count, "learning_rate": self.step.optimizer.param_groups[0]["lr"]}

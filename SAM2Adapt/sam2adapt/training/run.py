@@ -21,6 +21,7 @@ from ..machine import exchange
 from ..machine.exchange import on_every_rank, on_rank_zero, training_device
 from ..machine.team import Team
 from ..modelfiles.bundle import validate_card, write_bundle
+from ..modelfiles.card import FORMAT, check_model_name
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
@@ -28,7 +29,9 @@ from ..segmenting.model import Model, build_network
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, megabytes, output_error
+from ..shared.known_bases import NANO
 from ..shared.protocol import FORGETTING
+from ..shared.safetensors_header import SCHEMA_VERSION
 from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
@@ -154,13 +157,8 @@ def set_up(
     card = _card(request, data, identity)
     torch.manual_seed(settings.seed)
     network, method = build_network(card, base)
-    replay = before = None
-    if parent:
-        parent.check_modality(data.found)
-        parent.start(network, card)
-        replay = on_rank_zero(parent.replay)
-        network.to(device)
-        before = on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
+    network.to(device)
+    replay, before = _start_from(parent, data.found, network, card, device, say) if parent else (None, None)
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
@@ -172,11 +170,27 @@ def set_up(
     model = Model(card, network, device)
     if data.val:
         trainer.validation.validate = _validation(model, data.val, data.held, request.preview, trainer)
-    exported = measure(identity["id"], method, network.head.num_classes, **card["network"]).exported
-    counts = parameter_counts(network) | {"trained": trainer.step.trained, "exported": exported.parameters}
+    counts = _parameter_counts(card, trainer)
     card["training"] |= {"parameters": counts, "device": reason}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
     return Setup(request, card, model, trainer, data.prepared, data.val, data.held, replay, before)
+
+
+def _parameter_counts(card: dict, trainer: Trainer) -> dict[str, int]:
+    """Parameters in all, those that are trained, and those of the exported form."""
+    network = trainer.network
+    exported = measure(card["base"]["id"], trainer.method, network.head.num_classes, **card["network"]).exported
+    return parameter_counts(network) | {"trained": trainer.step.trained, "exported": exported.parameters}
+
+
+def _start_from(
+    parent: Parent, found: Fingerprint, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
+) -> tuple[Replay | None, dict[str, float] | None]:
+    """Load the parent's tensors; return the slices kept of its training, and its Dice on those kept for validation."""
+    parent.check_modality(found)
+    parent.start(network, card)
+    replay = on_rank_zero(parent.replay)
+    return replay, on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
 
 
 def _before(
@@ -272,8 +286,8 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
     method = adapters.create(request.method, request.method_settings)
     request.settings.loss = request.settings.loss or method.loss_weights()
     card = {
-        "format": "sam2adapt-bundle",
-        "schema_version": 1,
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
         "name": request.name or request.output.stem,
         "version": "1.0.0",
         "description": request.description,
@@ -286,7 +300,7 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
         "modality": found.modality,
         "slices": found.slices.to_card(),
         # Our nano base was never a promptable SAM: its upscaling has nothing to lose by being trained.
-        "network": {"peg": request.peg, "train_upscaling": base["id"] == "nano" if upscaling is None else upscaling},
+        "network": {"peg": request.peg, "train_upscaling": base["id"] == NANO if upscaling is None else upscaling},
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
             "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
@@ -304,8 +318,7 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
 
 
 def _check_output(request: TrainRequest) -> None:
-    if request.output.suffix != ".safetensors":
-        raise OutputError(f"'{request.output}' is not a name for a model file.", "End it with .safetensors.")
+    check_model_name(request.output)
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

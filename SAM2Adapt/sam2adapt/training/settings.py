@@ -84,7 +84,7 @@ class TrainRequest:
     description: str = ""
     license: str = Train.license
     data: str = ""
-    peg: str = "add"
+    peg: str = presets.PEG_ADD
     train_upscaling: bool | None = None
     postprocessing: dict = field(default_factory=dict)
     init: str | None = None

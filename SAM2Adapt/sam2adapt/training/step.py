@@ -240,13 +240,12 @@ def backward(
         2. with gradients from here on only:  logits (5, K, H, W)  --loss_of-->  loss, and d loss / d logits
         3. again, piece by piece:  forward with gradients, then backward from its rows of d loss / d logits
 
-    Step 3 adds each piece's share to the parameters and frees the piece before the next one. Every piece is computed
-    twice, which is the price. The result is the gradient of the whole batch up to rounding, with two exceptions: batch
+    Step 3 adds each piece's share to the parameters and frees the piece before the next one; the price is that every
+    piece is computed twice. The result is the gradient of the whole batch up to rounding, with two exceptions: batch
     norms see single pieces, and each piece twice; prompts are padded to the longest of their piece.
 
     :param forward: returns the same outputs of a piece both times, with the same dropout.
-    :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None.
-    :param sizes: images in each piece; their sum is B.
+    :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None; ``sizes``: images in each piece.
     :param scale: applied to the loss before its gradients are computed (``GradScaler.scale``).
     :return: the loss, unscaled.
     """
@@ -260,13 +259,10 @@ def backward(
     whole = {name: torch.cat([result[name] for result in results]).requires_grad_() for name in results[0]}
     loss = loss_of(whole)
     slopes = torch.autograd.grad(scale(loss), list(whole.values()), allow_unused=True)
-    used = {name: slope for name, slope in zip(whole, slopes, strict=True) if slope is not None}
-    start = 0
-    for piece, size in zip(pieces, sizes, strict=True):
-        outputs, stop = forward(*piece), start + size
-        tensors = [outputs[name] for name in used]
-        torch.autograd.backward(tensors, [slope[start:stop] for slope in used.values()])
-        start = stop
+    used = {name: slope.split(sizes) for name, slope in zip(whole, slopes, strict=True) if slope is not None}
+    for number, piece in enumerate(pieces):
+        outputs = forward(*piece)
+        torch.autograd.backward([outputs[name] for name in used], [slope[number] for slope in used.values()])
     return loss.detach()
 
 

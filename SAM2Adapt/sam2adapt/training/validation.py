@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..machine.exchange import on_rank_zero
 from ..network.network import SegmentationNetwork
+from ..shared.protocol import VALIDATING
 from .clock import Monitor, Watch
 from .settings import TrainSettings
 
@@ -80,7 +81,7 @@ class Validation:
 
     def _scores(self, epoch: int, loss: float | None) -> dict[str, float]:
         began = time.perf_counter()
-        scores = self.validate(lambda: self.monitor.watch("validating", epoch, loss))
+        scores = self.validate(lambda: self.monitor.watch(VALIDATING, epoch, loss))
         self.monitor.scores = scores
         self.monitor.clock.validation_seconds = on_rank_zero(lambda: time.perf_counter() - began)
         return scores

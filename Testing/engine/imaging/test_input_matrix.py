@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from file_matrix_cells import CELLS, FORMS, PROPERTIES
 from file_samples import AFFINE, SIZE, SPACING
+from input_cells import FILES as CELLS
+from input_cells.files import FORMS, PROPERTIES
 from sam2adapt.imaging.volume import read_volume
 from sam2adapt.shared.errors import UserError
 

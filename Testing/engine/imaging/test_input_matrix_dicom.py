@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_matrix_cells import CELLS
-from dicom_matrix_makers import ASPECTS, FORMS, Cell
 from dicom_samples import air_ml, chest
+from input_cells import DICOM as CELLS
+from input_cells.dicom import ASPECTS, FORMS, Cell
 from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.segmenting.slices import check_modality
 from sam2adapt.shared.errors import InputFileError, UserError

@@ -6,28 +6,29 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
+import sam2adapt
 from sam2adapt import adapters
 from sam2adapt.cli import app
 from sam2adapt.cli.options import flags_of
+from sam2adapt.network.base import CONFIGS
 from sam2adapt.server.methods import METHODS as DONE
 from sam2adapt.shared import known_bases, presets, protocol, slicing_axis
 from sam2adapt.shared.errors import SettingsError
 from sam2adapt.shared.requests.actions import (
-    AddModel,
-    DescribeModel,
-    DownloadBase,
+    MODALITIES,
     Evaluate,
     Fill,
     Rank,
-    RemoveModel,
     Segment,
     SegmentBatch,
     Train,
 )
 from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
+from sam2adapt.shared.requests.model_actions import AddModel, DescribeModel, DownloadBase, RemoveModel
 from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
@@ -189,6 +190,11 @@ def test_facts_are_those_of_the_rooms_below():
     assert {preset.base for preset in presets.PRESETS.values()} <= set(known_bases.NAMES)
     assert {preset.method for preset in presets.PRESETS.values()} <= set(presets.METHODS)
     assert slicing_axis.ENDS.keys() == slicing_axis.NUMBERS.keys()
+    assert set(CONFIGS) == set(known_bases.NAMES)
+    card = json.loads((Path(sam2adapt.__file__).parent / "modelfiles/schemas/bundle.schema.json").read_text("utf-8"))
+    assert card["properties"]["network"]["properties"]["peg"]["enum"] == list(presets.PEG_MODES)
+    assert card["properties"]["slices"]["properties"]["axis"]["enum"] == list(slicing_axis.AXES)
+    assert card["properties"]["modality"]["enum"] == list(MODALITIES)
 
 
 def test_whole_numbers_of_json_are_whole_numbers():

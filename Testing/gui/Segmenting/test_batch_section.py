@@ -143,7 +143,7 @@ def test_folder_with_a_broken_file(batch, chest, folder, tmp_path, dialogs):
     assert (output / "manifest.csv").exists()
     batch.ui.batchOpenButton.click()
     assert dialogs[0]["text"].endswith("/out")
-    assert not batch.section._job._engine.isRunning()
+    assert not batch.section._control.job._engine.isRunning()
 
 
 def test_table_is_saved(batch, folder, tmp_path, dialogs, answers):
@@ -206,7 +206,7 @@ def test_second_click_ends_the_engine_at_once(batch, folder, tmp_path):
     batch.chooseFolder(folder, tmp_path / "out")
     batch.click()
     batch.waitFor(lambda: "Study" in batch.status)
-    process = batch.section._job._engine.processId()
+    process = batch.section._control.job._engine.processId()
     batch.click()
     batch.click()
     assert not batch.isRunning()
@@ -311,7 +311,7 @@ def test_reload_leaves_no_process(batch, folder, tmp_path):
     batch.chooseFolder(folder, tmp_path / "out")
     batch.click()
     batch.waitFor(lambda: "Study" in batch.status)
-    process = batch.section._job._engine.processId()
+    process = batch.section._control.job._engine.processId()
     batch.panel.widget.onReload()
     batch.panel.processEvents()
     assert not isAlive(process)

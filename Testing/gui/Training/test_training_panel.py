@@ -83,18 +83,24 @@ def test_structures_can_be_left_out(panel):
     assert panel.status == "There is no class to learn. Choose at least one class."
 
 
+def typeEmptySlices(panel, text):
+    panel.ui.emptySlicesEdit.text = text
+    panel.ui.emptySlicesEdit.editingFinished.emit()
+
+
 def test_annotated_slices_are_as_the_user_says(panel):
     addCase("a")
     panel.addScene()
-    panel.ui.emptySlicesEdit.text = "0, 7"
-    panel.ui.emptySlicesEdit.editingFinished.emit()
+    assert panel.ui.emptySlicesEditLabel.text == "Empty axial slices:"
+    typeEmptySlices(panel, "1, 8")
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["5 of 8"]
-    panel.ui.emptySlicesEdit.text = "0,99"
-    panel.ui.emptySlicesEdit.editingFinished.emit()
-    assert "there are only slices 0 to 7" in panel.ui.caseHintLabel.text
-    assert not panel.ui.startButton.enabled
-    panel.ui.emptySlicesEdit.text = ""
-    panel.ui.emptySlicesEdit.editingFinished.emit()
+    for wrong, words in (("1-99", "not within the slices 1 to 8"), ("1, x", "“x” is no number")):
+        typeEmptySlices(panel, wrong)
+        assert words in panel.status and panel.ui.emptySlicesEdit.text == wrong  # to be corrected, not typed again
+        assert panel.column(panel.ui.caseTable, ANNOTATED) == ["5 of 8"]
+    typeEmptySlices(panel, "5 - 6;8")
+    assert panel.ui.emptySlicesEdit.text == "5-6, 8" and panel.column(panel.ui.caseTable, ANNOTATED) == ["6 of 8"]
+    typeEmptySlices(panel, "")
     panel.ui.annotatedComboBox.setCurrentIndex(1)
     panel.ui.annotatedComboBox.activated.emit(1)
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["all 8"]
@@ -111,6 +117,28 @@ def test_the_chosen_case_is_filled_in_the_segment_editor(panel, tmp_path):
     assert editor.activeEffect().name == "Fill from drawn slices"
     assert (editor.sourceVolumeNode(), editor.segmentationNode()) == nodes
     slicer.util.selectModule("SAM2AdaptTraining")
+
+
+def test_the_slice_shown_is_declared_empty_by_a_button(panel):
+    addCase("a")
+    panel.addScene()
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+
+    def show(index):
+        red.JumpSliceByOffsetting(0, 0, 5.0 * index)  # the spacing of the slices
+
+    show(4)
+    panel.ui.emptySliceButton.click()
+    assert panel.ui.emptySlicesEdit.text == "5" and panel.column(panel.ui.caseTable, ANNOTATED) == ["4 of 8"]
+    show(3)
+    panel.ui.emptySliceButton.click()
+    assert "A structure is drawn in axial slice 4." in panel.status and panel.ui.emptySlicesEdit.text == "5"
+    show(99)
+    panel.ui.emptySliceButton.click()
+    assert "No slice view shows an axial slice of 'a'." in panel.status
+    show(4)
+    panel.ui.emptySliceButton.click()
+    assert panel.ui.emptySlicesEdit.text == ""
 
 
 def test_what_is_wrong_with_a_case_is_shown(panel):

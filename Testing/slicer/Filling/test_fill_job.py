@@ -189,19 +189,15 @@ def test_strokes_and_sphere_brushes_are_said(lib, nodes):
 
 def test_declared_empty_slices_are_sent_and_saved_with_the_segment(lib, nodes, drawn):
     heart = nodes.segmentIds(drawn[1])[0]
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 4)
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 0)
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 6)  # drawn since: the drawing counts
+    lib.SliceTags.setEmpty(drawn[1], heart, "K", [4, 0, 6])  # 6 is drawn since: the drawing counts
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.GetSegmentation().DeepCopy(drawn[1].GetSegmentation())
-    assert lib.SliceTags.emptySlices(copy, heart, "K") == [0, 4, 6]
+    assert lib.SliceTags.empty(copy, heart, "K") == [0, 4, 6]
     run = Run(lib, *drawn)
     assert run.params["empty"] == {"heart": [0, 4]} and run.params["axis"] == "K"
     answer = filled(run.drawings())  # fills slice 4 of the heart
     run.answer(answer)
     assert "changed slices that were drawn" in str(run.errors[0])
-    lib.Drawings.undeclareEmpty(drawn[1], heart, "K", 4)
-    assert lib.SliceTags.emptySlices(drawn[1], heart, "K") == [0, 6]
 
 
 def test_region_in_voxels_of_what_is_sent(lib, nodes, drawn):
@@ -213,7 +209,8 @@ def test_region_in_voxels_of_what_is_sent(lib, nodes, drawn):
     other = nodes.addVolume(fine, spacing=(0.7, 0.9, 1.5), origin=(12.5, -40.0, 6.5), name="fine")
     other.SetAndObserveTransformNodeID(transform)
     grid = lib.SegmentMasks.drawingGrid(*drawn)
-    ends = [lib.Drawings.slicePosition("K", place, grid, drawn[1]) for place in (4, 7)]
+    slices = lib.Drawings.slicesAcross("K", grid, drawn[1])
+    ends = [slices.position(place) for place in (4, 7)]
     region = nodes.addRegion(np.mean(ends, 0), (0.5,) * 3)
     boxes = []
     for volumeNode in (drawn[0], other):
@@ -233,10 +230,10 @@ def test_directions_have_names_whatever_the_axes(lib, nodes):
     sagittal = addDrawings(lib, nodes, DRAWN, axes=AXES_IJK_TO_RAS["sagittal PIL"])
     grid = lib.SegmentMasks.drawingGrid(*sagittal)
     assert lib.Drawings.drawnAxis(read(lib, sagittal), grid) == "K"
-    assert lib.Drawings.directionOf("K", grid, sagittal[1]) == "sagittal"
+    slices = lib.Drawings.slicesAcross("K", grid, sagittal[1])
+    assert slices.name == "sagittal" and slices.count == SHAPE[0]
     assert lib.Drawings.axisOf("axial", grid, sagittal[1]) == "J"
-    position = lib.Drawings.slicePosition("K", 7, grid, sagittal[1])
-    assert lib.Drawings.sliceAt(position, "K", grid, sagittal[1]) == 7
+    assert slices.at(slices.position(7)) == 7 and slices.at(slices.position(SHAPE[0])) is None
     run = Run(lib, *sagittal, direction="sagittal")
     assert run.params["axis"] == "K"
     run.job.cancel()
@@ -328,7 +325,7 @@ def test_slices_of_two_directions_at_once(lib, nodes):
     whole = ((k - 6) / 5.5) ** 2 + ((j - 10) / 8) ** 2 + ((i - 12) / 8) ** 2 < 1
     ball[[2, 6, 10]], ball[:, [5, 10, 15]] = whole[[2, 6, 10]], whole[:, [5, 10, 15]]
     pair = addDrawings(lib, nodes, {"ball": ball})
-    lib.Drawings.declareEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", 0)
+    lib.SliceTags.setEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", [0])
     run = Run(lib, *pair)
     assert run.params["axis"] is None and run.params["empty"] == {}
     assert run.job.drawings.slices == [{0: [2, 6, 10], 1: [5, 10, 15]}]

@@ -95,7 +95,7 @@ def test_a_slice_in_which_a_structure_was_not_filled_is_not_annotated(lib, nodes
     fill(lib, pair, {"heart": FILLED, "cyst": [3, 4, 5]})
     case = lib.Cases.SceneCase(*pair)
     assert case.annotatedSlices == [2, 3, 4, 5, 6, 10] and case.filledSlices == [3, 4, 5]
-    lib.Drawings.declareEmpty(pair[1], nodes.segmentIds(pair[1])[1], "K", 7)
+    lib.SliceTags.setEmpty(pair[1], nodes.segmentIds(pair[1])[1], "K", [7])
     assert lib.Cases.SceneCase(*pair).annotatedSlices == [2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
@@ -131,8 +131,8 @@ def test_filled_across_another_axis_than_the_slices_of_training(lib, nodes, tmp_
     mask[2:9, [4, 8, 12], 6:18] = 1
     pair = draw(lib, nodes, {"organ": mask})
     engine = ScriptedEngine()
-    job = lib.FillJob.start(engine, *pair, direction=lib.Drawings.directionOf(
-        "J", lib.SegmentMasks.drawingGrid(*pair), pair[1]))  # fmt: skip
+    direction = lib.Drawings.slicesAcross("J", lib.SegmentMasks.drawingGrid(*pair), pair[1]).name
+    job = lib.FillJob.start(engine, *pair, direction=direction)
     params = engine.last.params
     assert params["axis"] == "J"
     masks = np.load(params["drawings"])
@@ -151,23 +151,6 @@ def test_filled_across_another_axis_than_the_slices_of_training(lib, nodes, tmp_
     labels = lib.FolderCases.readVolume(tmp_path / "labels" / f"{name}.nrrd", "vtkMRMLLabelMapVolumeNode")
     array = nodes.slicer.util.arrayFromVolume(labels)
     assert (array[:, :4] == 255).all() and (array[:, 13:] == 255).all() and (array[:, 4:13] < 255).all()
-
-
-def test_slices_declared_empty_for_filling_count_in_a_training(lib, nodes, pair):
-    """Each structure for itself; a slice is annotated as empty where all of them say so."""
-    heart, wall = nodes.segmentIds(pair[1])
-    lib.Drawings.declareEmpty(pair[1], heart, "K", 0)
-    case = lib.Cases.SceneCase(*pair)
-    assert case.problems == [] and case.annotatedSlices == [2, 6, 10]
-    lib.Drawings.declareEmpty(pair[1], wall, "K", 0)
-    assert lib.Cases.SceneCase(*pair).annotatedSlices == [0, 2, 6, 10]
-    lib.Cases.declareEmpty(pair[1], [11])
-    assert lib.SliceTags.emptySlices(pair[1], wall, "K") == [0, 11] == lib.SliceTags.emptySlices(pair[1], heart, "K")
-    assert lib.Cases.emptySlices(pair[1]) == [11]
-    lib.Drawings.undeclareEmpty(pair[1], wall, "K", 11)
-    assert lib.Cases.emptySlices(pair[1]) == [] and lib.SliceTags.emptySlices(pair[1], heart, "K") == [0]
-    lib.Cases.declareEmpty(pair[1], [])
-    assert lib.Cases.SceneCase(*pair).annotatedSlices == [0, 2, 6, 10]
 
 
 def test_a_folder_that_says_what_was_drawn_keeps_saying_it(lib, nodes, pair, tmp_path):

@@ -98,7 +98,7 @@ def test_whole_segmentation_has_no_voxel_that_is_not_annotated(lib, nodes, tmp_p
 
 def test_what_was_drawn_since_the_case_was_examined_is_written(lib, nodes, tmp_path):
     case = addCase(lib, nodes)
-    lib.Cases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, case.axis, [9])
     labels = write(lib, [case], tmp_path)["CT"][1].array[0]
     assert not labels[9].any() and (labels[8] == 255).all()
 
@@ -199,7 +199,7 @@ def tmp_path_with_folders(path):
 
 def test_files_that_slicer_saved_are_written_as_the_scene_would_be(lib, nodes, tmp_path):
     case = addCase(lib, nodes, axes=AXES_IJK_TO_RAS["oblique"])
-    lib.Cases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, case.axis, [9])
     saved = tmp_path / "saved"
     saved.mkdir()
     for storage, node, name in (

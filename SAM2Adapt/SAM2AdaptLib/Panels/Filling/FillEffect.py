@@ -258,7 +258,8 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         """Show the slice to draw next in the slice views that lie in its direction."""
         axis, place = self._job.nextSlice
         grid, node = self._job.drawings.grid, self._segmentationNode()
-        SliceViews.showSlice(Drawings.slicePosition(axis, place, grid, node), _normal(axis, grid, node))
+        slices = Drawings.slicesAcross(axis, grid, node)
+        SliceViews.showSlice(slices.position(place), slices.normal)
 
     def declareEmpty(self):
         """Say that the chosen structure is not in the slice that is shown, or take that back."""
@@ -272,8 +273,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         masks = SegmentMasks.read(node, list(node.GetSegmentation().GetSegmentIDs()), grid)
         direction = self._options.direction
         axis = Drawings.axisOf(direction, grid, node) if direction else Drawings.drawnAxis(masks, grid)
-        position = SliceViews.shownPosition(_normal(axis, grid, node))
-        place = None if position is None else Drawings.sliceAt(position, axis, grid, node)
+        place = SliceViews.shownSlice(Drawings.slicesAcross(axis, grid, node))
         names = {"name": node.GetSegmentation().GetSegment(segmentId).GetName(), "slice": (place or 0) + 1}
         if place is None:
             raise DrawingError(
@@ -283,10 +283,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             raise DrawingError(
                 _("'{name}' is drawn in slice {slice}.").format(**names), _("Erase it there, or choose another slice.")
             )
-        if place in SliceTags.emptySlices(node, segmentId, axis):
-            Drawings.undeclareEmpty(node, segmentId, axis, place)
+        empty = SliceTags.empty(node, segmentId, axis)
+        isEmpty = place in empty
+        SliceTags.setEmpty(node, segmentId, axis, {*empty} - {place} if isEmpty else {*empty, place})
+        if isEmpty:
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
-        Drawings.declareEmpty(node, segmentId, axis, place)
         return _("Slice {slice} holds nothing of '{name}'.").format(**names)
 
     def _segmentationNode(self):
@@ -300,9 +301,3 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
 def _firstGuess():
     return _("The preview shows a first guess from the outlines alone.")
-
-
-def _normal(axis, grid, segmentationNode):
-    """Direction across the slices in the world, (R, A, S)."""
-    first, second = (Drawings.slicePosition(axis, place, grid, segmentationNode) for place in (0, 1))
-    return second - first

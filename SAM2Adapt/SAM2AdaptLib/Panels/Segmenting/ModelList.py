@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Models import Catalog, ExpectedTime
 from SAM2AdaptLib.Panels import Widgets
-from SAM2AdaptLib.Scene import VolumeModality, Volumes
+from SAM2AdaptLib.Scene import VolumeGrid, VolumeModality, Volumes
 
 NAME, MODALITY, DICE, TIME, LICENSE = range(5)
 SEARCHED = qt.Qt.UserRole + 1
@@ -79,8 +79,9 @@ class ModelList:
     def _expectedSeconds(self, model, parameterNode):
         if model.problem or not Volumes.hasVoxels(parameterNode.inputVolume):
             return None
+        slices = VolumeGrid.sliceCount(parameterNode.inputVolume, model.axis)
         settings = (parameterNode.device, parameterNode.testTimeAugmentation)
-        return ExpectedTime.expectedSeconds(model, parameterNode.inputVolume, *settings)
+        return ExpectedTime.expectedSeconds(model, slices, *settings)
 
     def _item(self, model, seconds):
         item = qt.QTreeWidgetItem(self._ui.modelTree)

@@ -9,9 +9,10 @@ import vtk
 from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Engine.Error import fromUserError
 from SAM2AdaptLib.Panels import Dialogs, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels.Training.AnnotationSection import AnnotationSection
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
 from SAM2AdaptLib.Panels.Training.ClassTable import ClassTable
@@ -68,14 +69,7 @@ class InputsSection:
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY)
         self._timer.connect("timeout()", self._onChanged)
-        for text, whole in (
-            (_("as the segments look"), None),
-            (_("all of the volume"), True),
-            (_("only those with segments"), False),
-        ):
-            ui.annotatedComboBox.addItem(text, whole)
-        ui.annotatedComboBox.connect("activated(int)", self._setWhole)
-        ui.emptySlicesEdit.connect("editingFinished()", self._declareEmpty)
+        self._annotation = AnnotationSection(ui, self._examine)
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
@@ -192,41 +186,9 @@ class InputsSection:
         self._ui.caseHintLabel.text = "\n".join(texts)
         self._ui.caseHintLabel.visible = bool(texts)
         self._ui.removeCaseButton.enabled = case is not None
-        isInScene = case is not None and case.segmentationNode is not None
-        self._ui.annotationWidget.visible = isInScene
-        self._ui.fillButton.enabled = isInScene and case.volumeNode is not None
-        if isInScene:
-            choice = {Cases.ALL: 1, Cases.SOME: 2}
-            attribute = case.segmentationNode.GetAttribute(Cases.ANNOTATED_ATTRIBUTE)
-            self._ui.annotatedComboBox.setCurrentIndex(choice.get(attribute, 0))
-            self._ui.emptySlicesEdit.text = _declaredEmpty(case.segmentationNode)
-
-    def _setWhole(self, index):
-        case = self._caseTable.chosen()
-        Cases.setWhole(case.segmentationNode, self._ui.annotatedComboBox.itemData(index))
-        self._examine(case)
-
-    def _declareEmpty(self):
-        case = self._caseTable.chosen()
-        text = self._ui.emptySlicesEdit.text
-        if case is None or case.segmentationNode is None or text == _declaredEmpty(case.segmentationNode):
-            return
-        words = [word for word in text.replace(",", " ").split() if word]
-        try:
-            if not all(word.isdecimal() for word in words):
-                raise EngineError("SettingsError", _("Write numbers of slices with commas between them, as in 3,4,9."))
-            Cases.declareEmpty(case.segmentationNode, [int(word) for word in words])
-        except (UserError, EngineError) as error:
-            self._ui.statusLabel.text = str(error)
-        self._examine(case)
+        self._ui.fillButton.enabled = bool(case and case.segmentationNode and case.volumeNode)
+        self._annotation.show(case)
 
     def _examine(self, case):
         case.examine()
         self._onChanged()
-
-
-def _declaredEmpty(segmentationNode):
-    try:
-        return ",".join(map(str, Cases.emptySlices(segmentationNode)))
-    except UserError:
-        return ""

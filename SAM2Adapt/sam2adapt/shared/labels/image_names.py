@@ -12,6 +12,8 @@ DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")
 #: Formats that are read and not written.
 READ_ONLY = (*DETACHED, ".mgz", ".mgh")
 SEGMENTATION = ".seg.nrrd"
+#: Of image and label files, as folders of cases or studies hold them; DICOM files have no suffix that one can rely on.
+FILE_SUFFIXES = frozenset((*LABEL_SUFFIXES, *PICTURES, *READ_ONLY))
 SUFFIXES = (*LABEL_SUFFIXES, *PICTURES, *READ_ONLY, ".img.gz")
 
 

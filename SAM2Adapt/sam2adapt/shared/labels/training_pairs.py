@@ -9,10 +9,9 @@ from pathlib import Path
 
 from .. import paths as look
 from ..errors import InputFileError, TrainingDataError
-from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
+from .image_names import FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
 
 SUBFOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
-_KNOWN = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY}
 _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's number of a channel at the end of an image's name
 _LABEL_ENDS = ("_seg", "-seg", "_label", "-label", "_labels", "_mask", "_gt", "_segmentation", "_dseg")
 _SHOWN = 3
@@ -37,7 +36,7 @@ def files_by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in look.listing(folder):
         # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
-        if suffix_of(path) in _KNOWN and not path.name.startswith("."):
+        if suffix_of(path) in FILE_SUFFIXES and not path.name.startswith("."):
             look.utf8_name(path)
             found.setdefault(stem_of(path), []).append(path)
     return found

@@ -3,19 +3,11 @@
 import json
 
 from .actions import (
-    AddModel,
     Cancel,
     Control,
-    DescribeModel,
-    DownloadBase,
-    ExportModel,
     Fill,
-    ListBases,
     ListDevices,
-    ListModels,
     RankVolume,
-    RemoveBase,
-    RemoveModel,
     Segment,
     SegmentBatch,
     SeriesFiles,
@@ -23,6 +15,16 @@ from .actions import (
     Train,
 )
 from .fields import Request, definition
+from .model_actions import (
+    AddModel,
+    DescribeModel,
+    DownloadBase,
+    ExportModel,
+    ListBases,
+    ListModels,
+    RemoveBase,
+    RemoveModel,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,

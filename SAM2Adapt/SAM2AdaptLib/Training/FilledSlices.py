@@ -1,9 +1,4 @@
-"""Which slices of a segmentation are annotated, and which of these were filled between drawn ones.
-
-A segmentation that was never filled is annotated in the slices in which it has voxels or is declared empty, or in all
-of them. After a filling each structure says which slices were filled (``SliceTags``), and the engine's rule decides
-which slices are known as a whole: ``shared.labels.drawn_slices.slice_states``.
-"""
+"""Which slices of a segmentation are drawn, and which were filled between them."""
 
 import numpy as np
 from sam2adapt.shared.labels.drawn_slices import DRAWN, FILLED, NOT_ANNOTATED, slice_states
@@ -12,25 +7,11 @@ from sam2adapt.shared.slicing_axis import ARRAY_AXES
 from SAM2AdaptLib.Scene import Geometry, SegmentMasks, SliceTags
 
 
-def emptySlices(volumeNode, segmentationNode, axis):
-    """The slices of a volume along a voxel axis (0 = I) that every structure declares empty, in order.
-
-    :raises DrawingError: a tag cannot be understood.
-    """
-    segmentIds = segmentationNode.GetSegmentation().GetSegmentIDs()
-    pairs = [{*SliceTags.declared(segmentationNode, segmentId)} for segmentId in segmentIds]
-    ofAll = {place for own in pairs for name, place in own if name is None}
-    common = set.intersection(*pairs) if pairs else set()
-    if common - {(None, place) for place in ofAll}:
-        toGrid = _voxelsToGrid(volumeNode, segmentationNode, SegmentMasks.drawingGrid(volumeNode, segmentationNode))
-        for name in ARRAY_AXES:
-            places = _slicesAcross(toGrid, volumeNode, ARRAY_AXES.index(name), axis)
-            ofAll |= {k for k, place in enumerate(places or ()) if (name, place) in common}
-    return sorted(ofAll)
-
-
 class FilledSlices:
     """What a filling made of a segmentation: a state for each slice of its grid across one array axis.
+
+    Each structure says which of its slices were filled (``SliceTags``); which slices are known as a whole follows from
+    the engine's rule, ``drawn_slices.slice_states``.
 
     :ivar states: (slices,) of ``drawn_slices``.
     """
@@ -43,7 +24,7 @@ class FilledSlices:
         grid = SegmentMasks.drawingGrid(volumeNode, segmentationNode)
         ids = list(segmentationNode.GetSegmentation().GetSegmentIDs())
         masks = SegmentMasks.read(segmentationNode, ids, grid)
-        found = [SliceTags.filledSlices(segmentationNode, *pair) for pair in zip(ids, masks, strict=True)]
+        found = [SliceTags.filled(segmentationNode, *pair) for pair in zip(ids, masks, strict=True)]
         axis = next((axis for axis, _places in found if axis), None)
         self._axis = ARRAY_AXES.index(axis) if axis else 0
         self._toGrid = _voxelsToGrid(volumeNode, segmentationNode, grid)
@@ -54,7 +35,7 @@ class FilledSlices:
         drawn = present & ~filled
         if axis:
             for row, segmentId in zip(drawn, ids, strict=True):
-                row[[k for k in SliceTags.emptySlices(segmentationNode, segmentId, axis) if k < len(row)]] = True
+                row[[k for k in SliceTags.empty(segmentationNode, segmentId, axis) if k < len(row)]] = True
         self.states = slice_states(present, drawn, filled)
 
     def any(self):

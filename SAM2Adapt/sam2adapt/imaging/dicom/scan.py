@@ -1,6 +1,6 @@
 """What DICOM files hold: image series with their headers, other objects, damaged files and copies.
 
-Headers are read with pydicom (:mod:`.dicom_header`); file names and InstanceNumber are never trusted. Slices are
+Headers are read with pydicom (:mod:`.header`); file names and InstanceNumber are never trusted. Slices are
 sorted by the projection of ImagePositionPatient on the normal of ImageOrientationPatient (PS3.3 C.7.6.2).
 """
 
@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..shared import paths
-from ..shared.errors import InputFileError
-from .dicom_classes import class_name
-from .dicom_geometry import SAME_ORIENTATION, sort_along_normal
-from .dicom_header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from ...shared import paths
+from ...shared.errors import InputFileError
+from .geometry import SAME_ORIENTATION, sort_along_normal
+from .header import ImageHeader, OtherObject, UnreadableFile, is_dicom_start, read_object
+from .sop_classes import class_name
 
 _MODALITY_OF_CLASS = {"CT Image": "CT", "MR Image": "MR", "MR Color Image": "MR"}  # ends of the classes' names
 _DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, a list of the other files
 _BLOCK = 1 << 22
+_UNNAMED = "unnamed"  # in the place of an empty SeriesInstanceUID
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SeriesInfo:
     :ivar modality: DICOM modality ("CT", "MR", "US" …).
     :ivar size: columns, rows, slices.
     :ivar files: paths, sorted by position where the files have one.
+    :ivar frame_of_reference: FrameOfReferenceUID, "" where the files have none.
     """
 
     uid: str
@@ -38,10 +40,21 @@ class SeriesInfo:
     modality: str
     size: tuple[int, int, int]
     files: tuple[str, ...]
+    frame_of_reference: str = ""
 
     def __str__(self) -> str:
         columns, rows, slices = self.size
         return f"{self.uid} ({self.modality} '{self.description}', {columns} x {rows} x {slices})"
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID as the files have it, "" where they have none."""
+        return "" if self.uid.startswith(_UNNAMED) else self.uid.partition("#")[0]
+
+    @property
+    def source(self) -> str:
+        """The only file, or the folder that holds all files."""
+        return os.path.commonpath(self.files)
 
 
 @dataclass
@@ -173,7 +186,7 @@ def _series(headers: Iterable[ImageHeader]) -> list[tuple[SeriesInfo, list[Image
     used: dict[str, int] = {}
     series = []
     for group in ordered:
-        base = group[0].series_uid or "unnamed"
+        base = group[0].series_uid or _UNNAMED
         used[base] = used.get(base, 0) + 1
         uid = base if used[base] == 1 else f"{base}#{used[base]}"
         files = _sorted(group)
@@ -202,11 +215,12 @@ def series_info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
     first = headers[0]
     slices = first.frames if len(headers) == 1 else len(headers)
     return SeriesInfo(
-        uid or "unnamed",
+        uid or _UNNAMED,
         first.description,
         _modality(first),
         (first.columns, first.rows, slices),
         tuple(header.path for header in headers),
+        first.frame_of_reference,
     )
 
 

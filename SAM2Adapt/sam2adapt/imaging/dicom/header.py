@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-from ..shared.errors import InputFileError
-from . import dicom_classes
+from ...shared.errors import InputFileError
+from . import sop_classes
 
 COPY_AGAIN = "Copy the file again from where it came."
 _TAGS = (
@@ -124,7 +124,7 @@ class OtherObject:
     description: str
 
     def __str__(self) -> str:
-        return f"{self.path} ({dicom_classes.class_name(self.sop_class)})"
+        return f"{self.path} ({sop_classes.class_name(self.sop_class)})"
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,13 @@ def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeade
     declared = _text(dataset, "SOPClassUID")
     stored = _text(dataset.file_meta, "MediaStorageSOPClassUID")
     sop_class = declared or stored
-    if declared and stored and declared != stored and dicom_classes.is_image(stored) is not False:
+    if declared and stored and declared != stored and sop_classes.is_image(stored) is not False:
         raise InputFileError(
-            f"{path} contradicts itself: its file header says {dicom_classes.class_name(stored)}, "
-            f"its content {dicom_classes.class_name(declared)}.",
+            f"{path} contradicts itself: its file header says {sop_classes.class_name(stored)}, "
+            f"its content {sop_classes.class_name(declared)}.",
             COPY_AGAIN,
         )
-    is_image = dicom_classes.is_image(sop_class)
+    is_image = sop_classes.is_image(sop_class)
     pixels = _pixel_element(dataset, end, head)
     if is_image is None:  # a private class, or files whose class was removed
         is_image = pixels is not None and "Rows" in dataset and "Columns" in dataset
@@ -190,7 +190,7 @@ def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeade
 def _pixel_element(dataset: Dataset, end: int, head: bytes) -> tuple[str, int, int | None] | None:
     """Keyword, start and length of the element with the voxels, whose first 12 bytes lie at ``end``."""
     syntax = _text(dataset.file_meta, "TransferSyntaxUID")
-    if syntax == dicom_classes.DEFLATED:
+    if syntax == sop_classes.DEFLATED:
         return "PixelData", 0, None
     order = "<" if dataset.original_encoding[1] else ">"
     if len(head) < 12:

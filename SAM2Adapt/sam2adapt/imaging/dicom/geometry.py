@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..shared.errors import InputFileError, SeriesError
+from ...shared.errors import InputFileError, SeriesError
 
 SAME_ORIENTATION = 1e-3  # cosines; scanners write them with as few as four digits
 SAME_POSITION_MM = 1e-3
@@ -32,6 +32,31 @@ class Placement:
     origin: np.ndarray
     spacing: np.ndarray
     direction: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of an image lie, and which image that is.
+
+    :ivar size: voxels along I, J, K. :ivar origin, spacing, direction: as in ``Placement``.
+    :ivar name: file or folder of the image, for messages.
+    :ivar series_uid, frame_of_reference: UIDs of a DICOM series; "" of other images.
+    """
+
+    size: tuple[int, int, int]
+    origin: np.ndarray
+    spacing: np.ndarray
+    direction: np.ndarray
+    name: str = "the image"
+    series_uid: str = ""
+    frame_of_reference: str = ""
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) voxel index to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.direction * self.spacing, self.origin
+        return matrix
 
 
 def check_plane(path: str, orientations: np.ndarray, spacings: np.ndarray | None) -> None:

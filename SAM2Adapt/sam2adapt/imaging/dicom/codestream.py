@@ -18,9 +18,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from ..shared.errors import InputFileError
-from . import dicom_classes
-from .dicom_header import COPY_AGAIN, ImageHeader
+from ...shared.errors import InputFileError
+from . import sop_classes
+from .header import COPY_AGAIN, ImageHeader
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers that begin a JPEG or JPEG-LS frame
@@ -54,7 +54,7 @@ def split_frames(header: ImageHeader) -> list[bytes]:
 def decoding(header: ImageHeader, frames: list[bytes]) -> tuple:
     """Equal for files whose frames can be decoded together."""
     pixels = header.pixels
-    own = _jpeg_2000_size(frames[0]) if pixels.syntax in dicom_classes.JPEG_2000 else None
+    own = _jpeg_2000_size(frames[0]) if pixels.syntax in sop_classes.JPEG_2000 else None
     return (pixels.syntax, header.rows, header.columns, pixels.samples, pixels.photometric, pixels.planar,
             pixels.allocated, pixels.stored, pixels.signed, own)  # fmt: skip
 
@@ -106,14 +106,14 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
             f"{which} declares {header.columns} x {header.rows} pixels, {size} bytes, and has "
             f"{len(frame)} compressed bytes",
         )
-    if pixels.syntax == dicom_classes.RLE:
+    if pixels.syntax == sop_classes.RLE:
         _check_rle(header, frame, which, size)
         return
     declared = header.columns, header.rows, pixels.samples
-    is_jpeg_2000 = pixels.syntax in dicom_classes.JPEG_2000
+    is_jpeg_2000 = pixels.syntax in sop_classes.JPEG_2000
     found = _jpeg_2000_size(frame) if is_jpeg_2000 else _jpeg_size(frame)
     if found is None:
-        raise _damaged(header, f"{which} is no {dicom_classes.syntax_name(pixels.syntax)} image")
+        raise _damaged(header, f"{which} is no {sop_classes.syntax_name(pixels.syntax)} image")
     if found[:3] != declared:
         raise _damaged(
             header,
@@ -204,7 +204,7 @@ def _write_plain(path: Path, header: ImageHeader, frames: list[bytes]) -> None:
     if pixels.samples > 1:
         dataset.PlanarConfiguration = int(pixels.planar)
     stored, signed = pixels.stored, pixels.signed
-    if pixels.syntax in dicom_classes.JPEG_2000:  # which has its own; some writers declare another sign than they wrote
+    if pixels.syntax in sop_classes.JPEG_2000:  # which has its own; some writers declare another sign than they wrote
         _, _, _, stored, signed = _jpeg_2000_size(frames[0])
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.allocated, stored, stored - 1
     dataset.PixelRepresentation = int(signed)

@@ -1,6 +1,6 @@
 """One DICOM series as a volume: its voxels, its place in the patient, and what is refused.
 
-Which series there are is found out by :mod:`.dicom_scan`.
+Which series there are is found out by :mod:`.scan`.
 """
 
 import logging
@@ -10,25 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..shared.errors import InputFileError, SeriesError
-from .dicom_classes import IN_PROBE_SPACE, class_name
-from .dicom_geometry import REGULAR, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
-from .dicom_header import ImageHeader, OtherObject, UnreadableFile, read_object
-from .dicom_pixels import check_readable, read_voxels
-from .dicom_scan import Scan, SeriesInfo, is_dicom, scan, series_info
+from ...shared.errors import InputFileError, SeriesError
+from .geometry import REGULAR, Grid, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
+from .header import ImageHeader, OtherObject, UnreadableFile, read_object
+from .pixels import check_readable, read_voxels
+from .scan import Scan, SeriesInfo, scan, series_info
+from .sop_classes import IN_PROBE_SPACE, class_name
 
-__all__ = [
-    "Grid",
-    "Scan",
-    "SeriesInfo",
-    "SeriesVoxels",
-    "is_dicom",
-    "list_series",
-    "read_file",
-    "read_series",
-    "scan",
-    "series_grid",
-]
 logger = logging.getLogger(__name__)
 _OF_A_BODY = ("CT", "MR", "PT", "NM")  # modalities whose frames are slices, not moments
 
@@ -51,23 +39,6 @@ class SeriesVoxels:
     physical: bool = True
     unit: str = ""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of a series lie, without them: ``size`` along I, J, K, and the place as in SeriesVoxels."""
-
-    size: tuple[int, int, int]
-    origin: np.ndarray
-    spacing: np.ndarray
-    direction: np.ndarray
-
-    @property
-    def affine(self) -> np.ndarray:
-        """(4, 4) voxel index to LPS mm."""
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = self.direction * self.spacing, self.origin
-        return matrix
 
 
 def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
@@ -130,14 +101,14 @@ def series_grid(found: Scan, series_uid: str) -> Grid | None:
     if not alike:
         return None
     info, headers = max(alike, key=lambda item: item[0].size[2])
-    first = headers[0]
+    first, identity = headers[0], (info.source, series_uid, info.frame_of_reference)
     if len(headers) == 1 and first.frames == 1 and first.has_place and first.spacings is not None:
         spacing = np.array([first.spacings[0, 1], first.spacings[0, 0], first.thickness or 1.0])
-        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]))
+        return Grid(info.size, first.positions[0], spacing, axes_of(first.orientations[0]), *identity)
     if not all(header.has_place and header.spacings is not None for header in headers):
         raise SeriesError(f"The series {info} does not say where its slices lie.", "Use labels on another series.")
     place = _place(headers, info, _name(headers, info))
-    return Grid(info.size, place.origin, place.spacing, place.direction)
+    return Grid(info.size, place.origin, place.spacing, place.direction, *identity)
 
 
 def _no_image(folder: str | os.PathLike | Sequence[str], found: Scan) -> SeriesError:

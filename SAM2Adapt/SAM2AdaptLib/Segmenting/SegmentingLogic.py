@@ -1,16 +1,36 @@
-"""The part of the module's logic that segments many studies."""
+"""The part of the module's logic that segments: a volume, many volumes, or a folder of studies."""
 
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Client import EngineClient
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch
+from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch, SegmentJob
 
 
-class BatchLogic:
-    """Batches of ``SAM2AdaptLogic``: volumes of the scene with its engine, folders with another engine each."""
+class SegmentingLogic:
+    """Comes before ``ScriptedLoadableModuleLogic`` in the bases of a module's logic, which has ``engine``.
+
+    Volumes of the scene are segmented by that engine, each folder by another one. For the options see
+    ``Options.Options``, for the callbacks ``Job``.
+    """
 
     _folderJob = None
+
+    def segment(self, volumeNode, model, segmentationNode=None, **options):
+        """Segment a volume and wait for it; Slicer stays alive.
+
+        :param model: name, NAME@VERSION or path.
+        :param segmentationNode: where the structures go; without it a new node, named after the volume.
+        :return: the segmentation; None if the model found no structure and no segmentation was given.
+        """
+        return self.startSegment(volumeNode, model, segmentationNode, **options).wait().segmentationNode
+
+    def startSegment(self, volumeNode, model, segmentationNode=None, **options):
+        """Begin to segment a volume; returns a ``SegmentJob`` at once.
+
+        :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
+        """
+        return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
 
     def segmentVolumes(self, volumeNodes, model, **options) -> list:
         """Segment one volume after the other with a warm engine; a failure does not stop the rest.

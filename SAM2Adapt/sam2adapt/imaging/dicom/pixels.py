@@ -1,6 +1,6 @@
 """Voxels of DICOM files: declared and stored bytes compared before memory is taken, values as the header defines them.
 
-Uncompressed voxels are read here, compressed ones are decoded by GDCM (:mod:`.dicom_codestream`). Slope, intercept,
+Uncompressed voxels are read here, compressed ones are decoded by GDCM (:mod:`.codestream`). Slope, intercept,
 sign and stored bits are those of each file and each frame; MONOCHROME1 says how to display values and changes none.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
 
-from ..shared.errors import InputFileError, VolumeError
-from . import dicom_classes
-from .dicom_codestream import decode, decoding, split_frames
-from .dicom_header import COPY_AGAIN, ImageHeader, damage_told
+from ...shared.errors import InputFileError, VolumeError
+from . import sop_classes
+from .codestream import decode, decoding, split_frames
+from .header import COPY_AGAIN, ImageHeader, damage_told
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -33,9 +33,9 @@ def check_readable(header: ImageHeader) -> None:
     :raises InputFileError: unsupported compression or layout, cut, or another length than declared.
     """
     pixels, path = header.pixels, header.path
-    if header.sop_class in dicom_classes.TILED:
+    if header.sop_class in sop_classes.TILED:
         raise InputFileError(
-            f"{path} is a picture in tiles ({dicom_classes.class_name(header.sop_class)}), which is not read.",
+            f"{path} is a picture in tiles ({sop_classes.class_name(header.sop_class)}), which is not read.",
             "Export the part that you need as PNG or TIFF.",
         )
     if pixels.element != "PixelData":
@@ -43,10 +43,10 @@ def check_readable(header: ImageHeader) -> None:
             f"{path} stores its values as {pixels.element}, which is not read.",
             "Open it in Slicer and save it as .nrrd.",
         )
-    if not dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax not in dicom_classes.COMPRESSED:
-        names = ", ".join(sorted({name.partition(" Lossless")[0] for name in dicom_classes.COMPRESSED.values()}))
+    if not sop_classes.is_uncompressed(pixels.syntax) and pixels.syntax not in sop_classes.COMPRESSED:
+        names = ", ".join(sorted({name.partition(" Lossless")[0] for name in sop_classes.COMPRESSED.values()}))
         raise InputFileError(
-            f"{path} is compressed as {dicom_classes.syntax_name(pixels.syntax)}, which is not supported.",
+            f"{path} is compressed as {sop_classes.syntax_name(pixels.syntax)}, which is not supported.",
             f"Export it from the archive uncompressed (Explicit VR Little Endian), or as one of: {names}.",
         )
     if pixels.allocated not in (8, 16, 32) or (pixels.samples > 1 and pixels.allocated == 32):
@@ -59,13 +59,13 @@ def check_readable(header: ImageHeader) -> None:
             f"{path} has {pixels.samples} values a pixel of the kind {pixels.photometric}, which is not read.",
             "Export it in grey levels or RGB.",
         )
-    plain_rgb = pixels.photometric == "RGB" and dicom_classes.is_uncompressed(pixels.syntax)
+    plain_rgb = pixels.photometric == "RGB" and sop_classes.is_uncompressed(pixels.syntax)
     if colour and pixels.allocated != 8 and not plain_rgb:  # GDCM mixes up the bytes of RLE colours of 16 bits
         raise InputFileError(
             f"{path} has {pixels.photometric} colours of {pixels.allocated} bits, which is not read.",
             "Export it as uncompressed RGB with 8 bits a colour.",
         )
-    if dicom_classes.is_uncompressed(pixels.syntax) and pixels.syntax != dicom_classes.DEFLATED:
+    if sop_classes.is_uncompressed(pixels.syntax) and pixels.syntax != sop_classes.DEFLATED:
         stored = max(os.path.getsize(path) - pixels.start, 0)
         _check_length(header, stored if pixels.length is None else min(pixels.length, stored))
 
@@ -149,7 +149,7 @@ def _check_length(header: ImageHeader, stored: int) -> None:
 
 def _is_padding(header: ImageHeader, expected: int, stored: int) -> bool:
     """True if nothing but zeros follows the voxels: anything else means that the header describes other voxels."""
-    if stored - expected < 2 or header.pixels.syntax == dicom_classes.DEFLATED:
+    if stored - expected < 2 or header.pixels.syntax == sop_classes.DEFLATED:
         return True
     with open(header.path, "rb") as file:
         file.seek(header.pixels.start + expected)
@@ -175,7 +175,7 @@ def _kind(header: ImageHeader) -> np.dtype:
 
 def _stored_values(headers: Sequence[ImageHeader], folder: Path) -> Iterator[np.ndarray]:
     """(frames, rows, columns) of one file or some, of the declared type, without bits that are no part of the value."""
-    if not any(header.pixels.syntax in dicom_classes.COMPRESSED for header in headers):
+    if not any(header.pixels.syntax in sop_classes.COMPRESSED for header in headers):
         yield from map(_uncompressed, headers)
         return
     with ThreadPoolExecutor(_THREADS) as pool:  # GDCM decodes without holding Python's lock
@@ -195,7 +195,7 @@ def _together(headers: Sequence[ImageHeader]) -> Iterator[list[tuple[ImageHeader
     """Files with their compressed frames, in groups that are decoded at once; uncompressed ones alone, without."""
     waiting: list[tuple[ImageHeader, list[bytes]]] = []
     for header in headers:
-        frames = split_frames(header) if header.pixels.syntax in dicom_classes.COMPRESSED else []
+        frames = split_frames(header) if header.pixels.syntax in sop_classes.COMPRESSED else []
         full = sum(len(others) for _, others in waiting) >= _TOGETHER
         if waiting and (full or not frames or decoding(*waiting[0]) != decoding(header, frames)):
             yield waiting
@@ -241,7 +241,7 @@ def _has_more_bits(values: np.ndarray, stored: int) -> bool:
 
 
 def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
-    if header.pixels.syntax == dicom_classes.DEFLATED:
+    if header.pixels.syntax == sop_classes.DEFLATED:
         with damage_told(header.path, "its element with the voxels"):
             data = _whole(header).PixelData
         _check_length(header, len(data))
@@ -318,7 +318,7 @@ def _colours(header: ImageHeader) -> np.ndarray:
             colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3
-    if pixels.syntax in dicom_classes.COMPRESSED:
+    if pixels.syntax in sop_classes.COMPRESSED:
         with tempfile.TemporaryDirectory() as folder:
             return decode(header, split_frames(header), Path(folder) / "frames.dcm")
     if pixels.photometric == "YBR_FULL_422":

@@ -4,19 +4,17 @@ All contours of a structure in one slice are combined by the even-odd rule, on w
 drawn inside and CLOSEDPLANAR_XOR agree. A voxel belongs to the structure if at least half of it lies inside.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from ..shared.errors import GeometryError, InputFileError
-from .dicom import Grid
-from .dicom_header import damage_told
+from ...shared.errors import GeometryError, InputFileError
+from .geometry import Grid
+from .header import damage_told
 
-logger = logging.getLogger(__name__)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _FINE = 9  # parts of a voxel's edge at which it is tested
 _OFF_SLICE = 0.25  # slices that a contour may lie off one
@@ -26,15 +24,20 @@ _OFF_SLICE = 0.25  # slices that a contour may lie off one
 class Region:
     """One structure of a structure set.
 
+    :ivar contours: each (points, 3) LPS mm.
     :ivar color: red, green, blue from 0 to 1; None where the file has none.
     :ivar code: scheme, value and meaning; None where the file has none.
+    :ivar frame_of_reference: FrameOfReferenceUID in which the contours lie, "" where the file does not say it.
+    :ivar open_contours: how many contours enclose no area, by their type.
     """
 
     number: int
     name: str
-    contours: list[np.ndarray]  # each (points, 3) LPS mm
+    contours: list[np.ndarray]
     color: tuple[float, float, float] | None
     code: tuple[str, str, str] | None
+    frame_of_reference: str = ""
+    open_contours: dict[str, int] = field(default_factory=dict)
 
 
 def regions(path: str, dataset: Dataset) -> list[Region]:
@@ -61,24 +64,25 @@ def _regions(path: str, dataset: Dataset) -> list[Region]:
         number, name = int(item.ROINumber), str(item.get("ROIName") or f"ROI {item.ROINumber}")
         contour = drawn.get(number, Dataset())
         color = contour.get("ROIDisplayColor")
+        contours, open_contours = _contours(path, name, contour)
         result.append(
             Region(
-                number,
-                name,
-                _contours(path, name, contour),
-                None if not color else tuple(int(part) / 255 for part in color),
-                codes.get(number),
+                number, name, contours, tuple(int(part) / 255 for part in color) if color else None, codes.get(number),
+                str(item.get("ReferencedFrameOfReferenceUID", "")), open_contours,
             )
-        )
+        )  # fmt: skip
     return result
 
 
-def _contours(path: str, name: str, drawn: Dataset) -> list[np.ndarray]:
-    contours, others = [], []
+def _contours(path: str, name: str, drawn: Dataset) -> tuple[list[np.ndarray], dict[str, int]]:
+    """Closed contours, and how many others there are of each type."""
+    contours: list[np.ndarray] = []
+    others: dict[str, int] = {}
     for item in drawn.get("ContourSequence") or ():
         data = np.array(item.get("ContourData") or (), dtype=np.float64)
-        if item.get("ContourGeometricType") not in _CLOSED:
-            others.append(str(item.get("ContourGeometricType")))
+        kind = str(item.get("ContourGeometricType"))
+        if kind not in _CLOSED:
+            others[kind] = others.get(kind, 0) + 1
             continue
         if data.size % 3 or data.size != 3 * int(item.get("NumberOfContourPoints", data.size // 3)):
             raise InputFileError(
@@ -88,20 +92,13 @@ def _contours(path: str, name: str, drawn: Dataset) -> list[np.ndarray]:
             )
         if data.size >= 9:
             contours.append(data.reshape(-1, 3))
-    if others:
-        logger.warning(
-            "'%s' in %s: %d contours enclose no area and are left out (%s).",
-            name,
-            path,
-            len(others),
-            ", ".join(sorted(set(others))),
-        )
-    return contours
+    return contours, others
 
 
-def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
-    """(K, J, I) bool: the voxels of a structure on the grid of its series.
+def fill(path: str, region: Region, grid: Grid) -> tuple[np.ndarray, list[str]]:
+    """The voxels of a structure on the grid of its series.
 
+    :return: (K, J, I) bool, and sentences about contours that do not count, or that are not there.
     :raises GeometryError: a contour does not lie in a slice of the series.
     """
     mask = np.zeros(grid.size[::-1], bool)
@@ -120,21 +117,26 @@ def fill(path: str, region: Region, grid: Grid) -> np.ndarray:
         slices.setdefault(number, []).append(points[:, :2])
     for number, contours in slices.items():
         _fill_slice(mask[number], contours)
+    return mask, _notes(path, region, slices, grid)
+
+
+def _notes(path: str, region: Region, slices: dict[int, list[np.ndarray]], grid: Grid) -> list[str]:
+    notes, what = [], f"'{region.name}' in {path}"
+    if others := region.open_contours:
+        kinds = ", ".join(sorted(others))
+        notes.append(f"{what}: {sum(others.values())} contours enclose no area and are left out ({kinds}).")
     if beyond := _outside(slices, grid.size):
-        logger.warning(
-            "'%s' in %s: %d of its %d contours reach beyond the image; what lies outside is left out.",
-            region.name, path, beyond, len(region.contours),
-        )  # fmt: skip
-    empty = sorted(set(range(min(slices, default=0), max(slices, default=-1) + 1)) - set(slices))
-    if empty:
-        logger.warning(
-            "'%s' in %s has no contour in %d of the %d slices between its first and its last one.",
-            region.name,
-            path,
-            len(empty),
-            max(slices) - min(slices) + 1,
+        notes.append(
+            f"{what}: {beyond} of its {len(region.contours)} contours reach beyond the image; what lies outside is left"
+            " out."
         )
-    return mask
+    if slices:
+        between = max(slices) - min(slices) + 1
+        if empty := between - len(slices):
+            notes.append(
+                f"{what} has no contour in {empty} of the {between} slices between its first and its last one."
+            )
+    return notes
 
 
 def _outside(slices: dict[int, list[np.ndarray]], size: Sequence[int]) -> int:

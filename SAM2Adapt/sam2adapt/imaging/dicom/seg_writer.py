@@ -16,12 +16,15 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from ..shared.errors import GeometryError, InputFileError, OutputError
-from .dicom import Grid, Scan, scan, series_grid
-from .dicom_header import ImageHeader
-from .dicom_labels import place_on_grid, read_dicom_labels
-from .image_files import replacing
-from .terminology import Structure
+from ...shared.errors import GeometryError, InputFileError, OutputError
+from ..image_files import replacing
+from ..terminology import Structure
+from .geometry import Grid
+from .header import ImageHeader
+from .labels import read_dicom_labels
+from .placing import place_on_grid
+from .scan import Scan, scan
+from .series import series_grid
 
 KINDS = ("BINARY", "LABELMAP")
 _ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
@@ -64,8 +67,8 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
         dataset = _dataset(headers, table[frames], numbered, kind, algorithm)
         with replacing(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
-            written, _, _ = read_dicom_labels(temporary, target)
-            if not np.array_equal(written, table[on_series]):
+            written = read_dicom_labels(temporary, target)
+            if not np.array_equal(written.array, table[on_series]):
                 raise OSError(28, "what was stored differs from the result, the disk may be full")
 
 
