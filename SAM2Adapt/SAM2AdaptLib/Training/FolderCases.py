@@ -11,7 +11,7 @@ from pathlib import Path
 
 import slicer
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
-from sam2adapt.shared.labels import annotation
+from sam2adapt.shared.labels import annotation, drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
 from sam2adapt.shared.labels.label_names import folder_table, label_table
@@ -75,6 +75,8 @@ class FileCase(TrainingCase):
             return
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
+        if (drawn := drawn_slices.path_beside(self.label)).is_file():
+            CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
         known = {value: values.get(str(value), 0) for value in self._table.entries}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):

@@ -73,16 +73,17 @@ def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[in
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
     """Choose every fifth annotated slice, at least one, of each case with at least five of them.
 
-    A slice without which a class would no longer be in the training is not taken.
+    A slice without which a class would no longer be in the training is not taken, nor one that was filled.
 
     :return: case id to slice indices along the model's slicing axis; cases without any are left out.
     """
     counts = Counter(value for case in prepared for k in case.annotated for value in _held(case, k))
     chosen: dict[str, list[int]] = {}
     for case in prepared:
-        if len(case.annotated) < _FEWEST_SLICES:
+        drawn = [k for k in case.annotated if k not in case.filled]
+        if len(drawn) < _FEWEST_SLICES:
             continue
-        for k in case.annotated[HELD_OUT // 2 :: HELD_OUT]:
+        for k in drawn[HELD_OUT // 2 :: HELD_OUT]:
             values = _held(case, k)
             if all(counts[value] > 1 for value in values):
                 counts.subtract(values)

@@ -106,6 +106,19 @@ def test_annotated_slices_are_as_the_user_says(panel):
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["all 8"]
 
 
+def test_the_chosen_case_is_filled_in_the_segment_editor(panel, tmp_path):
+    assert not panel.ui.fillButton.enabled
+    nodes = addCase("a")
+    panel.addScene()
+    assert panel.ui.fillButton.enabled
+    panel.ui.fillButton.click()
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    assert editor.activeEffect().name == "Fill from drawn slices"
+    assert (editor.sourceVolumeNode(), editor.segmentationNode()) == nodes
+    slicer.util.selectModule("SAM2AdaptTraining")
+
+
 def test_the_slice_shown_is_declared_empty_by_a_button(panel):
     addCase("a")
     panel.addScene()

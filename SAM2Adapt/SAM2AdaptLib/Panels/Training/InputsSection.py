@@ -11,7 +11,8 @@ from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import fromUserError
-from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels import Dialogs, Editor
+from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.Training.AnnotationSection import AnnotationSection
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
@@ -80,6 +81,7 @@ class InputsSection:
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
+        ui.fillButton.connect("clicked()", self.fillCase)
         self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
         ui.casesCollapsibleButton.acceptDrops = True
         ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
@@ -195,6 +197,11 @@ class InputsSection:
             self._list.remove(self._parameterNode, case)
             self._onChanged()
 
+    def fillCase(self):
+        """Open the Segment Editor on the chosen case, with the effect that fills the slices between drawn ones."""
+        case = self._caseTable.chosen()
+        Editor.show(case.volumeNode, case.segmentationNode, Registration.NAME)
+
     def _onNodesChanged(self):
         self._timer.start()
 
@@ -214,6 +221,7 @@ class InputsSection:
         self._ui.caseHintLabel.text = "\n".join(texts)
         self._ui.caseHintLabel.visible = bool(texts)
         self._ui.removeCaseButton.enabled = case is not None
+        self._ui.fillButton.enabled = bool(case and case.segmentationNode and case.volumeNode)
         self._annotation.show(case)
 
     def _examine(self, case):
