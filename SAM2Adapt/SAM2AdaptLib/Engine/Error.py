@@ -66,7 +66,7 @@ def asEngineErrors(defect=""):
 
 
 def fromException(exception, message):
-    """Any exception as an EngineError: what is not a failure that a user can mend is a defect of ours.
+    """Any exception as an EngineError; one that no user can mend is a defect of SAM2Adapt.
 
     :param exception: the exception.
     :param message: of the defect: a sentence with "{error}", for what the exception says.
@@ -111,6 +111,7 @@ def controlNames():
         "method": _("“Method”"),
         "modality": further.format(setting="modality=CT"),
         "model": _("“Model”"),
+        "overlap": _("“Where segments overlap”"),
         "peg": further.format(setting="peg"),
         "preset": _("“Preset”"),
         "quick": _("“Quick adapt”"),

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,11 @@ from ..imaging.image_files import stem_of
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
-from ..shared.labels.label_names import LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.annotation import IGNORE
+from ..shared.labels.drawn_slices import read_drawn_slices
+from ..shared.labels.label_entries import LabelEntry, LabelTable
+from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
@@ -32,6 +34,7 @@ class Case:
         annotated; None where the values are the classes.
     :ivar overlap: which of two overlapping segments counts, see ``volume.read_labels``.
     :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
+    :ivar drawn: by array axis the slices that were drawn, the others being filled; None where nothing was filled.
     """
 
     id: str
@@ -40,14 +43,15 @@ class Case:
     values: tuple[tuple[int, int], ...] | None = None
     overlap: str = "last"
     series: str = ""
+    drawn: dict[str, list[int]] | None = field(default=None, hash=False)
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by their names, in the order of the names; without suffix where no other has that name.
 
-    Segmentations, and labels that lie among their images, are left out.
+    Segmentations, and labels that lie among their images, are left out. Reading refuses names that are not UTF-8.
     """
-    found = images_of(folder)
+    found = images_of(folder, strict=False)
     return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
 
 
@@ -72,7 +76,10 @@ def find_cases(
         paths.utf8_name(label)
     for note in pairs.notes:
         say(note)
-    return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
+    return [
+        Case(name, image, label, _stated_values(label), overlap, drawn=read_drawn_slices(label))
+        for name, image, label in pairs.found
+    ]
 
 
 def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap: str) -> list[Case]:

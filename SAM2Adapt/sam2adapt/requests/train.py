@@ -1,4 +1,4 @@
-"""Carries out ``Train``: to a model file, or only to an estimate of what that costs."""
+"""Carries out ``Train``: trains a model file, or only estimates the cost."""
 
 import dataclasses
 import json
@@ -32,17 +32,18 @@ def train(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> dict[str, Any]:
-    """Train and write a model file; in several processes, which torchrun started, together.
+    """Train and write a model file, together with the other processes that torchrun started.
 
-    :param progress, say, cancelled, control: as of ``training.run.train``.
-    :return: ``bundle``, its path, which is another than the one asked for if the model forgot what it knew and that is
-        not allowed; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None without them);
-        ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on the validation
-        slices of the model that was continued, None where they are not known; ``minutes``, ``epochs``, ``best_epoch``;
-        ``processes``, None for one; ``card``, with the names of the cases, which the file does not hold.
+    :param progress, say, cancelled, control: see ``training.run.train``.
+    :return: ``bundle``, the path of the model, which differs from the requested one if the model forgot too much and
+        the request does not allow that; ``dice`` of each class and ``cases`` with theirs, measured on the validation
+        cases (None without them); ``before``, the same Dice before the first step; ``former``, Dice ``before`` and
+        ``after`` on the validation slices of the continued model, None if they are unknown; ``minutes``, ``epochs``,
+        ``best_epoch``; ``processes``, None for one; ``card``, with the names of the cases, which the file does not
+        hold.
     :raises UserError: as ``training.run.train``.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several processes check together, later
         _check_files(request)
 
     from ..machine.exchange import on_every_rank, process_group
@@ -68,9 +69,9 @@ def estimate(
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """Measure what a training would cost, by a few real steps; nothing is kept.
+    """Estimate the cost of a training from a few real steps; nothing is kept.
 
-    :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None where that is not told).
+    :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None if the system does not report it).
     :raises UserError: as ``training.run.train``.
     """
     with temporary_folder() as folder:
@@ -82,7 +83,7 @@ def estimate(
 
 
 def _check_files(request: Train) -> None:
-    """Refuse at once what the file system makes impossible."""
+    """Check files and folders before torch is imported."""
     if paths.exists(request.output.parent, OutputError):
         check_output(request.output)
     find_cases_and_classes(request, request.classes)
@@ -93,24 +94,24 @@ def _check_files(request: Train) -> None:
 
 
 def plan_of(request: Train, say: Callable[[str], None] = lambda text: None) -> "TrainRequest":
-    """What to train on what: the cases, classes, network and settings that a request stands for.
+    """Turn a request into cases, classes, network and settings.
 
-    :param say: is told what is left out of the cases and classes, and what had to be decided.
-    :raises UserError: there are no such cases, or classes or settings that do not go together.
+    :param say: called with sentences about cases and classes that are left out, and about decisions.
+    :raises UserError: no cases, or classes or settings that do not fit together.
     """
     return plan_for(request, *find_cases_and_classes(request, request.classes, say))
 
 
 def plan_for(request: Train, cases: list[Case], structures: list[Structure]) -> "TrainRequest":
-    """As ``plan_of``, for cases and classes that are known.
+    """As ``plan_of``, for known cases and classes.
 
-    :raises ClassesError: there are none, or the request names others.
+    :raises ClassesError: there are no classes, or the request names others.
     """
     from ..training.settings import TrainRequest
 
     if not structures:
         raise ClassesError(
-            "No class is named.",
+            "No classes are given.",
             "Give the label values and the names of the classes.",
             setting="classes",
             value="1=right ventricle,2=myocardium",
@@ -153,7 +154,7 @@ def _settings(request: Train, base: str) -> "TrainSettings":
 
 
 def _network(request: Train) -> dict[str, Any]:
-    """Base, method and its settings from ``preset`` or ``init``, with what else was said on top of it."""
+    """Base, method and its settings: from ``preset`` or ``init``, changed by the other fields of the request."""
     if request.preset:
         preset = presets.PRESETS[request.preset]
         first = {
@@ -178,9 +179,9 @@ def _network_of(model: str) -> dict[str, Any]:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read which cases belong together: ``{"case": "patient", ...}``.
+    """Read the groups of cases: ``{"case": "patient", ...}``.
 
-    :raises InputFileError: the file cannot be read, or holds something else.
+    :raises InputFileError: the file cannot be read, or has another form.
     """
     try:
         groups = json.loads(paths.read_text(path))

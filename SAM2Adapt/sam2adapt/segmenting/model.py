@@ -1,4 +1,4 @@
-"""A model ready to segment: a bundle's card and its network, merged and fused."""
+"""A model that is ready to segment: the card of a bundle and its network, merged and fused."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ _USUAL = {"width": 256, "rank": 256, "alpha": 512, "stride": 2, "blocks": 64, "d
 
 @dataclass
 class Model:
-    """What prediction needs: the card, and the network in exported or in training form."""
+    """The card of a model, and its network in exported or training form."""
 
     card: dict
     network: InferenceNetwork | SegmentationNetwork
@@ -47,7 +47,7 @@ class Model:
 
 
 def build_network(card: dict, base: ImagePath) -> tuple[SegmentationNetwork, adapters.Method]:
-    """Build the training form of a card's network on its base, at step 0."""
+    """Build the network of a card on its base, in training form, untrained."""
     method = adapters.create(card["method"]["name"], card["method"]["settings"])
     network = SegmentationNetwork(base, len(card["classes"]) + 1, **card["network"])
     method.apply(network)
@@ -55,7 +55,7 @@ def build_network(card: dict, base: ImagePath) -> tuple[SegmentationNetwork, ada
 
 
 def exported(network: SegmentationNetwork, method: adapters.Method) -> InferenceNetwork:
-    """Turn a trained network into the form that predicts: merged, fused and prepared. It is changed, not copied."""
+    """Turn a trained network into the form that predicts: merged, fused and prepared. It changes in place."""
     network.eval()
     method.export(network)
     return InferenceNetwork(network)
@@ -64,7 +64,7 @@ def exported(network: SegmentationNetwork, method: adapters.Method) -> Inference
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> Model:
     """Load a model by name or file for prediction.
 
-    :raises ModelNotFoundError: no such model; ``ModelFileError``: a bad file; ``WeightsMissingError``: no base.
+    :raises ModelNotFoundError: unknown model; ``ModelFileError``: bad file; ``WeightsMissingError``: no base weights.
     """
     bundle = read_bundle(find_model(name_or_path))
     base, _ = load_base(bundle.card["base"]["id"], bundle.card["base"]["sha256"])

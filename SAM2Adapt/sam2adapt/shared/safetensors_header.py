@@ -1,6 +1,6 @@
 """Header of a safetensors file, read without its tensors: 8 bytes with the length of the JSON that follows.
 
-The engine reads cards with it where a file is damaged; Slicer, which has no safetensors package, lists models with it.
+The engine uses this for damaged files. Slicer uses it to list models, because it has no safetensors package.
 """
 
 import json
@@ -11,10 +11,10 @@ from . import paths
 from .errors import UserError
 
 SUFFIX = ".safetensors"
-# Metadata entries of SAM2Adapt, each the JSON text of a card: of a model, and of base weights.
+# Metadata entries of SAM2Adapt. Each holds a card as JSON text: of a model, or of base weights.
 MODEL_KEY, BASE_KEY = "sam2adapt", "sam2adapt_base"
 SCHEMA_VERSION = 1  # of a model's card; newer ones are refused
-LONGEST = 100_000_000  # bytes; the format allows no longer headers
+LONGEST = 100_000_000  # bytes, the limit of the format
 _METADATA = "__metadata__"
 
 
@@ -32,10 +32,10 @@ def header_length(start: bytes) -> int:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header: for each tensor its ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` may stand beside.
+    """The header: ``dtype``, ``shape`` and ``data_offsets`` of each tensor, and perhaps ``__metadata__``.
 
     :raises OSError: the file cannot be read.
-    :raises ValueError: this is no such header.
+    :raises ValueError: the file has no such header.
     """
     with _open(path) as file:
         length = header_length(file.read(8))
@@ -51,7 +51,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata in the header, {} if there is none.
+    """The metadata in the header; {} if it has none.
 
     :raises OSError, ValueError: as ``read_header``.
     """
@@ -62,9 +62,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def expected_size(path: Path) -> int:
-    """Bytes that a whole file with this header has.
+    """Size in bytes of a complete file with this header.
 
-    :raises OSError, ValueError: as ``read_header``; also where the header does not say where its tensors end.
+    :raises OSError, ValueError: as ``read_header``, or the header does not say where its tensors end.
     """
     with _open(path) as file:
         length = header_length(file.read(8))

@@ -14,8 +14,8 @@ from ..evaluation.metrics import dice_counts
 from ..machine.device import autocast
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
-from ..shared.annotation import IGNORE
 from ..shared.files import atomic_write, replay_file
+from ..shared.labels.annotation import IGNORE
 from ..shared.safety.private import FILE_MODE, Lock, private_folder
 from .prepare import PreparedCase
 

@@ -160,7 +160,7 @@ def test_copies_that_were_made_by_hand_can_be_removed(empty_home):
 def test_add_does_not_replace_another_model_of_that_name_and_version(empty_home, tmp_path):
     added = add_model(write_model(tmp_path / "x.safetensors"))
     before = added.read_bytes()
-    with pytest.raises(SettingsError, match="is there already") as caught:
+    with pytest.raises(SettingsError, match="exists already") as caught:
         add_model(write_model(tmp_path / "y.safetensors", description="other"))
     assert (caught.value.setting, caught.value.value) == (("remove_model",), "torso CT@1.0.0")
     assert added.read_bytes() == before

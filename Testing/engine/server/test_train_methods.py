@@ -116,7 +116,7 @@ def read_log(data: dict) -> int:
     [
         ({"images": "/nowhere"}, "InputFileError", "/nowhere"),
         ({"labels": None}, "InputFileError", "dataset.json"),
-        ({"classes": None}, "ClassesError", "No class is named"),
+        ({"classes": None}, "ClassesError", "No classes are given"),
         ({"classes": CLASSES[:1]}, "ClassesError", "label value 2"),
         ({"classes": [*CLASSES, {"id": 2, "name": "x"}]}, "ClassesError", "twice"),
         ({"classes": [*CLASSES, {"id": 3, "name": "Right lung "}]}, "ClassesError", "twice"),

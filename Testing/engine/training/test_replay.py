@@ -13,9 +13,9 @@ from sam2adapt.modelfiles.bundle import read_bundle, read_card
 from sam2adapt.modelfiles.case_names import with_names
 from sam2adapt.modelfiles.catalog import remove_model
 from sam2adapt.network import base as base_module
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import ModalityError
 from sam2adapt.shared.files import replay_file
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.replay import (
     MOST,
     Kept,

@@ -227,10 +227,17 @@ def _decoded(files: list[tuple[ImageHeader, list[bytes]]], path: Path) -> np.nda
 
 
 def _trimmed(header: ImageHeader, values: np.ndarray, shift: int) -> np.ndarray:
-    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's."""
+    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's.
+
+    Padding may need more bits than the voxels, 63536 beside 12 stored bits for instance; it stays as it is.
+    """
     spare = header.pixels.allocated - header.pixels.stored - shift
     if spare + shift and (shift or _has_more_bits(values, header.pixels.stored)):
-        values = (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
+        whole, values = values, (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
+        if header.pixels.padding and not shift:
+            low, high = header.pixels.padding
+            padded = (whole >= low) & (whole <= high)
+            values[padded] = whole[padded]
     return values
 
 
