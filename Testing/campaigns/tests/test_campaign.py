@@ -1,8 +1,9 @@
-"""The short form of the fault campaign, and one planted defect for each kind of fault, which it must find.
+"""The short form of the fault campaign, and planted defects of each kind of fault, which it must find.
 
 Each campaign is a process of its own, because its children are forked from it.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -11,69 +12,45 @@ from pathlib import Path
 import pytest
 
 CAMPAIGNS = Path(__file__).resolve().parents[1]
-SHORT = 8  # tries of the cheapest kind: all kinds in half a minute of the processor
+SHORT = 6  # tries of the cheapest kind
+SEED = 5
+#: Tries of this seed among which each defect is found: number of the first, and how many.
+PLANTED = {
+    "numbers in cards are not bounded": (0, 12),
+}
 CODE = """
-import json, random, sys
+import json, sys
 import children, run
 from planted import DEFECTS
-children.PATIENCE = 20.0
+children.PATIENCE = 30.0
 found = {}
-for name, (kind, tries) in json.loads(sys.argv[1]).items():
-    (tally,) = run.run(int(sys.argv[2]), {kind: tries}, plant=name)
-    found[name] = [dict(tally.counts), tally.left_out]
-print(json.dumps(found))
+for name, (first, count) in json.loads(sys.argv[1]).items():
+    (tally,) = run.run(int(sys.argv[2]), {DEFECTS[name].kind: count}, first, plant=name)
+    found[name] = [DEFECTS[name].outcome, dict(tally.counts), tally.left_out]
+print(json.dumps({"found": found, "defects": list(DEFECTS)}))
 """
-#: Tries among which each defect is found.
-PLANTED = {
-    "numbers in cards are not bounded": 12,
-    "tensors as large as a card says": 30,
-    "axes are not flipped": 3,
-    "pipes are opened": 12,
-    "text is printed as it is": 6,
-    "training trusts the clock": 8,
-    "arrays of clients are mapped": 12,
-    "files are written in place": 10,
-    "what is half written stays": 8,
-    "a closed folder is not expected": 8,
-    "nobody waits for the other": 10,
-}
 
 
-def environment() -> dict[str, str]:
+def campaign(*arguments: object) -> subprocess.CompletedProcess:
     folders = [str(CAMPAIGNS), str(CAMPAIGNS.parents[1] / "SAM2Adapt"), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=environment, encoding="utf-8", check=False)
 
 
 def test_short_campaign_finds_nothing():
-    done = subprocess.run(
-        [sys.executable, CAMPAIGNS / "run.py", "--seed", "11", "--count", str(SHORT)],
-        capture_output=True, env=environment(), encoding="utf-8", check=False,
-    )  # fmt: skip
+    done = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| **all** |" in done.stdout
 
 
 def test_each_planted_defect_is_found():
-    sys.path.insert(0, str(CAMPAIGNS))
-    try:
-        from outcomes import OUTCOMES
-    finally:
-        sys.path.remove(str(CAMPAIGNS))
-    import json
-
-    code = "from planted import DEFECTS; import json; print(json.dumps({n: [d.kind, d.outcome] for n, d in DEFECTS.items()}))"
-    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), encoding="utf-8",
-                            check=True)  # fmt: skip
-    defects = json.loads(listed.stdout)
-    assert set(PLANTED) <= set(defects) and {outcome for _, outcome in defects.values()} <= set(OUTCOMES)
-    plan = {name: [defects[name][0], tries] for name, tries in PLANTED.items()}
-    done = subprocess.run([sys.executable, "-c", CODE, json.dumps(plan), "5"], capture_output=True, env=environment(),
-                          encoding="utf-8", check=False)  # fmt: skip
+    done = campaign("-c", CODE, json.dumps(PLANTED), SEED)
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    missed = [
-        (name, counts) for name, (counts, left_out) in found.items() if not left_out and defects[name][1] not in counts
-    ]
-    assert missed == []
-    if all(left_out for _, left_out in found.values()):
-        pytest.skip("nothing could be tried here")
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(said["defects"]) == sorted(PLANTED)
+    found = {name: row for name, row in said["found"].items() if not row[2]}
+    missed = {name: counts for name, (outcome, counts, _) in found.items() if outcome not in counts}
+    assert missed == {}
+    if len(found) < len(PLANTED):
+        pytest.skip("closed folders and full disks need root")
