@@ -49,7 +49,7 @@ def _write_in_place(path: Path, mode: int = 0o666, replace: bool = True):
     with open(path, "wb", buffering=0) as file:  # slowly, so that a kill is likely to come between
         for part in (data[: len(data) // 2], data[len(data) // 2 :]):
             file.write(part)
-            time.sleep(0.3)
+            time.sleep(0.5)
 
 
 @contextlib.contextmanager
