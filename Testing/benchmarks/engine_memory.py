@@ -6,11 +6,17 @@ the model loaded, and 20 MB. Linux only.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_REPOSITORY / "SAM2Adapt"), str(_REPOSITORY / "Testing" / "support")]
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])  # for the engine
+
 from speed import memory
 from speed.server import Server
 
