@@ -20,6 +20,7 @@ PLANTED = {
     "pipes are opened": [13],
     "text is printed as it is": [0],
     "names reach C++ as they are": [0],
+    "messages are parsed without care": [2],
     "files are written in place": [2],
     "a closed folder is not expected": [0],
     "nobody waits for the other": [0],
