@@ -34,9 +34,14 @@ def bases_folder() -> Path:
     return home() / "bases"
 
 
+def replay_folder() -> Path:
+    """Folder of the slices kept of trainings (may not exist)."""
+    return home() / "replay"
+
+
 def replay_file(digest: str) -> Path:
     """File with the slices kept of the training of the model with this digest (may not exist)."""
-    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
+    return replay_folder() / f"{digest.removeprefix('sha256:')}.npz"
 
 
 def bundled_folder() -> Path:
