@@ -127,6 +127,18 @@ def test_labels_of_another_frame_of_reference_are_refused_and_the_remedy_works(i
         read_labels(seg, tmp_path / "two")
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_that_lacks_what_says_nothing_of_its_voxels(series, images, tmp_path, kind):
+    dataset = segmentation(images, kind)
+    del dataset.FrameOfReferenceUID
+    del dataset.SegmentSequence[-1].SegmentLabel
+    path = save(dataset, tmp_path / "seg.dcm")
+    labels = read_labels(path, series)
+    np.testing.assert_array_equal(labels.array[0], LABELS)
+    assert labels.notes == (f"{path} names no frame of reference; the positions of its frames were believed.",)
+    assert [structure.name for structure in read_structures(path)] == ["Lung", "Segment 2"]
+
+
 def test_a_segmentation_of_another_grid_is_refused(images, tmp_path):
     dataset = segmentation_dataset(images, LABELS, "BINARY")
     frames = [frame.PlanePositionSequence[0] for frame in dataset.PerFrameFunctionalGroupsSequence]
