@@ -43,7 +43,8 @@ def read_data(
     parts = {part: select(request.cases, split, part) for part in ("train", "val")}
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
-    say(f"Reading {len(parts['train'])} training cases")
+    count = len(parts["train"])
+    say(f"Reading {count} training case{'s' * (count > 1)}")
     found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
     folder, weight = request.folder / PREPARED, settings.filled_weight
