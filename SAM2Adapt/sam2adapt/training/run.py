@@ -1,4 +1,4 @@
-"""A whole training run: from folders of images and labels to a bundle."""
+"""A whole training run, from folders of images and labels to a bundle."""
 
 import contextlib
 import json
@@ -52,11 +52,11 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 
 @dataclass
 class Setup:
-    """A run that is set up and has not taken a step.
+    """A run before its first step.
 
-    :param prepared: the training cases; ``val``: those to validate on; ``held``: of each the slices that count for
-        validation and not for training, None for whole cases.
-    :param replay: slices kept of the model that is continued; ``before``: its Dice on the validation slices among them.
+    :param prepared: the training cases; ``val``: the validation cases; ``held``: for each of them, the slices for
+        validation, which are not trained on; None: whole cases.
+    :param replay: slices kept from the continued model; ``before``: its Dice on the validation slices among them.
     """
 
     request: TrainRequest
@@ -79,9 +79,9 @@ def train(
 ) -> Path:
     """Train and write the bundle.
 
-    :param say: gets plain sentences about what happens.
-    :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
-    :return: the bundle's path: ``request.output``, or a file in the run's folder if the model has lost more than
+    :param say: called with sentences about what happens.
+    :param control: returns ``run``, ``pause`` or ``stop``, see ``Monitor``.
+    :return: path of the bundle: ``request.output``, or a file in the folder of the run if the model has lost more than
         ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
@@ -91,7 +91,7 @@ def train(
         on_rank_zero(lambda: _take_folder(request, held))
         request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
-            say("A process has ended and all were started again; going on from the last whole epoch.")
+            say("A process has ended and all were started again; continuing after the last complete epoch.")
         setup = set_up(request, progress, say, cancelled, control)
         if not (request.init or request.resume):
             setup.trainer.initialise()
@@ -112,12 +112,12 @@ def _goes_on(request: TrainRequest, team: Team) -> bool:
     if team.restarts and paths.exists(checkpoint):
         return True
     if team.world_size > 1 and not request.resume:
-        checkpoint.unlink(missing_ok=True)  # else a restart of this run would resume a former one
+        checkpoint.unlink(missing_ok=True)  # otherwise, a restart of this run would resume an earlier one
     return request.resume
 
 
 def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
-    """Evaluate the best epoch and write the bundle; returns its path, as ``train`` does."""
+    """Evaluate the best epoch and write the bundle; return its path, see ``train``."""
     request, trainer, card = setup.request, setup.trainer, setup.card
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
@@ -133,7 +133,7 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
     }
     if exchange.world_size() > 1:
         sent = trainer.step.bytes_sent
-        say(f"{exchange.world_size()} processes have added up {megabytes(sent)} each in every step")
+        say(f"{exchange.world_size()} processes; each exchanged {megabytes(sent)} in every step")
         card["training"]["processes"] = {"count": exchange.world_size(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     card, names = neutral(card)
@@ -158,7 +158,7 @@ def set_up(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> Setup:
-    """Read and check all that a run needs; the parameters are those of ``train``."""
+    """Read and check everything that a run needs; see ``train`` for the parameters."""
     structures, settings = request.structures, request.settings
     on_rank_zero(lambda: _check_output(request))
     (device, reason), parent, (base, identity) = on_every_rank(
@@ -214,10 +214,12 @@ def _before(
     parent: Parent, replay: Replay | None, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
 ) -> dict[str, float] | None:
     if not parent.continued:
-        say(f"None of the classes is one of model '{parent.name}': it is only a start, and nothing of it is kept.")
+        say(
+            f"Model '{parent.name}' has none of the classes: it is only a start for the new model."
+        )
     elif replay is None:
         say(
-            f"This machine has no slices of the training of model '{parent.name}': it cannot be measured whether the"
+            f"This machine has no slices from the training of model '{parent.name}', so it cannot measure whether the"
             " new model forgets something."
         )
     names = [entry["name"] for entry in card["classes"]]
@@ -225,7 +227,7 @@ def _before(
 
 
 def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
-    """Measure on the parent's slices, write it into the card, and return whether the model has forgotten too much."""
+    """Measure on the slices of the parent, note this in the card, and return whether the model forgot too much."""
     if setup.replay is None:
         return False
     names, former = [entry["name"] for entry in setup.card["classes"]], None
@@ -285,13 +287,13 @@ def write_preview(path: Path, labels: np.ndarray) -> None:
 
 
 def _validation_interval(train: int, val: int, quick: bool) -> int:
-    """Epochs between validations, from the numbers of cases, so that validation takes about a fifth of the time."""
-    # To validate a slice takes a third of the time of training on it, and three times that of a quick training step.
+    """Epochs between validations, so that validation takes about a fifth of the time."""
+    # To validate a slice takes a third of the time of a training step on it, or three times that of a quick one.
     return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
 def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
-    """Rows and columns of the training crops: those of the slices, up to a size that suits the network's windows."""
+    """Rows and columns of the training crops: those of the slices, up to a size that fits the network's windows."""
     if settings.crop:
         return settings.crop, settings.crop
     largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192
@@ -316,7 +318,7 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
         "classes": [structure.to_json() for structure in request.structures],
         "modality": found.modality,
         "slices": found.slices.to_card(),
-        # Our nano base was never a promptable SAM: its upscaling has nothing to lose by being trained.
+        # The nano base was never a promptable SAM, so its upscaling can be trained without loss.
         "network": {"peg": request.peg, "train_upscaling": base["id"] == NANO if upscaling is None else upscaling},
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
