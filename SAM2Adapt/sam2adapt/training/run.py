@@ -214,9 +214,7 @@ def _before(
     parent: Parent, replay: Replay | None, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
 ) -> dict[str, float] | None:
     if not parent.continued:
-        say(
-            f"Model '{parent.name}' has none of the classes: it is only a start for the new model."
-        )
+        say(f"Model '{parent.name}' has none of the classes: it is only a start for the new model.")
     elif replay is None:
         say(
             f"This machine has no slices from the training of model '{parent.name}', so it cannot measure whether the"
