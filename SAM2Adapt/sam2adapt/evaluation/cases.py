@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
 from ..shared.labels.annotation import IGNORE
+from ..shared.labels.drawn_slices import read_drawn_slices
 from ..shared.labels.label_entries import LabelEntry, LabelTable
 from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
@@ -33,6 +34,7 @@ class Case:
         annotated; None where the values are the classes.
     :ivar overlap: which of two overlapping segments counts, see ``volume.read_labels``.
     :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
+    :ivar drawn: by array axis the slices that were drawn, the others being filled; None where nothing was filled.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Case:
     values: tuple[tuple[int, int], ...] | None = None
     overlap: str = "last"
     series: str = ""
+    drawn: dict[str, list[int]] | None = field(default=None, hash=False)
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
@@ -73,7 +76,10 @@ def find_cases(
         paths.utf8_name(label)
     for note in pairs.notes:
         say(note)
-    return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
+    return [
+        Case(name, image, label, _stated_values(label), overlap, drawn=read_drawn_slices(label))
+        for name, image, label in pairs.found
+    ]
 
 
 def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap: str) -> list[Case]:

@@ -46,7 +46,8 @@ def read_data(
     say(f"Reading {len(parts['train'])} training cases")
     found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
-    prepared = prepare(parts["train"], structures, found.slices, request.folder / PREPARED)
+    folder, weight = request.folder / PREPARED, settings.filled_weight
+    prepared = prepare(parts["train"], structures, found.slices, folder, filled_weight=weight)
     for case in prepared:
         if not case.annotated:
             say(f"Case '{case.id}' holds no annotated voxel and is left out of the training.")

@@ -151,6 +151,7 @@ def _key(source: AugmentedSlices, network: SegmentationNetwork) -> str:
     digest = hashlib.sha256()
     for case in source.cases:
         digest.update(repr((case.grey.shape, case.annotated, case.foreground, case.former)).encode())
+        digest.update(b"" if case.weights is None else case.weights.tobytes())
         digest.update(np.ascontiguousarray(case.grey))
         digest.update(np.ascontiguousarray(case.target))
     settings = source.settings

@@ -19,6 +19,7 @@ from ..segmenting.slices import Normalization, SliceSettings, SliceStack
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import output_error
 from ..shared.labels.annotation import IGNORE, MASK_REMEDY
+from ..shared.labels.drawn_slices import drawn_voxels
 from ..shared.modality import modality_of
 from ..shared.safety.private import open_private, private_folder
 from ..shared.slicing_axis import ACQUISITION, is_stack
@@ -104,7 +105,7 @@ def _survey(
 ) -> _Survey:
     survey = _Survey(axis, dict.fromkeys((structure.id for structure in structures), 0))
     for case in cases:
-        volume, values = load_case(case, structures)
+        volume, values = load_case(case, structures, filled=True)
         for note in volume.notes:
             say(note)
         survey.modalities.add(modality or _modality(volume))
@@ -199,6 +200,8 @@ class PreparedCase:
 
     :param annotated: slices with an annotated pixel; ``foreground``: those with a structure.
     :param former: slices kept of a model that is continued, which make up half of each epoch.
+    :param filled: slices that were not drawn wholly, but filled; ``weights``: of all slices (N,), the share of the
+        epochs that show them; None: 1.
     """
 
     id: str
@@ -207,6 +210,8 @@ class PreparedCase:
     annotated: list[int]
     foreground: list[int]
     former: bool = False
+    filled: list[int] = field(default_factory=list)
+    weights: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
         """For another process, send the names of the files, which it can open, too."""
@@ -223,15 +228,17 @@ def prepare(
     slices: SliceSettings,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    filled_weight: float | None = None,
 ) -> list[PreparedCase]:
     """Resample every case to the model's grid, into memory-mapped files in the folder.
 
+    :param filled_weight: of slices that were filled, in comparison to drawn ones; None: leave them out.
     :raises TrainingDataError: no slice of any case is annotated.
     """
     private_folder(folder)
-    prepared = []
+    prepared, filled = [], bool(filled_weight)
     for number, case in enumerate(cases):
-        volume, values = load_case(case, structures)
+        volume, values = load_case(case, structures, filled)
         stack = SliceStack(volume, slices)
         target = _targets(stack.oriented(values), structures, stack.size)
         grey = np.concatenate([stack.grey(k, k + 1).half().numpy() for k in range(len(stack))])
@@ -241,11 +248,23 @@ def prepare(
             _mapped(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
         ]
         prepared.append(PreparedCase(case.id, *arrays, annotated, foreground))
+        if case.drawn is not None and filled:
+            _weigh(prepared[-1], stack.oriented(drawn_voxels(values.shape, case.drawn, case.label.name)), filled_weight)
         if progress:
             progress(number + 1, len(cases))
     if not any(case.foreground for case in prepared):
         raise TrainingDataError("No training slice is annotated.", "Segment at least one slice, or check the labels.")
     return prepared
+
+
+def _weigh(case: PreparedCase, drawn: np.ndarray, filled_weight: float) -> None:
+    """Give a slice the weight 1 where it was drawn, less where it was filled, and between where drawn ones cross it.
+
+    :param drawn: (N, H, W) bool.
+    """
+    share = drawn.mean((1, 2))
+    case.filled = [k for k in case.annotated if share[k] < 1]
+    case.weights = np.where(share < 1, filled_weight + (1 - filled_weight) * share, 1.0)
 
 
 def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, int]) -> np.ndarray:

@@ -43,12 +43,14 @@ _FEWEST = 128  # samples of an epoch; slices of small training sets occur severa
 def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple[int, int]]:
     """Shuffled (case, slice) pairs of one epoch: all slices with structures, and some annotated empty ones.
 
-    If there are slices of a former model, they make up half of the epoch.
+    Of filled slices, an epoch contains the share that is their weight. If there are slices of a former model, they make
+    up half of the epoch.
     """
     generator = np.random.default_rng([seed, epoch])
     new = [(c, case) for c, case in enumerate(cases) if not case.former]
-    full = [(c, k) for c, case in new for k in case.foreground]
+    full = _by_weight(cases, [(c, k) for c, case in new for k in case.foreground], generator)
     empty = [(c, k) for c, case in new for k in sorted(set(case.annotated) - set(case.foreground))]
+    empty = _by_weight(cases, empty, generator)
     count = min(len(empty), max(1, round(len(full) * _EMPTY_SHARE)))
     chosen = full + [empty[i] for i in generator.choice(len(empty), count, replace=False)] if empty else full
     chosen = chosen * max(1, -(-_FEWEST // len(chosen)))
@@ -58,6 +60,19 @@ def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple
         chosen = chosen + [former[i] for i in drawn]
     generator.shuffle(chosen)
     return [tuple(int(n) for n in pair) for pair in chosen]
+
+
+def _by_weight(
+    cases: list[PreparedCase], slices: list[tuple[int, int]], generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The slices that weigh 1, and of the others as many as their weights add up to, drawn by these."""
+    weights = np.array([1.0 if cases[c].weights is None else cases[c].weights[k] for c, k in slices])
+    lighter = np.flatnonzero((weights > 0) & (weights < 1))
+    count = round(float(weights[lighter].sum()))
+    if not count:
+        return [slices[i] for i in np.flatnonzero(weights >= 1)]
+    drawn = generator.choice(lighter, count, replace=False, p=weights[lighter] / weights[lighter].sum())
+    return [slices[i] for i in sorted([*np.flatnonzero(weights >= 1), *drawn])]
 
 
 def batches_of(count: int, size: int) -> list[range]:

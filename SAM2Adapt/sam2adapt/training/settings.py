@@ -27,6 +27,7 @@ class TrainSettings:
     :param size: longest side of a typical slice on the model's grid, pixels; None: as in the data, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
     :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
+    :param filled_weight: of slices that were filled between drawn ones: the share of the epochs that show them.
     :param quick: train head and decoder only, on features that the encoder computes once.
     :param patience: end after so many validations without a gain; None: do not.
     """
@@ -51,6 +52,7 @@ class TrainSettings:
     modality: str | None = Train.modality
     validate_every: int | None = Train.validate_every
     patience: int | None = Train.patience
+    filled_weight: float = Train.filled_weight
     quick: bool = Train.quick
     seed: int = Train.seed
 

@@ -48,7 +48,7 @@ class Setting:
 
     :ivar kind: a key of ``KINDS``.
     :ivar help: what the command line says of it; ``about``: what the schema says, if that is something else.
-    :ivar minimum: smallest value; ``above``: the value is larger than this; ``below``: smaller than this.
+    :ivar minimum, maximum: smallest and largest value; ``above``: the value is larger than this; ``below``: smaller.
     :ivar choices: values that are possible; of a list, for each of its elements. ``noun``: what one of them is called.
     :ivar only: ``SHELL`` or ``SERVER`` for a field that only the command line or only the engine server has.
     :ivar flags: on the command line, if they do not follow from the name; ``positional``: it has none there.
@@ -60,6 +60,7 @@ class Setting:
     help: str | None = None
     about: str | None = None
     minimum: float | None = None
+    maximum: float | None = None
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
@@ -98,7 +99,12 @@ class Setting:
         """The limits in words."""
         parts = [
             f"{word} {limit:g}"
-            for word, limit in (("at least", self.minimum), ("above", self.above), ("below", self.below))
+            for word, limit in (
+                ("at least", self.minimum),
+                ("above", self.above),
+                ("at most", self.maximum),
+                ("below", self.below),
+            )
             if limit is not None
         ]
         return " and ".join(parts) or "finite"
@@ -108,6 +114,7 @@ class Setting:
             math.isfinite(value)
             and (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
             and (self.below is None or value < self.below)
         )
 
@@ -118,7 +125,10 @@ class Setting:
         """
         schema = dict(KINDS[self.kind])
         if limits:
-            numbers = (("minimum", self.minimum), ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below))
+            numbers = (
+                ("minimum", self.minimum), ("maximum", self.maximum),
+                ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below),
+            )  # fmt: skip
             schema |= {word: limit for word, limit in numbers if limit is not None}
             if self.choices and self.kind == "names":
                 schema = {"type": "array", "items": {"enum": list(self.choices)}}
