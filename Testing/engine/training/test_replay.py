@@ -185,7 +185,7 @@ def test_training_keeps_slices_outside_the_model(parent):
     assert all(k.classes == ["right ventricle", "left ventricle"] for k in replay.train + replay.val)
     assert "replay" not in card["training"]
     assert not any(name.startswith("former") for name in read_bundle(parent).tensors)
-    assert sorted(path.name for path in parent.with_suffix(".run").iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert sorted(path.name for path in parent.with_suffix(".run").iterdir()) == ["checkpoint.pt", "lock", "log.csv"]
 
 
 def test_continuing_shows_former_slices_and_measures_them(parent, tmp_path):
