@@ -108,10 +108,10 @@ def _check_value(method: str, key: str, value: object) -> None:
     kinds = get_type_hints(METHODS[method]).get(key)
     if kinds is None:
         return  # no such setting, which is said of all together
-    wanted = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
-    if any(_is_a(value, kind) for kind in wanted):
+    allowed = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
+    if any(_is_a(value, kind) for kind in allowed):
         return
-    words = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in wanted)
+    words = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in allowed)
     raise SettingsError(
         f"Setting '{key}' of method '{method}' cannot be {str(value)[:60]!r}.", f"Give {words}.", setting="settings"
     )

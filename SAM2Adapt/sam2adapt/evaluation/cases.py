@@ -49,10 +49,10 @@ class Case:
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by name, sorted; the name has no suffix, unless several files share it.
 
-    Segmentations, and labels that lie among their images, are left out. Reading refuses names that are not UTF-8.
+    Segmentations, and labels in the folder of their images, are left out. Reading refuses names that are not UTF-8.
     """
-    found = images_of(folder, strict=False)
-    return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
+    images = images_of(folder, strict=False)
+    return {path.name if len(paths) > 1 else name: path for name, paths in images.items() for path in paths}
 
 
 def find_cases(
@@ -68,8 +68,8 @@ def find_cases(
     try:
         pairs = find_pairs(images, labels, channel)
     except TrainingDataError:
-        if found := _dicom_cases(images, labels, say, overlap):
-            return found
+        if cases := _dicom_cases(images, labels, say, overlap):
+            return cases
         raise
     for _, image, label in pairs.found:
         paths.utf8_name(image)
@@ -248,10 +248,10 @@ def as_classes_of(structures: list[Structure], cases: list[Case], named: list[St
 def _ignored(described: Path | None, names: dict[int, str]) -> set[int]:
     """Values that are not annotated according to a ``dataset.json``, unless ``names`` has them."""
     try:
-        found = dataset_table(described).ignored if described and paths.is_file(described) else set()
+        ignored = dataset_table(described).ignored if described and paths.is_file(described) else set()
     except ClassesError:  # it has regions, but the values are named instead
         return set()
-    return found - names.keys() - {IGNORE}
+    return ignored - names.keys() - {IGNORE}
 
 
 def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Case], list[Structure]]:
@@ -269,13 +269,13 @@ def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Ca
         )  # fmt: skip
     entries = [_occurring(case, table) for case, table in zip(cases, tables, strict=True)]
     numbers = _numbers(entries, cases[0].label.parent)
-    kept = all(numbers[_key(entry)] == value for found in entries for value, entry in found.items())
+    kept = all(numbers[_key(entry)] == value for named in entries for value, entry in named.items())
     if not kept or any(table.ignored - {IGNORE} for table in known):
         cases = [
-            replace(case, values=_values(found, table, numbers))
-            for case, table, found in zip(cases, tables, entries, strict=True)
+            replace(case, values=_values(named, table, numbers))
+            for case, table, named in zip(cases, tables, entries, strict=True)
         ]
-    merged = {_key(entry): entry for found in reversed(entries) for entry in found.values()}
+    merged = {_key(entry): entry for named in reversed(entries) for entry in named.values()}
     if not kept:
         shown = ", ".join(f"{number} = {merged[key].name}" for key, number in list(numbers.items())[:20])
         say(f"The label values were renumbered by the names of the structures: {shown}.")
@@ -300,8 +300,8 @@ def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, in
     """
     values: dict[str, int] = {}
     names: dict[int, set[str]] = {}
-    for found in entries:
-        for value, entry in found.items():
+    for named in entries:
+        for value, entry in named.items():
             values.setdefault(_key(entry), value)
             names.setdefault(value, set()).add(_key(entry))
     if len(values) > _LARGEST_CLASS:
@@ -310,15 +310,15 @@ def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, in
             "Name those to train, and set the others to 0.",
             setting="classes",
         )
-    if any(len(found) > 1 for found in names.values()):
+    if any(len(named) > 1 for named in names.values()):
         return {name: number for number, name in enumerate(values, start=1)}
     taken = {value for value in values.values() if value <= _LARGEST_CLASS}
     free = (number for number in range(1, _LARGEST_CLASS + 1) if number not in taken)
     return {name: value if value <= _LARGEST_CLASS else next(free) for name, value in values.items()}
 
 
-def _values(found: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
-    classes = tuple((value, numbers[_key(entry)]) for value, entry in found.items())
+def _values(named: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    classes = tuple((value, numbers[_key(entry)]) for value, entry in named.items())
     return classes + tuple((value, IGNORE) for value in table.ignored)
 
 

@@ -39,8 +39,8 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
         "mps": torch.backends.mps.is_available(),
     }
     if not available.get(device.type, False):
-        found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
-        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Choose auto or cpu.", setting="device")
+        reason = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
+        raise DeviceError(f"Device '{name}' cannot be used: {reason}.", "Choose auto or cpu.", setting="device")
     return device, f"{name}, as requested"
 
 

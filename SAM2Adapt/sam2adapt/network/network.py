@@ -181,8 +181,8 @@ class SegmentationNetwork(nn.Module):
 
         :raises ModelFileError: names or shapes differ.
         """
-        own = self.trained_state()
-        wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
+        state = self.trained_state()
+        wrong = sorted(state.keys() ^ tensors.keys()) or [n for n in state if state[n].shape != tensors[n].shape]
         if wrong:
             raise ModelFileError(
                 f"The model's tensors do not fit its settings ({len(wrong)} of them, for example '{wrong[0]}').",

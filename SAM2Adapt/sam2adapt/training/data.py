@@ -16,13 +16,13 @@ from .split import check_validation, draw_split, hold_out_slices
 class TrainingData:
     """The data for training and validation.
 
-    :param found: properties of the cases.
+    :param properties: modality, grid and grey levels of the cases.
     :param train: the training cases; ``prepared``: the same on the model's grid; ``val``: the validation cases.
     :param held: for each case in ``val``, the slices for validation, which are not trained on; None: whole cases.
     :param split: ids of the cases in both parts, and the slices that are held out, as in a card.
     """
 
-    found: Fingerprint
+    properties: Fingerprint
     train: list[Case]
     prepared: list[PreparedCase]
     val: list[Case]
@@ -44,10 +44,10 @@ def read_data(
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
     say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
+    properties = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
     folder, weight = request.folder / PREPARED, settings.filled_weight
-    prepared = prepare(parts["train"], structures, found.slices, folder, filled_weight=weight)
+    prepared = prepare(parts["train"], structures, properties.slices, folder, filled_weight=weight)
     for case in prepared:
         if not case.annotated:
             say(f"Case '{case.id}' holds no annotated voxel and is left out of the training.")
@@ -55,4 +55,4 @@ def read_data(
     held = (hold_out_slices(prepared) if drawn else split.get("val_slices")) or None
     val = [case for case in parts["train"] if case.id in held] if held else parts["val"]
     ids = {part: [case.id for case in cases] for part, cases in parts.items()}
-    return TrainingData(found, parts["train"], prepared, val, held, ids | ({"val_slices": held} if held else {}))
+    return TrainingData(properties, parts["train"], prepared, val, held, ids | ({"val_slices": held} if held else {}))

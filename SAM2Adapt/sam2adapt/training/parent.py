@@ -43,15 +43,15 @@ class Parent:
         """Slices kept from the model; None if this machine has none, or the model is not continued."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
 
-    def check_modality(self, found: Fingerprint) -> None:
+    def check_modality(self, properties: Fingerprint) -> None:
         """Refuse images of another modality than the model's.
 
         :raises ModalityError: the images are of another modality.
         """
         modality = self.bundle.card["modality"]
-        if self.continued and found.modality != modality:
+        if self.continued and properties.modality != modality:
             raise ModalityError(
-                f"Model '{self.name}' was trained on {modality}, and the training images are {found.modality}.",
+                f"Model '{self.name}' was trained on {modality}, and the training images are {properties.modality}.",
                 "Start from a model of the same modality, or say which modality the images are.",
                 setting=("init", "modality"),
             )

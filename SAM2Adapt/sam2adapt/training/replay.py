@@ -71,7 +71,7 @@ def write_replay(digest: str, replay: Replay) -> None:
         for number, slices in enumerate(kept):
             arrays |= {f"{part}{number}_grey": slices.grey, f"{part}{number}_target": slices.target}
     path = replay_file(digest)
-    lock = Lock(private_folder(path.parent) / ".lock")  # as long as it is held, nobody removes half a file
+    lock = Lock(private_folder(path.parent) / ".lock")  # while it is held, no process removes an incomplete file
     try:
         with atomic_write(path, FILE_MODE) as file:
             np.savez_compressed(file, **arrays)

@@ -175,13 +175,13 @@ def set_up(
     torch.manual_seed(settings.seed)
     network, method = build_network(card, base)
     network.to(device)
-    replay, before = _start_from(parent, data.found, network, card, device, say) if parent else (None, None)
+    replay, before = _start_from(parent, data.properties, network, card, device, say) if parent else (None, None)
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
     shown = without_slices(data.prepared, data.held or {}) + (as_cases(replay, names) if replay else [])
     trainer = Trainer(
-        network, shown, method, settings, crop_size(settings, data.found, base), data.found.slices.context,
+        network, shown, method, settings, crop_size(settings, data.properties, base), data.properties.slices.context,
         request.folder, device, progress=progress, cancelled=cancelled, control=control, say=say,
     )  # fmt: skip
     model = Model(card, network, device)
@@ -201,10 +201,15 @@ def _parameter_counts(card: dict, trainer: Trainer) -> dict[str, int]:
 
 
 def _start_from(
-    parent: Parent, found: Fingerprint, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
+    parent: Parent,
+    properties: Fingerprint,
+    network: SegmentationNetwork,
+    card: dict,
+    device,
+    say: Callable[[str], None],
 ) -> tuple[Replay | None, dict[str, float] | None]:
     """Load the parent's tensors; return the slices kept of its training, and its Dice on those kept for validation."""
-    parent.check_modality(found)
+    parent.check_modality(properties)
     parent.start(network, card)
     replay = on_rank_zero(parent.replay)
     return replay, on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
@@ -245,14 +250,14 @@ def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
     request = setup.request
     slices, seed = setup.model.slices, request.settings.seed
     names = [structure.name for structure in request.structures]
-    own, val = without_slices(setup.prepared, setup.held or {}), []
+    train, val = without_slices(setup.prepared, setup.held or {}), []
     try:
         if setup.held:
             val = only_slices(setup.prepared, setup.held)
         elif setup.val:
             val = prepare(setup.val, request.structures, slices, request.folder / PREPARED / "val")
         new = Replay(
-            gather(own, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
+            gather(train, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
         )
         write_replay(digest, merged(setup.replay, new, seed))
     except UserError as error:
@@ -290,16 +295,16 @@ def _validation_interval(train: int, val: int, quick: bool) -> int:
     return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
-def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
+def crop_size(settings: TrainSettings, properties: Fingerprint, base: ImagePath) -> tuple[int, int]:
     """Rows and columns of the training crops: those of the slices, up to a size that fits the network's windows."""
     if settings.crop:
         return settings.crop, settings.crop
     largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192
-    return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in found.median_size)
+    return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in properties.median_size)
 
 
 def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> dict:
-    found, upscaling = data.found, request.train_upscaling
+    properties, upscaling = data.properties, request.train_upscaling
     method = adapters.create(request.method, request.method_settings)
     request.settings.loss = request.settings.loss or method.loss_weights()
     card = {
@@ -314,13 +319,13 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
         "method": {"name": request.method, "settings": method.settings()},
         "base": base,
         "classes": [structure.to_json() for structure in request.structures],
-        "modality": found.modality,
-        "slices": found.slices.to_card(),
+        "modality": properties.modality,
+        "slices": properties.slices.to_card(),
         # The nano base was never a promptable SAM, so its upscaling can be trained without loss.
         "network": {"peg": request.peg, "train_upscaling": base["id"] == NANO if upscaling is None else upscaling},
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
-            "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
+            "data": {"summary": request.data, "voxels": {str(k): v for k, v in properties.voxels.items()}},
             "split": data.split,
             "seed": request.settings.seed,
             "settings": request.settings.to_json(),

@@ -246,7 +246,7 @@ def backward(
 
     :param forward: returns the same outputs of a piece both times, with the same dropout.
     :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None; ``sizes``: images in each piece.
-    :param scale: applied to the loss before its gradients are computed (``GradScaler.scale``).
+    :param scale: applied to the loss before its gradients (``GradScaler.scale``).
     :return: the loss, unscaled.
     """
     if len(sizes) == 1:
