@@ -205,7 +205,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._onModelsChanged()  # the reason may be that the file of the model is gone
 
     def _onModelsChanged(self, row=None):
-        """Show models and times anew; ``row`` is the engine's description of a model that was added."""
+        """Update models and times; ``row`` is the engine's description of a model that was added."""
         self._modelList.read()
         if row and self._parameterNode:
             self._parameterNode.model = f"{row['name']}@{row['version']}"
@@ -327,8 +327,11 @@ class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableMo
         return Volumes.images()
 
     def undo(self, segmentationNode) -> bool:
-        """Bring back a segmentation as it was before the last run; False if there is nothing to undo."""
-        return SegmentationHistory.undo(segmentationNode)
+        """Bring back a segmentation as it was before the last run, except segments that were edited since.
+
+        :return: False if there is nothing to undo.
+        """
+        return SegmentationHistory.undo(segmentationNode) is not None
 
     def statistics(self, volumeNode, segmentationNode) -> list[dict]:
         """Volume and intensity of each segment, see ``Statistics.measure``."""
@@ -365,7 +368,7 @@ class SAM2AdaptTest(ScriptedLoadableModuleTest):
             test()
 
     def test_models(self):
-        """The models that come with the extension are found without the engine."""
+        """The models that come with the extension are listed without the engine."""
         self.delayDisplay("Models")
         self.assertIn("torso-ct", [model.name for model in SAM2AdaptLogic().models() if not model.problem])
 

@@ -282,7 +282,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             self._statusLine.hint(reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
-        self.ui.startButton.toolTip = reason or _("Train; Slicer can be used meanwhile.")
+        self.ui.startButton.toolTip = reason or _("Train the model; Slicer stays usable.")
         for widget in (self.ui.runWidget, self.ui.progressBar):
             widget.visible = running
         for button in (self.ui.pauseButton, self.ui.stopButton):

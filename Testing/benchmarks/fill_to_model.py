@@ -23,8 +23,8 @@ from sam2adapt.imaging.volume import read_labels, read_volume, write_labels
 from sam2adapt.requests.fill import fill
 from sam2adapt.requests.train import train
 from sam2adapt.segmenting.model import load_model
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.files import write_json
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.shared.requests.actions import Fill, Train
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -24,8 +24,8 @@ TIMED = """
 import sys, time
 try:
     from sam2adapt.imaging.volume import read_volume
-except ImportError:
-    from sam2adapt.imaging.volume import read_volume
+except ImportError:  # before the engine had rooms
+    from sam2adapt.volume import read_volume
 start = time.perf_counter()
 volume = read_volume(sys.argv[1])
 print(time.perf_counter() - start, "x".join(map(str, volume.size)), volume.array.dtype)

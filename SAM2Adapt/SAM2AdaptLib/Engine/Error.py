@@ -66,7 +66,7 @@ def asEngineErrors(defect=""):
 
 
 def fromException(exception, message):
-    """Any exception as an EngineError: what is not a failure that a user can mend is a defect of ours.
+    """Any exception as an EngineError; one that no user can mend is a defect of SAM2Adapt.
 
     :param exception: the exception.
     :param message: of the defect: a sentence with "{error}", for what the exception says.

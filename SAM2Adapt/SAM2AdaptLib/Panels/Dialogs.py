@@ -1,4 +1,4 @@
-"""What is said to the user outside the panel: failures, and questions whose safe answer is the default."""
+"""Dialogs: failures, and questions whose safe answer is the default."""
 
 import logging
 

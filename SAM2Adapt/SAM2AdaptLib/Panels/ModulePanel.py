@@ -64,7 +64,7 @@ class ModulePanel:
         self.setParameterNode(None)
 
     def onReload(self) -> None:
-        """Called by the Reload button; the helper package must be read anew as well."""
+        """Called by the Reload button; the helper package must be reloaded as well."""
         for name in [name for name in sys.modules if name.partition(".")[0] == _LIBRARY]:
             del sys.modules[name]
         importlib.invalidate_caches()

@@ -21,13 +21,13 @@ class StatusLine:
 
 
 def fillComboBox(comboBox, items, keepsChoice=True):
-    """Fill a QComboBox anew; the chosen value stays chosen, and no signal is sent.
+    """Replace the items of a QComboBox; the chosen value stays chosen, and no signal is sent.
 
     :param items: list of (text, value).
     :param keepsChoice: add a chosen value that is not among them, because it is a parameter; else the first is chosen.
     """
     chosen = comboBox.currentData
-    # Nobody chooses anything while the list is rebuilt, so the parameter must not change.
+    # Rebuilding the list is not a choice of the user, so the parameter must not change.
     comboBox.blockSignals(True)
     comboBox.clear()
     for text, value in items:

@@ -7,7 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, GeometryError
-from sam2adapt.shared.label_runs import count_labels
+from sam2adapt.shared.labels.label_runs import count_labels
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import Geometry, LabelMaps, NewNodes, Volumes
@@ -31,8 +31,8 @@ def importLabels(volumeNode, labels, structures, segmentationNode=None, existing
       serialized entry) and "color" (three numbers of 0 to 1).
     :param segmentationNode: where to put the segments; without it a new node named after the volume is made, under
       the parent transform of the volume and beside it in the subject hierarchy.
-    :param existing: "replace" puts a structure in the place of the segment that has its name; "add" always adds, under
-      a name of its own.
+    :param existing: "replace" puts a structure in the place of the segment that has its name; "add" always adds a
+      segment, with a number after a name that is taken.
     :return: the vtkMRMLSegmentationNode.
     :raises VolumeError: the volume holds no voxels.
     :raises GeometryError: labels are not on the grid of the volume, or the segmentation cannot take label maps.
@@ -189,7 +189,7 @@ def _setUpSegment(segment, structure):
 
 
 def _updateSurface(segmentation, segmentId):
-    """Make the closed surface of one segment anew, so that a 3-D view that shows it does not show the old shape."""
+    """Update the closed surface of one segment, so that 3-D views do not show its old shape."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     surface = logic.CreateRepresentationForOneSegment(segmentation, segmentId, LabelMaps.surfaceName())
     segmentation.GetSegment(segmentId).AddRepresentation(LabelMaps.surfaceName(), surface)

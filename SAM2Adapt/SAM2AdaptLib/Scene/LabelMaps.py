@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import slicer
 from sam2adapt.shared.errors import GeometryError
-from sam2adapt.shared.label_runs import count_labels
+from sam2adapt.shared.labels.label_runs import count_labels
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -86,6 +86,35 @@ def voxelCounts(segmentation, segmentIds=None):
         value = segment.GetLabelValue()
         counts[segmentId] = int(images[address][value]) if value < len(images[address]) else 0
     return counts
+
+
+def contents(segmentation, segmentIds):
+    """Numbers that tell whether the voxels of segments are still the same, wherever their label maps begin and end.
+
+    :return: dict from segment ID to text: the number of voxels, and the sum of a number that each place has.
+    """
+    sums = {}
+    for ids in layers(segmentation, segmentIds):
+        image = segmentation.GetSegment(ids[0]).GetRepresentation(labelmapName())
+        values = [segmentation.GetSegment(segmentId).GetLabelValue() for segmentId in ids]
+        counts, totals = np.zeros(max(values) + 1, np.int64), np.zeros(max(values) + 1, np.int64)
+        for plane, places in _planes(image) if image else ():
+            labels = np.where(plane <= max(values), plane, 0)
+            counts += np.bincount(labels, minlength=len(counts))
+            totals += np.bincount(labels, places, minlength=len(counts)).astype(np.int64)
+        sums |= {i: f"{counts[value]}:{totals[value]}" for i, value in zip(ids, values, strict=True)}
+    return sums
+
+
+def _planes(image):
+    """For each slice of a label map the labels that are not 0, and a number of each voxel's place up to 2^20."""
+    voxels, (i0, _i1, j0, _j1, k0, _k1) = imageToArray(image), image.GetExtent()
+    j, i = np.ogrid[j0 : j0 + voxels.shape[1], i0 : i0 + voxels.shape[2]]
+    inPlane = j * 7919 + i * 104729
+    for k, plane in enumerate(voxels, start=k0):
+        drawn = plane > 0
+        # Squared, because moves of two voxels in opposite directions would leave a linear sum as it is.
+        yield plane[drawn], (inPlane[drawn] + k * 1299709) ** 2 >> 8 & 0xFFFFF
 
 
 def segmentVolumes(segmentationNode):

@@ -53,15 +53,33 @@ def putBeside(volumeNode, node):
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(volumeItem))
 
 
+def belongings(node):
+    """The display and storage nodes of a node."""
+    nodes = [node.GetStorageNode()]
+    if node.IsA("vtkMRMLDisplayableNode"):
+        nodes += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    return [belonging for belonging in nodes if belonging]
+
+
 def removeNode(node):
     """Remove a node from its scene, if it is in one, with its display and storage nodes."""
     scene = node.GetScene()
-    if not scene:
-        return
-    belongings = [node.GetStorageNode()]
-    if node.IsA("vtkMRMLDisplayableNode"):
-        belongings += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for belonging in belongings:
-        if belonging:
+    if scene:
+        for belonging in belongings(node):
             scene.RemoveNode(belonging)
-    scene.RemoveNode(node)
+        scene.RemoveNode(node)
+
+
+def addAgain(node, itsBelongings):
+    """Put a node back into the scene after ``removeNode``.
+
+    :param itsBelongings: what ``belongings`` gave before.
+    """
+    for belonging in itsBelongings:
+        slicer.mrmlScene.AddNode(belonging)
+    slicer.mrmlScene.AddNode(node)
+    for belonging in itsBelongings:  # removing them made the node forget them
+        if belonging.IsA("vtkMRMLDisplayNode"):
+            node.AddAndObserveDisplayNodeID(belonging.GetID())
+        else:
+            node.SetAndObserveStorageNodeID(belonging.GetID())

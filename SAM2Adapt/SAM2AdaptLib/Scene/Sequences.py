@@ -71,7 +71,7 @@ class SequenceTarget:
         self._existing = existing
         self._browser = browserOf(volumeNode)
         self._sequence = self._browser.GetSequenceNode(segmentationNode) if segmentationNode else None
-        # Slicer's import makes a display node, so a segmentation needs a scene; this one nobody sees.
+        # Slicer's import makes a display node, which needs a scene; this scene stays hidden.
         self._scene = slicer.vtkMRMLScene()
         self._segmentations = {}  # index value: segmentation node in that scene
         self._uncertainties = {}
@@ -90,7 +90,7 @@ class SequenceTarget:
     def commit(self, found):
         """Put everything into the scene.
 
-        :param found: whether any structure was found; if not, a new segmentation is not worth making.
+        :param found: whether the model found any structure; without one no new segmentation is made.
         :return: (segmentation node or None, uncertainty volume node or None), both proxies of the volume's browser.
         """
         segmentationNode, uncertaintyNode = self._segmentationNode, None
@@ -121,6 +121,7 @@ class SequenceTarget:
         for indexValue, node in self._segmentations.items():
             self._sequence.SetDataNodeAtValue(node, indexValue)
         _updateProxies(self._browser)
+        state.close()
         SegmentationHistory.push(self._segmentationNode, state)
 
     def _addSegmentations(self, segmentationNode):
@@ -134,6 +135,7 @@ class SequenceTarget:
         if isNew or not formerVolumeId:
             segmentationNode.SetNodeReferenceID(role, self._volumeNode.GetID())
         state = _SequenceState(self._browser, sequence, None if isNew else former, formerVolumeId)
+        state.close()
         SegmentationHistory.push(segmentationNode, state)
         return segmentationNode
 
@@ -160,11 +162,41 @@ def _updateProxies(browser):
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
 
 
-class _SequenceState:
+class _State:
+    """What undo knows of a sequence of segmentations; it cannot keep what the user has changed since the run."""
+
+    keepsChanges = False
+
+    def __init__(self, browser, sequence):
+        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        self._after = {}
+
+    def close(self):
+        """The run ended: what the sequence holds now is its result."""
+        self._after = self._contents()
+
+    def changed(self, segmentationNode):
+        """Names of the segments of the run that are no longer as it left them, at any time point."""
+        now, names = self._contents(), set()
+        for indexValue, segments in self._after.items():
+            names |= {name for i, (name, sums) in segments.items() if now.get(indexValue, {}).get(i) != (name, sums)}
+        return sorted(names)
+
+    def _contents(self):
+        sequence = slicer.mrmlScene.GetNodeByID(self._sequenceId)
+        contents = {}
+        for n in range(sequence.GetNumberOfDataNodes() if sequence else 0):
+            segmentation = sequence.GetNthDataNode(n).GetSegmentation()
+            ids = list(segmentation.GetSegmentIDs())
+            contents[sequence.GetNthIndexValue(n)] = SegmentationHistory.described(segmentation, ids)
+        return contents
+
+
+class _SequenceState(_State):
     """Before a segmentation became one that changes over time; the former one is None if the run created the node."""
 
     def __init__(self, browser, sequence, segmentation, gridVolumeId):
-        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        super().__init__(browser, sequence)
         self._segmentation = segmentation
         self._gridVolumeId = gridVolumeId
 
@@ -181,13 +213,14 @@ class _SequenceState:
             segmentationNode.SetAndObserveSegmentation(self._segmentation)
             role = segmentationNode.GetReferenceImageGeometryReferenceRole()
             segmentationNode.SetNodeReferenceID(role, self._gridVolumeId)
+        # There is no way back: a sequence that was removed is gone.
 
 
-class _ItemsState:
+class _ItemsState(_State):
     """The items of a segmentation sequence before a run replaced them."""
 
     def __init__(self, browser, sequence, indexValues):
-        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        super().__init__(browser, sequence)
         self._items = {value: sequence.GetDataNodeAtValue(value, True) for value in indexValues}
 
     def restore(self, segmentationNode):

@@ -212,6 +212,6 @@ def _plan(volumeNode, segmentationNode, options):
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), items
     browser = Sequences.browserOf(volumeNode)
     if browser and segmentationNode and browser.GetSequenceNode(segmentationNode):
-        # The user may move the time slider meanwhile: the result belongs to the time point that is shown now.
+        # The user may move the time slider during the run: the result belongs to the time point shown now.
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), [Sequences.currentItem(volumeNode)]
     return _VolumeTarget(volumeNode, segmentationNode, existing), [(None, volumeNode)]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import slicer
-from sam2adapt.shared import annotation, slicing_axis
+from sam2adapt.shared import slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from sam2adapt.shared.labels import annotation
 from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 
 import slicer
-from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
-from sam2adapt.shared.labels import drawn_slices
+from sam2adapt.shared.labels import annotation, drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
-from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
+from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
+from sam2adapt.shared.labels.label_names import folder_table, label_table
 from sam2adapt.shared.labels.training_pairs import find_pairs, images_of, layout
 from slicer.i18n import tr as _
 
@@ -97,7 +97,7 @@ class FileCase(TrainingCase):
             CaseFiles.link(source, folder / f"{identifier}{suffix}")
 
     def _writeSegmentation(self, folder, identifier, values):
-        """As for a case in the scene, in a scene that nobody sees."""
+        """Write the case as one of the scene, through a hidden scene."""
         scene = slicer.vtkMRMLScene()
         volumeNode = readVolume(self.image, scene=scene)
         segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", self.name)
@@ -123,7 +123,7 @@ def fromFolder(folder, names=None, channel=0):
         raise InputFileError(_("There is no folder '{folder}'.").format(folder=folder), _("Choose another one."))
     ofFolder = functools.cache(folder_table)
     if (folder / "dataset.json").is_file():
-        ofFolder(folder)  # a damaged one is to be said even if nothing pairs
+        ofFolder(folder)  # refuse a damaged one even if nothing pairs
     pairs = find_pairs(*layout(folder), channel)
     found = []
     for name, image, label in pairs.found:

@@ -39,7 +39,7 @@ class RankedVolume:
     :ivar volumeNode: the node, None for a file.
     :ivar path: the file (pathlib.Path), None for a node.
     :ivar score: 0 to 1, the larger the more there is to learn; the mean of ``uncertainty`` and ``disagreement``.
-    :ivar found: whether the model found any of its structures.
+    :ivar found: whether the model sees any of its structures.
     :ivar slices: list of RankedSlice, the least sure first.
     """
 

@@ -39,7 +39,7 @@ class Run:
     :ivar content: what run.json says: "name", "state" ("writing", "training" or "done"), "created", "request" (the
       parameters for the engine without paths), "cases", "classes"; a run that ended also has "error" or "result".
     :param content: for a new run.
-    :raises InputFileError: another Slicer uses it, or run.json is no description of ours.
+    :raises InputFileError: another Slicer uses it, or run.json is not one of SAM2Adapt.
     """
 
     def __init__(self, folder, content=None):
@@ -112,7 +112,7 @@ class Run:
         return {**self.content["request"], **texts, "name": self.name, "resume": self.hasCheckpoint}
 
     def removeData(self):
-        """Remove images and labels, which are nobody's business when the run is over."""
+        """Remove the copies of images and labels, which may hold patient data, when the run is over."""
         for name in (IMAGES, LABELS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "preview.npy").unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def _read(folder):
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise InputFileError(
-        _("'{folder}' is no training run that can go on.").format(folder=folder), _("Start the training anew.")
+        _("'{folder}' is not a training run that can be resumed.").format(folder=folder), _("Start a new training.")
     )
 
 
@@ -223,7 +223,7 @@ def _locked(path):
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise InputFileError(
-                _("There is no training run '{folder}'.").format(folder=path.parent), _("Start the training anew.")
+                _("There is no training run '{folder}'.").format(folder=path.parent), _("Start a new training.")
             ) from error
         raise OutputError(
             _("'{path}' cannot be written: {error}.").format(path=path, error=error.strerror or error),

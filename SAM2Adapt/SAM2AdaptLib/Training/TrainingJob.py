@@ -33,8 +33,8 @@ def start(engine, cases, classes, name, options=None, **callbacks):
     :param options: dict of further parameters of the engine's ``train``: preset, base, method, settings, init, epochs,
       device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
     :param callbacks: those of ``Job``. onProgress gets in the stage "writing" "done" and "total" cases, then the
-      engine's progress (see ``sam2adapt.server.train_methods``); "fraction" begins anew after "writing". "preview" is
-      a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
+      engine's progress (see ``sam2adapt.server.train_methods``); "fraction" starts again at 0 after "writing".
+      "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :return: the TrainingJob.
     :raises EngineError: what is known before anything runs (``Classes.problems``).
     """
@@ -61,7 +61,7 @@ def resume(engine, folder, **callbacks):
         if run.content["state"] != RunFolders.TRAINING:
             run.release()
             raise InputFileError(
-                _("The run '{name}' is not one that can go on.").format(name=run.name), _("Start the training anew.")
+                _("The run '{name}' cannot be resumed.").format(name=run.name), _("Start a new training.")
             )
     job = TrainingJob(engine, run, isResumed=True, **callbacks)
     job.train()
@@ -233,7 +233,7 @@ class TrainingJob(Job):
             return error.withRemedy(error.remedy or _("Nothing was kept."))
         remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
         if not self._run.epochs:
-            remedy = _("The run can be started again without writing the cases anew.")
+            remedy = _("The run can be started again; the cases need not be written again.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
         return error.withRemedy(f"{error.remedy} {remedy}".strip())

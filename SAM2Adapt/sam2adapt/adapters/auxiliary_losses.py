@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..machine.exchange import all_reduce
-from ..shared.annotation import IGNORE
+from ..shared.labels.annotation import IGNORE
 
 
 def overlap(probability: Tensor, truth: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+from types import NoneType, UnionType
+from typing import ClassVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -10,6 +11,11 @@ from ..network.network import Prompts, SegmentationNetwork
 from ..shared.errors import SettingsError
 
 KeepOn = Callable[[float], bool]
+
+_LARGEST = 1 << 20  # of numbers in settings; a NaN is not below it either
+_WORDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a word", tuple: "a list", NoneType: "null",
+}  # fmt: skip
 
 
 def always(share: float) -> bool:
@@ -83,8 +89,38 @@ def create(name: str, settings: dict | None = None) -> Method:
     """
     if name not in METHODS:
         raise SettingsError(f"There is no method '{name}'.", f"Choose one of: {', '.join(METHODS)}.")
+    if not isinstance(settings, dict | None):
+        raise SettingsError(f"The settings of method '{name}' are {settings!r}.", "Give names and values.")
+    for key, value in (settings or {}).items():
+        _check_value(name, key, value)
     try:
         return METHODS[name](**(settings or {}))
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         known = ", ".join(METHODS[name].setting_names())
         raise SettingsError(f"Method '{name}' does not take these settings: {error}.", f"It has: {known}.") from error
+
+
+def _check_value(method: str, key: str, value: object) -> None:
+    """Refuse a value of another type than the setting has, and numbers that no network can have.
+
+    :raises SettingsError: it is one.
+    """
+    kinds = get_type_hints(METHODS[method]).get(key)
+    if kinds is None:
+        return  # no such setting, which is said of all together
+    wanted = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
+    if any(_is_a(value, kind) for kind in wanted):
+        return
+    words = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in wanted)
+    raise SettingsError(
+        f"Setting '{key}' of method '{method}' cannot be {str(value)[:60]!r}.", f"Give {words}.", setting="settings"
+    )
+
+
+def _is_a(value: object, kind: type) -> bool:
+    if kind is float or kind is int:
+        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return number and abs(value) <= _LARGEST
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple | str)
+    return isinstance(value, kind)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..network.prompts import Prompts
-from ..shared.annotation import IGNORE
+from ..shared.labels.annotation import IGNORE
 
 _MOST_POINTS = 5
 _JITTER = 0.02  # of a box's height and width

@@ -14,10 +14,11 @@ from ..imaging.image_files import stem_of
 from ..imaging.terminology import Structure, describe
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import read_drawn_slices
-from ..shared.labels.label_names import LabelEntry, LabelTable, dataset_table, folder_table, label_table
+from ..shared.labels.label_entries import LabelEntry, LabelTable
+from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
@@ -48,9 +49,9 @@ class Case:
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Image files of a folder by their names, in the order of the names; without suffix where no other has that name.
 
-    Segmentations, and labels that lie among their images, are left out.
+    Segmentations, and labels that lie among their images, are left out. Reading refuses names that are not UTF-8.
     """
-    found = images_of(folder)
+    found = images_of(folder, strict=False)
     return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
 
 

@@ -9,9 +9,9 @@ from ..imaging.volume import Volume
 from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
 from ..segmenting.predict import Options, segment
-from ..segmenting.slices import SliceStack
-from ..shared.annotation import IGNORE, MASK_REMEDY
-from ..shared.errors import ClassesError
+from ..segmenting.slices import SliceStack, check_colour, check_modality
+from ..shared.errors import ClassesError, ModalityError
+from ..shared.labels.annotation import IGNORE, MASK_REMEDY
 from .cases import Case, case_labels
 from .load_case import load_case
 from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics, dice_counts
@@ -34,7 +34,8 @@ def evaluate(
     :param progress: called with (cases done, cases in all).
     :param slices: of each case (by id) those that count, indices along the model's slicing axis; None: all.
     :param say: is told what had to be decided on reading.
-    :raises ClassesError: no label shows any class of the model.
+    :raises ClassesError: no label shows any class of the model. :raises ModalityError: colour for a model of grey
+        levels, or the reverse.
     :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
     """
     ids = [structure.id for structure in model.structures]
@@ -43,7 +44,7 @@ def evaluate(
     _check_a_class_occurs(cases, model)
     for number, case in enumerate(cases):
         volume, truth = _loaded(case, model, slices)
-        for note in volume.notes:
+        for note in (*volume.notes, *_other_modality(volume, model)):
             say(note)
         physical = volume.physical
         observe = _observer(areas, truth)
@@ -73,6 +74,20 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
         f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
         MASK_REMEDY,
     )
+
+
+def _other_modality(volume: Volume, model: Model) -> list[str]:
+    """A sentence if the volume is not of the model's modality; labels may show that the model works all the same.
+
+    :raises ModalityError: colour for a model of scanner volumes, or the reverse.
+    """
+    modality, name = model.card["modality"], model.name
+    check_colour(volume, modality, name)
+    try:
+        check_modality(volume, modality, name)
+    except ModalityError as error:
+        return [f"{error.message} It was measured all the same."]
+    return []
 
 
 def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:

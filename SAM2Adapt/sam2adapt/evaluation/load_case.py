@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..imaging.terminology import Structure
-from ..imaging.volume import Volume, check_voxels, geometry_difference, read_volume
-from ..shared.annotation import IGNORE
-from ..shared.errors import ClassesError, GeometryError
+from ..imaging.volume import Volume, check_on_grid, check_voxels, read_volume
+from ..shared.errors import ClassesError
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import drawn_voxels
 from .cases import Case, case_labels
 
@@ -23,11 +23,7 @@ def load_case(case: Case, structures: list[Structure], filled: bool = False) -> 
     volume = read_volume(case.image, case.series or None)
     labels = case_labels(case, structures, volume)
     check_voxels(volume)
-    if difference := geometry_difference(volume, labels):
-        raise GeometryError(
-            f"'{case.label}' does not lie on the voxel grid of '{case.image}': {difference} (image against labels).",
-            "Resample the labels onto the image, or export them again with the image as reference.",
-        )
+    check_on_grid(volume.grid, labels.grid)
     values = labels.array[0]
     known = {0, IGNORE, *(s.id for s in structures)}
     strange = sorted(set(np.unique(values).tolist()) - known)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,20 @@ from ..imaging.dicom import Grid
 from ..imaging.terminology import Structure, describe, name_key
 from ..imaging.volume import (
     Volume,
+    check_on_grid,
     holds_segments,
     read_labels,
     read_segments,
-    same_geometry,
     write_labels,
     write_segments,
 )
-from ..shared.annotation import IGNORE
-from ..shared.errors import DrawingError, GeometryError
+from ..shared.errors import DrawingError
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import DRAWN, NOT_ANNOTATED, slice_states, write_drawn_slices
 from ..shared.labels.image_names import SEGMENTATION, suffix_of
 from ..shared.labels.slice_tags import EMPTY, empty_slices
 from ..shared.slicing_axis import ARRAY_AXES
+from ..shared.tolerance import VOXEL_SHARE, displacement
 from .drawings import Drawings, drawings_from_labels, drawings_from_masks
 from .filler import Filling
 
@@ -44,9 +46,7 @@ def read_drawings(
     """
     if holds_segments(path):
         found = read_segments(path, volume)
-        place = _place(found.grid, volume)
-        if place is None:
-            raise _other_grid(Path(path), found.grid, volume)
+        place = _place(found.grid, volume.grid)
         segments = _chosen(found.pairs, names, Path(path))
         structures = [structure for structure, _ in segments]
         masks = np.zeros((len(segments), *volume.array.shape[1:]), bool)
@@ -57,8 +57,7 @@ def read_drawings(
         drawings.warnings[:0] = found.notes
         return drawings, structures
     labels = read_labels(path)
-    if not same_geometry(labels, volume):
-        raise _other_grid(Path(path), labels.grid, volume)
+    check_on_grid(volume.grid, labels.grid)
     values = [int(value) for value in np.unique(labels.array) if value not in (0, IGNORE)]
     titles = {value: names[value - 1] if names and value <= len(names) else f"structure {value}" for value in values}
     structures = [describe(value, title) for value, title in titles.items()]
@@ -124,19 +123,18 @@ def _flattened(filling: Filling, structures: Sequence[Structure]) -> np.ndarray:
     return labels
 
 
-def _place(labels: Grid, volume: Volume) -> tuple[slice, ...] | None:
-    """Where in a volume (K, J, I) a label map lies that covers a part of its voxel grid, as Slicer crops them.
+def _place(labels: Grid, image: Grid) -> tuple[slice, ...]:
+    """Where in an image (K, J, I) a label map lies that may cover a part of its voxel grid, as Slicer crops them.
 
-    None for another grid.
+    :raises GeometryError: it lies on another grid.
     """
-    start = np.linalg.solve(volume.affine, np.append(labels.origin, 1))[:3]
+    start = np.linalg.solve(image.affine, np.append(labels.origin, 1))[:3]
     first = np.rint(start).astype(int)
-    same = np.allclose(labels.spacing, volume.spacing, atol=1e-3) and np.allclose(
-        labels.direction, volume.direction, atol=1e-3
-    )
-    inside = (first >= 0).all() and (first + labels.size <= volume.size).all()
-    if not (same and inside and np.allclose(start, first, atol=0.02)):
-        return None
+    inside = (first >= 0).all() and (first + labels.size <= image.size).all()
+    part = replace(image, origin=(image.affine @ np.append(first, 1))[:3])
+    if not inside or displacement(labels.affine, part.affine, labels.size) > VOXEL_SHARE:
+        check_on_grid(image, labels)
+        return slice(None), slice(None), slice(None)
     return tuple(slice(a, a + n) for a, n in zip(first[::-1], labels.size[::-1], strict=True))
 
 
@@ -154,14 +152,3 @@ def _chosen(segments: list, names: Sequence[str] | None, path: Path) -> list:
                 setting="structures",
             )
     return [known[name_key(name)] for name in names]
-
-
-def _other_grid(path: Path, labels: Grid, volume: Volume) -> GeometryError:
-    def described(grid: Grid) -> str:
-        spacing = " x ".join(f"{mm:g}" for mm in grid.spacing)
-        return f"{' x '.join(map(str, grid.size))} voxels of {spacing} mm from {np.round(grid.origin, 2).tolist()}"
-
-    return GeometryError(
-        f"{path} has {described(labels)}, and {volume.title} {described(volume.grid)}.",
-        "Draw on this volume, or resample the drawings onto it.",
-    )

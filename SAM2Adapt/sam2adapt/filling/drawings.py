@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.terminology import name_key
-from ..shared.annotation import IGNORE
 from ..shared.errors import DrawingError
+from ..shared.labels.annotation import IGNORE
 from ..shared.slicing_axis import ARRAY_AXES as AXES
 
 

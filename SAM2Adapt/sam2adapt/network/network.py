@@ -172,6 +172,14 @@ class SegmentationNetwork(nn.Module):
 
         :raises ModelFileError: names or shapes do not agree exactly.
         """
+        self.check_trained_state(tensors)
+        self.load_state_dict(tensors, strict=False)
+
+    def check_trained_state(self, tensors: dict[str, Tensor]) -> None:
+        """Make sure that tensors are those of this network.
+
+        :raises ModelFileError: names or shapes do not agree exactly.
+        """
         own = self.trained_state()
         wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
         if wrong:
@@ -179,7 +187,6 @@ class SegmentationNetwork(nn.Module):
                 f"The model's tensors do not fit its settings ({len(wrong)} of them, for example '{wrong[0]}').",
                 "Get the model file again from where it came from.",
             )
-        self.load_state_dict(tensors, strict=False)
 
 
 def _padded(size: tuple[int, int]) -> tuple[int, int]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..imaging.region import region_of
 from ..imaging.terminology import Structure, name_key
-from ..imaging.volume import Volume
-from ..shared.annotation import IGNORE
+from ..imaging.volume import Volume, check_fits
 from ..shared.errors import DrawingError, OutputError, check_cancelled
 from ..shared.files import check_output, write_json
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import path_beside
 from ..shared.labels.image_names import LABEL_SUFFIXES, SEGMENTATION, suffix_of
 from ..shared.requests.actions import Fill
@@ -66,11 +66,13 @@ def fill(
     _check_names(request)
     with timed(seconds, "read"):
         volume = read_source(request.input, request.series)
+        if not is_array(request.input):
+            check_fits(request.masks, volume)
         region = region_of(volume, request.roi) if request.roi else None
         drawings, structures = _read_drawings(request, volume)
         drawings.limit(region)
 
-    from ..filling.filler import Filler  # only now, because importing torch takes seconds
+    from ..filling.filler import Filler  # only now: importing torch takes seconds
 
     work = (filler or Filler)(volume, request.seed)
     result = work.fill(drawings, progress, _preview_writer(request, previewed), cancelled)

@@ -7,6 +7,7 @@ from ..evaluation.cases import Case, select
 from ..segmenting.slices import SliceSettings
 from ..shared.errors import TrainingDataError
 from .prepare import Fingerprint, PreparedCase, fingerprint, prepare
+from .record import PREPARED
 from .settings import TrainRequest
 from .split import check_validation, draw_split, hold_out_slices
 
@@ -45,7 +46,7 @@ def read_data(
     say(f"Reading {len(parts['train'])} training cases")
     found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
-    folder, weight = request.folder / "prepared", settings.filled_weight
+    folder, weight = request.folder / PREPARED, settings.filled_weight
     prepared = prepare(parts["train"], structures, found.slices, folder, filled_weight=weight)
     for case in prepared:
         if not case.annotated:

@@ -18,8 +18,9 @@ from ..machine.exchange import on_rank_zero, shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise
 from ..shared.errors import SettingsError
-from ..shared.files import make_folder, output_error
+from ..shared.files import output_error
 from ..shared.paths import is_file
+from ..shared.safety.private import open_private, private_folder
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice
@@ -77,7 +78,7 @@ class CachedFeatures:
     ):
         self.settings = source.settings
         key = _key(source, network)
-        make_folder(folder)
+        private_folder(folder)
         parts = ("embedding", "s0", "s1", *(() if network.refinement is None else ("fine",)), "target")
         files = [[folder / f"{key[:32]}-{copy}-{part}.npy" for part in parts] for copy in range(COPIES)]
 
@@ -121,7 +122,7 @@ def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, devic
     try:
         # Not through a memory map: writing to one on a full disk kills the process.
         with contextlib.ExitStack() as stack:
-            files = [stack.enter_context(part.open("wb")) for part in parts]
+            files = [stack.enter_context(open_private(part)) for part in parts]
             for number, (images, targets) in enumerate(loader):
                 for file, array in zip(files, _arrays(images, targets, network, device), strict=True):
                     if number == 0:

@@ -17,7 +17,7 @@ from ..shared.protocol import PREPARING, TRAINING
 from .clock import Clock, Monitor, Progress
 from .features import CachedFeatures
 from .prepare import PreparedCase
-from .record import History, Record, dice_columns
+from .record import FEATURES, History, Record, dice_columns
 from .samples import AugmentedSlices, batches_of, image_seed
 from .settings import TrainSettings
 from .step import Diverged, TrainingStep, schedule
@@ -138,7 +138,7 @@ class Trainer:
         def report(share: float) -> None:
             self.monitor.watch(PREPARING, 0, None, share)
 
-        folder = self.record.folder / "features"
+        folder = self.record.folder / FEATURES
         self.source = CachedFeatures(self.source, self.network, folder, self.step.device, report)
 
     def _epoch(self, epoch: int) -> None:

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from ..adapters.auxiliary_losses import overlap
 from ..machine.exchange import all_reduce
-from ..shared.annotation import IGNORE
 from ..shared.errors import SettingsError
+from ..shared.labels.annotation import IGNORE
 
 TERMS = ("ce", "dice", "focal_tversky")
 

@@ -16,11 +16,12 @@ from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
 from ..imaging.volume import Volume
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
-from ..shared.annotation import IGNORE
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
-from ..shared.files import make_folder, output_error
+from ..shared.files import output_error
+from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import drawn_voxels
 from ..shared.modality import modality_of
+from ..shared.safety.private import open_private, private_folder
 from ..shared.slicing_axis import ACQUISITION, is_stack
 from .settings import TrainSettings
 
@@ -235,7 +236,7 @@ def prepare(
     :param filled_weight: of slices that were filled, in comparison to drawn ones; None: leave them out.
     :raises TrainingDataError: no slice of any case is annotated.
     """
-    make_folder(folder)
+    private_folder(folder)
     prepared, filled = [], bool(filled_weight)
     for number, case in enumerate(cases):
         volume, values = load_case(case, structures, filled)
@@ -279,7 +280,8 @@ def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, i
 
 def _mapped(path: Path, array: np.ndarray) -> np.ndarray:
     try:
-        np.save(path, array)
+        with open_private(path) as file:
+            np.save(file, array)
     except OSError as error:
         raise output_error(path, error) from error
     return np.load(path, mmap_mode="r")

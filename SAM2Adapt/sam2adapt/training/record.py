@@ -4,9 +4,10 @@ A checkpoint is one file, replaced whole by atomic rename. It holds tensors and 
 code, and no later version can break it by moving a class.
 """
 
+import contextlib
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from torch import Tensor
 from ..shared import paths
 from ..shared.errors import ModelFileError, OutputError, SettingsError
 from ..shared.files import atomic_write
+from ..shared.safety.private import Claim, Lock, sweep
 from .settings import TrainSettings
 
-CHECKPOINT = "checkpoint.pt"  # in the run's folder
+# In the run's folder: what it has reached, what it works with, the lock of the process that uses it, and the parts of
+# the cases by name, as ``read_split`` takes them.
+CHECKPOINT, PREPARED, FEATURES, LOCK, SPLIT = "checkpoint.pt", "prepared", "features", "lock", "split.json"
 _FORMAT = 1  # of checkpoints; those without a number are of format 1, too
 _PARTS = ("settings", "history", "network", "average", "best", "optimizer", "scaler")
 _MAY_CHANGE = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")
@@ -47,6 +51,29 @@ class History:
     def restore(self, state: dict) -> None:
         """Become the history that a checkpoint holds; whoever holds this object sees it."""
         vars(self).update(vars(History(**state)))
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Use a run's folder alone. However the block ends, the slices that it prepared are gone.
+
+    What was computed of them may serve a run that is resumed, else the next start of SAM2Adapt removes it.
+
+    :raises OutputError: another process uses the folder, or it cannot be written to.
+    """
+    lock = Lock(folder / LOCK)
+    if not lock.held:
+        raise OutputError(
+            f"Another training writes into '{folder}'.", "Wait until it has ended, or choose another output."
+        )
+    prepared, features = Claim(folder / PREPARED), Claim(folder / FEATURES)
+    sweep()
+    try:
+        yield
+    finally:
+        prepared.close()
+        features.leave()
+        lock.release()
 
 
 class Record:

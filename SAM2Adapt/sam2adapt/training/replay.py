@@ -14,8 +14,9 @@ from ..evaluation.metrics import dice_counts
 from ..machine.device import autocast
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
-from ..shared.annotation import IGNORE
-from ..shared.files import atomic_write, make_folder, replay_file
+from ..shared.files import atomic_write, replay_file
+from ..shared.labels.annotation import IGNORE
+from ..shared.safety.private import FILE_MODE, Lock, private_folder
 from .prepare import PreparedCase
 
 MOST = 200  # training slices that are kept
@@ -70,9 +71,12 @@ def write_replay(digest: str, replay: Replay) -> None:
         for number, slices in enumerate(kept):
             arrays |= {f"{part}{number}_grey": slices.grey, f"{part}{number}_target": slices.target}
     path = replay_file(digest)
-    make_folder(path.parent)
-    with atomic_write(path) as file:
-        np.savez_compressed(file, **arrays)
+    lock = Lock(private_folder(path.parent) / ".lock")  # as long as it is held, nobody removes half a file
+    try:
+        with atomic_write(path, FILE_MODE) as file:
+            np.savez_compressed(file, **arrays)
+    finally:
+        lock.release()
 
 
 def gather(cases: list[PreparedCase], classes: list[str], context: int, seed: int, validation: bool = False) -> list:

@@ -1,5 +1,7 @@
 """A whole training run: from folders of images and labels to a bundle."""
 
+import contextlib
+import json
 import math
 import platform
 import shutil
@@ -22,6 +24,7 @@ from ..machine.exchange import on_every_rank, on_rank_zero, training_device
 from ..machine.team import Team
 from ..modelfiles.bundle import validate_card, write_bundle
 from ..modelfiles.card import FORMAT, check_model_name
+from ..modelfiles.case_names import neutral, write_names
 from ..network.base import STRIDE, ImagePath
 from ..network.network import SegmentationNetwork, parameter_counts
 from ..network.weights import load_base
@@ -32,13 +35,14 @@ from ..shared.files import atomic_write, check_output, megabytes, output_error
 from ..shared.known_bases import NANO
 from ..shared.protocol import FORGETTING
 from ..shared.safetensors_header import SCHEMA_VERSION
+from ..shared.safety.private import FILE_MODE
 from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
 from .loop import Progress, Trainer
 from .parent import Parent, read_parent
 from .prepare import Fingerprint, PreparedCase, prepare
-from .record import CHECKPOINT
+from .record import CHECKPOINT, FEATURES, PREPARED, SPLIT, alone_in
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainRequest, TrainSettings
 from .split import only_slices, without_slices
@@ -81,9 +85,10 @@ def train(
         ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
-    with exchange.process_group(team):
+    with exchange.process_group(team), contextlib.ExitStack() as held:
         if exchange.rank():  # rank 0 talks to the user and decides for all
             progress, say, cancelled, control = None, lambda text: None, None, None
+        on_rank_zero(lambda: _take_folder(request, held))
         request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
             say("A process has ended and all were started again; going on from the last whole epoch.")
@@ -94,6 +99,11 @@ def train(
             setup.trainer.measure()
         best = setup.trainer.run(request.resume)
         return on_rank_zero(lambda: _finish(setup, best, say))
+
+
+def _take_folder(request: TrainRequest, held: contextlib.ExitStack) -> None:
+    _check_output(request)
+    held.enter_context(alone_in(request.folder))
 
 
 def _goes_on(request: TrainRequest, team: Team) -> bool:
@@ -126,10 +136,17 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
         say(f"{exchange.world_size()} processes have added up {megabytes(sent)} each in every step")
         card["training"]["processes"] = {"count": exchange.world_size(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
+    card, names = neutral(card)
     written = write_bundle(path, card, {name: t.detach().cpu().contiguous() for name, t in best.items()})
+    try:
+        write_names(written["digest"], names)
+        with atomic_write(request.folder / SPLIT, FILE_MODE) as file:
+            file.write(json.dumps(setup.card["training"]["split"]).encode())
+    except UserError as error:
+        say(f"The model calls its cases by numbers, and which is which cannot be kept: {error}")
     if request.keep_slices:
         _keep_slices(setup, written["digest"], say)
-    for leftover in ("prepared", "features"):
+    for leftover in (PREPARED, FEATURES):
         shutil.rmtree(request.folder / leftover, ignore_errors=True)
     return path
 
@@ -233,7 +250,7 @@ def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
         if setup.held:
             val = only_slices(setup.prepared, setup.held)
         elif setup.val:
-            val = prepare(setup.val, request.structures, slices, request.folder / "prepared" / "val")
+            val = prepare(setup.val, request.structures, slices, request.folder / PREPARED / "val")
         new = Replay(
             gather(own, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
         )
@@ -259,11 +276,11 @@ def _validation(
 
 
 def write_preview(path: Path, labels: np.ndarray) -> None:
-    """Write labels (K, J, I) as uint8 ``.npy`` by atomic rename.
+    """Write labels (K, J, I) as uint8 ``.npy`` that only this user can read, by atomic rename.
 
     :raises OutputError: the file cannot be written.
     """
-    with atomic_write(path) as file:
+    with atomic_write(path, FILE_MODE) as file:
         np.save(file, labels.astype(np.uint8, copy=False))
 
 

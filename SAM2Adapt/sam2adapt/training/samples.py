@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from ..machine.exchange import shard
 from ..network.network import Prompts, SegmentationNetwork
 from ..segmenting.slices import normalise, with_neighbours
-from ..shared.annotation import IGNORE
+from ..shared.labels.annotation import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings
 

@@ -9,8 +9,8 @@ import numpy as np
 from ..evaluation.cases import Case, case_labels
 from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
-from ..shared.annotation import IGNORE
 from ..shared.errors import TrainingDataError
+from ..shared.labels.annotation import IGNORE
 from .prepare import PreparedCase
 
 _SHARE = 5  # every fifth volume or annotated slice is held out

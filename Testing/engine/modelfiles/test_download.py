@@ -201,7 +201,7 @@ def test_no_network(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DownloadError, match="could not be downloaded") as caught:
         download("http://127.0.0.1:9/weights.pt", target, SHA256, SIZE)
-    assert "take that copy" in caught.value.remedy and caught.value.setting == ("source",)
+    assert "use that copy" in caught.value.remedy and caught.value.setting == ("source",)
 
 
 def test_untrusted_certificate(target, monkeypatch):

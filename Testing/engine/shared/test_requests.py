@@ -81,11 +81,11 @@ def test_help_of_options_is_that_of_their_fields():
         shown = {action.dest: action for action in options(words).values()}
         for name, one in settings_of(request, SHELL).items():
             if name in shown and not (request is Segment and name in settings_of(SegmentBatch)):
-                assert shown[name].help == one.help, (words, name)
-                required = is_required(request, name)
-                assert shown[name].default in (
-                    [None] if required or one.kind in ("settings", "slices") else [default_of(request, name)]
-                )
+                required, default = is_required(request, name), default_of(request, name)
+                hidden = required or default in (None, False, "", [], {})
+                stated = "" if hidden else f" (default: {str(default).removesuffix('.0')})"
+                assert shown[name].help == (one.help and one.help + stated), (words, name)
+                assert shown[name].default in ([None] if required or one.kind in ("settings", "slices") else [default])
 
 
 def test_the_schema_is_valid_and_has_each_method_once():

@@ -9,8 +9,8 @@ from sam2adapt.evaluation.cases import Case, find_cases
 from sam2adapt.evaluation.load_case import load_case
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import write_volume
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import TrainingDataError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.shared.labels.drawn_slices import DRAWN, FILLED, NOT_ANNOTATED, slice_states, write_drawn_slices
 from sam2adapt.training.prepare import fingerprint, prepare
 from sam2adapt.training.samples import epoch_slices

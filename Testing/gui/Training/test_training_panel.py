@@ -80,7 +80,7 @@ def test_structures_can_be_left_out(panel):
     panel.widget.enter()
     assert panel.ui.classTable.item(1, 0).checkState() == qt.Qt.Unchecked
     panel.ui.classTable.item(0, 0).setCheckState(qt.Qt.Unchecked)
-    assert panel.status == "There is no class to learn. Choose at least one class."
+    assert panel.status == "There is no structure to learn. Check at least one structure."
 
 
 def typeEmptySlices(panel, text):

@@ -144,7 +144,7 @@ def test_node_that_the_run_created_stays_if_the_user_drew_into_it(lib, nodes):
 def test_three_runs_are_kept(lib, drawn):
     for _ in range(4):
         run(lib, *drawn)
-    assert [lib.SegmentationHistory.undo(drawn[1]) for _ in range(4)] == [True, True, True, False]
+    assert [lib.SegmentationHistory.undo(drawn[1]) is not None for _ in range(4)] == [True, True, True, False]
 
 
 def test_forget(lib, drawn):
@@ -163,3 +163,77 @@ def test_nothing_is_kept_of_a_node_that_is_gone(lib, nodes):
     assert nodeId not in lib.SegmentationHistory._kept
     successor = lib.LabelImport.importLabels(volumeNode, twoLabels(), [LIVER, SPLEEN])
     assert not lib.SegmentationHistory.canUndo(successor)
+
+
+def segment(segmentationNode, name):
+    return segmentationNode.GetSegmentation().GetSegment(
+        segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
+    )
+
+
+def correct(lib, nodes, volumeNode, segmentationNode, name):
+    """Draw one more voxel into a segment, as a user does after a run."""
+    grid = lib.SegmentMasks.drawingGrid(volumeNode, segmentationNode)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[0, 5, 0] = 1
+    segmentId = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
+    lib.SegmentMasks.add(segmentationNode, segmentId, mask, grid)
+    return lib.SegmentMasks.read(segmentationNode, [segmentId], grid)
+
+
+@pytest.mark.parametrize("name", ["liver", "spleen"], ids=["replaced by the run", "added by the run"])
+def test_undo_keeps_segments_that_the_user_has_corrected_since(lib, nodes, drawn, name):
+    before = content(lib, *drawn)
+    run(lib, *drawn)
+    corrected = correct(lib, nodes, *drawn, name)
+    assert lib.SegmentationHistory.changedSinceRun(drawn[1]) == [name]
+    undone = lib.SegmentationHistory.undo(drawn[1])
+    assert undone.kept == [name]
+    grid = lib.SegmentMasks.drawingGrid(*drawn)
+    segmentId = drawn[1].GetSegmentation().GetSegmentIdBySegmentName(name)
+    assert np.array_equal(lib.SegmentMasks.read(drawn[1], [segmentId], grid), corrected)
+    after = content(lib, *drawn)
+    assert all(after[1][i] == before[1][i] for i in before[0] if before[1][i][0] != name)
+    assert len(after[0]) == len(before[0]) + (name == "spleen")
+
+
+def test_redo_brings_the_result_back_and_can_be_undone_again(lib, drawn):
+    before = content(lib, *drawn)
+    run(lib, *drawn)
+    result = content(lib, *drawn)
+    undone = lib.SegmentationHistory.undo(drawn[1])
+    assert undone.kept == [] and undone.canRedo and content(lib, *drawn) == before
+    assert undone.redo() is drawn[1] and not undone.canRedo
+    after = content(lib, *drawn)
+    assert after[1] == result[1] and after[2:] == result[2:]
+    assert lib.SegmentationHistory.undo(drawn[1]) and content(lib, *drawn) == before
+
+
+def test_redo_brings_back_a_node_that_undo_removed(lib, nodes):
+    volumeNode = nodes.addVolume()
+    node = lib.LabelImport.importLabels(volumeNode, twoLabels(), [LIVER, SPLEEN])
+    nodeId, count = node.GetID(), nodes.scene.GetNumberOfNodes()
+    lib.SegmentationHistory.recordCreated(node)
+    result = content(lib, volumeNode, node)
+    undone = lib.SegmentationHistory.undo(node)
+    assert nodes.scene.GetNodeByID(nodeId) is None
+    again = undone.redo()
+    assert again.GetScene() and nodes.scene.GetNumberOfNodes() == count
+    assert content(lib, volumeNode, again) == result and lib.Volumes.volumeOf(again) is volumeNode
+    assert lib.SegmentationHistory.undo(again) and again.GetScene() is None
+
+
+def test_contents_tell_edits_apart_wherever_a_label_map_begins(lib, nodes, drawn):
+    segmentation = drawn[1].GetSegmentation()
+    ids = list(segmentation.GetSegmentIDs())
+    first = lib.LabelMaps.contents(segmentation, ids)
+    segmentation.SeparateSegmentLabelmap(ids[0])
+    assert lib.LabelMaps.contents(segmentation, ids) == first  # each is cut to its own box now
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:4, 2:5, 2:6], labels[4] = 1, 2
+    moved = labels.copy()  # two voxels go in opposite directions: count and centre stay
+    moved[1, 2, 2], moved[1, 2, 1], moved[3, 4, 5], moved[3, 4, 6] = 0, 1, 0, 1
+    for name, change in (("same", labels), ("moved", moved)):
+        node = lib.LabelImport.importLabels(drawn[0], change, [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}])
+        sums = list(lib.LabelMaps.contents(node.GetSegmentation(), nodes.segmentIds(node)).values())
+        assert (sums[0] == first[ids[0]]) == (name == "same") and sums[1] == first[ids[1]]

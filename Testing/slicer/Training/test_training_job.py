@@ -160,7 +160,7 @@ def test_end_of_a_run(lib, started, home):
     assert content["state"] == "done" and content["result"]["dice"]["mean"] == 0.8125
     assert [case["annotatedSlices"] for case in content["cases"]] == [[2, 5]] * 3
     assert lib.RunFolders.unfinishedRuns() == []
-    with pytest.raises(Exception, match="not one that can go on"):
+    with pytest.raises(Exception, match="cannot be resumed"):
         lib.TrainingJob.resume(ScriptedEngine(), job.folder)
 
 
@@ -342,7 +342,7 @@ def test_defect_while_writing_is_reported_with_its_details(lib, addCase, monkeyp
 def test_problems_are_said_before_anything_is_written(lib, nodes, addCase, home):
     segmentation = addCase("a").GetSegmentation()
     segmentation.GetNthSegment(1).SetName("liver")
-    with pytest.raises(Exception, match="several segments for the class 'liver'") as caught:
+    with pytest.raises(Exception, match="several segments for the structure 'liver'") as caught:
         Run(lib)
     assert caught.value.kind == "ClassesError" and not home.exists()
 

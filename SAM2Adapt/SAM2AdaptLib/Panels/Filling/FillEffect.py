@@ -1,8 +1,7 @@
 """Segment Editor effect: draw a few slices, get the rest.
 
-Slicer's base of its own *Fill between slices* gives the buttons, the preview node and their life cycle. Input, run and
-Apply are those of ``FillJob``: the engine works in a process of its own, so Slicer stays usable, and an edit during a
-run starts it again.
+The base class of Slicer's *Fill between slices* has the buttons, the preview node and their life cycle. ``FillJob``
+does the work: the engine runs in another process, so Slicer stays usable, and an edit during a run starts it again.
 """
 
 import qt

@@ -1,4 +1,4 @@
-"""The effect's own controls: direction, the next slice to draw, slices in which a structure is not, what is said."""
+"""Controls of the effect: direction, next slice to draw, slices without a structure, messages."""
 
 import ctk
 import qt

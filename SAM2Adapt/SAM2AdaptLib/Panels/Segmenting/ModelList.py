@@ -37,7 +37,7 @@ class ModelList:
         self.read()
 
     def read(self):
-        """Read the models and the expected times anew."""
+        """Read the models and the expected times again."""
         self.models = Catalog.modelList()
         self._shown = None
 
@@ -66,7 +66,7 @@ class ModelList:
 
     def _fillModels(self, parameterNode):
         tree = self._ui.modelTree
-        # Nobody chose anything while the list is rebuilt, so the parameter must not change.
+        # Rebuilding the list is not a choice of the user, so the parameter must not change.
         tree.blockSignals(True)
         tree.clear()
         for model in sorted(self.models, key=lambda model: (bool(model.problem), not model.fits(self.modality))):

@@ -1,4 +1,4 @@
-"""The run behind the Auto-segment button: what is asked before it, and what is said while and after it."""
+"""The run of the Auto-segment button: the question before it, its progress and its end."""
 
 from SAM2AdaptLib.Models import ExpectedTime
 from SAM2AdaptLib.Panels.JobControl import JobControl

@@ -19,7 +19,7 @@ _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 class CaseList(VTKObservationMixin):
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
-    A case is examined anew only after its nodes have changed, because that reads all of its voxels.
+    A case is examined again only after its nodes have changed, because that reads all of its voxels.
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
@@ -86,7 +86,7 @@ class CaseList(VTKObservationMixin):
             parameterNode.fileUses = others if use == TRAIN else [*others, f"{use} {case.label}"]
 
     def read(self, parameterNode):
-        """Find the cases and match their structures anew."""
+        """Update the cases and match their structures."""
         example = parameterNode.exampleSegmentation
         if example and not example.GetAttribute(USE_ATTRIBUTE):
             example.SetAttribute(USE_ATTRIBUTE, TRAIN)

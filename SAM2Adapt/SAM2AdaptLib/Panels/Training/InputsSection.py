@@ -172,7 +172,7 @@ class InputsSection:
 
     def _setUse(self, case, use):
         self._list.setUse(self._parameterNode, case, use)
-        # Not from inside the signal of a box that showing the cases anew replaces.
+        # Later, because showing the cases replaces the box whose signal this is.
         qt.QTimer.singleShot(0, self._onChanged)
 
     def _setClassUse(self, entry, isUsed):

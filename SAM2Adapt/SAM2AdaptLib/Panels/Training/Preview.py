@@ -11,7 +11,7 @@ OPACITY = 0.5
 
 
 class Preview:
-    """One segmentation node, filled anew after each validation and removed at the end."""
+    """One segmentation node, updated after each validation and removed at the end."""
 
     def __init__(self):
         self._nodeId = None

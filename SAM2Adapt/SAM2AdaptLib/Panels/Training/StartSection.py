@@ -30,7 +30,7 @@ class StartSection:
         self.read()
 
     def read(self):
-        """Read the models anew."""
+        """Read the models again."""
         self.models = [model for model in Catalog.modelList() if not model.problem]
         names = [model.id for model in self.models]
         starts = [(_("Continue {model}").format(model=name), name) for name in names]

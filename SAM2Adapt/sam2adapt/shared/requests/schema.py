@@ -2,18 +2,7 @@
 
 import json
 
-from .actions import (
-    Cancel,
-    Control,
-    Fill,
-    ListDevices,
-    RankVolume,
-    Segment,
-    SegmentBatch,
-    SeriesFiles,
-    Shutdown,
-    Train,
-)
+from .actions import Fill, RankVolume, Segment, SegmentBatch, Train
 from .fields import Request, definition
 from .model_actions import (
     AddModel,
@@ -25,6 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
