@@ -13,6 +13,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.labels.overlaps import LAST
 from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
@@ -69,6 +70,8 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation - A corrected segmentation that another module handed over as a case.
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
+    overlap - Which segment a voxel of several gets: the first, the last, or none, so that the case is refused.
+    labelNames - "1=liver, 2=spleen" for label maps that no file names.
     skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
     preset - Base network and method in one word.
@@ -80,6 +83,8 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation: vtkMRMLSegmentationNode
     caseFolders: list[str]
     fileUses: list[str]
+    overlap: str = LAST
+    labelNames: str
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
@@ -186,6 +191,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
             "base": Connectors.UserDataConnector(self.ui.baseComboBox),
             "method": Connectors.UserDataConnector(self.ui.methodComboBox),
+            "overlap": Connectors.UserDataConnector(self.ui.overlapComboBox),
             "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
         }
 
@@ -278,8 +284,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
         self.ui.startButton.toolTip = reason or _("Train the model; Slicer stays usable.")

@@ -84,6 +84,7 @@ def lib(slicerCore):
         "Scene.LabelImport",
         "Scene.LabelMaps",
         "Scene.NewNodes",
+        "Scene.Results",
         "Scene.SegmentMasks",
         "Scene.SegmentationHistory",
         "Scene.Sequences",

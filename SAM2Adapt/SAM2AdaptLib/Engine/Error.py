@@ -111,6 +111,7 @@ def controlNames():
         "method": _("“Method”"),
         "modality": further.format(setting="modality=CT"),
         "model": _("“Model”"),
+        "overlap": _("“Where segments overlap”"),
         "peg": further.format(setting="peg"),
         "preset": _("“Preset”"),
         "quick": _("“Quick adapt”"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import slicer
-from sam2adapt.shared import slicing_axis
+from sam2adapt.shared import protocol, slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from sam2adapt.shared.labels import annotation
 from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
@@ -46,11 +46,14 @@ class TrainingCase:
     :ivar filledSlices: those of them that were filled between drawn ones, which weigh less; None: as the file says.
     :ivar isWhole: whether all slices are annotated; None: as the label file says.
     :ivar sliceCount: number of slices along ``axis``; None where the file was not read.
+    :ivar hasOverlap: whether segments of the case overlap, as far as that is known.
+    :ivar isEmpty: whether nothing is drawn and no slice is declared empty.
     :ivar problems: list of UserError; a case that has one cannot be used.
     :ivar notes: list of sentences that the user should know.
     """
 
     volumeNode = segmentationNode = annotatedSlices = filledSlices = isWhole = sliceCount = axis = None
+    hasOverlap = isEmpty = False
     #: Segment that a voxel of several gets: "first" or "last" in their order; "refuse" makes it a problem.
     overlap = LAST
 
@@ -139,12 +142,14 @@ class SceneCase(TrainingCase):
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
         self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
-        self.drawnSlices = []
+        self.drawnSlices, self.hasOverlap = [], False
         try:
             return self._examined()
         except UserError as error:
             self.problems.append(error)
             return None
+        finally:
+            self.isEmpty = not self.annotatedSlices and all(segment.voxels == 0 for segment in self._segments)
 
     def _examined(self):
         if self.volumeNode is None:
@@ -175,6 +180,7 @@ class SceneCase(TrainingCase):
         """Note which segments lose voxels to others, or refuse that."""
         lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
+        self.hasOverlap = bool(notes)
         if notes and self.overlap == REFUSE:
             raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))
         self.notes += notes
@@ -276,6 +282,11 @@ def sceneCases():
         elif volumeNode:
             seen.add(volumeNode.GetID())
         yield case
+
+
+def heldOut(count):
+    """How many of several cases the engine keeps out of training if none is set to "validate"."""
+    return max(1, count // protocol.HELD_OUT)
 
 
 def setWhole(segmentationNode, whole):

@@ -28,6 +28,8 @@ _VALUES_SUFFIX = ".values.json"  # tells the engine what the values of a label f
 class FileCase(TrainingCase):
     """An image file with its label file.
 
+    :ivar isUnnamed: whether no file says what the label values mean; ``nameLabels`` does.
+
     :param image, label: pathlib.Path; label is a label map or a segmentation that Slicer saved (.seg.nrrd).
     :param table: LabelTable with the meaning of the label values; None where nothing says it.
     """
@@ -40,13 +42,14 @@ class FileCase(TrainingCase):
             Segment(entry.segment or str(value), entry.name, entry.terminology, entry.color, None, not table.complete)
             for value, entry in (sorted(table.entries.items()) if table else ())
         ]
-        if not self._segments:
+        self.isUnnamed = not self._segments
+        if self.isUnnamed:
             self.problems.append(
                 ClassesError(
                     _("Nothing says what the label values in '{file}' mean.").format(file=label),
                     _(
-                        "Name them, put a dataset.json or a table of labels beside the files, or save the segmentations"
-                        " from Slicer as .seg.nrrd."
+                        "Name the structures below, put a dataset.json or a table of labels beside the files, or save"
+                        " the segmentations from Slicer as .seg.nrrd."
                     ),
                 )
             )

@@ -70,7 +70,7 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
     if not unannotated:
         return  # empty labels are a statement: nothing is there
     raise ClassesError(
-        f"No label of the {len(cases)} cases, '{cases[0].label}' among them, holds a voxel of a class of the model"
+        f"No label of the cases, '{cases[0].label}' for one, holds a voxel of a class of the model"
         f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
         MASK_REMEDY,
     )

@@ -19,6 +19,7 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
+_SOBERING = 0.7  # of the odds of the Dice that the probabilities promise: they forget that pixels err together
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -272,6 +273,8 @@ class _Work:
         hit, probability, size = self.sums.T
         with np.errstate(invalid="ignore"):
             dice = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+            odds = _SOBERING * dice / (1 - np.minimum(dice, 1 - 1e-6))
+        dice = odds / (1 + odds)
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(

@@ -11,9 +11,9 @@ from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
 from ..shared.errors import TrainingDataError
 from ..shared.labels.annotation import IGNORE
+from ..shared.protocol import HELD_OUT
 from .prepare import PreparedCase
 
-_SHARE = 5  # every fifth volume or annotated slice is held out
 _FEWEST_SLICES = 5  # annotated slices of a volume before one of them is held out
 
 
@@ -36,7 +36,7 @@ def draw_split(
     held = {unit: set().union(*(classes[name] for name in names)) for unit, names in units.items()}
     order = list(units)
     random.Random(seed).shuffle(order)
-    needed = 0 if len(units) == 1 else max(1, len(cases) // _SHARE)
+    needed = 0 if len(units) == 1 else max(1, len(cases) // HELD_OUT)
     chosen = _chosen(order, {unit: len(names) for unit, names in units.items()}, held, needed)
     val = sorted(name for unit in chosen for name in units[unit])
     return {"train": sorted(case.id for case in cases if case.id not in val), "val": val}
@@ -83,7 +83,7 @@ def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
         drawn = [k for k in case.annotated if k not in case.filled]
         if len(drawn) < _FEWEST_SLICES:
             continue
-        for k in drawn[_SHARE // 2 :: _SHARE]:
+        for k in drawn[HELD_OUT // 2 :: HELD_OUT]:
             values = _held(case, k)
             if all(counts[value] > 1 for value in values):
                 counts.subtract(values)

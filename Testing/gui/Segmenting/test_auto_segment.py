@@ -20,7 +20,7 @@ def cells(table, column):
 def test_opens_without_a_process(panel):
     assert not panel.widget.logic.engine.isRunning()
     assert not panel.ui.applyButton.enabled
-    assert panel.ui.applyButton.toolTip == "Load a volume, or choose one." == panel.status
+    assert panel.ui.applyButton.toolTip == "Load a volume, or choose one." == panel.hint
     assert panel.ui.installCollapsibleButton.isHidden()
     assert panel.ui.resultsCollapsibleButton.isHidden()
 
@@ -31,7 +31,7 @@ def test_a_volume_is_all_that_is_needed(panel, chest):
     assert [item.text(column) for column in range(1, 5)] == ["CT", "0.92", "not measured yet", "CC-BY-SA-4.0"]
     assert item.text(0) == "torso-ct\nright lung, left lung"
     assert panel.ui.applyButton.enabled
-    assert panel.status == ""
+    assert panel.hint == ""
 
 
 def test_click_to_result_undo_and_again(panel, chest):

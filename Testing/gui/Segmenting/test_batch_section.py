@@ -113,13 +113,13 @@ def times(output):
 
 def test_what_is_missing_is_said(batch, tmp_path):
     assert not batch.ui.batchButton.enabled
-    assert batch.status == "Check at least one volume." == batch.ui.batchButton.toolTip
+    assert batch.ui.batchHintLabel.text == "Check at least one volume." == batch.ui.batchButton.toolTip
     batch.ui.batchSourceComboBox.setCurrentIndex(1)
-    assert batch.status == "Choose the folder to segment."
+    assert batch.ui.batchHintLabel.text == "Choose the folder to segment."
     batch.ui.batchInputEdit.currentPath = str(tmp_path)
-    assert batch.status == "Choose a folder for the results."
+    assert batch.ui.batchHintLabel.text == "Choose a folder for the results."
     batch.ui.batchOutputEdit.currentPath = str(tmp_path / "out")
-    assert batch.status == ""
+    assert batch.ui.batchHintLabel.text == ""
     assert batch.ui.batchButton.enabled
     assert batch.ui.batchTable.isHidden()
     assert batch.ui.batchOpenButton.isHidden()

@@ -192,7 +192,7 @@ def test_what_is_said_while_it_runs_can_be_read_later(run):
 def test_volume_removed_from_the_scene_leaves_the_table(panel, pair):
     slicer.mrmlScene.RemoveNode(pair[0][0])
     panel.waitFor(lambda: not panel.ui.startButton.enabled)
-    assert "does not say which volume it belongs to" in panel.status
+    assert "does not say which volume it belongs to" in panel.hint
 
 
 def test_nodes_of_the_next_scene_are_not_taken_for_the_cases(run, tmp_path):

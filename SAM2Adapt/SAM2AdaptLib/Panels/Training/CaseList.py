@@ -5,10 +5,11 @@ from pathlib import Path
 import slicer
 import vtk
 from sam2adapt.shared.errors import UserError
+from sam2adapt.shared.labels.overlaps import LAST
 from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib.Scene import Volumes
-from SAM2AdaptLib.Training import Cases, Classes, FolderCases
+from SAM2AdaptLib.Training import Cases, Classes, FolderCases, LabelNames
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
@@ -34,6 +35,7 @@ class CaseList(VTKObservationMixin):
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
         self._folders = {}  # path -> cases
         self.cases, self.classes = [], []
+        self._overlap = LAST
 
     def clear(self):
         """Forget all nodes."""
@@ -41,17 +43,20 @@ class CaseList(VTKObservationMixin):
         self._examined, self.cases, self.classes = {}, [], []
 
     def addScene(self, nodes=None):
-        """Put every segmentation of the scene that is meant for the user into the table; returns how many are new.
+        """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
 
         :param nodes: take only these segmentations, and those of these volumes.
+        :return: (how many are new, names of empty segmentations that were left out).
         """
         new = [case for case in Cases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
         if nodes is not None:
             new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
+        empty = [case.segmentationNode.GetName() for case in new if case.isEmpty]
+        new = [case for case in new if not case.isEmpty]
         for case in new:
             case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
             self._examined[_key(case.volumeNode, case.segmentationNode)] = case
-        return len(new)
+        return len(new), empty
 
     def addFolder(self, parameterNode, path):
         """Put the pairs of a folder into the table, those that were taken out before too.
@@ -62,9 +67,10 @@ class CaseList(VTKObservationMixin):
         path = str(Path(path).resolve())
         self._folders[path] = FolderCases.fromFolder(path)
         labels = {str(case.label) for case in self._folders[path]}
-        parameterNode.fileUses = [
-            entry for entry in parameterNode.fileUses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED
-        ]
+        uses = list(parameterNode.fileUses)
+        kept = [entry for entry in uses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED]
+        if kept != uses:
+            parameterNode.fileUses = kept
         parameterNode.caseFolders = [*(known for known in parameterNode.caseFolders if known != path), path]
         return len(labels)
 
@@ -90,6 +96,7 @@ class CaseList(VTKObservationMixin):
         example = parameterNode.exampleSegmentation
         if example and not example.GetAttribute(USE_ATTRIBUTE):
             example.SetAttribute(USE_ATTRIBUTE, TRAIN)
+        self._overlap = parameterNode.overlap or LAST
         self.cases = self._sceneCases() + self._folderCases(parameterNode)
         self.classes = Classes.match(self.cases)
         skipped = set(parameterNode.skippedClasses)
@@ -109,8 +116,8 @@ class CaseList(VTKObservationMixin):
             volumeNode = Volumes.volumeOf(segmentationNode)
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
-            if case is None:
-                case = Cases.SceneCase(volumeNode, segmentationNode, use)
+            if case is None or case.overlap != self._overlap:
+                case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
             case.use = use
             cases[key] = case
         self._examined = cases
@@ -142,13 +149,22 @@ class CaseList(VTKObservationMixin):
 
     def _folderCases(self, parameterNode):
         chosen = {label: use for use, label in map(_parts, parameterNode.fileUses)}
-        cases = []
+        names, cases = self._labelNames(parameterNode), []
         for path in parameterNode.caseFolders:
             for case in self._inFolder(path):
-                case.use = chosen.get(str(case.label), TRAIN)
+                case.use, case.overlap = chosen.get(str(case.label), TRAIN), self._overlap
+                if names and case.isUnnamed:
+                    case.nameLabels(names)
                 if case.use != _REMOVED:
                     cases.append(case)
         return cases
+
+    def _labelNames(self, parameterNode):
+        """Names of label values that the user has typed; {} without any, or while they cannot be read."""
+        try:
+            return LabelNames.parse(parameterNode.labelNames)
+        except UserError:
+            return {}
 
     def _inFolder(self, path):
         if path not in self._folders:
