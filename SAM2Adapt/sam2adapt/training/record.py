@@ -73,7 +73,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         prepared.close()
         features.leave()
-        lock.release()
+        lock.release(delete=True)
 
 
 class Record:
