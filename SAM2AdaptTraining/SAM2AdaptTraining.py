@@ -72,6 +72,7 @@ class SAM2AdaptTrainingParameterNode:
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
     overlap - Which segment a voxel of several gets: the first, the last, or none, so that the case is refused.
+    channel - Which of nnU-Net's images of a case is used: 0 for _0000, 1 for _0001.
     labelNames - "1=liver, 2=spleen" for label maps that no file names.
     skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
@@ -86,6 +87,7 @@ class SAM2AdaptTrainingParameterNode:
     caseFolders: list[str]
     fileUses: list[str]
     overlap: str = LAST
+    channel: Annotated[int, WithinRange(0, 9999)] = Train.channel
     labelNames: str
     skippedClasses: list[str]
     startModel: str

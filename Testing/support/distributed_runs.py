@@ -22,8 +22,8 @@ from sam2adapt.machine import device, exchange
 from sam2adapt.machine.team import Team
 from sam2adapt.segmenting import slices
 from sam2adapt.segmenting.slices import normalise
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import CancelledError, OutputError, UserError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training import features, loop, record, samples, step
 from trained import discs, small_trainer
 

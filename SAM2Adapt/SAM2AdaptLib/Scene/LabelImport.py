@@ -7,7 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, GeometryError
-from sam2adapt.shared.label_runs import count_labels
+from sam2adapt.shared.labels.label_runs import count_labels
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import Geometry, LabelMaps, NewNodes, Volumes

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.errors import GeometryError
-from sam2adapt.shared.label_runs import count_labels
+from sam2adapt.shared.labels.label_runs import count_labels
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 

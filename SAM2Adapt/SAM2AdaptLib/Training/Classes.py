@@ -1,7 +1,7 @@
 """What the segments of all cases mean together: one class for each structure, matched by code or name only."""
 
-from sam2adapt.shared.annotation import LARGEST_CLASS
 from sam2adapt.shared.errors import ClassesError, TrainingDataError
+from sam2adapt.shared.labels.annotation import LARGEST_CLASS
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN

@@ -27,8 +27,8 @@ def rank_volume(
 ) -> dict:
     """Measure how sure a model is of one volume.
 
-    :param load, progress: as of ``segment.segment``; a step is a slice at one scale.
-    :param loaded: is called once the model is there.
+    :param load: see ``segment.segment``; ``progress``: called with (steps done, all steps), each a slice at one scale.
+    :param loaded: called when the model is loaded.
     :return: fields of ``rank.Ranked`` with ``score``; positions of slices in mm, LPS.
     :raises UserError: as ``predict.segment``.
     """
@@ -49,13 +49,13 @@ def rank(
     progress: Callable[[int, int], None] | None = None,
     failed: Callable[[Path, UserError], None] = lambda path, error: None,
 ) -> dict:
-    """Put volumes into the order in which they are worth correcting, and write the report.
+    """Sort volumes by how much a correction would help the model, and write the report.
 
-    :param progress: called with (volumes done, volumes in all).
-    :param failed: called at once with a volume that cannot be ranked; the others are ranked all the same.
-    :return: ``model``; ``ranked``, a row a volume as of ``rank_volume`` with ``input``, the least sure first;
+    :param progress: called with (volumes done, all volumes).
+    :param failed: called at once with a volume that cannot be ranked; the others are still ranked.
+    :return: ``model``; ``ranked``, a row for each volume as from ``rank_volume`` and ``input``, the least sure first;
         ``failed``, rows of ``input`` and ``message``.
-    :raises UserError: no volume can be ranked, no such model, or a report that cannot be written.
+    :raises UserError: no volume can be ranked, the model is unknown, or the report cannot be written.
     """
     ranked, failures = [], []
 
@@ -86,7 +86,7 @@ def rank(
 def _model(request: Rank) -> "Model":
     find_model(request.model)
 
-    from ..machine.device import choose_device  # only now, because importing torch takes seconds
+    from ..machine.device import choose_device  # only now: importing torch takes seconds
     from ..segmenting.model import load_model
 
     return load_model(request.model, choose_device(request.device)[0])
@@ -102,9 +102,9 @@ def _row(path: Path, model: "Model", request: Rank) -> dict:
 
 
 def _readable(inputs: list[Path], fail: Callable[[Path, UserError], None]) -> list[Path]:
-    """The inputs that can be read, as far as that is seen without reading them.
+    """Leave out inputs that cannot be read, as far as that is known before reading them.
 
-    :raises InputFileError: none can.
+    :raises InputFileError: none is left.
     """
     files = []
     for path in _files(inputs):
@@ -124,6 +124,6 @@ def _none_ranked() -> InputFileError:
 def _files(inputs: list[Path]) -> list[Path]:
     files = []
     for path in inputs:
-        found = list(images_by_name(path).values()) if paths.is_dir(path) else []
-        files += found or [path]  # a folder without image files may be a DICOM series
+        images = list(images_by_name(path).values()) if paths.is_dir(path) else []
+        files += images or [path]  # a folder without image files may be a DICOM series
     return files

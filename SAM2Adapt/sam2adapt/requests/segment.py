@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..imaging.image_files import suffix_of
-from ..imaging.volume import DicomOutput, Volume, dicom_reference, write_labels, write_volume
+from ..imaging.volume import DicomOutput, Volume, check_fits, write_labels, write_volume
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import OutputError, check_cancelled
 from ..shared.files import check_output, write_json
 from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
-from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
+from ..shared.requests.actions import Segment, SegmentBatch
+from ..shared.requests.server_actions import SeriesFiles
 from ..shared.timing import rounded, timed
 from .arrays import write_array
 from .volumes import check_result, is_array, name_of, read_source
@@ -57,7 +60,7 @@ def segment(
 
     :param load: returns the model, perhaps one that is loaded already; None: it is read from its file.
     :param loaded: called with the model and a sentence about its device; ``progress``: with (slices done, slices).
-    :raises UserError: as ``predict.segment``; ``OutputError``, before anything is read: an output cannot be written.
+    :raises UserError: as ``predict.segment``; ``OutputError`` before anything is read: an output cannot be written.
     """
     _check_outputs(request)
     started, seconds = time.perf_counter(), {}
@@ -98,14 +101,16 @@ def _check_outputs(request: Segment) -> None:
 
 def _read(request: Segment) -> Volume:
     volume = read_source(request.input, request.series)
-    if suffix_of(request.labels) == ".dcm" and not is_array(request.input):
-        dicom_reference(request.labels, volume, DicomOutput(request.reference))
+    if not is_array(request.input):
+        check_fits(request.labels, volume, DicomOutput(request.reference))
+        if request.uncertainty is not None:
+            check_fits(request.uncertainty, volume, kind=np.float32)
     return volume
 
 
 def _load_model(request: Segment, load: Load | None) -> tuple["Model", "torch.device", str]:
     """The model, the device that it is on, and why it is this one."""
-    from ..machine.device import choose_device  # only now, because importing torch takes seconds
+    from ..machine.device import choose_device  # only now: importing torch takes seconds
     from ..segmenting.model import load_model
 
     device, reason = choose_device(request.device)
@@ -145,14 +150,14 @@ def segment_batch(
     cancelled: Callable[[], bool] | None = None,
     stop: threading.Event | None = None,
 ) -> "Summary":
-    """Segment many volumes; parameters and errors as of ``batch.segment_folder``.
+    """Segment many volumes; see ``batch.segment_folder`` for parameters and errors.
 
-    :raises OutputError: the output is the name of one file.
+    :raises OutputError: the output is the name of a file.
     """
     from ..batch.segment_folder import segment_folder
 
     if suffix_of(request.output) in OUTPUT_SUFFIXES and not paths.is_dir(request.output, OutputError):
-        raise OutputError(f"'{request.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
+        raise OutputError(f"'{request.output}' is the name of a file.", "Give a folder for the outputs of a batch.")
     return segment_folder(
         request.inputs, request.output, request.model, _options(request),
         device=request.device, suffix=request.format, dicom_seg=request.dicom_seg, progress=progress,
@@ -161,9 +166,9 @@ def segment_batch(
 
 
 def series_files(request: SeriesFiles) -> list[str]:
-    """The files of a batch's DICOM study in the order of their positions.
+    """The files of a DICOM study of a batch, in the order of their positions.
 
-    :raises SeriesError: there is no such series any more.
+    :raises SeriesError: the series no longer exists.
     """
     from ..batch.studies import series_files as find
 
@@ -171,7 +176,7 @@ def series_files(request: SeriesFiles) -> list[str]:
 
 
 def asks_for_many(inputs: list[Path], output: Path) -> bool:
-    """Whether inputs and output of a command mean a batch: several, a list, a folder of volumes, or into a folder."""
+    """Whether a command means a batch: several inputs, a list, a folder of volumes, or a folder as output."""
     if len(inputs) > 1 or inputs[0].suffix.lower() == ".csv" or paths.is_dir(output, OutputError):
         return True
     return paths.is_dir(inputs[0]) and suffix_of(output) not in OUTPUT_SUFFIXES

@@ -12,8 +12,8 @@ from .warm_models import WarmModels
 def fill(engine: WarmModels, request: Fill, task: Task) -> dict[str, Any]:
     """Fill the slices between drawn ones and write masks as ``.npy``; see ``requests.fill``.
 
-    The notification ``preview`` says that the first answer is written. What was computed of the volume's voxels stays,
-    so that filling it again after one more slice is quicker.
+    The notification ``preview`` says that the preview is written. The server keeps what it computed from the volume,
+    so that filling it again after one more drawn slice is quicker.
 
     :return: the report in camel case.
     """

@@ -222,7 +222,7 @@ def test_two_series_in_one_folder(model, tmp_path, capsys):
     ("options", "word"),
     [
         (["--structures", "spleen"], "does not segment 'spleen'"),
-        (["--roi", "0,500,0,5,0,5"], "does not lie in the volume"),
+        (["--roi", "0,500,0,5,0,5"], "is not inside the volume"),
         (["--device", "cuda:77"], "cuda:77"),
         (["--device", "abacus"], "no device 'abacus'"),
     ],

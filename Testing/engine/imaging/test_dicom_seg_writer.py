@@ -93,7 +93,7 @@ def test_a_multi_frame_file_is_referred_to_frame_by_frame(tmp_path, order):
 def test_input_that_is_no_dicom_needs_a_reference(series, tmp_path):
     voxels, origin, spacing, direction = chest()
     volume = Volume(voxels[None], origin, spacing, direction, "chest")
-    with pytest.raises(OutputError, match="the image is no DICOM") as caught:
+    with pytest.raises(OutputError, match="chest is no DICOM") as caught:
         write_labels(tmp_path / "result.dcm", result(volume), STRUCTURES, volume)
     assert "reference" in caught.value.remedy
     write_labels(tmp_path / "result.dcm", result(volume), STRUCTURES, volume, DicomOutput(series, "LABELMAP"))

@@ -1,6 +1,8 @@
 """Models known on this machine."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from example_models import write_base, write_model, write_raw
@@ -16,6 +18,9 @@ from sam2adapt.shared.errors import (
     OutputError,
     SettingsError,
 )
+
+NUMBERED = {"training__split": {"train": ["case 1", "case 2"], "val": ["case 3"]}}  # a model of today
+
 
 # Folders
 
@@ -114,7 +119,7 @@ def test_only_model_of_a_name_is_broken(empty_home):
 
 
 def test_add_copies_and_remove_deletes(empty_home, tmp_path):
-    source = write_model(tmp_path / "x.safetensors")
+    source = write_model(tmp_path / "x.safetensors", **NUMBERED)
     added = add_model(source)
     assert added == empty_home / "models" / "torso-ct-1.0.0.safetensors"
     assert added.read_bytes() == source.read_bytes()
@@ -125,10 +130,37 @@ def test_add_copies_and_remove_deletes(empty_home, tmp_path):
     assert source.exists()
 
 
+def test_processes_that_add_at_once_leave_one_copy_of_each_model(empty_home, tmp_path):
+    """Two models of one file name, each added by two processes."""
+    sources = [write_model(tmp_path / f"{name}.safetensors", name=name, **NUMBERED) for name in ("a model", "a-model")]
+    code = "import sys; from sam2adapt.cli.app import main; input(); sys.exit(main(sys.argv[1:]))"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, "models", "add", path], stdin=subprocess.PIPE,
+                         stdout=subprocess.DEVNULL)
+        for path in sources * 2
+    ]  # fmt: skip
+    for process in running:  # all are past their imports, about, when they may begin
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [process.wait() for process in running] == [0] * 4
+    own = [entry for entry in list_models() if entry.where == catalog.OWN]
+    assert sorted(entry.name for entry in own) == ["a model", "a-model"]
+    assert sorted(path.name for path in (empty_home / "models").iterdir()) == [
+        "a-model-1.0.0-2.safetensors", "a-model-1.0.0.safetensors",
+    ]  # fmt: skip
+
+
+def test_copies_that_were_made_by_hand_can_be_removed(empty_home):
+    files_ = [write_model(empty_home / "models" / f"{number}.safetensors") for number in range(2)]
+    with pytest.raises(SettingsError, match=r"0\.safetensors, 1\.safetensors"):
+        remove_model("torso CT")
+    assert remove_model("1.safetensors") == files_[1] and remove_model("torso CT") == files_[0]
+
+
 def test_add_does_not_replace_another_model_of_that_name_and_version(empty_home, tmp_path):
     added = add_model(write_model(tmp_path / "x.safetensors"))
     before = added.read_bytes()
-    with pytest.raises(SettingsError, match="is there already") as caught:
+    with pytest.raises(SettingsError, match="exists already") as caught:
         add_model(write_model(tmp_path / "y.safetensors", description="other"))
     assert (caught.value.setting, caught.value.value) == (("remove_model",), "torso CT@1.0.0")
     assert added.read_bytes() == before

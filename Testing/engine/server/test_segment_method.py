@@ -280,7 +280,7 @@ def test_other_modality_is_let_through_when_asked_for(server, tmp_path):
         ({"model": "torso-cd"}, "ModelNotFoundError", "torso-cd"),
         ({"model": "nowhere/m.safetensors"}, "InputFileError", "m.safetensors"),
         ({"structures": ["spleen"]}, "ClassesError", "spleen"),
-        ({"roi": [0, 500, 0, 5, 0, 5]}, "SettingsError", "does not lie in the volume"),
+        ({"roi": [0, 500, 0, 5, 0, 5]}, "SettingsError", "is not inside the volume"),
         ({"device": "cuda:77"}, "DeviceError", "cuda:77"),
         ({"device": "abacus"}, "DeviceError", "abacus"),
         ({"labels": "/nowhere/labels.npy"}, "OutputError", "/nowhere"),

@@ -81,11 +81,11 @@ def test_help_of_options_is_that_of_their_fields():
         shown = {action.dest: action for action in options(words).values()}
         for name, one in settings_of(request, SHELL).items():
             if name in shown and not (request is Segment and name in settings_of(SegmentBatch)):
-                assert shown[name].help == one.help, (words, name)
-                required = is_required(request, name)
-                assert shown[name].default in (
-                    [None] if required or one.kind in ("settings", "slices") else [default_of(request, name)]
-                )
+                required, default = is_required(request, name), default_of(request, name)
+                hidden = required or default in (None, False, "", [], {})
+                stated = "" if hidden else f" (default: {str(default).removesuffix('.0')})"
+                assert shown[name].help == (one.help and one.help + stated), (words, name)
+                assert shown[name].default in ([None] if required or one.kind in ("settings", "slices") else [default])
 
 
 def test_the_schema_is_valid_and_has_each_method_once():
@@ -111,7 +111,7 @@ def test_what_the_schema_says_of_a_field_is_what_the_field_says():
         for name, one in fields.items():
             written = definition["properties"][key_of(name, one)]
             assert (written.get("minimum"), written.get("exclusiveMinimum")) == (one.minimum, one.above), name
-            assert written.get("exclusiveMaximum") == one.below
+            assert (written.get("maximum"), written.get("exclusiveMaximum")) == (one.maximum, one.below), name
             assert (key_of(name, one) in definition.get("required", [])) == is_required(request, name)
 
 
@@ -122,6 +122,7 @@ def limits() -> list[tuple[type, str, object]]:
         for name, one in settings_of(request).items():
             step = 1 if one.kind == "integer" else 0.5
             values = [one.minimum - step] if one.minimum is not None else []
+            values += [one.maximum + step] if one.maximum is not None else []
             values += [value for value in (one.above, one.below) if value is not None]
             values += [float("nan")] if one.kind == "number" else []
             values += [["neither"] if one.kind == "names" else "neither"] if one.choices else []

@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Panels import Dialogs, Editor, Widgets
+from SAM2AdaptLib.Panels import Dialogs, Editor, TrainingModule, Widgets
 from SAM2AdaptLib.Scene import Results, SegmentationHistory, Sequences, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
@@ -72,9 +72,7 @@ class ResultsSection:
 
     def useForTraining(self):
         """Open the training module on the result."""
-        parameterNode = slicer.util.getModuleLogic("SAM2AdaptTraining").getParameterNode()
-        parameterNode.exampleSegmentation = self._nodes()[1]
-        slicer.util.selectModule("SAM2AdaptTraining")
+        TrainingModule.useForTraining(self._nodes()[1])
 
     def undo(self):
         """Bring back the segmentation as it was before the last run, but keep what the user has changed since."""

@@ -102,4 +102,5 @@ def annotatedText(case):
         return _("as in the file") if not case.problems else "-"
     if case.isWhole:
         return _("all {count}").format(count=case.sliceCount)
-    return _("{count} of {total}").format(count=len(case.annotatedSlices), total=case.sliceCount)
+    text = _("{count} of {total}").format(count=len(case.annotatedSlices), total=case.sliceCount)
+    return _("{text}, {filled} filled").format(text=text, filled=len(case.filledSlices)) if case.filledSlices else text

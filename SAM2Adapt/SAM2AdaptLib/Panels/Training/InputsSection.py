@@ -11,7 +11,8 @@ from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import fromUserError
-from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels import Dialogs, Editor
+from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.Training.AnnotationSection import AnnotationSection
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
@@ -63,6 +64,7 @@ class InputsSection:
         self._ui = ui
         self._onChanged = onChanged
         self._parameterNode = None
+        self._channelMissing = False  # whether a folder had no case with the chosen channel
         self._list = CaseList(self._onNodesChanged)
         self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
         self._classTable = ClassTable(ui, self._setClassUse)
@@ -80,6 +82,7 @@ class InputsSection:
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
+        ui.fillButton.connect("clicked()", self.fillCase)
         self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
         ui.casesCollapsibleButton.acceptDrops = True
         ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
@@ -107,6 +110,8 @@ class InputsSection:
 
     def problem(self):
         """What forbids to train, in words; "" if nothing does."""
+        if self._list.refused:
+            return str(fromUserError(self._list.refused[0]))
         if not self.cases:
             return _("Add corrected cases.")
         try:
@@ -133,10 +138,10 @@ class InputsSection:
         """Say what training decides by itself about these cases, and show the controls to decide otherwise."""
         hasOverlap = any(case.hasOverlap for case in used)
         hasUnnamed = any(getattr(case, "isUnnamed", False) for case in self.cases)
-        for name, visible in (("overlapWidget", hasOverlap), ("labelNamesWidget", hasUnnamed)):
-            getattr(self._ui, name).visible = visible or (
-                name == "overlapWidget" and self._parameterNode.overlap != LAST
-            )
+        hasChannels = self._channelMissing or any(len(getattr(case, "channels", ())) > 1 for case in self.cases)
+        self._ui.overlapWidget.visible = hasOverlap or self._parameterNode.overlap != LAST
+        self._ui.channelWidget.visible = hasChannels or self._parameterNode.channel != 0
+        self._ui.labelNamesWidget.visible = hasUnnamed
         texts = {
             "splitHintLabel": splitText(used, self._parameterNode.allForTraining),
             "classHintLabel": "\n".join(filter(None, map(missingText, self.classes))),
@@ -185,6 +190,7 @@ class InputsSection:
             self._list.addFolder(self._parameterNode, folder)
         except UserError as error:
             failure = fromUserError(error)
+            self._channelMissing = self._channelMissing or "channel" in error.setting
             self._ui.statusLabel.text = str(failure)
             Dialogs.showError(failure)
         self._onChanged()
@@ -194,6 +200,11 @@ class InputsSection:
         if case := self._caseTable.chosen():
             self._list.remove(self._parameterNode, case)
             self._onChanged()
+
+    def fillCase(self):
+        """Open the Segment Editor on the chosen case, with the effect that fills the slices between drawn ones."""
+        case = self._caseTable.chosen()
+        Editor.show(case.volumeNode, case.segmentationNode, Registration.NAME)
 
     def _onNodesChanged(self):
         self._timer.start()
@@ -214,6 +225,7 @@ class InputsSection:
         self._ui.caseHintLabel.text = "\n".join(texts)
         self._ui.caseHintLabel.visible = bool(texts)
         self._ui.removeCaseButton.enabled = case is not None
+        self._ui.fillButton.enabled = bool(case and case.segmentationNode and case.volumeNode)
         self._annotation.show(case)
 
     def _examine(self, case):

@@ -41,6 +41,7 @@ class Grid:
     :ivar size: voxels along I, J, K. :ivar origin, spacing, direction: as in ``Placement``.
     :ivar name: file or folder of the image, for messages.
     :ivar series_uid, frame_of_reference: UIDs of a DICOM series; "" of other images.
+    :ivar physical: False for pictures, which lie nowhere in a patient.
     """
 
     size: tuple[int, int, int]
@@ -50,6 +51,7 @@ class Grid:
     name: str = "the image"
     series_uid: str = ""
     frame_of_reference: str = ""
+    physical: bool = True
 
     @property
     def affine(self) -> np.ndarray:

@@ -5,7 +5,6 @@ sign and stored bits are those of each file and each frame; MONOCHROME1 says how
 """
 
 import os
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
 
 from ...shared.errors import InputFileError, VolumeError
+from ...shared.safety.private import temporary_folder
 from . import sop_classes
 from .codestream import decode, decoding, split_frames
 from .header import COPY_AGAIN, ImageHeader, damage_told
@@ -160,8 +160,8 @@ def _stack(headers: Sequence[ImageHeader]) -> np.ndarray:
     """(N, rows, columns) stored values; of the widest type where the files differ."""
     stack, place = None, 0
     kind = np.result_type(*(_kind(header) for header in headers))
-    with tempfile.TemporaryDirectory() as folder:
-        for values in _stored_values(headers, Path(folder)):
+    with temporary_folder() as folder:
+        for values in _stored_values(headers, folder):
             if stack is None:  # only now: the first file has proved to be decodable
                 stack = np.empty((sum(h.frames for h in headers), *values.shape[1:]), kind)
             stack[place : place + len(values)] = values
@@ -227,10 +227,17 @@ def _decoded(files: list[tuple[ImageHeader, list[bytes]]], path: Path) -> np.nda
 
 
 def _trimmed(header: ImageHeader, values: np.ndarray, shift: int) -> np.ndarray:
-    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's."""
+    """Bring the lowest of the stored bits down by ``shift`` and the sign up to the type's.
+
+    Padding may need more bits than the voxels, 63536 beside 12 stored bits for instance; it stays as it is.
+    """
     spare = header.pixels.allocated - header.pixels.stored - shift
     if spare + shift and (shift or _has_more_bits(values, header.pixels.stored)):
-        values = (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
+        whole, values = values, (values << spare) >> (spare + shift)  # an arithmetic shift brings the sign down
+        if header.pixels.padding and not shift:
+            low, high = header.pixels.padding
+            padded = (whole >= low) & (whole <= high)
+            values[padded] = whole[padded]
     return values
 
 
@@ -312,15 +319,15 @@ def _colours(header: ImageHeader) -> np.ndarray:
     """(frames, rows, columns, 3) uint8 or uint16."""
     pixels = header.pixels
     if pixels.photometric == "PALETTE COLOR":
-        with tempfile.TemporaryDirectory() as folder:
-            indices = np.concatenate(list(_stored_values([header], Path(folder))))
+        with temporary_folder() as folder:
+            indices = np.concatenate(list(_stored_values([header], folder)))
         with damage_told(header.path, "its palette"):
             colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3
     if pixels.syntax in sop_classes.COMPRESSED:
-        with tempfile.TemporaryDirectory() as folder:
-            return decode(header, split_frames(header), Path(folder) / "frames.dcm")
+        with temporary_folder() as folder:
+            return decode(header, split_frames(header), folder / "frames.dcm")
     if pixels.photometric == "YBR_FULL_422":
         return _whole(header).pixel_array.reshape(shape)
     values = _raw(header, np.dtype(f"u{pixels.allocated // 8}"), int(np.prod(shape, dtype=np.int64)))

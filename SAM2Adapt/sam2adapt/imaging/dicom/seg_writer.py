@@ -47,9 +47,7 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
     :raises OutputError: it cannot be written; no series to refer to, or several.
     :raises GeometryError: the labels do not lie on the voxels of the series.
     """
-    found = scan(reference)
-    headers = _headers(path, found, reference, series)
-    target = series_grid(found, headers[0].series_uid)
+    headers, target = _reference(path, reference, series)
     on_series = place_on_grid(str(path), labels, grid, target)
     frames = on_series[_slices_of_frames(headers, target)]
     if not on_series.any():
@@ -70,6 +68,27 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
             written = read_dicom_labels(temporary, target)
             if not np.array_equal(written.array, table[on_series]):
                 raise OSError(28, "what was stored differs from the result, the disk may be full")
+
+
+def check_reference(path: str | os.PathLike, grid: Grid, reference: str | os.PathLike | Sequence[str]) -> None:
+    """Refuse, before the work, what :func:`write_dicom_seg` would refuse after it.
+
+    :param grid: of the labels that are to be written. :raises: as :func:`write_dicom_seg`.
+    """
+    headers, target = _reference(path, reference, None)
+    corners = np.zeros(grid.size[::-1], bool)
+    corners[np.ix_(*((0, length - 1) for length in corners.shape))] = True
+    place_on_grid(str(path), corners, grid, target)
+    _slices_of_frames(headers, target)
+
+
+def _reference(
+    path: str | os.PathLike, reference: str | os.PathLike | Sequence[str], series: str | None
+) -> tuple[list[ImageHeader], Grid]:
+    """The headers of the series to which a segmentation refers, and its grid."""
+    found = scan(reference)
+    headers = _headers(path, found, reference, series)
+    return headers, series_grid(found, headers[0].series_uid)
 
 
 def _headers(path: str | os.PathLike, found: Scan, reference: object, series: str | None) -> list[ImageHeader]:

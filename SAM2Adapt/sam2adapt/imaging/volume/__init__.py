@@ -2,19 +2,20 @@
 
 from ..dicom import SeriesInfo, list_series
 from .checks import check_input, check_voxels
-from .geometry import geometry_difference, same_geometry
+from .geometry import check_on_grid, geometry_difference, same_geometry
 from .labels import holds_segments, read_labels, read_segments, read_structures
 from .reading import read_series_files, read_volume
 from .volume import Volume
-from .writing import DicomOutput, dicom_reference, write_labels, write_volume
+from .writing import DicomOutput, check_fits, write_labels, write_segments, write_volume
 
 __all__ = [
     "DicomOutput",
     "SeriesInfo",
     "Volume",
+    "check_fits",
     "check_input",
+    "check_on_grid",
     "check_voxels",
-    "dicom_reference",
     "geometry_difference",
     "holds_segments",
     "list_series",
@@ -25,5 +26,6 @@ __all__ = [
     "read_volume",
     "same_geometry",
     "write_labels",
+    "write_segments",
     "write_volume",
 ]

@@ -72,8 +72,8 @@ class Volume:
     @property
     def grid(self) -> Grid:
         """Where its voxels lie, and which image it is."""
-        series = (self.series.series_uid, self.series.frame_of_reference) if self.series else ()
-        return Grid(self.size, self.origin, self.spacing, self.direction, self.title, *series)
+        series = (self.series.series_uid, self.series.frame_of_reference) if self.series else ("", "")
+        return Grid(self.size, self.origin, self.spacing, self.direction, self.title, *series, self.physical)
 
     @property
     def affine(self) -> np.ndarray:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ...shared.errors import GeometryError, OutputError
-from ...shared.label_runs import count_labels
+from ...shared.errors import OutputError
+from ...shared.labels.label_runs import count_labels
 from ..image_files import suffix_of, write_image
-from ..segmentation_file import add_segment_fields
+from ..segmentation_file import add_segment_fields, layers_of
 from ..terminology import Structure
-from .geometry import same_geometry
+from .geometry import check_on_grid
 from .volume import Volume
 
 
@@ -51,11 +51,7 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     if unknown:
         raise ValueError(f"The label values {sorted(unknown)} have no structure.")
     if reference is not None:
-        if not same_geometry(labels, reference):
-            raise GeometryError(
-                f"The labels are not on the voxel grid of {reference.title}.",
-                "Use the labels made for this image.",
-            )
+        check_on_grid(reference.grid, labels.grid)
         labels = reference.with_array(labels.array)
     if suffix_of(path) == ".dcm":
         _write_dicom(path, labels, structures, dicom or DicomOutput())
@@ -66,23 +62,65 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     write_image(path, image, labels.forms)
 
 
-def dicom_reference(path: str | os.PathLike, volume: Volume, dicom: DicomOutput) -> Path | tuple[str, ...]:
-    """The series to which a DICOM segmentation of a volume refers.
+def write_segments(
+    path: str | os.PathLike, masks: np.ndarray, structures: Sequence[Structure], reference: Volume
+) -> None:
+    """Write masks that may overlap as a .seg.nrrd with as many layers as it takes.
 
-    :raises OutputError: neither was the volume read from one, nor is one given.
+    :param masks: (S, K, J, I) bool, of the structures.
+    :param reference: the image that was segmented; its geometry is written.
+    :raises OutputError: as :func:`write_labels`.
     """
+    layers, places = layers_of(masks, structures)
+    image = _to_image(reference.with_array(layers))
+    add_segment_fields(image, structures, places)
+    write_image(path, image)
+
+
+def check_fits(
+    path: str | os.PathLike, volume: Volume, dicom: DicomOutput | None = None, kind: type = np.uint8, many: bool = False
+) -> None:
+    """Refuse, before the work, what the format of an output cannot hold or refer to.
+
+    :param volume: what will be segmented; the result lies on its grid.
+    :param kind: of the result's values: ``np.uint8`` for labels. :param many: whether it is one of many volumes.
+    :raises OutputError: a .png of several slices or of fractions, a .dcm without a DICOM series or with several.
+    :raises GeometryError: the volume does not lie on the voxels of the series to which a .dcm refers.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".png" and (volume.size[2] > 1 or kind not in (np.uint8, np.uint16)):
+        what = f"{volume.size[2]} slices" if volume.size[2] > 1 else f"values of {np.dtype(kind).name}"
+        raise OutputError(
+            f"{path} cannot hold {what}, as of {volume.title}: a PNG is one slice of whole numbers.",
+            "Choose .seg.nrrd, .nrrd or .nii.gz.",
+            setting="format" if many else (),
+        )
+    if suffix == ".dcm":
+        from ..dicom.seg_writer import check_reference
+
+        check_reference(path, volume.grid, _reference(path, volume, dicom or DicomOutput(), many))
+
+
+def _reference(
+    path: str | os.PathLike, volume: Volume, dicom: DicomOutput, many: bool = False
+) -> Path | tuple[str, ...]:
+    """The series to which a DICOM segmentation of a volume refers."""
     series = dicom.reference or (volume.series.files if volume.series else ())
     if not series:
-        raise OutputError(f"{path} must refer to the DICOM series of the image, and the image is no DICOM.",
-                          "Give the folder of its DICOM series as the reference, or write .seg.nrrd.",
-                          setting="reference")  # fmt: skip
+        raise OutputError(
+            f"{path} must refer to the DICOM series of the image, and {volume.title} is no DICOM.",
+            "Choose another format, or segment this volume alone with the folder of its DICOM series as the reference."
+            if many
+            else "Give the folder of its DICOM series as the reference, or choose .seg.nrrd.",
+            setting=("format", "reference") if many else "reference",
+        )
     return series
 
 
 def _write_dicom(path: str | os.PathLike, labels: Volume, structures: Sequence[Structure], dicom: DicomOutput) -> None:
     from ..dicom.seg_writer import write_dicom_seg
 
-    series = dicom_reference(path, labels, dicom)
+    series = _reference(path, labels, dicom)
     write_dicom_seg(path, labels.array[0], labels.grid, structures, series, dicom.kind, dicom.algorithm)
 
 

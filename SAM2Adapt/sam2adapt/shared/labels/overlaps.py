@@ -1,4 +1,4 @@
-"""What is said of segments that overlap where a voxel can have one label only."""
+"""Messages about segments that overlap, where a voxel can have only one label."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ CHOICES = (FIRST, LAST, REFUSE)
 
 
 def overlap_notes(name: str, lost: Mapping[str, Mapping[str, int]], sizes: Mapping[str, int] = {}) -> tuple[str, ...]:
-    """Sentences about voxels that a segment has lost to others.
+    """Sentences about the voxels that segments lose to others.
 
     :param name: the file or segmentation.
-    :param lost: numbers of voxels by the segment that lost and the one that won.
-    :param sizes: voxels of each segment, to say where nothing of it is left.
+    :param lost: for each segment that loses voxels, their number by the segment that gets them.
+    :param sizes: voxels of each segment, to say if nothing of it is left.
     """
     notes = []
     for loser, counts in lost.items():

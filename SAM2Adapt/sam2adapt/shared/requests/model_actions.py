@@ -1,4 +1,4 @@
-"""The requests about model files and base weights; ``actions.py`` has all others and explains them."""
+"""The requests about model files and base weights; see ``actions.py``, which has all others."""
 
 # ruff: noqa: RUF009  # ``setting`` makes a field
 
@@ -21,28 +21,28 @@ class ListBases(Request):
 
 @dataclass(kw_only=True)
 class DescribeModel(Request):
-    """Say what a model or weight file is."""
+    """Describe a model or weight file."""
 
     name: str = setting(
-        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="BUNDLE"
+        "model", "name of a model or base, or a file (.safetensors, .pt)", positional=True, metavar="MODEL"
     )
 
 
 @dataclass(kw_only=True)
 class AddModel(Request):
-    """Check a model file and copy it to the user's own models."""
+    """Check a model file and copy it to the user's models."""
 
     path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
 
 
 @dataclass(kw_only=True)
 class RemoveModel(Request):
-    """Delete one of the user's own models; the command line takes downloaded base weights, too."""
+    """Delete a model that the user has added; the command line also deletes downloaded base weights."""
 
     name: str = setting(
         "model",
-        f"NAME or NAME@VERSION of a model, or a base: {', '.join(known_bases.BASES)}",
-        about="NAME or NAME@VERSION, or a file",
+        f"model, as NAME or NAME@VERSION, or downloaded base weights: {', '.join(known_bases.BASES)}",
+        about="NAME, NAME@VERSION or file",
         positional=True,
         metavar="NAME",
     )
@@ -54,20 +54,29 @@ class ExportModel(Request):
 
     name: str = setting("model", about="Name or file", only=SERVER)
     path: Path = setting("path", only=SERVER)
+    case_names: bool = setting(
+        "switch", None, False, about="Write beside it, as NAME.cases.json, what the cases are called", only=SERVER
+    )
 
 
 @dataclass(kw_only=True)
 class DownloadBase(Request):
-    """Get official base weights, which some models and trainings need."""
+    """Download official base weights, which some models and trainings need."""
 
-    base: str = setting("text", known_bases.WITH_SIZES, positional=True, metavar="BASE", about="Id of the weights")
+    base: str = setting(
+        "text",
+        f"base weights to download: {known_bases.WITH_SIZES}",
+        positional=True,
+        metavar="BASE",
+        about="Id of the weights",
+    )
     source: str | None = setting(
         "model",
-        "take them from a local copy or another address",
+        "copy the weights from this file, or download them from this address",
         None,
-        about="Local copy or other address",
+        about="Path of a local copy, or another address",
         flags=("--from",),
-        metavar="FILE",
+        metavar="SOURCE",
     )
 
 

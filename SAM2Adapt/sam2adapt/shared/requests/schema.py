@@ -1,19 +1,8 @@
-"""Which request each method of the engine server takes, and the JSON schema of their parameters."""
+"""The request of each method of the engine server, and the JSON schema of its parameters."""
 
 import json
 
-from .actions import (
-    Cancel,
-    Control,
-    Fill,
-    ListDevices,
-    RankVolume,
-    Segment,
-    SegmentBatch,
-    SeriesFiles,
-    Shutdown,
-    Train,
-)
+from .actions import Fill, RankVolume, Segment, SegmentBatch, Train
 from .fields import Request, definition
 from .model_actions import (
     AddModel,
@@ -25,6 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -106,9 +96,9 @@ _PARTS = {
 
 
 def schema(limits: bool = True) -> dict:
-    """JSON schema of the parameters of all methods of the engine server, one definition a method.
+    """JSON schema of the parameters of all methods of the engine server, a definition for each method.
 
-    :param limits: as of ``fields.definition``.
+    :param limits: see ``fields.definition``.
     """
     first: dict[type[Request], str] = {}
     definitions = dict(_PARTS)

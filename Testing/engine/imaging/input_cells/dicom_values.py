@@ -105,6 +105,16 @@ def is_raw(volume: Volume) -> None:
     np.testing.assert_array_equal(volume.array[0], chest()[0] + 1024)
 
 
+def padded_beyond(value: int, kind: str) -> Callable[[Path], Path]:
+    """Padding that the 12 stored bits of a scanner cannot hold; the voxels are cut so that the bits hold them."""
+
+    def change(dataset: Dataset, index: int) -> None:
+        pad(dataset, kind, value)
+        dataset.BitsStored, dataset.HighBit = (12, 11) if kind == "u2" else (13, 12)
+
+    return series(change)
+
+
 CELLS = (
     Cell("single", "unit", "PixelSpacing 0", elements(PixelSpacing=["0", "0"]), "declares pixels of 0 to 0 mm"),
     Cell("single", "unit", "no PixelSpacing", elements(PixelSpacing=None), "how large their pixels are"),
@@ -145,6 +155,8 @@ CELLS = (
     Cell("single", "scale", "padding, a range", padded("u2", 63000, 63536), check=is_padded),
     Cell("single", "scale", "padding, a range from above, signed", padded("i2", -2000, -3000), check=is_padded),
     Cell("single", "scale", "padding, MR", padded("u2", 65535, modality="MR"), check=is_padded),
+    Cell("single", "scale", "padding beyond the stored bits", padded_beyond(63536, "u2"), check=is_padded),
+    Cell("single", "scale", "padding beyond the stored bits, signed", padded_beyond(-32768, "i2"), check=is_padded),
     Cell("single", "scale", "padding that no voxel has", elements(PixelPaddingValue=63536)),
     Cell("single", "scale", "padding, implicit VR and signed", implicit(padded("i2", -2000)), check=is_padded),
     Cell(

@@ -1,5 +1,6 @@
 """Statements of files that are no DICOM about themselves, and what makes files that say them, for all formats."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,12 @@ def turned() -> np.ndarray:
     affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ AFFINE[:3, :3]
     affine[:3, 3] = ORIGIN
     return affine
+
+
+@functools.cache
+def as_text(count: int | None = None) -> bytes:
+    """The voxels of CTChest4 as text, one value a line; ``count`` as in a slice."""
+    return "\n".join(map(str, chest().ravel().tolist()[:count])).encode()
 
 
 def scaled(factor: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from file_samples import AFFINE, ORIGIN, SPACING, chest, metaimage
 
-from .files import Cell, beside, reordered, sheared, turned, without
+from .files import Cell, as_text, beside, reordered, sheared, turned, without
 
 
 def with_packed_size(path: Path, size: str) -> Path:
@@ -44,6 +44,15 @@ def metaimage_cells() -> list[Cell]:
         Cell("MetaImage", "scale", "slope 2, offset -1024", of(ElementToIntensityFunctionSlope=2,
              ElementToIntensityFunctionOffset=-1024), voxels=lambda: chest() * 2.0 - 1024),
         Cell("MetaImage", "type", "compressed", of(CompressedData=True)),
+        Cell("MetaImage", "type", "text", of(BinaryData=False, data=as_text())),
+        Cell("MetaImage", "length", "text, 9 values too few", of(BinaryData=False, data=as_text(-9)),
+             refused="declares 557056 values, and its text holds 557047"),
+        Cell("MetaImage", "type", "text, a value that the type cannot hold", of(BinaryData=False, ElementType="MET_UCHAR",
+             data=as_text()), refused="among its values, which is no value of the type uint8"),
+        Cell("MetaImage", "type", "text, and no word of BinaryData", of(BinaryData=None, data=as_text()[:1114112 + 9]),
+             refused="they look like text"),
+        Cell("MetaImage", "place", "a negative spacing", of(ElementSpacing=f"{-SPACING[0]} {SPACING[1]} {SPACING[2]}"),
+             affine=AFFINE * [-1, 1, 1, 1], note="running the other way"),
         *(Cell("MetaImage", "type", f"compressed, CompressedDataSize {size}", lambda f, size=size:
                with_packed_size(metaimage(f / "a.mha", CompressedData=True), size)) for size in ("left out", "1000")),
         Cell("MetaImage", "type", "compressed as gzip, big-endian", of(CompressedData="True", BinaryDataByteOrderMSB=True,

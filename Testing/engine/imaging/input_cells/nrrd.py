@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from file_samples import AFFINE, ORIGIN, SPACING, chest, nrrd
 
-from .files import NO_PLACE, Cell, beside, reordered, scaled, sheared, turned, without
+from .files import NO_PLACE, Cell, as_text, beside, reordered, scaled, sheared, turned, without
 
 
 def first_at(*millimetres: float) -> np.ndarray:
@@ -75,6 +75,15 @@ def nrrd_cells() -> list[Cell]:
             Cell(form, "length", "line skip is a word", of(line_skip="x"), refused="gives 'x' as line skip"),
             Cell(form, "scale", "old min and old max", of(old_min="-1000", old_max="3000"), refused="old min, old max"),
             Cell(form, "type", "gzip", of(encoding="gzip")),
+            Cell(form, "type", "ascii", of(encoding="ascii", endian=None, data=as_text())),
+            Cell(form, "length", "ascii, 9 values too few", of(encoding="ascii", data=as_text(-9)),
+                 refused="declares 557056 values, and its text holds 557047"),
+            Cell(form, "length", "ascii, a value too many", of(encoding="text", data=as_text() + b" 7"),
+                 refused="declares 557056 values, and its text holds 557057"),
+            Cell(form, "type", "ascii, a word", of(encoding="txt", data=as_text() + b" x"), refused="has 'x' among its values"),
+            Cell(form, "place", "a negative spacing", of(space=None, space_directions=None, space_origin=None,
+                 spacings=f"{-SPACING[0]} {SPACING[1]} {SPACING[2]}"), affine=NO_PLACE * [-1, 1, 1, 1],
+                 note="running the other way"),
             Cell(form, "type", "bzip2", of(encoding="bzip2"), refused="packed with bzip2"),
             Cell(form, "type", "zstd", of(encoding="zstd"), refused="packed with zstd"),
             Cell(form, "type", "big-endian", of(data=chest().astype(">i2").tobytes(), endian="big")),
