@@ -86,10 +86,11 @@ class Timer:
         return memory.held(self.process) / 1e6
 
 
-def measure(threads: int, rounds: int, data: Path) -> list[dict]:
+def measure(threads: int, rounds: int, data: Path, names: list[str]) -> list[dict]:
     """One row a case, medians over the rounds; each round has an engine of its own."""
-    rows = []
-    for name, (case, drawn, later) in cases(data).items():
+    rows, known = [], cases(data)
+    for name in names:
+        case, drawn, later = known[name]
         runs = {"first": [], "again": []}
         grown = []
         for _ in range(rounds):
@@ -145,10 +146,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--threads", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--cases", nargs="+", default=list(LIMITS), choices=list(LIMITS))
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_speed.md")
     args = parser.parse_args()
-    text = table(measure(args.threads, args.rounds, args.data), args.threads, args.rounds)
+    text = table(measure(args.threads, args.rounds, args.data, args.cases), args.threads, args.rounds)
     args.output.write_text(text, encoding="utf-8")
     print(text)
 
