@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Panels.DeviceList import DeviceList
 from SAM2AdaptLib.Panels.InstallSection import InstallSection
+from SAM2AdaptLib.Panels.KeptSection import KeptSection
 from SAM2AdaptLib.Panels.Widgets import StatusLine
 
 _LIBRARY = __name__.partition(".")[0]
@@ -43,6 +44,7 @@ class ModulePanel:
         self._statusLine = StatusLine(self.ui.statusLabel, self.ui.hintLabel)
         self._deviceList = DeviceList(self.ui.deviceComboBox, logic.engine, self._statusLine.show)
         self._installSection = InstallSection(self.ui, self.update)
+        self._keptSection = KeptSection(self.layout)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)

@@ -27,7 +27,7 @@ def test_model_that_forgets_is_added_only_when_agreed(run, dialogs, answers, ans
     answers.append(lambda dialog: getattr(qt.QMessageBox, answer))
     run.request.sendResult(RESULT | {"former": {"before": 0.9, "after": 0.894}})
     assert [dialog["text"] for dialog in dialogs] == [
-        "The new model is worse at what it could before: Dice 0.894 instead of 0.900."
+        "The new model is worse at what it could before: accuracy 0.894 instead of 0.900."
     ]
     if answer == "Yes":
         assert run.engines.models.last.params == {"path": "/runs/model.safetensors"}
@@ -183,7 +183,7 @@ def test_what_is_said_while_it_runs_can_be_read_later(run):
         "Memory ran out; going on with 4 slices.",
         "'a' was removed from the scene. The training goes on with the copy made before.",
     ]
-    assert run.panel.status.startswith("Training: epoch 2 of 9")
+    assert run.panel.status.startswith("Training: pass 2 of 9")
     run.request.sendResult(RESULT)
     run.engines.models.last.sendResult({"name": "boxes", "version": "1.0.0", "path": "/x"})
     assert run.panel.ui.messagesEdit.plainText.splitlines() == said

@@ -95,7 +95,8 @@ class RankingSection:
         for volume in job.ranked:
             item = self._add(self._ui.rankingTree, volume, None, volume.name, f"{volume.score:.3f}")
             for entry in volume.slices:
-                text = _("slice {axis} {number}").format(axis=entry.axis, number=entry.index)
+                names = {"direction": entry.direction, "number": entry.index + 1, "count": entry.count}
+                text = _("{direction} slice {number} of {count}").format(**names)
                 self._add(item, volume, entry.position, text, "")
         if self._ui.rankingTree.topLevelItemCount:
             self._ui.rankingTree.topLevelItem(0).setExpanded(True)

@@ -1,4 +1,4 @@
-"""Which request each method of the engine server takes, and the JSON schema of their parameters."""
+"""The request of each method of the engine server, and the JSON schema of its parameters."""
 
 import json
 
@@ -97,9 +97,9 @@ _PARTS = {
 
 
 def schema(limits: bool = True) -> dict:
-    """JSON schema of the parameters of all methods of the engine server, one definition a method.
+    """JSON schema of the parameters of all methods of the engine server, a definition for each method.
 
-    :param limits: as of ``fields.definition``.
+    :param limits: see ``fields.definition``.
     """
     first: dict[type[Request], str] = {}
     definitions = dict(_PARTS)
