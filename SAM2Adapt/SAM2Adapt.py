@@ -21,7 +21,7 @@ from SAM2AdaptLib.Panels import Connectors, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
@@ -233,7 +233,9 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        self._statusLine.hint("" if running else reason)
+        model = self._chosenModel()
+        warning = mismatch(model, self._modelList.modality) if model else ""
+        self._statusLine.hint("" if running else reason or warning)
         self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")

@@ -27,6 +27,7 @@ from SAM2AdaptLib.Panels.Training.RankingSection import RankingSection
 from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
+from SAM2AdaptLib.Panels.Training.StorageSection import StorageSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
 from SAM2AdaptLib.Scene import LabelImport
 from SAM2AdaptLib.Training import Cases, Classes, Options
@@ -71,10 +72,12 @@ class SAM2AdaptTrainingParameterNode:
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
     overlap - Which segment a voxel of several gets: the first, the last, or none, so that the case is refused.
+    channel - Which of nnU-Net's images of a case is used: 0 for _0000, 1 for _0001.
     labelNames - "1=liver, 2=spleen" for label maps that no file names.
     skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
     preset - Base network and method in one word.
+    duration - How long the training may take, unless Expert says it.
     quick - Only the last layers of the model learn.
     modelName, description, license - What the new model's file says.
     The others are the settings under Expert; 0 and "" leave them to the engine.
@@ -84,10 +87,12 @@ class SAM2AdaptTrainingParameterNode:
     caseFolders: list[str]
     fileUses: list[str]
     overlap: str = LAST
+    channel: Annotated[int, WithinRange(0, 9999)] = Train.channel
     labelNames: str
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
+    duration: Options.Duration = Options.Duration.MEDIUM
     quick: bool = Train.quick
     modelName: str
     description: str
@@ -135,6 +140,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self._start = StartSection(self.ui)
         self._inputs = InputsSection(self.ui, self.onParameterChanged)
         self._unfinished = UnfinishedSection(self.ui, self.onResume)
+        self._storage = StorageSection(self.ui, self._statusLine.show)
         self._run = RunControl(
             self.logic, self.showProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
@@ -162,6 +168,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         """Called each time the user opens this module."""
         self._start.read()
         self._unfinished.read()
+        self._storage.read()
         super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
@@ -234,10 +241,11 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
     def _onFinished(self, job):
         """Show the result; the panel may have been left in the meantime."""
         self._statusLine.show(job.message)
-        self._start.read()
+        self._start.read(self._run.addedModel)
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job)
+        self._storage.read()
         self.update()
 
     def _onStopped(self, error):

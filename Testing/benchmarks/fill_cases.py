@@ -115,5 +115,5 @@ SETS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "la": (_pack, ("8", "4", "2", "three")),
     "ts_ct_3mm": (_ct, ("4", "8", "2", "three")),
     "chaos_ct": (_ct, ("8", "4", "2", "three")),
-    "chaos_ct parts": (_chaos_parts, ("8", "4", "three")),
+    "chaos_ct parts": (_chaos_parts, ("8", "three")),
 }

@@ -100,6 +100,7 @@ def controlNames():
         "axis": _("“Slices”"),
         "base": _("“Base network”"),
         "batchSize": _("“Batch size”"),
+        "channel": _("“Channel”"),
         "classes": _("“Structures”"),
         "device": _("“Device”"),
         "downloadBase": _("start again and choose “Download”"),

@@ -227,7 +227,7 @@ def expectation(expectedDice, nextSlice):
     """
     if expectedDice is None:
         return _("The slices between the drawn ones are filled.")
-    text = _("Expected Dice {dice}").format(dice=f"{expectedDice:.2f}")
+    text = _("Expected accuracy {dice}").format(dice=f"{expectedDice:.2f}")
     if nextSlice is None:
         return f"{text}."
     return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)

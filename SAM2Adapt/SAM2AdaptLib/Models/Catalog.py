@@ -50,10 +50,15 @@ class Model:
 
 
 def modelList() -> list[Model]:
-    """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
+    """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled.
+
+    A bundled model of which the user has a copy is listed once.
+    """
     models = []
     for folder, where in model_folders():
         here = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
+        known = {model.digest for model in models if model.digest}
+        here = [model for model in here if model.digest not in known]
         models += sorted(here, key=lambda model: model.created, reverse=True)
     return models
 
@@ -64,9 +69,9 @@ def findModel(models: list[Model], text: str) -> Model | None:
 
 
 def defaultModel(models: list[Model], modality: str) -> str:
-    """Id of the model to begin with: the first that works and fits, else the first that works, else ""."""
-    usable = [model for model in models if not model.problem]
-    return next((model.id for model in sorted(usable, key=lambda model: not model.fits(modality))), "")
+    """Id of the model to begin with: of those that work and fit the one with the best measured accuracy, else ""."""
+    fitting = [model for model in models if not model.problem and model.fits(modality)]
+    return max(fitting, key=lambda model: -1.0 if model.dice is None else model.dice).id if fitting else ""
 
 
 def downloadedFiles() -> list[Path]:

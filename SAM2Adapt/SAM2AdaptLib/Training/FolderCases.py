@@ -32,7 +32,10 @@ class FileCase(TrainingCase):
 
     :param image, label: pathlib.Path; label is a label map or a segmentation that Slicer saved (.seg.nrrd).
     :param table: LabelTable with the meaning of the label values; None where nothing says it.
+    :ivar channels: nnU-Net's channels of the images in the folder, () for other images.
     """
+
+    channels = ()
 
     def __init__(self, name, image, label, table=None, use=TRAIN):
         super().__init__(name, use)
@@ -133,6 +136,8 @@ def fromFolder(folder, names=None, channel=0):
         table = _tableOf(label, names) if names and suffix_of(label) != SEGMENTATION else label_table(label, ofFolder)
         found.append(FileCase(name, image, label, table))
     found[0].notes += pairs.notes
+    for case in found:
+        case.channels = pairs.channels
     return found
 
 

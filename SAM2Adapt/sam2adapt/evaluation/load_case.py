@@ -1,4 +1,4 @@
-"""One labelled case, read and checked; training, splitting and evaluation all read cases here."""
+"""Read and check one labelled case, for training, splitting and evaluation."""
 
 from dataclasses import replace
 

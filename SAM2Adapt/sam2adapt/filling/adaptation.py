@@ -13,8 +13,10 @@ from scipy.optimize import minimize_scalar
 
 _PULL = 0.15  # of the shift, towards 0; more hidden slices pull harder away from it
 _NEAR = 6.0  # logit: surer pixels that are right teach nothing
+_TINY = 1.005  # keeps a Dice of 1 from an infinite gain
 _REST = 0.3  # of the combiner's logits, where one opinion is better
 _OPINION = 2.0  # the largest logit of an opinion by itself
+_GAIN = 0.1  # the share of the error, 1 - Dice, that an opinion alone must save, beyond one standard error
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def adapt(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Adaptatio
     whole = np.array([_dice(own + shift, mask) for own, mask in zip(logits, masks, strict=True)])
     alone = np.array([[_dice(opinion, mask) for opinion in own[:-1]] for own, mask in zip(parts, masks, strict=True)])
     best = int(alone.mean(0).argmax())
-    gain = alone[:, best] - whole
+    gain = np.log((_TINY - whole) / (_TINY - alone[:, best]))
     # Of a single slice nothing says how sure the gain is.
-    sure = len(gain) > 1 and gain.mean() > gain.std() / np.sqrt(len(gain))
+    sure = len(gain) > 1 and gain.mean() > _GAIN + gain.std() / np.sqrt(len(gain))
     return Adaptation(shift, best if sure else None)
 
 

@@ -19,6 +19,7 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
+_LOCAL = 0.5  # of how hard a slice is to fill; the rest is the mean of its gap
 _SOBERING = 0.7  # of the odds of the Dice that the probabilities promise: they forget that pixels err together
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
@@ -177,12 +178,22 @@ class _Work:
         return masks
 
     def _fill(self, stacks) -> np.ndarray:
-        """Fill along the main axis, with what the others say; the expected number of wrong voxels of each slice."""
+        """Fill along the main axis, with what the others say.
+
+        :return: for each slice how many voxels are expected to be wrong, of how many, and as shares of the structures.
+        """
         axis = self.axes[0]
         grid, stack = stacks[axis]
         others = [self._other_axis(other, *stacks[other], axis, grid) for other in self.axes[1:]]
         length = self.masks.shape[axis + 1]
-        wrong = np.zeros((length, 2))
+        wrong = np.zeros((length, 3))
+        # Every structure counts the same, however large it is drawn.
+        sizes = np.array(
+            [
+                max(1.0, mask.sum() / max(1, len(own[axis])))
+                for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
+            ]
+        )
         places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
         answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
         for number, (place, own) in enumerate(zip(places, answers, strict=True)):
@@ -197,7 +208,8 @@ class _Work:
             probability[~open_] = probability[:, ~inside] = 0
             filled &= open_[:, None, None] & inside
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
-            wrong[place] = np.minimum(probability, 1 - probability).sum(), max(filled.sum(), known.sum(), 1)
+            doubt = np.minimum(probability, 1 - probability).sum((1, 2))
+            wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
         return wrong
 
     def _drop_loose_pieces(self) -> None:
@@ -278,7 +290,7 @@ class _Work:
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
-            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 0], drawn),
+            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
             self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
 
@@ -317,17 +329,29 @@ def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
 
 
 def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
-    """The middle, weighed by what is expected to be wrong, of the gap in which most is."""
+    """The slice that would save most of what is expected to be wrong, if it were drawn.
+
+    What is wrong in a slice grows as the variance of a bridge between the drawn slices on both sides.
+    """
     best, found = 0.0, None
     for low, high in pairwise(drawn):
-        part = wrong[low + 1 : high]
-        if part.sum() > best:
-            best = part.sum()
-            found = low + 1 + round(float((part * np.arange(len(part))).sum() / part.sum()))
+        places = np.arange(low + 1, high)
+        part = wrong[low + 1 : high] / np.maximum(_bridge(places, low, high), 1e-6)
+        difficulty = _LOCAL * part + (1 - _LOCAL) * part.mean() if len(part) else part
+        for place in places:
+            parts = _bridge(places, low, place) + _bridge(places, place, high)
+            saved = float((difficulty * (_bridge(places, low, high) - parts)).sum())
+            if saved > best:
+                best, found = saved, int(place)
     if found is None and wrong.any():
         # Every slice is drawn, though not for every structure.
         found = int(wrong.argmax())
     return found
+
+
+def _bridge(places: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Its variance between two drawn slices, in slices; 0 outside."""
+    return np.maximum(0, (places - low) * (high - places)) / (high - low)
 
 
 def _size(array: np.ndarray) -> str:

@@ -97,7 +97,9 @@ class StackFiller:
                 logits.append(self.learnt(slice_)[index])
             else:
                 logits.append(self.learnt(place)[index])
-        return np.mean(logits, axis=0, dtype=np.float32)
+        # The farther the slices are from each other, the less they say of each other.
+        share, own = 1 / max(1.0, self.step) ** 2, self.learnt(slice_)[index].astype(np.float32)
+        return own + share * (np.mean(logits, axis=0, dtype=np.float32) - own)
 
     def combiner_inputs(self, found: list[Slice | None], slice_: int) -> list[np.ndarray | None]:
         """What the combiner sees of each structure; None for one without evidence."""

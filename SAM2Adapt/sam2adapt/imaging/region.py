@@ -13,7 +13,7 @@ def region_of(volume: Volume, roi: tuple[int, ...]) -> tuple[slice, slice, slice
     if any(not 0 <= low < high <= size for low, high, size in ranges):
         size = " x ".join(map(str, volume.size))
         raise SettingsError(
-            f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
+            f"The region {','.join(map(str, roi))} is not inside the volume of {size} voxels.",
             "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
             setting="roi",
         )

@@ -20,13 +20,13 @@ _FEWEST_SLICES = 5  # annotated slices of a volume before one of them is held ou
 def draw_split(
     cases: list[Case], structures: list[Structure], seed: int, groups: dict[str, str] | None = None
 ) -> dict[str, list[str]]:
-    """Hold out a fifth of the cases, at least one, drawn with the seed.
+    """Hold out a random fifth of the cases, at least one.
 
-    Every class stays in the training part. A class that several groups hold is also in the validation part, if the size
-    of that part allows it. A single group is for training only; use ``hold_out_slices`` then.
+    Every class stays in the training part. A class that occurs in several groups is also in the validation part, if its
+    size allows that. If there is only one group, it is for training; then use ``hold_out_slices``.
 
-    :param groups: group of each case id, for instance the patient; cases of a group are not parted, and a case without
-        a group forms one.
+    :param groups: group of each case id, for example the patient; a group is not divided, and a case without a group
+        forms one.
     """
     groups = groups or {}
     units: dict[str, list[str]] = {}
@@ -43,14 +43,14 @@ def draw_split(
 
 
 def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], needed: int) -> list[str]:
-    """Units to hold out: first those with classes that the part still lacks, never the last one with a class."""
+    """Groups to hold out: first those with classes that the part still lacks, but never the last one with a class."""
     counts = Counter(value for values in held.values() for value in values)
     chosen: list[str] = []
     seen: set[int] = set()
     while sum(sizes[unit] for unit in chosen) < needed:
         left = needed - sum(sizes[unit] for unit in chosen)
         free = [u for u in order if u not in chosen and all(counts[value] > 1 for value in held[u])]
-        # The first unit may be larger than a fifth: a few patients with many volumes each can then be validated, too.
+        # The first group may be larger than a fifth, so that a few patients with many volumes can be validated, too.
         free = [u for u in free if sizes[u] <= left] or ([] if chosen else free)
         if not free or len(chosen) + 1 == len(order):
             break
@@ -73,7 +73,7 @@ def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[in
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
     """Choose every fifth annotated slice, at least one, of each case with at least five of them.
 
-    A slice without which a class would no longer be in the training is not taken, nor one that was filled.
+    The last slice with a class and filled slices are never held out.
 
     :return: case id to slice indices along the model's slicing axis; cases without any are left out.
     """
@@ -104,7 +104,7 @@ def without_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> 
 
 
 def only_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> list[PreparedCase]:
-    """The cases of which slices were held out, with nothing but these slices."""
+    """The cases with slices that were held out, with only these slices."""
     return [
         dataclasses.replace(
             case, annotated=held[case.id], foreground=[k for k in held[case.id] if k in case.foreground]
@@ -119,7 +119,7 @@ def _held(case: PreparedCase, k: int) -> set[int]:
 
 
 def check_validation(cases: list[Case], structures: list[Structure]) -> None:
-    """Refuse validation cases that cannot be measured, before the training rather than after its first epoch.
+    """Refuse validation cases that cannot be measured, before the training begins.
 
     :raises TrainingDataError: a case has no annotated voxel, or no case has a structure.
     :raises GeometryError, ClassesError, VolumeError: as ``prepare.load_case``.

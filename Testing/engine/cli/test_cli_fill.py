@@ -138,7 +138,7 @@ def test_only_a_region_is_filled_as_it_would_be_without_one(folder, capsys):
     (folder / "out.seg.nrrd").unlink()
     message, remedy = refusal(folder, capsys, "--roi", "0,18,0,32,4,5")
     assert "The region holds no slice" in message and "(--roi)" in remedy
-    assert "does not lie in the volume" in refusal(folder, capsys, "--roi", "0,18,0,32,4,15")[0]
+    assert "is not inside the volume" in refusal(folder, capsys, "--roi", "0,18,0,32,4,15")[0]
 
 
 def test_labels_for_training(folder, capsys):
@@ -162,7 +162,7 @@ def test_labels_of_another_geometry(folder, capsys):
     coarser = Volume(drawn_labels(truth)[None], volume.origin, volume.spacing * [1, 1, 2], np.eye(3))
     write_volume(folder / "coarse.nrrd", coarser)
     message, remedy = refusal(folder, capsys, labels="coarse.nrrd")
-    assert "spacing (1 1 3) against (1 1 6)" in message and "Resample" in remedy
+    assert "spacing (1 1 3) against (1 1 6)" in message and "coarse.nrrd" in message and "Resample" in remedy
 
 
 def test_remedies_name_the_flag(folder, capsys):

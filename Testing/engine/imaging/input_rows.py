@@ -294,7 +294,7 @@ ROWS = (
     *(Row(4, c.row, SKIPPED, (f"{c.form}: {c.what}",)) for c in DICOM if c.row.startswith("CT slices beside")),
     Row(4, "CT + RTDOSE", "listed, not segmented",
         tuple(f"{c.form}: {c.what}" for c in DICOM if c.row == "CT + RTDOSE")),
-    Row(4, "dataset.json with class 1035", "numbered anew", run=class_1035, says="classes 1 = insula; values .0, 1."),
+    Row(4, "dataset.json with class 1035", "renumbered", run=class_1035, says="classes 1 = insula; values .0, 1."),
     Row(4, 'nnU-Net "ignore": 3', "not annotated", run=ignored, says=r"classes 1 = lung; values \[0, 1, 255\]"),
     Row(4, "nnU-Net regions that overlap", "refused by name", run=regions, says="regions that overlap .'whole' = 1"),
     Row(4, "masks of 0 and 255", "explained", run=masks_of_255, says="refused: .*masks of 0 and 255"),

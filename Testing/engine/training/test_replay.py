@@ -250,7 +250,7 @@ def test_without_slices_on_this_machine_nothing_is_measured(parent, tmp_path, ho
     data, said = write_cases(tmp_path / "new", 2, 7), []
     path = train(continued(parent, tmp_path, data, epochs=1), say=said.append)
     assert "replay" not in read_card(path)["training"]
-    assert any("no slices of the training" in sentence for sentence in said)
+    assert any("no slices from the training" in sentence for sentence in said)
 
 
 def test_another_task_only_starts_from_the_model(parent, tmp_path):

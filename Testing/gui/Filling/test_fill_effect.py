@@ -45,7 +45,7 @@ def test_fill_preview_apply_undo(panel):
     assert "first guess" in panel.message and not panel.widget("applyButton").enabled
     assert np.array_equal(panel.previewMasks(), answer)
     panel.sendResult(answer, log=["'wall' is thin."])
-    assert panel.message == "Expected Dice 0.91; slice 9 is the least sure.\n'wall' is thin."
+    assert panel.message == "Expected accuracy 0.91; slice 9 is the least sure.\n'wall' is thin."
     assert panel.options.nextSliceButton.text == "Go to slice 9"
     assert np.array_equal(panel.masks(), before)
     panel.widget("applyButton").click()
@@ -54,6 +54,18 @@ def test_fill_preview_apply_undo(panel):
     assert panel.segmentation.GetDisplayNode().GetOpacity() == 1.0
     panel.editor.undo()
     assert np.array_equal(panel.masks(), before)
+
+
+def test_the_engine_gets_ready_when_the_effect_is_opened(panel, monkeypatch):
+    assert panel.engine.last.method == "warmUp"
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Install import Check
+
+    before = panel.engine.last
+    monkeypatch.setattr(Check, "findProblem", lambda: EngineError("EngineMissing", "Not installed.", "Install it."))
+    panel.editor.setActiveEffectByName("")
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert panel.engine.last is before  # nothing is started without an engine
 
 
 def test_cancel_leaves_everything_as_it_was(panel):

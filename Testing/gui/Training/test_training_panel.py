@@ -197,6 +197,29 @@ def test_folder_is_added_by_the_button(panel, folder, dialogs, answers):
     assert "No file in" in dialogs[-1]["text"]
 
 
+def test_channel_of_a_folder_is_said_and_chosen(panel, folder, dialogs, answers):
+    """The control appears where a folder has several channels, and the remedy names it where one lacks the chosen."""
+    for path in list((folder / "imagesTr").iterdir()):
+        (folder / "imagesTr" / path.name.replace("_0000", "_0001")).write_bytes(path.read_bytes())
+    panel.widget._inputs.addFolder(str(folder))
+    panel.processEvents()
+    assert not panel.ui.channelWidget.isHidden() and panel.ui.channelSpinBox.value == 0
+    assert "Channel 1 (_0001) of 2 cases is left out" in panel.ui.caseHintLabel.text
+    panel.ui.channelSpinBox.setValue(1)
+    panel.processEvents()
+    assert [case.image.name for case in panel.widget._inputs.cases] == ["case0_0001.nrrd", "case1_0001.nrrd"]
+    panel.ui.channelSpinBox.setValue(2)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 0 and not panel.ui.channelWidget.isHidden()
+    assert "there are channels 0, 1" in panel.hint and not panel.ui.startButton.enabled
+    dialogs.clear()
+    panel.widget._inputs.addFolder(str(folder))
+    assert "(“Channel”)" in dialogs[-1]["informativeText"]
+    panel.ui.channelSpinBox.setValue(0)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 2
+
+
 def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     from SAM2AdaptLib.Training import Options
 

@@ -184,12 +184,21 @@ class BatchSection(VTKObservationMixin):
         volumeList = self._ui.batchVolumeList
         volumeList.blockSignals(True)
         volumeList.clear()
+        self.removeObservers(self._onVolumeModified)
         for node in self._logic.volumes():
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onVolumeModified)
             item = qt.QListWidgetItem(node.GetName(), volumeList)
             item.setData(qt.Qt.UserRole, node.GetID())
             item.setCheckState(qt.Qt.Unchecked if node.GetID() in self._unchecked else qt.Qt.Checked)
         volumeList.blockSignals(False)
         self.update()
+
+    def _onVolumeModified(self, caller, event):
+        """Show the new name of a volume."""
+        for row in range(self._ui.batchVolumeList.count):
+            item = self._ui.batchVolumeList.item(row)
+            if item.data(qt.Qt.UserRole) == caller.GetID() and item.text() != caller.GetName():
+                item.setText(caller.GetName())
 
     def _onItemChanged(self, item):
         change = self._unchecked.discard if item.checkState() == qt.Qt.Checked else self._unchecked.add

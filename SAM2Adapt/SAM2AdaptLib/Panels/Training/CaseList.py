@@ -24,6 +24,7 @@ class CaseList(VTKObservationMixin):
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
+    :ivar refused: list of UserError about folders that have no case with the chosen channel.
     """
 
     def __init__(self, onChanged):
@@ -33,8 +34,8 @@ class CaseList(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
-        self._folders = {}  # path -> cases
-        self.cases, self.classes = [], []
+        self._folders = {}  # (path, channel) -> cases
+        self.cases, self.classes, self.refused = [], [], []
         self._overlap = LAST
 
     def clear(self):
@@ -65,8 +66,9 @@ class CaseList(VTKObservationMixin):
         :raises UserError: it holds none, or cannot be read.
         """
         path = str(Path(path).resolve())
-        self._folders[path] = FolderCases.fromFolder(path)
-        labels = {str(case.label) for case in self._folders[path]}
+        channel = parameterNode.channel
+        self._folders[path, channel] = FolderCases.fromFolder(path, channel=channel)
+        labels = {str(case.label) for case in self._folders[path, channel]}
         uses = list(parameterNode.fileUses)
         kept = [entry for entry in uses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED]
         if kept != uses:
@@ -150,8 +152,9 @@ class CaseList(VTKObservationMixin):
     def _folderCases(self, parameterNode):
         chosen = {label: use for use, label in map(_parts, parameterNode.fileUses)}
         names, cases = self._labelNames(parameterNode), []
+        self.refused = []
         for path in parameterNode.caseFolders:
-            for case in self._inFolder(path):
+            for case in self._inFolder(path, parameterNode.channel):
                 case.use, case.overlap = chosen.get(str(case.label), TRAIN), self._overlap
                 if names and case.isUnnamed:
                     case.nameLabels(names)
@@ -166,13 +169,16 @@ class CaseList(VTKObservationMixin):
         except UserError:
             return {}
 
-    def _inFolder(self, path):
-        if path not in self._folders:
+    def _inFolder(self, path, channel):
+        if (path, channel) not in self._folders:
             try:
-                self._folders[path] = FolderCases.fromFolder(path)
-            except UserError:
-                self._folders[path] = []  # of a scene from another computer; its cases are simply not here
-        return self._folders[path]
+                self._folders[path, channel] = FolderCases.fromFolder(path, channel=channel)
+            except UserError as error:
+                if "channel" in error.setting:
+                    self.refused.append(error)
+                    return []
+                self._folders[path, channel] = []  # of a scene from another computer; its cases are simply not here
+        return self._folders[path, channel]
 
 
 def _key(volumeNode, segmentationNode):

@@ -64,6 +64,7 @@ class InputsSection:
         self._ui = ui
         self._onChanged = onChanged
         self._parameterNode = None
+        self._channelMissing = False  # whether a folder had no case with the chosen channel
         self._list = CaseList(self._onNodesChanged)
         self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
         self._classTable = ClassTable(ui, self._setClassUse)
@@ -109,6 +110,8 @@ class InputsSection:
 
     def problem(self):
         """What forbids to train, in words; "" if nothing does."""
+        if self._list.refused:
+            return str(fromUserError(self._list.refused[0]))
         if not self.cases:
             return _("Add corrected cases.")
         try:
@@ -135,10 +138,10 @@ class InputsSection:
         """Say what training decides by itself about these cases, and show the controls to decide otherwise."""
         hasOverlap = any(case.hasOverlap for case in used)
         hasUnnamed = any(getattr(case, "isUnnamed", False) for case in self.cases)
-        for name, visible in (("overlapWidget", hasOverlap), ("labelNamesWidget", hasUnnamed)):
-            getattr(self._ui, name).visible = visible or (
-                name == "overlapWidget" and self._parameterNode.overlap != LAST
-            )
+        hasChannels = self._channelMissing or any(len(getattr(case, "channels", ())) > 1 for case in self.cases)
+        self._ui.overlapWidget.visible = hasOverlap or self._parameterNode.overlap != LAST
+        self._ui.channelWidget.visible = hasChannels or self._parameterNode.channel != 0
+        self._ui.labelNamesWidget.visible = hasUnnamed
         texts = {
             "splitHintLabel": splitText(used, self._parameterNode.allForTraining),
             "classHintLabel": "\n".join(filter(None, map(missingText, self.classes))),
@@ -187,6 +190,7 @@ class InputsSection:
             self._list.addFolder(self._parameterNode, folder)
         except UserError as error:
             failure = fromUserError(error)
+            self._channelMissing = self._channelMissing or "channel" in error.setting
             self._ui.statusLabel.text = str(failure)
             Dialogs.showError(failure)
         self._onChanged()

@@ -13,7 +13,7 @@ import highdicom
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, generate_uid
 
 from ...shared.errors import ClassesError, GeometryError, InputFileError
 from ...shared.labels.overlaps import LAST
@@ -207,8 +207,18 @@ class _Reader:
 
     def _content(self) -> highdicom.seg.Segmentation:
         _check_frames(self.path, self.dataset)
+        self._complete()
         with self._told():
             return highdicom.seg.Segmentation.from_dataset(self.dataset, copy=False)
+
+    def _complete(self) -> None:
+        """Add what some programs leave out and highdicom demands; neither says where the voxels lie."""
+        for item in self.dataset.SegmentSequence:
+            if not item.get("SegmentLabel"):
+                item.SegmentLabel = f"Segment {item.SegmentNumber}"
+        if not self.dataset.get("FrameOfReferenceUID"):
+            self.dataset.FrameOfReferenceUID = generate_uid()
+            self.notes.append(f"{self.path} names no frame of reference; the positions of its frames were believed.")
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

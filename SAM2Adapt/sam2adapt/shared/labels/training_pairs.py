@@ -22,10 +22,12 @@ class Pairs:
     """Images with their labels, sorted by name.
 
     :ivar found: (name, image, label). :ivar notes: sentences about files that are left out or are ambiguous.
+    :ivar channels: nnU-Net's channels of the images, the chosen one among them; none for other images.
     """
 
     found: list[tuple[str, Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    channels: tuple[int, ...] = ()
 
 
 def files_by_name(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
@@ -95,6 +97,8 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
             left += paths
             continue
         used.update(path for label in names for path in label_files[label])
+        if number is not None:
+            pairs.channels = tuple(sorted({*pairs.channels, number}))
         if number is not None and number != channel:
             channels.setdefault(number, []).append(case)
             continue

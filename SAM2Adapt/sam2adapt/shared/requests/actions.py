@@ -273,8 +273,8 @@ class Train(Request):
         about="Null: taken from the images",
     )  # fmt: skip
     filled_weight: float = setting(
-        "number", "weight of slices that were filled; drawn ones weigh 1 (default: 0.5)", 0.5, minimum=0, maximum=1,
-        about="Weight of slices that were filled between drawn ones, which weigh 1", group=_DATA,
+        "number", "weight of slices that were filled between drawn ones, which weigh 1", 0.5, minimum=0, maximum=1,
+        group=_DATA,
     )  # fmt: skip
     axis: str | None = setting(
         "text", "axis to cut slices along; without it, chosen from the images", None, choices=slicing_axis.AXES,
