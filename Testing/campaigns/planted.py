@@ -49,7 +49,7 @@ def _write_in_place(path: Path, mode: int = 0o666, replace: bool = True):
     with open(path, "wb", buffering=0) as file:  # slowly, so that a kill is likely to come between
         for part in (data[: len(data) // 2], data[len(data) // 2 :]):
             file.write(part)
-            time.sleep(0.3)
+            time.sleep(0.5)
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ DEFECTS: dict[str, Defect] = {
     "tensors as large as a card says": Defect("model files", MEMORY, ((model, "_check_size", lambda _: None),)),
     "axes are not flipped": Defect("stored in other ways", LOST, ((slices, "orientation_axes", _unflipped),)),
     "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),
-    "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_print_anything", lambda: None),)),
+    "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_escape_what_cannot_be_printed", lambda: None),)),
     "training trusts the clock": Defect("jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock),)),
     "arrays of clients are mapped": Defect("server", DIED, ((arrays, "read_array", _mapped),)),
     "files are written in place": Defect("killed", LOST, ((record, "atomic_write", _write_in_place),)),

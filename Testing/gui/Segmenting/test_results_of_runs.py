@@ -217,3 +217,65 @@ def test_uncertainty_is_one_volume_that_no_list_takes_for_an_image_and_undo_remo
     assert Results.uncertaintyOf(volumeNode) is None
     panel.ui.redoButton.click()
     assert Results.uncertaintyOf(volumeNode) is volumes[1] and volumes[1].GetDisplayNode()
+
+
+def test_an_empty_scene_proposes_no_model_and_a_volume_the_best_measured_one_that_fits(panel, modelsFolder):
+    from auto_segment_testing import writeModel
+
+    writeModel(modelsFolder / "own.safetensors", name="one-epoch", metrics=None)  # newer than any other
+    panel.widget._parameterNode.model = ""
+    panel.widget.enter()
+    assert panel.widget._parameterNode.model == "" and not panel.ui.modelTree.selectedItems()
+    addVolume(panel, "a")
+    choose(panel, slicer.util.getNode("a"))
+    assert panel.ui.modelTree.selectedItems()[0].text(0).startswith("torso-ct")
+
+
+def test_a_model_for_other_images_is_readable_and_warned_of_by_the_button(panel, engine):
+    addVolume(panel, "a")
+    panel.widget._parameterNode.model = "hippocampus-mr@1.0.0"
+    panel.processEvents()
+    assert panel.hint == "This model is for MR, but the volume looks like CT." and panel.ui.applyButton.enabled
+    item = panel.ui.modelTree.selectedItems()[0]
+    assert not item.icon(1).isNull() and contrast(panel.ui.modelTree.palette, item.foreground(0)) >= 4.5
+
+
+def contrast(palette, brush):
+    """Contrast of a text with the background of its list, as WCAG defines it; a brush without style is the default."""
+    import qt
+
+    text = brush.color() if brush.style() != qt.Qt.NoBrush else palette.color(qt.QPalette.Active, qt.QPalette.Text)
+    light, dark = sorted(
+        (luminance(color) for color in (text, palette.color(qt.QPalette.Active, qt.QPalette.Base))), reverse=True
+    )
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color):
+    parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in color.getRgbF()[:3]]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_a_model_that_the_user_copied_from_a_bundled_one_is_listed_once(panel, modelsFolder):
+    from sam2adapt.shared import files
+
+    count = panel.ui.modelTree.topLevelItemCount
+    source = files.bundled_folder() / "torso-ct.safetensors"
+    (modelsFolder / "copy.safetensors").write_bytes(source.read_bytes())
+    panel.widget.enter()
+    assert panel.ui.modelTree.topLevelItemCount == count
+
+
+def test_the_list_of_a_batch_follows_new_names(panel, engine):
+    volumeNode = addVolume(panel, "a")
+    volumeNode.SetName("renamed")
+    panel.processEvents()
+    assert panel.ui.batchVolumeList.item(0).text() == "renamed"
+
+
+def test_a_region_that_is_not_placed_is_said_in_the_panel_without_a_box(panel, engine, dialogs):
+    addVolume(panel, "a")
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    panel.widget._parameterNode.roi = region
+    panel.click()
+    assert "Region 'R' has not been placed." in panel.status and dialogs == [] and not panel.isRunning()

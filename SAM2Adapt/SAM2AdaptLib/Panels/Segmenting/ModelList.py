@@ -14,6 +14,7 @@ NAME, MODALITY, ACCURACY, TIME = range(4)
 SEARCHED = qt.Qt.UserRole + 1
 _STRUCTURES_SHOWN = 4
 _TOOLTIP_WIDTH = 80
+_LINE_WIDTH = 26  # characters; fits into a panel 400 pixels wide
 _UNKNOWN = "\u2013"  # a dash: not measured yet
 
 
@@ -90,7 +91,8 @@ class ModelList:
         item = qt.QTreeWidgetItem(self._ui.modelTree)
         item.setData(NAME, qt.Qt.UserRole, model.id)
         item.setData(NAME, SEARCHED, " ".join([model.description, model.license, *model.structures]))
-        item.setText(NAME, f"{model.name}\n{model.problem or structuresInWords(model.structures)}")
+        about = model.problem or structuresInWords(model.structures)
+        item.setText(NAME, f"{model.name}\n{textwrap.fill(about, _LINE_WIDTH)}")  # a tree does not wrap by itself
         item.setText(MODALITY, model.modality)
         item.setText(ACCURACY, _UNKNOWN if model.dice is None else f"{model.dice:.2f}")
         item.setText(TIME, _UNKNOWN if seconds is None else ProgressTexts.duration(seconds))

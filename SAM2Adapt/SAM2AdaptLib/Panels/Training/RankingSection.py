@@ -34,6 +34,7 @@ class RankingSection:
         ui.rankFolderButton.connect("clicked()", self.rankFolder)
         ui.rankingTree.connect("itemClicked(QTreeWidgetItem*,int)", self._onItemClicked)
         ui.rankingTree.connect("itemDoubleClicked(QTreeWidgetItem*,int)", self._onItemDoubleClicked)
+        ui.rankingTree.connect("itemActivated(QTreeWidgetItem*,int)", self._onItemDoubleClicked)  # by the keyboard
         self.clear()
 
     def leave(self):
