@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import vtk
 
@@ -16,28 +14,27 @@ from sam2adapt.shared.requests.actions import Segment
 
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Filling import FillJob
+from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
-from SAM2AdaptLib.Models import Catalog
+from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Scene import (
-    SampleImages,
-    SegmentationBridge,
+    NewNodes,
     SegmentationHistory,
     Sequences,
     Statistics,
     VolumeModality,
     Volumes,
 )
-from SAM2AdaptLib.Segmenting import SegmentJob
-from SAM2AdaptLib.Segmenting.BatchLogic import BatchLogic
+from SAM2AdaptLib.Segmenting.SegmentingLogic import SegmentingLogic
+from SAM2AdaptLib.Segmenting import SampleImages
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
 
@@ -124,7 +121,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self.openPanel(SAM2AdaptLogic())
         self._modelList = ModelList(self.ui)
         self._modelMenu = ModelMenu(self.ui, self.logic.engine, self._chosenModel, self._onModelsChanged)
-        self._results = ResultsSection(self.ui, self.update)
+        self._results = ResultsSection(self.ui, self._onResultChanged, self._statusLine.show)
         self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
         self._batch = BatchSection(
             self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
@@ -156,6 +153,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not parameterNode.inputVolume:
             parameterNode.inputVolume = self.logic.firstVolume()
         self._volumeId = parameterNode.inputVolume.GetID() if parameterNode.inputVolume else ""
+        self._results.follow(parameterNode.inputVolume)
         self.setParameterNode(parameterNode)
 
     def connectors(self):
@@ -178,7 +176,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Open the Segment Editor with the effect that fills the slices between drawn ones."""
         volumeNode, segmentationNode = self._parameterNode.inputVolume, self._parameterNode.outputSegmentation
         segmentationNode = segmentationNode or Volumes.segmentationOf(volumeNode)
-        segmentationNode = segmentationNode or SegmentationBridge.createSegmentationNode(volumeNode)
+        segmentationNode = segmentationNode or NewNodes.createSegmentationNode(volumeNode)
         Editor.show(volumeNode, segmentationNode, Registration.NAME)
 
     def _chosenModel(self):
@@ -197,7 +195,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
             parameterNode = self.logic.getParameterNode()
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
-            self._results.show(volumeNode, job.segmentationNode, job.uncertaintyNode)
+                self._results.show(volumeNode, job.segmentationNode)
         took = _("This took {time}.").format(time=ProgressTexts.duration(job.seconds["total"]))
         self._statusLine.show("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
         self._onModelsChanged()
@@ -208,7 +206,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._onModelsChanged()  # the reason may be that the file of the model is gone
 
     def _onModelsChanged(self, row=None):
-        """Show models and times anew; ``row`` is the engine's description of a model that was added."""
+        """Update models and times; ``row`` is the engine's description of a model that was added."""
         self._modelList.read()
         if row and self._parameterNode:
             self._parameterNode.model = f"{row['name']}@{row['version']}"
@@ -222,7 +220,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not node:
             return
         self._observeVolume(node.inputVolume)
-        self._leaveOtherResults(node)
+        self._followVolume(node)
         self._modelList.update(node)
         self._results.update()
         self._batch.update()
@@ -235,8 +233,9 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        model = self._chosenModel()
+        warning = mismatch(model, self._modelList.modality) if model else ""
+        self._statusLine.hint("" if running else reason or warning)
         self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
@@ -250,17 +249,18 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
 
-    def _leaveOtherResults(self, node):
-        """When another volume is chosen, the segmentation of the one before is no longer the output."""
+    def _followVolume(self, node):
+        """When another volume is chosen, its own result is shown and is the output again."""
         volumeId = node.inputVolume.GetID() if node.inputVolume else ""
-        if volumeId == self._volumeId:
-            return
-        self._volumeId = volumeId
-        segmentationNode = node.outputSegmentation
-        if segmentationNode:
-            role = segmentationNode.GetReferenceImageGeometryReferenceRole()
-            if segmentationNode.GetNodeReferenceID(role) not in (None, volumeId):
-                node.outputSegmentation = None
+        if volumeId != self._volumeId:
+            self._volumeId = volumeId
+            node.outputSegmentation = self._results.follow(node.inputVolume)
+
+    def _onResultChanged(self, volumeNode, segmentationNode):
+        """After undo or redo."""
+        if self._parameterNode and self._parameterNode.inputVolume is volumeNode:
+            self._parameterNode.outputSegmentation = segmentationNode
+        self.update()
 
     def _onVolumeModified(self, caller, event):
         if Volumes.hasVoxels(caller):
@@ -298,12 +298,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 #
 
 
-class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
+class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.
-    Options of segmenting (see ``SegmentJob.start``): device, structures, roiNode, tta, uncertainty, postProcess,
-    existingSegments, timePoints, anyModality, onProgress.
+    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; model files: ``models``,
+    ``addModel`` and others. ``startSegment`` and the like return at once.
     """
 
     def __init__(self, engine=None) -> None:
@@ -312,6 +312,11 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         """
         ScriptedLoadableModuleLogic.__init__(self)
         self.engine = engine or Client.sharedEngine()
+
+    @property
+    def modelEngine(self):
+        """The engine for model files."""
+        return self.engine
 
     def getParameterNode(self):
         return SAM2AdaptParameterNode(super().getParameterNode())
@@ -324,75 +329,12 @@ class SAM2AdaptLogic(ScriptedLoadableModuleLogic, BatchLogic):
         """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
         return Volumes.images()
 
-    def segment(self, volumeNode, model, segmentationNode=None, **options):
-        """Segment a volume and wait for it; Slicer stays alive.
-
-        :param model: name, NAME@VERSION or path.
-        :param segmentationNode: where the structures go; without it a new node, named after the volume.
-        :return: the segmentation; None if no structure was found and there was no segmentation to put them into.
-        """
-        return self.startSegment(volumeNode, model, segmentationNode, **options).wait().segmentationNode
-
-    def startSegment(self, volumeNode, model, segmentationNode=None, **options):
-        """Begin to segment a volume; returns a ``SegmentJob`` at once.
-
-        :param options: also ``onFinished`` (called with the job) and ``onError`` (with the job and the error).
-        """
-        return SegmentJob.start(self.engine, volumeNode, str(model), segmentationNode, **options)
-
-    def fill(self, volumeNode, segmentationNode, **options):
-        """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` brings them back.
-
-        :param segmentationNode: its visible segments are filled, each between its own drawings.
-        :param options: direction, segmentIds, onProgress (see ``FillJob.start``).
-        :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
-        """
-        job = self.startFill(volumeNode, segmentationNode, **options).wait()
-        job.apply()
-        return job
-
-    def startFill(self, volumeNode, segmentationNode, **options):
-        """Begin to fill the slices between drawn ones; returns a ``FillJob`` at once, whose ``apply`` puts them in.
-
-        :param options: also ``onPreview``, ``onFinished`` (called with the job), ``onError`` (with job and error).
-        """
-        return FillJob.start(self.engine, volumeNode, segmentationNode, **options)
-
-    def models(self) -> list[Catalog.Model]:
-        """The models on this computer, read without the engine."""
-        return Catalog.modelList()
-
-    def devices(self) -> list[dict]:
-        """What can compute; the first is what ``auto`` takes, and why."""
-        return self._ask("devices")
-
-    def modelDetails(self, name) -> dict:
-        """All that a model's file says: its ``card``, and the same as ``text``."""
-        return self._ask("modelDetails", name=str(name))
-
-    def addModel(self, path) -> dict:
-        """Check a model file and copy it to the user's models."""
-        return self._ask("addModel", path=os.path.abspath(path))
-
-    def removeModel(self, name) -> None:
-        """Delete one of the user's models."""
-        self._ask("removeModel", name=name)
-
-    def exportModel(self, name, path) -> None:
-        """Copy a model to a file."""
-        self._ask("exportModel", name=name, path=os.path.abspath(path))
-
-    def downloadBase(self, base, onResult=None, onError=None, onProgress=None):
-        """Download the weights of a base network; returns the request."""
-        callbacks = {"onResult": onResult, "onError": onError, "onProgress": onProgress}
-        return self.engine.request("downloadBase", {"base": base}, **callbacks)
-
-    def _ask(self, method, **params):
-        return self.engine.request(method, params).wait().result
-
     def undo(self, segmentationNode) -> bool:
-        """Bring back a segmentation as it was before the last run; False if there is nothing to undo."""
-        return SegmentationHistory.undo(segmentationNode)
+        """Bring back a segmentation as it was before the last run, except segments that were edited since.
+
+        :return: False if there is nothing to undo.
+        """
+        return SegmentationHistory.undo(segmentationNode) is not None
 
     def statistics(self, volumeNode, segmentationNode) -> list[dict]:
         """Volume and intensity of each segment, see ``Statistics.measure``."""
@@ -429,7 +371,7 @@ class SAM2AdaptTest(ScriptedLoadableModuleTest):
             test()
 
     def test_models(self):
-        """The models that come with the extension are found without the engine."""
+        """The models that come with the extension are listed without the engine."""
         self.delayDisplay("Models")
         self.assertIn("torso-ct", [model.name for model in SAM2AdaptLogic().models() if not model.problem])
 

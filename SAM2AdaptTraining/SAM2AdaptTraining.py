@@ -13,12 +13,13 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.labels.overlaps import LAST
 from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Engine.Job import takeCallbacks
 from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Dialogs
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Training.InputsSection import InputsSection
@@ -26,9 +27,11 @@ from SAM2AdaptLib.Panels.Training.RankingSection import RankingSection
 from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
+from SAM2AdaptLib.Panels.Training.StorageSection import StorageSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
-from SAM2AdaptLib.Scene import SegmentationBridge, Volumes
-from SAM2AdaptLib.Training import Cases, Classes, FolderCases, Options, RankingJob, RunFolders, TrainingJob
+from SAM2AdaptLib.Scene import LabelImport
+from SAM2AdaptLib.Training import Cases, Classes, Options
+from SAM2AdaptLib.Training.TrainingLogic import TrainingLogic
 
 
 #
@@ -68,9 +71,13 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation - A corrected segmentation that another module handed over as a case.
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
+    overlap - Which segment a voxel of several gets: the first, the last, or none, so that the case is refused.
+    channel - Which of nnU-Net's images of a case is used: 0 for _0000, 1 for _0001.
+    labelNames - "1=liver, 2=spleen" for label maps that no file names.
     skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
     preset - Base network and method in one word.
+    duration - How long the training may take, unless Expert says it.
     quick - Only the last layers of the model learn.
     modelName, description, license - What the new model's file says.
     The others are the settings under Expert; 0 and "" leave them to the engine.
@@ -79,9 +86,13 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation: vtkMRMLSegmentationNode
     caseFolders: list[str]
     fileUses: list[str]
+    overlap: str = LAST
+    channel: Annotated[int, WithinRange(0, 9999)] = Train.channel
+    labelNames: str
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
+    duration: Options.Duration = Options.Duration.MEDIUM
     quick: bool = Train.quick
     modelName: str
     description: str
@@ -129,6 +140,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self._start = StartSection(self.ui)
         self._inputs = InputsSection(self.ui, self.onParameterChanged)
         self._unfinished = UnfinishedSection(self.ui, self.onResume)
+        self._storage = StorageSection(self.ui, self._statusLine.show)
         self._run = RunControl(
             self.logic, self.showProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
@@ -156,6 +168,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         """Called each time the user opens this module."""
         self._start.read()
         self._unfinished.read()
+        self._storage.read()
         super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
@@ -185,6 +198,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
             "base": Connectors.UserDataConnector(self.ui.baseComboBox),
             "method": Connectors.UserDataConnector(self.ui.methodComboBox),
+            "overlap": Connectors.UserDataConnector(self.ui.overlapComboBox),
             "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
         }
 
@@ -227,10 +241,11 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
     def _onFinished(self, job):
         """Show the result; the panel may have been left in the meantime."""
         self._statusLine.show(job.message)
-        self._start.read()
+        self._start.read(self._run.addedModel)
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job)
+        self._storage.read()
         self.update()
 
     def _onStopped(self, error):
@@ -277,11 +292,10 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
-        self.ui.startButton.toolTip = reason or _("Train; Slicer can be used meanwhile.")
+        self.ui.startButton.toolTip = reason or _("Train the model; Slicer stays usable.")
         for widget in (self.ui.runWidget, self.ui.progressBar):
             widget.visible = running
         for button in (self.ui.pauseButton, self.ui.stopButton):
@@ -310,7 +324,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
 #
 
 
-class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
+class SAM2AdaptTrainingLogic(TrainingLogic, ModelsLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do. Options
@@ -328,78 +342,6 @@ class SAM2AdaptTrainingLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         return SAM2AdaptTrainingParameterNode(super().getParameterNode())
-
-    def train(self, cases, name="my-model", allowForgetting=False, **options):
-        """Train and wait for it; Slicer stays alive. The model is added to the user's models.
-
-        :param cases: list of (volume node, segmentation node), list of ``TrainingCase``, or a folder.
-        :param allowForgetting: also add a continued model that lost some of what it could before.
-        :return: path of the model file.
-        """
-        job = self.startTraining(cases, None, name, **options).wait()
-        if TrainingJob.forgets(job.result.get("former")) and not allowForgetting:
-            message = _("The new model is worse at what it could before.")
-            remedy = _("It was not added; its file is {path}.").format(path=job.result["bundle"])
-            raise EngineError("ForgettingError", message, remedy)
-        return self.addModel(job.result["bundle"]).wait().result["path"]
-
-    def startTraining(self, cases, classes=None, name="my-model", **options):
-        """Begin a training; returns a ``TrainingJob`` at once.
-
-        :param cases: as of ``train``.
-        :param classes: what ``Classes.match`` gave for the cases; without it all structures are learned.
-        :param options: also the callbacks of ``Job``. When onFinished is called, the model is not among the user's yet,
-          see ``addModel``.
-        """
-        cases, callbacks = self.cases(cases), takeCallbacks(options)
-        classes = classes or Classes.match(cases)
-        return TrainingJob.start(self.engine, cases, classes, name, options, **callbacks)
-
-    def startEstimate(self, cases, classes=None, **options):
-        """Begin to measure what a training would cost, by a few real steps; returns a ``TrainingJob`` at once."""
-        cases, callbacks = self.cases(cases), takeCallbacks(options)
-        return TrainingJob.estimate(self.engine, cases, classes or Classes.match(cases), options, **callbacks)
-
-    def cases(self, cases) -> list:
-        """A list of ``TrainingCase`` from such a list, from pairs of nodes, or from a folder."""
-        if isinstance(cases, str | os.PathLike):
-            return FolderCases.fromFolder(cases)
-        return [Cases.SceneCase(*case) if isinstance(case, tuple) else case for case in cases]
-
-    def unfinishedRuns(self) -> list[dict]:
-        """Trainings that were interrupted, the newest first."""
-        return RunFolders.unfinishedRuns()
-
-    def resumeTraining(self, folder, **callbacks):
-        """Go on with an unfinished training; returns a ``TrainingJob`` at once."""
-        return TrainingJob.resume(self.engine, folder, **callbacks)
-
-    def rankUnlabelled(self, volumes, model, **options) -> list:
-        """Rank volumes by how unsure a model is of them, and wait for it.
-
-        :param volumes: volume nodes, or a folder of images; None: the volumes of the scene without a segmentation.
-        :return: list of ``RankingJob.RankedVolume``, the least sure first.
-        """
-        volumes = Volumes.unlabelled() if volumes is None else volumes
-        return self.startRanking(volumes, model, **options).wait().ranked
-
-    def startRanking(self, volumes, model, **options):
-        """Begin to rank volumes; returns a ``RankingJob.RankingJob`` at once."""
-        return RankingJob.start(self.modelEngine, volumes, model, **options)
-
-    def addModel(self, path, onResult=None, onError=None):
-        """Add a model file to the user's models, so that Auto-segment has it; returns the request."""
-        return self.modelEngine.request("addModel", {"path": str(path)}, onResult=onResult, onError=onError)
-
-    def exportModel(self, name, path, onResult=None, onError=None):
-        """Copy a model to a file; returns the request."""
-        parameters = {"name": name, "path": os.path.abspath(path)}
-        return self.modelEngine.request("exportModel", parameters, onResult=onResult, onError=onError)
-
-    def downloadBase(self, base, onResult=None, onError=None, onProgress=None):
-        """Download the weights of a base network; returns the request."""
-        callbacks = {"onResult": onResult, "onError": onError, "onProgress": onProgress}
-        return self.modelEngine.request("downloadBase", {"base": base}, **callbacks)
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""
@@ -433,7 +375,7 @@ class SAM2AdaptTrainingTest(ScriptedLoadableModuleTest):
         volume = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-1.0, -1.0, 5.0, 1.0]), name="phantom")
         labels = np.zeros(voxels.shape, np.uint8)
         labels[1:7, 16:48, 20:44] = 1
-        return volume, SegmentationBridge.importLabels(volume, labels, [{"id": 1, "name": "box"}])
+        return volume, LabelImport.importLabels(volume, labels, [{"id": 1, "name": "box"}])
 
     def test_casesAndStructures(self):
         """Volumes and segmentations of the scene belong together, and their segments are what is learned."""

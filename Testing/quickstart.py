@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,15 @@ import picture
 import render
 import slicer
 
+slicer.i18n = sys.modules["slicer.i18n"] = types.SimpleNamespace(tr=str)  # slicer-core has no translations
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "SAM2Adapt"), str(ROOT / "Testing" / "support")]
 sys.path.append(str(ROOT / "Testing" / "benchmarks"))
 
 import sample  # noqa: E402  found through the lines above
 import slicer_tools  # noqa: E402  found through the lines above
-from SAM2AdaptLib.Scene import SegmentationBridge  # noqa: E402  found through the lines above
+from SAM2AdaptLib.Scene import LabelImport, LabelMaps  # noqa: E402  found through the lines above
 
 MODEL = "torso-ct"
 EVERY = 4
@@ -73,7 +76,7 @@ class Demonstration:
     def show(self, segments: sample.Segments, name: str, smoothing: float = 0.5):
         """A segmentation node in the scene with these segments, ready to be drawn."""
         structures = [structure.to_json() for structure in segments.structures]
-        node = SegmentationBridge.importLabels(self.volumeNode, segments.array, structures)
+        node = LabelImport.importLabels(self.volumeNode, segments.array, structures)
         node.SetName(name)
         render.showSegmentation(node, smoothing)
         return node
@@ -119,7 +122,7 @@ def printTable(header: tuple[str, ...], rows: list[tuple]) -> None:
 
 def millilitres(node) -> dict[str, str]:
     """Volume of each segment by name, counted in the scene."""
-    volumes = SegmentationBridge.segmentVolumes(node)
+    volumes = LabelMaps.segmentVolumes(node)
     return {node.GetSegmentation().GetSegment(key).GetName(): f"{value:.1f}" for key, value in volumes.items()}
 
 

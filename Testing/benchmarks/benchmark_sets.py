@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from relabel import SPINE, remap
 from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
-from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.labels.annotation import IGNORE
 from scipy import ndimage
 
 ANY_WAY_UP = {"rotation": 180.0, "flips": [0, 1]}

@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SAM2Adapt"))
 from sam2adapt.cli.app import exit_status
 from sam2adapt.cli.progress import Bar

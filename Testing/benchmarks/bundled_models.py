@@ -21,6 +21,7 @@ from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.bundle import read_bundle, read_card, write_bundle
+from sam2adapt.modelfiles.case_names import with_names
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.shared.files import bundled_folder
 from sam2adapt.training.run import train
@@ -151,13 +152,14 @@ def make(name: str, recipe: Recipe, data: Path, work: Path) -> Path:
 def finish(path: Path, recipe: Recipe, val: list[Case]) -> None:
     """Write into a model's card what its training could not know: version, scores on ``val``, single slices."""
     content = read_bundle(path)
-    content.card["version"] = recipe.version
+    card = with_names(content.card)  # the images are public
+    card["version"] = recipe.version
     metrics = evaluate(load_model(path), val)
-    content.card["metrics"] = {"subset": "val, on which no epoch was chosen"} | metrics
-    content.card["training"]["split"]["val"] = [case.id for case in val]
+    card["metrics"] = {"subset": "val, on which no epoch was chosen"} | metrics
+    card["training"]["split"]["val"] = [case.id for case in val]
     if recipe.single:
-        content.card["slices"]["context"] = 0
-    write_bundle(path, content.card, content.tensors)
+        card["slices"]["context"] = 0
+    write_bundle(path, card, content.tensors)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ class Panel:
         self._host.processEvents()
         self._widget.ui.inputSelector.setCurrentNode(node)
         measured = [self._click() for _ in range(clicks + 1)]
-        result = self._widget._run._job.result
+        result = self._widget._run._control.job.result
         row = {
             "volume": node.GetName(),
             "voxels": list(node.GetImageData().GetDimensions()),
@@ -91,7 +91,7 @@ class Panel:
         self._widget.ui.applyButton.click()
         finished = self._host.processEvents(DEADLINE, until=lambda: self._widget.ui.applyButton.text != "Cancel")
         total = time.perf_counter() - started
-        job = self._widget._run._job
+        job = self._widget._run._control.job
         if not finished or job.state != "done":
             sys.exit(f"No segmentation: {self._widget.ui.statusLabel.text}")
         self._widget.ui.undoButton.click()

@@ -10,7 +10,7 @@ from sam2adapt.imaging.terminology import Structure
 from sam2adapt.segmenting.model import Model
 from sam2adapt.segmenting.predict import Options, segment
 from sam2adapt.segmenting.slices import SliceStack
-from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.prepare import load_case
 
 HEIGHT = 320  # of a panel, pixels

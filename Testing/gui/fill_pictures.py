@@ -58,7 +58,7 @@ def loadDrawings():
     import numpy as np
     import slicer
     import slicerio
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelExport, LabelImport
 
     data = Path(slicerio.__file__).parent / "data"
     volumeNode = slicer.modules.volumes.logic().AddArchetypeVolume(str(data / "CTChest4.nrrd"), "CTChest", 0)
@@ -66,14 +66,14 @@ def loadDrawings():
         str(data / "Segmentation.seg.nrrd"), False, "whole"
     )
     ids = list(whole.GetSegmentation().GetSegmentIDs())
-    labels = SegmentationBridge.exportLabels(volumeNode, whole, ids)
+    labels = LabelExport.exportLabels(volumeNode, whole, ids)
     drawn = np.zeros_like(labels)
     places = sorted({*range(0, len(labels), EVERY), len(labels) - 1})
     drawn[places] = labels[places]
     names = [whole.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
     slicer.mrmlScene.RemoveNode(whole)
     structures = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-    return volumeNode, SegmentationBridge.importLabels(volumeNode, drawn, structures)
+    return volumeNode, LabelImport.importLabels(volumeNode, drawn, structures)
 
 
 def openEffect(volumeNode, segmentationNode):

@@ -30,7 +30,7 @@ def filled(masks):
 
 def addDrawings(masks):
     """A volume, 3 mm between slices from 7.25 mm on, and a segmentation with these masks."""
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelImport
 
     ijkToRAS = np.diag([-0.7, -0.9, 3.0, 1.0])
     ijkToRAS[:3, 3] = 12.5, -40.0, 7.25
@@ -39,7 +39,7 @@ def addDrawings(masks):
     segmentationNode = None
     for name, mask in masks.items():
         structure = {"id": 1, "name": name}
-        segmentationNode = SegmentationBridge.importLabels(volumeNode, mask, [structure], segmentationNode)
+        segmentationNode = LabelImport.importLabels(volumeNode, mask, [structure], segmentationNode)
     return volumeNode, segmentationNode
 
 
@@ -96,7 +96,11 @@ class FillPanel:
         np.save(request.params["masks"], masks)
         for text in log:
             request.sendLog({"level": "warning", "message": text})
-        report = {"output": request.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K"}
+        structures = [{"name": name, "filled": [3, 4, 5, 7, 8, 9]} for name in request.params["structures"]]
+        report = {
+            "output": request.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K",
+            "structures": structures,
+        }  # fmt: skip
         request.sendResult(report | changes)
 
     def _grid(self):

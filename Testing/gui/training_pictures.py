@@ -117,7 +117,7 @@ class TrainingPhotographer:
     def _fail(self) -> None:
         """A killed engine, as when memory runs out."""
         self._ui.startButton.click()
-        self._waitFor(lambda: "epoch 3" in self._ui.statusLabel.text)
+        self._waitFor(lambda: "pass 3" in self._ui.statusLabel.text)
         os.kill(self._widget.logic.engine.processId(), 9)
         self._waitFor(self._isOver)
         self._take("training-failed")
@@ -148,7 +148,7 @@ def addChest(name: str, drawn=None, seed: int = 0):
     """
     import slicer
     import slicerio
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelImport
 
     chest = slicerio.get_testdata_file("CTChest4.nrrd")
     volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(chest), name, 0)
@@ -164,7 +164,7 @@ def addChest(name: str, drawn=None, seed: int = 0):
         {"id": 1, "name": "left lung", "color": (0.3, 0.6, 0.9)},
         {"id": 2, "name": "right lung", "color": (0.9, 0.6, 0.3)},
     ]
-    return SegmentationBridge.importLabels(volume, labels, structures)
+    return LabelImport.importLabels(volume, labels, structures)
 
 
 def drawCurves(name: str, path: Path) -> None:

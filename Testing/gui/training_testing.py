@@ -77,7 +77,7 @@ class Panel(BasePanel):
         """Click and wait until the network learns; returns the number of the engine's process."""
         assert self.ui.startButton.enabled, self.status
         self.ui.startButton.click()
-        self.waitFor(lambda: self.status.startswith("Training: epoch") or not self.isRunning())
+        self.waitFor(lambda: self.status.startswith("Training: pass") or not self.isRunning())
         assert self.isRunning(), self.texts
         return self.widget.logic.engine.processId()
 
@@ -109,7 +109,7 @@ def scripted(panel, monkeypatch):
     monkeypatch.setattr(panel.widget.logic, "engine", engines.training)
     monkeypatch.setattr(panel.widget.logic, "modelEngine", engines.models)
     yield engines
-    panel.widget._run._pending = panel.widget._run._offer._pending = None  # nobody will answer it
+    panel.widget._run._pending = panel.widget._run._control._offer._pending = None  # nobody will answer it
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def pair(panel):
 
 def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):
     """A volume with a bright box in noise, and its segmentation; the box is drawn on some of the eight slices."""
-    from SAM2AdaptLib.Scene import SegmentationBridge
+    from SAM2AdaptLib.Scene import LabelImport
 
     voxels = np.random.default_rng(seed).integers(-20, 20, (8, 64, 64)).astype(np.int16)
     voxels[:, 16:48, 20:44] += 300
@@ -136,4 +136,4 @@ def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):
         rows = slice(16 + 16 * (value - 1) // len(structures) * 2, 16 + 32 * value // len(structures))
         labels[list(annotated), rows, 20:44] = value
     entries = [{"id": value, "name": text} for value, text in enumerate(structures, start=1)]
-    return volume, SegmentationBridge.importLabels(volume, labels, entries)
+    return volume, LabelImport.importLabels(volume, labels, entries)

@@ -48,7 +48,7 @@ def test_what_was_asked_for_is_what_is_listed_and_made(lib, nodes, servedEngine,
 def test_refusals_are_those_of_the_command_line(lib, nodes, servedEngine, chest):
     magnitude = nodes.slicer.util.addVolumeFromArray(
         np.abs(nodes.slicer.util.arrayFromVolume(chest)),
-        ijkToRAS=lib.SegmentationBridge.ijkToRAS(chest),
+        ijkToRAS=lib.Geometry.ijkToRAS(chest),
         name="magnitude",
     )
     for name, options in (("unknown structure", {"structures": ["left lung", "Spleen "]}), ("MR", {})):

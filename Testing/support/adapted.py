@@ -49,6 +49,13 @@ def images(height: int = 64, width: int = 64, batch: int = 1, seed: int = 0) -> 
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def assert_step_0_is_the_base(method: adapters.Method) -> None:
+    """Make sure that a method changes nothing before the first step of a training."""
+    x = images(96, 64)
+    with torch.no_grad():
+        assert torch.equal(tiny_network(method)(x), tiny_network()(x))
+
+
 def frozen_hashes(network: SegmentationNetwork) -> dict[str, str]:
     """SHA-256 of every tensor of the base that is not trained."""
     trainable = {name for name, p in network.named_parameters() if p.requires_grad}

@@ -11,7 +11,7 @@ import slicerio
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from sam2adapt.imaging.dicom_classes import LABEL_MAP_SEGMENTATION
+from sam2adapt.imaging.dicom.sop_classes import LABEL_MAP_SEGMENTATION
 
 AIR = -500  # HU; what lies below, down to -1000, stands for the lungs where no model runs
 

@@ -1,8 +1,8 @@
 """Small trainings that the same command does in one process and, under torchrun, in several.
 
-``python distributed_runs.py FOLDER`` does all of ``RUNS`` in the folder, and writes ``results.pt``: of each the loss of
-every epoch, the weights, and what was said. ``python distributed_runs.py watched FOLDER …`` is ``sam2adapt …`` in
-float64, and notes in the folder what each process opens to write.
+``python distributed_runs.py FOLDER …`` does all of ``RUNS`` in the folder, and writes ``results.pt``: of each the loss
+of every epoch, the weights, and what was said. Then, or only this after ``watched``, it is ``sam2adapt …`` in float64,
+and notes in the folder what each process opens to write.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from sam2adapt.machine import device, exchange
 from sam2adapt.machine.team import Team
 from sam2adapt.segmenting import slices
 from sam2adapt.segmenting.slices import normalise
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import CancelledError, OutputError, UserError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training import features, loop, record, samples, step
 from trained import discs, small_trainer
 
@@ -199,7 +199,7 @@ def result_of(name: str, folder: Path) -> dict:
     }  # fmt: skip
 
 
-def main(folder: Path) -> None:
+def do_all(folder: Path) -> None:
     with exchange.process_group(Team.from_environment()):
         results = {name: result_of(name, folder) for name in RUNS}
         if exchange.rank() == 0:
@@ -221,7 +221,12 @@ def watched(notes: Path, arguments: list[str]) -> int:
         return command_line(arguments)
 
 
+def main(arguments: list[str]) -> int:
+    if arguments[0] != "watched":
+        do_all(Path(arguments[0]))
+        return watched(Path(arguments[0]), arguments[1:])
+    return watched(Path(arguments[1]), arguments[2:])
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "watched":
-        sys.exit(watched(Path(sys.argv[2]), sys.argv[3:]))
-    main(Path(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 from sam2adapt.imaging.volume import Volume
-from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.labels.annotation import IGNORE
 
 DRAWN = [0, 4, 8]
 

@@ -1,8 +1,10 @@
 """What several test files start from: a small network, base files, models and volumes whose every voxel is known."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
+import example_models
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.network import base as base_module
 from sam2adapt.network.base import BaseConfig, ImagePath
 from sam2adapt.network.weights import random_base, write_base
+from sam2adapt.segmenting import predict
 from sam2adapt.segmenting.model import Model, build_network
+from sam2adapt.shared import files
 
 # Tests that start the command line in a process of its own need the engine there too.
 SOURCES = str(Path(__file__).resolve().parents[2] / "SAM2Adapt")
@@ -46,11 +50,33 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def empty_home(tmp_path, monkeypatch) -> Path:
+    """The user's home folder, which does not exist yet; ``bundled`` beside it stands for the bundled folder."""
+    monkeypatch.setenv("SAM2ADAPT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(files, "bundled_folder", lambda: tmp_path / "bundled")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def bundled(empty_home, tmp_path) -> Path:
+    """A bundled folder with the nano base and a model."""
+    example_models.write_base(tmp_path / "bundled" / "nano.safetensors")
+    example_models.write_model(tmp_path / "bundled" / "torso_ct.safetensors")
+    return tmp_path / "bundled"
+
+
+@pytest.fixture
 def nano_base(home) -> Path:
     """A base file of the nano configuration with random weights, in the user's folder of bases."""
     path = home / "bases" / "nano.safetensors"
     write_base(path, "nano", random_base("nano", seed=11)[0], {"data": "none, random numbers"})
     return path
+
+
+@pytest.fixture
+def float32(monkeypatch) -> None:
+    """Predict without half precision, whose rounding depends on the number of slices in a batch."""
+    monkeypatch.setattr(predict, "autocast", lambda device: nullcontext())
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +155,11 @@ def blobs(size=(20, 18, 7), spacing=(1.0, 1.5, 4.0), direction=None, seed=0, cha
         array = np.clip(array / 4, 0, 255)
     direction = np.eye(3) if direction is None else direction
     return Volume(array.astype(kind), np.array([3.0, -7.0, 11.0]), np.array(spacing), direction, name="blobs")
+
+
+def noise(*shape: int) -> np.ndarray:
+    """Random whole numbers from -1000 to 399, always the same."""
+    return np.random.default_rng(0).integers(-1000, 400, shape).astype(np.int16)
 
 
 def stored(volume: Volume, order=(0, 1, 2), flips=(False, False, False)) -> Volume:

@@ -1,4 +1,4 @@
-"""A client of the engine server for tests: the real process, its messages one by one, never waiting forever."""
+"""A client of the engine server for tests and benchmarks: it runs the real process and never waits for ever."""
 
 import json
 import os
@@ -81,9 +81,13 @@ class Client:
         return message
 
     def result(self, method: str, /, **params: Any) -> Any:
-        """Ask and wait for the result."""
+        """Ask and wait for the result.
+
+        :raises RuntimeError: the answer is an error.
+        """
         message = self.answer(self.send(method, **params))
-        assert "result" in message, message
+        if "error" in message:
+            raise RuntimeError(f"The engine answered {message['error']}")
         return message["result"]
 
     def error(self, method: str, /, **params: Any) -> dict:
@@ -133,3 +137,11 @@ def described(volume: "Volume", folder: Path) -> dict:
         "origin": volume.origin.tolist(), "spacing": volume.spacing.tolist(),
         "direction": volume.direction.ravel().tolist(),
     }  # fmt: skip
+
+
+def assert_refused(error: dict, kind: str, word: str) -> None:
+    """Make sure that an answer is an error that a user can mend, of this class and with this word in its sentence."""
+    assert error["code"] == 1, error
+    assert error["data"]["kind"] == kind
+    assert word in error["message"]
+    assert error["data"]["remedy"][-1] in ".?"

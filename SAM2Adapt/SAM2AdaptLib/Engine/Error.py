@@ -1,5 +1,6 @@
 """The one failure that all of the Slicer side reports, whether the engine said it or it happened here."""
 
+import contextlib
 import re
 import traceback
 
@@ -48,8 +49,24 @@ def fromUserError(error):
     return EngineError(type(error).__name__, error.message, remedy, setting=setting, value=error.value)
 
 
+@contextlib.contextmanager
+def asEngineErrors(defect=""):
+    """Raise an EngineError for each ``sam2adapt.shared.errors.UserError`` of the block.
+
+    :param defect: makes any other exception one, too, as the message of ``fromException`` does; "": it passes as it is.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise fromUserError(error) from error
+    except Exception as error:
+        if not defect:
+            raise
+        raise fromException(error, defect) from error
+
+
 def fromException(exception, message):
-    """Any exception as an EngineError: what is not a failure that a user can mend is a defect of ours.
+    """Any exception as an EngineError; one that no user can mend is a defect of SAM2Adapt.
 
     :param exception: the exception.
     :param message: of the defect: a sentence with "{error}", for what the exception says.
@@ -83,6 +100,7 @@ def controlNames():
         "axis": _("“Slices”"),
         "base": _("“Base network”"),
         "batchSize": _("“Batch size”"),
+        "channel": _("“Channel”"),
         "classes": _("“Structures”"),
         "device": _("“Device”"),
         "downloadBase": _("start again and choose “Download”"),
@@ -94,6 +112,7 @@ def controlNames():
         "method": _("“Method”"),
         "modality": further.format(setting="modality=CT"),
         "model": _("“Model”"),
+        "overlap": _("“Where segments overlap”"),
         "peg": further.format(setting="peg"),
         "preset": _("“Preset”"),
         "quick": _("“Quick adapt”"),

@@ -74,7 +74,7 @@ class EngineProcess(_ChildProcess):
         self._process.connect("readyReadStandardError()", self._onErrors)
 
     def start(self):
-        """Start the process; what becomes of it is said by the callbacks."""
+        """Start the process; the callbacks tell how it goes on."""
         _alive.add(self)
         self._run()
         self._pid = self._process.processId()
@@ -147,7 +147,7 @@ class EngineProcess(_ChildProcess):
         self._onMessage(self, message)
 
     def _onReady(self, pid):
-        """The engine behind a launcher says its own number; what is no descendant of ours is never killed."""
+        """An engine behind a launcher reports its process ID; only descendants of this process are ever killed."""
         self.isReady = True
         self._serverPid = pid
         if ProcessTree.isGroupLeader(pid) and pid in ProcessTree.descendants(self._pid):
@@ -191,7 +191,7 @@ class LineProcess(_ChildProcess):
         self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
 
     def start(self):
-        """Start the program; what becomes of it is said by the callbacks."""
+        """Start the program; the callbacks tell how it goes on."""
         _alive.add(self)
         # Not now: a program that does not exist fails inside QProcess.start(), and would call back from in here.
         qt.QTimer.singleShot(0, lambda: None if self._isKilled else self._run())

@@ -1,21 +1,19 @@
 """What a user has drawn: which structures, in which slices, and which slices were declared empty.
 
-Being drawn is a fact of a structure and a slice: it has voxels there, or was declared to have none. What was declared
-is kept in a tag of the segment, so that it is saved with it.
+A structure is drawn in a slice if it has voxels there, or was declared to have none (``SliceTags``).
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
-import vtk
+from sam2adapt.shared import slicing_axis
 from sam2adapt.shared.errors import DrawingError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentMasks
+from SAM2AdaptLib.Scene import Geometry, SegmentMasks, SliceTags
 
-AXES = ("K", "J", "I")  # of arrays (K, J, I), as the engine names them
-EMPTY_TAG = "SAM2Adapt.EmptySlices"  # "K:3 K:17"
+AXES = slicing_axis.ARRAY_AXES
 _STROKE = 0.2  # area of a stroke, as a share of the drawings around it
 _CAP = 0.75  # area at both ends of what a sphere brush leaves, as a share of its middle
 
@@ -63,44 +61,41 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     if not ids:
         message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
         raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
-    main = axis or drawnAxis(masks, grid)
-    isCrossed = axis is None and _isCrossed(masks)
-    if not isCrossed:
-        ids, masks, more = _withoutLoneSlices(segmentationNode, ids, masks, main)
-        notes += more
-    names, empty, slices = _uniqueNames(segmentationNode, ids), {}, []
-    axes = _patchedAxes(masks) if isCrossed else [AXES.index(main)]
-    for segmentId, name, mask in zip(ids, names, masks, strict=True):
-        if isCrossed:
-            slices.append({k: np.flatnonzero(_patches(mask, k)).tolist() for k in axes})
-            continue
-        notes += _doubts(name, mask, axes[0])
-        drawn = set(_occupied(mask, axes[0]).tolist())  # a drawing counts more than what was said before it
-        places = emptySlices(segmentationNode, segmentId, main)
-        places = [place for place in places if place < mask.shape[axes[0]] and place not in drawn]
+    drawings = Drawings(grid, ids, [], masks, {}, axis, [], notes)
+    if axis is None and _isCrossed(masks):
+        _describeCrossed(drawings, segmentationNode)
+    else:
+        _describeParallel(drawings, segmentationNode)
+    return drawings
+
+
+def _describeCrossed(drawings, segmentationNode):
+    """Fill in which slices of two directions are drawn."""
+    drawings.names = _uniqueNames(segmentationNode, drawings.segmentIds)
+    axes = _patchedAxes(drawings.masks)
+    drawings.slices = [{k: np.flatnonzero(_patches(mask, k)).tolist() for k in axes} for mask in drawings.masks]
+    drawings.notes += _unusedDeclarations(segmentationNode, drawings.segmentIds, drawings.names)
+
+
+def _describeParallel(drawings, segmentationNode):
+    """Fill in which slices of one direction are drawn or declared empty; leave out structures drawn in one only."""
+    main = drawings.axis or drawnAxis(drawings.masks, drawings.grid)
+    k = AXES.index(main)
+    drawings.segmentIds, drawings.masks, said = _withoutLoneSlices(
+        segmentationNode, drawings.segmentIds, drawings.masks, main
+    )
+    drawings.notes += said
+    drawings.names = _uniqueNames(segmentationNode, drawings.segmentIds)
+    for segmentId, name, mask in zip(drawings.segmentIds, drawings.names, drawings.masks, strict=True):
+        drawings.notes += _doubts(name, mask, k)
+        drawn = set(_occupied(mask, k).tolist())  # a drawing counts more than what was said before it
+        places = SliceTags.empty(segmentationNode, segmentId, main)
+        places = [place for place in places if place < mask.shape[k] and place not in drawn]
         if places:
-            empty[name] = places
-        slices.append({axes[0]: sorted({*drawn, *places})})
-    if isCrossed:
-        notes += _unusedDeclarations(segmentationNode, ids, names)
-    elif empty:
-        axis = main
-    return Drawings(grid, ids, names, masks, empty, axis, slices, notes)
-
-
-def declareEmpty(segmentationNode, segmentId, axis, place):
-    """Keep that a structure is not in a slice, although it holds no drawing."""
-    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis), place})
-
-
-def undeclareEmpty(segmentationNode, segmentId, axis, place):
-    """Take back what ``declareEmpty`` said."""
-    _setEmptySlices(segmentationNode, segmentId, axis, {*emptySlices(segmentationNode, segmentId, axis)} - {place})
-
-
-def emptySlices(segmentationNode, segmentId, axis):
-    """The slices along an axis in which a structure is declared empty, in order."""
-    return sorted(place for other, place in declared(segmentationNode, segmentId) if other == axis)
+            drawings.empty[name] = places
+        drawings.slices.append({k: sorted({*drawn, *places})})
+    if drawings.empty:
+        drawings.axis = main
 
 
 def drawnAxis(masks, grid):
@@ -121,43 +116,16 @@ def drawnAxis(masks, grid):
 
 def axisOf(direction, grid, segmentationNode):
     """The array axis across slices of a direction: "axial", "coronal" or "sagittal"."""
-    return AXES[_directions(grid, segmentationNode).index(direction)]
+    return AXES[2 - Geometry.sliceNames(_toWorld(grid, segmentationNode)).index(direction)]
 
 
-def directionOf(axis, grid, segmentationNode):
-    """What the slices across an array axis are called: "axial", "coronal" or "sagittal"."""
-    return _directions(grid, segmentationNode)[AXES.index(axis)]
-
-
-def slicePosition(axis, place, grid, segmentationNode):
-    """Where the middle of a slice lies in the world, (R, A, S) in mm."""
-    index = (np.array(grid.GetDimensions()) - 1) / 2
-    index[2 - AXES.index(axis)] = place
-    return (_toWorld(grid, segmentationNode) @ [*index, 1])[:3]
-
-
-def sliceAt(position, axis, grid, segmentationNode):
-    """The slice across an axis that holds a position in the world, None if none does."""
-    index = np.linalg.inv(_toWorld(grid, segmentationNode)) @ [*position, 1]
-    place = int(np.floor(index[2 - AXES.index(axis)] + 0.5))
-    return place if 0 <= place < grid.GetDimensions()[2 - AXES.index(axis)] else None
+def slicesAcross(axis, grid, segmentationNode):
+    """The ``Geometry.Slices`` across an array axis."""
+    return Geometry.Slices(_toWorld(grid, segmentationNode), grid.GetDimensions(), 2 - AXES.index(axis))
 
 
 def _toWorld(grid, segmentationNode):
-    matrix = vtk.vtkMatrix4x4()
-    parent = segmentationNode.GetParentTransformNode()
-    if parent and parent.IsTransformToWorldLinear():
-        parent.GetMatrixTransformToWorld(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix) @ SegmentMasks.gridMatrix(grid)
-
-
-def _directions(grid, segmentationNode):
-    """For each array axis the name of the slices across it; each name once, also where the axes are oblique."""
-    columns = np.abs(_toWorld(grid, segmentationNode)[:3, :3])
-    cosines = (columns / np.linalg.norm(columns, axis=0)).T[::-1]  # (array axis, R A S)
-    orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
-    best = max(orders, key=lambda order: sum(cosines[axis, k] for axis, k in enumerate(order)))
-    return [("sagittal", "coronal", "axial")[k] for k in best]
+    return Geometry.toWorld(segmentationNode, Geometry.gridMatrix(grid))
 
 
 def _editable(segmentationNode):
@@ -183,7 +151,7 @@ def _withoutLoneSlices(segmentationNode, ids, masks, main):
     """
     lone = {
         segmentId for segmentId, mask in zip(ids, masks, strict=True)
-        if len({*_occupied(mask, AXES.index(main)), *emptySlices(segmentationNode, segmentId, main)}) < 2
+        if len({*_occupied(mask, AXES.index(main)), *SliceTags.empty(segmentationNode, segmentId, main)}) < 2
     }  # fmt: skip
     names = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
     said = [
@@ -264,25 +232,5 @@ def _unusedDeclarations(segmentationNode, ids, names):
             name=name
         )
         for segmentId, name in zip(ids, names, strict=True)
-        if declared(segmentationNode, segmentId)
+        if SliceTags.declared(segmentationNode, segmentId)
     ]
-
-
-def declared(segmentationNode, segmentId):
-    """All that is declared empty of a structure: list of (axis, slice)."""
-    segment, text = segmentationNode.GetSegmentation().GetSegment(segmentId), vtk.mutable("")
-    if not segment.GetTag(EMPTY_TAG, text):
-        return []
-    pairs = [item.split(":") for item in str(text).split()]
-    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[0] in AXES and pair[1].isdigit()]
-
-
-def _setEmptySlices(segmentationNode, segmentId, axis, places):
-    others = [pair for pair in declared(segmentationNode, segmentId) if pair[0] != axis]
-    pairs = [*others, *((axis, place) for place in sorted(places))]
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    if pairs:
-        segment.SetTag(EMPTY_TAG, " ".join(f"{name}:{place}" for name, place in pairs))
-    else:
-        segment.RemoveTag(EMPTY_TAG)
-    segmentationNode.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SegmentModified, segmentId)

@@ -7,20 +7,28 @@ import time
 
 import numpy as np
 import slicer
-import vtk
 from sam2adapt.shared import protocol
-from sam2adapt.shared.errors import DrawingError, GeometryError, SettingsError, UserError
+from sam2adapt.shared.errors import DrawingError, SettingsError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
-from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
+from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped
+from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
 from SAM2AdaptLib.Filling import Drawings
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, SegmentMasks, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import (
+    LabelMaps,
+    SegmentationHistory,
+    SegmentMasks,
+    SliceTags,
+    VolumeGrid,
+    VolumeModality,
+    VolumeTransfer,
+)
 
-WAITING = "waiting"
 
-
-def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None, onPreview=None, **callbacks):
+def start(
+    engine, volumeNode, segmentationNode, direction=None, segmentIds=None, roiNode=None, onPreview=None, **callbacks
+):
     """Start filling the slices between drawn ones; returns at once.
 
     :param engine: as of ``SegmentJob.start``; its requests have ``release()``, too, which keeps the engine warm.
@@ -28,27 +36,26 @@ def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None,
     :param segmentationNode: whose segments are drawn in some slices.
     :param direction: "axial", "coronal" or "sagittal", the slices that are drawn; None: as they were drawn.
     :param segmentIds: which segments to fill; None: all that are visible and not marked as completed.
+    :param roiNode: vtkMRMLMarkupsROINode; only what lies in it is filled.
     :param onPreview: called with the job when ``masks`` are a first answer.
     :param callbacks: those of ``Job``.
     :return: the FillJob.
     :raises EngineError: what is known before anything runs.
     """
-    try:
-        _requireInScene(volumeNode, _("No volume was chosen."), _("Choose the volume that was drawn on."))
-        _requireInScene(segmentationNode, _("No segmentation was chosen."), _("Choose the one that was drawn."))
+    with asEngineErrors():
+        requireInScene(volumeNode, segmentationNode, roiNode)
         VolumeTransfer.requireSegmentable(volumeNode)
+        if not segmentationNode:
+            raise SettingsError(_("No segmentation was chosen."), _("Choose the one that was drawn."))
         drawings = Drawings.collect(volumeNode, segmentationNode, direction, segmentIds)
-        job = FillJob(engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks)
-        job.begin()
-    except UserError as error:
-        raise fromUserError(error) from error
+        job = FillJob(engine, volumeNode, segmentationNode, drawings, roiNode, onPreview, **callbacks)
+        job.begin([volumeNode, segmentationNode])
     return job
 
 
-class FillJob(Job):
+class FillJob(SceneJob):
     """A filling on its way; made by ``start``.
 
-    :ivar state: "waiting" before the engine works on it, then as of ``Job``.
     :ivar drawings: ``Drawings.Drawings``, what was sent.
     :ivar masks: (S, K, J, I) uint8, the answer so far, drawn voxels among them; None before there is one.
     :ivar result: the engine's report (see ``sam2adapt.requests.fill``), once it is done.
@@ -58,27 +65,14 @@ class FillJob(Job):
     :ivar seconds: from the start to the first answer ("preview") and to the last ("total").
     """
 
-    def __init__(self, engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks):
+    def __init__(self, engine, volumeNode, segmentationNode, drawings, roiNode, onPreview, **callbacks):
         super().__init__(**callbacks)
-        self.state = WAITING
         self.volumeNode, self.segmentationNode, self.drawings = volumeNode, segmentationNode, drawings
         self.masks = self.result = self.expectedDice = self.nextSlice = None
-        self.message, self.seconds = "", {}
-        self._engine, self._onPreview = engine, onPreview
-        self._stamp, self._drawingStamp = _volumeStamp(volumeNode), _drawingStamp(segmentationNode)
-        self._observers, self._folder = [], None
-
-    def begin(self):
-        """Send volume and drawings; called by ``start``."""
-        self._began = time.perf_counter()
-        self._folder = VolumeTransfer.PrivateFolder()
-        try:
-            self._send()
-        except Exception:
-            self._release()
-            raise
-        self._observe(slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
-        self._observe(slicer.mrmlScene.StartCloseEvent, self._onSceneClosing)
+        self.message = ""
+        self._engine, self._roiNode, self._onPreview = engine, roiNode, onPreview
+        self._volume = VolumeGrid.Snapshot(volumeNode, withVoxels=True)
+        self._drawingStamp = _drawingStamp(segmentationNode)
 
     def _send(self):
         drawings, files = self.drawings, {}
@@ -92,11 +86,17 @@ class FillJob(Job):
             "structures": drawings.names,
             "empty": drawings.empty,
             "axis": drawings.axis,
+            "roi": self._roiNode and VolumeTransfer.voxelBox(volume, self._roiNode, self._transformOf(volume)),
             "masks": files["masks"],
             "preview": files["preview"],
         }
         np.save(files["drawings"], drawings.masks)
         self._ask(self._engine, "fill", parameters, onPreview=self._unlessOver(self._onFirstAnswer))
+
+    def _transformOf(self, volume):
+        """Transform of the volume that is sent: the user's, or a copy on the voxels of the segmentation."""
+        node = self.volumeNode if volume is self.volumeNode else self.segmentationNode
+        return node.GetParentTransformNode()
 
     def apply(self, saveState=None):
         """Put the filled slices into the segmentation, as one step that can be undone.
@@ -108,7 +108,7 @@ class FillJob(Job):
         :return: the segmentation node.
         :raises EngineError: drawings or volume changed since they were sent; nothing was changed then.
         """
-        try:
+        with asEngineErrors(_("The filled slices could not be added: {error}.")):
             self._requireUnchanged()
             names = {self._segmentation().GetSegment(segmentId).GetName() for segmentId in self.drawings.segmentIds}
             if saveState:
@@ -116,10 +116,6 @@ class FillJob(Job):
             with slicer.util.NodeModify(self.segmentationNode):
                 with SegmentationHistory.recorded(self.segmentationNode, names, keep=not saveState):
                     self._addMasks()
-        except UserError as error:
-            raise fromUserError(error) from error
-        except RuntimeError as error:
-            raise fromException(error, _("The filled slices could not be added: {error}.")) from error
         return self.segmentationNode
 
     def isOutdated(self):
@@ -136,15 +132,18 @@ class FillJob(Job):
             raise RuntimeError("segments did not receive what was filled")
         if not np.array_equal(SegmentMasks.read(node, others, drawings.grid), before):
             raise RuntimeError("other segments changed")
+        axis = self.result["axis"]
+        for segmentId, mask, drawn, row in zip(
+            drawings.segmentIds, self.masks, drawings.masks, self.result["structures"], strict=True
+        ):
+            former, places = SliceTags.filled(node, segmentId, drawn)
+            places = {*row["filled"], *(places if former == axis else [])}
+            SliceTags.setFilled(node, segmentId, axis, places, mask)
 
     def _requireUnchanged(self):
-        volume, node, drawings = self.volumeNode, self.segmentationNode, self.drawings
-        if volume.GetScene() is not slicer.mrmlScene or node.GetScene() is not slicer.mrmlScene:
-            raise SettingsError(_("Volume or segmentation was removed."), _("Fill again."))
-        if not np.array_equal(self._stamp, _volumeStamp(volume)):
-            raise GeometryError(
-                _("Volume '{name}' changed while it was in use.").format(name=volume.GetName()), _("Fill again.")
-            )
+        node, drawings = self.segmentationNode, self.drawings
+        requireInScene(self.volumeNode, node)
+        self._volume.requireUnchanged()
         there = all(self._segmentation().GetSegment(segmentId) for segmentId in drawings.segmentIds)
         if not there or not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), drawings.masks):
             raise DrawingError(
@@ -167,8 +166,7 @@ class FillJob(Job):
 
     def _onResult(self, result):
         try:
-            if not np.array_equal(self._stamp, _volumeStamp(self.volumeNode)):
-                self._requireUnchanged()
+            self._volume.requireUnchanged()
             self.masks = self._checkedMasks(result["output"])
             self._take(result)
         except Exception as exception:
@@ -221,38 +219,6 @@ class FillJob(Job):
     def _cancelledError(self):
         return stopped(_("Filling was cancelled."), _("Nothing was changed."))
 
-    def _end(self, state, error=None):
-        self.seconds["total"] = time.perf_counter() - self._began
-        super()._end(state, error)
-
-    def _release(self):
-        for tag in self._observers:
-            slicer.mrmlScene.RemoveObserver(tag)
-        self._observers = []
-        self._folder.close()
-
-    def _observe(self, event, callback):
-        self._observers.append(slicer.mrmlScene.AddObserver(event, callback))
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNodeAboutToBeRemoved(self, caller, event, node):
-        if node in (self.volumeNode, self.segmentationNode):
-            message = _("'{name}' was removed while it was in use.").format(name=node.GetName())
-            self._stop(stopped(message, _("Nothing was changed.")))
-
-    def _onSceneClosing(self, caller, event):
-        self._stop(stopped(_("The scene was closed."), _("Nothing was changed.")))
-
-
-def _requireInScene(node, absent, remedy):
-    """Refuse a node that is None or was removed.
-
-    :raises SettingsError: in these cases.
-    """
-    if not node or node.GetScene() is not slicer.mrmlScene:
-        message = _("'{name}' is not in the scene.").format(name=node.GetName()) if node else absent
-        raise SettingsError(message, remedy)
-
 
 def expectation(expectedDice, nextSlice):
     """What the user can expect, in one sentence; slices are counted from 1 as in Slicer's slice views.
@@ -261,7 +227,7 @@ def expectation(expectedDice, nextSlice):
     """
     if expectedDice is None:
         return _("The slices between the drawn ones are filled.")
-    text = _("Expected Dice {dice}").format(dice=f"{expectedDice:.2f}")
+    text = _("Expected accuracy {dice}").format(dice=f"{expectedDice:.2f}")
     if nextSlice is None:
         return f"{text}."
     return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)
@@ -271,15 +237,6 @@ def _drawingStamp(segmentationNode):
     """What tells whether the user touched a segmentation: when the label maps last changed, and what is empty."""
     segmentation, stamp = segmentationNode.GetSegmentation(), []
     for segmentId in segmentation.GetSegmentIDs():
-        image = segmentation.GetSegment(segmentId).GetRepresentation(SegmentationBridge.labelmapName())
-        stamp += [segmentId, image.GetMTime() if image else 0, Drawings.declared(segmentationNode, segmentId)]
+        image = segmentation.GetSegment(segmentId).GetRepresentation(LabelMaps.labelmapName())
+        stamp += [segmentId, image.GetMTime() if image else 0, SliceTags.declared(segmentationNode, segmentId)]
     return stamp
-
-
-def _volumeStamp(volumeNode):
-    """What tells whether a volume is still the one that was sent: its grid, and when its voxels last changed."""
-    image = volumeNode.GetImageData()
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    changed = [*image.GetDimensions(), image.GetPointData().GetScalars().GetMTime()] if image else []
-    return [*slicer.util.arrayFromVTKMatrix(matrix).ravel().tolist(), *changed]

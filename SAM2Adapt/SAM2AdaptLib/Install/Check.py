@@ -69,7 +69,7 @@ def findTorchProblem(environment):
         if state == BROKEN:
             return _problem(
                 _("The package “{name}” is only half installed: there is no code in it.").format(name=name),
-                _("Install the engine: the remains are removed and it is installed anew."),
+                _("Install the engine again; the remains are removed first."),
             )
         if state == OTHER_VERSION:
             return _problem(

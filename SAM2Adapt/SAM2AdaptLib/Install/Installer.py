@@ -163,7 +163,7 @@ class InstallJob(Job):
         if obstacle := Check.findObstacle(self._environment, megabytes):
             return obstacle
         torch = Check.findTorchProblem(self._environment)
-        # What is broken is of use to nobody and may be replaced; what is merely old may not.
+        # A broken package may be replaced; one that is merely old may not, because others may need it.
         isBroken = any(self._environment.state(text) == BROKEN for text in TORCH)
         if torch and not isBroken:
             return torch
@@ -207,7 +207,7 @@ class InstallJob(Job):
         )
 
     def _removeRemains(self, step):
-        """Remove what makes pip believe that a package of ours is there although its code is not."""
+        """Remove what makes pip believe that one of the engine's packages is installed although its code is missing."""
         for text in step.missing if step.id != "weights" else ():
             name = packageName(text)
             if self._environment.state(text) == BROKEN and (step.id == "torch" or name not in PROTECTED):

@@ -66,7 +66,7 @@ def installTorch(torch, torchvision, constraints):
 
 @contextlib.contextmanager
 def _environmentVariable(name, value):
-    """Set a variable for the processes that are started meanwhile."""
+    """Set a variable for the processes that start inside the block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -1,4 +1,4 @@
-"""What is installed for the engine's Python, and what the engine needs of it, found without running anything."""
+"""What is installed for the engine's Python, and what the engine needs, without running anything."""
 
 import importlib
 import importlib.machinery
@@ -30,7 +30,7 @@ LONGEST_PATH_OF_TORCH_2_13 = 173
 
 
 class PythonEnvironment:
-    """What is installed for one Python, found without running it.
+    """What is installed for one Python, read without running it.
 
     :param python: path of the interpreter; None for the engine's.
     """

@@ -1,6 +1,6 @@
 """A program for the engine's Python: imports what the engine needs, one package after the other, and says how it went.
 
-One JSON object a line, written before and after each step, so that whoever reads them knows also where it crashed.
+One JSON object a line, written before and after each step, so that the reader also knows where it crashed.
 """
 
 import importlib

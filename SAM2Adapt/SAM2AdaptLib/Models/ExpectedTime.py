@@ -1,8 +1,6 @@
 """How long a model will take, from what it took on this computer before; never a guess."""
 
-import numpy as np
 import qt
-from sam2adapt.shared import slicing_axis
 
 SETTINGS_GROUP = "SAM2Adapt/SecondsPerSlice"
 
@@ -19,25 +17,10 @@ def remember(result, device, testTimeAugmentation=False):
         qt.QSettings().setValue(key, seconds / result["slices"])
 
 
-def expectedSeconds(model, volumeNode, device, testTimeAugmentation=False):
-    """Seconds that a model is going to take for the whole of a volume with voxels; None when it was never measured."""
+def expectedSeconds(model, sliceCount, device, testTimeAugmentation=False):
+    """Seconds that a model will take for so many slices; None when it was never measured."""
     stored = qt.QSettings().value(_key(model.digest, device, testTimeAugmentation))
-    if stored is None:
-        return None
-    return float(stored) * sliceCount(volumeNode, model.axis)
-
-
-def sliceCount(volumeNode, axis):
-    """How many slices a volume has for a model.
-
-    :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
-    """
-    dimensions = volumeNode.GetImageData().GetDimensions()
-    directions = np.zeros((3, 3))
-    volumeNode.GetIJKToRASDirections(directions)
-    if axis == slicing_axis.ACQUISITION:
-        return dimensions[slicing_axis.acquisition_axis(dimensions, volumeNode.GetSpacing())]
-    return dimensions[int(np.argmax(np.abs(directions[slicing_axis.NUMBERS[axis]])))]
+    return None if stored is None else float(stored) * sliceCount
 
 
 def _key(digest, device, testTimeAugmentation):

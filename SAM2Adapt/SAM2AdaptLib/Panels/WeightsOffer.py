@@ -36,19 +36,26 @@ class WeightsOffer:
         self._isLeft = True
 
     def showError(self, error, again=None, anyway=None):
-        """Show why an action failed, or offer what lets it succeed.
+        """Show why an action failed, or offer what lets it succeed; for the parameters see ``offer``."""
+        if not self.offer(error, again, anyway) and error.kind not in ("CancelledError", "EngineMissing"):
+            Dialogs.showError(error)
 
-        :param error: ``EngineError``; what the panel itself shows already brings no dialog.
+    def offer(self, error, again=None, anyway=None):
+        """Offer what lets an action succeed.
+
+        :param error: ``EngineError`` of the action.
         :param again: function that starts the action again, once the weights that it lacks are here.
         :param anyway: function that starts the action whatever the modality of the volume is.
+        :return: whether there was something to offer.
         """
         if "downloadBase" in error.setting and error.value and again:
             self._offerDownload(error, again)
         elif error.kind == "ModalityError" and anyway:
             if confirmOtherModality(error.message):
                 anyway()
-        elif error.kind not in ("CancelledError", "EngineMissing"):
-            Dialogs.showError(error)
+        else:
+            return False
+        return True
 
     def _offerDownload(self, error, again):
         explanation = _("They come from Meta, the makers of SAM 2, under the Apache 2.0 licence.")

@@ -11,7 +11,7 @@ from sam2adapt.shared.errors import GeometryError
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid
+from SAM2AdaptLib.Scene import Geometry, LabelMaps, VolumeGrid, Volumes
 
 _TOLERANCE = 1e-3  # of a voxel
 _OUTSIDE = 0.01  # share of drawn voxels that may lie beyond the edge of the volume
@@ -25,8 +25,8 @@ def drawingGrid(volumeNode, segmentationNode):
     :raises GeometryError: the segmentation stores no label maps, was drawn elsewhere than in the volume, or a
       non-linear transform lies between the two.
     """
-    SegmentationBridge.requireVoxels(volumeNode)
-    SegmentationBridge.requireUsable(segmentationNode, volumeNode)
+    Volumes.requireVoxels(volumeNode)
+    LabelMaps.requireLabelmaps(segmentationNode, volumeNode)
     isSame, outside = VolumeGrid.compare(volumeNode, segmentationNode)
     if outside > _OUTSIDE:
         raise GeometryError(
@@ -36,35 +36,24 @@ def drawingGrid(volumeNode, segmentationNode):
             _("Choose the volume on which they were drawn."),
         )
     if isSame:
-        toSegmentation = SegmentationBridge.volumeToSegmentation(volumeNode, segmentationNode)
-        matrix = toSegmentation @ SegmentationBridge.ijkToRAS(volumeNode)
-        return _grid(matrix, volumeNode.GetImageData().GetDimensions())
+        return Geometry.volumeGrid(volumeNode, segmentationNode)
     segmentation, common = segmentationNode.GetSegmentation(), slicer.vtkOrientedImageData()
     extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
     geometry = segmentation.DetermineCommonLabelmapGeometry(extent, vtk.vtkStringArray())
     slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, common)
-    matrix = gridMatrix(common)
+    matrix = Geometry.gridMatrix(common)
     extent = np.reshape(common.GetExtent(), (3, 2))
     matrix[:3, 3] += matrix[:3, :3] @ extent[:, 0]
-    return _grid(matrix, extent[:, 1] - extent[:, 0] + 1)
-
-
-def isGridOf(grid, volumeNode, segmentationNode):
-    """Whether a grid is that of the volume's own voxels."""
-    matrix = SegmentationBridge.volumeToSegmentation(volumeNode, segmentationNode)
-    matrix = np.linalg.inv(gridMatrix(grid)) @ matrix @ SegmentationBridge.ijkToRAS(volumeNode)
-    same = grid.GetDimensions() == volumeNode.GetImageData().GetDimensions()
-    return same and np.allclose(matrix, np.eye(4), atol=_TOLERANCE)
+    return Geometry.makeGrid(matrix, extent[:, 1] - extent[:, 0] + 1)
 
 
 def volumeOnGrid(volumeNode, segmentationNode, grid):
     """The volume on the grid: the node itself, or a copy outside of the scene, interpolated linearly."""
-    if isGridOf(grid, volumeNode, segmentationNode):
+    if Geometry.isGridOfVolume(grid, volumeNode, segmentationNode):
         return volumeNode
     source, target = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     source.ShallowCopy(volumeNode.GetImageData())
-    toSegmentation = SegmentationBridge.volumeToSegmentation(volumeNode, segmentationNode)
-    matrix = toSegmentation @ SegmentationBridge.ijkToRAS(volumeNode)
+    matrix = Geometry.voxelsToSegmentation(volumeNode, segmentationNode)
     source.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
     background = float(vtk_to_numpy(volumeNode.GetImageData().GetPointData().GetScalars()).min())
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
@@ -77,7 +66,7 @@ def volumeOnGrid(volumeNode, segmentationNode, grid):
     node = volumeNode.NewInstance()
     node.UnRegister(None)
     node.SetName(volumeNode.GetName())
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(gridMatrix(grid)))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(Geometry.gridMatrix(grid)))
     node.SetAndObserveImageData(image)
     return node
 
@@ -90,16 +79,16 @@ def read(segmentationNode, segmentIds, grid):
     masks = np.zeros((len(segmentIds), *grid.GetDimensions()[::-1]), np.uint8)
     for mask, segmentId in zip(masks, segmentIds, strict=True):
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        image = segment.GetRepresentation(SegmentationBridge.labelmapName())
+        image = segment.GetRepresentation(LabelMaps.labelmapName())
         if not image or 0 in image.GetDimensions():
             continue
-        toGrid = np.linalg.inv(gridMatrix(grid)) @ gridMatrix(image)
+        toGrid = np.linalg.inv(Geometry.gridMatrix(grid)) @ Geometry.gridMatrix(image)
         shift = np.round(toGrid[:3, 3]).astype(int)
         if not np.allclose(toGrid - np.eye(4), np.pad(shift[:, None], ((0, 1), (3, 0))), atol=_TOLERANCE):
             image = _resampledLabels(image, grid)
             shift = np.zeros(3, int)
         extent = np.reshape(image.GetExtent(), (3, 2)) + shift[:, None]
-        _copyInto(mask, SegmentationBridge.imageToArray(image) == segment.GetLabelValue(), extent[::-1, 0])
+        LabelMaps.copyInto(mask, LabelMaps.imageToArray(image) == segment.GetLabelValue(), extent[::-1, 0])
     return masks
 
 
@@ -108,7 +97,7 @@ def add(segmentationNode, segmentId, mask, grid):
     if not mask.any():
         return
     logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentationNode.GetSegmentation()
-    with SegmentationBridge.keepingOthers(segmentation, [segmentId]):
+    with LabelMaps.keepingOthers(segmentation, [segmentId]):
         # A label map that it shares with others cannot hold voxels of both.
         segmentation.SeparateSegmentLabelmap(segmentId)
         image = maskImage(mask, grid, segmentation.GetSegment(segmentId).GetLabelValue())
@@ -127,22 +116,8 @@ def maskImage(mask, grid, value=1):
     scalars = numpy_to_vtk(part.ravel(), deep=True)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
-    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(gridMatrix(grid)))
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(Geometry.gridMatrix(grid)))
     return image
-
-
-def gridMatrix(image):
-    """(4, 4) matrix from voxel indices I, J, K of a vtkOrientedImageData to its coordinates."""
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
-
-
-def _grid(matrix, dimensions):
-    grid = slicer.vtkOrientedImageData()
-    grid.SetDimensions([int(size) for size in dimensions])
-    grid.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    return grid
 
 
 def _resampledLabels(image, grid):
@@ -151,12 +126,3 @@ def _resampledLabels(image, grid):
     if not resample(image, grid, target):
         raise RuntimeError("Slicer could not resample a label map")
     return target
-
-
-def _copyInto(target, source, start):
-    """Copy an array into another, of which it begins at ``start``; what does not fit is left out."""
-    first = np.maximum(start, 0)
-    stop = np.minimum(start + source.shape, target.shape)
-    if (first < stop).all():
-        inner = tuple(map(slice, first - start, stop - start))
-        target[tuple(map(slice, first, stop))] = source[inner]

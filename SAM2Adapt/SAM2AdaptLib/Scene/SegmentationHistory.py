@@ -1,6 +1,6 @@
 """Undo of automatic runs: the segments that a run replaces are kept, and the ones it adds are known.
 
-Undo touches what the run touched and nothing else, so that what the user drew since then stays.
+Undo changes what the run changed and nothing else: segments that the user has edited since then stay.
 """
 
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelMaps, NewNodes
 
 MAXIMUM_STATES = 3
 
@@ -44,7 +44,12 @@ def recordCreated(segmentationNode):
 
 
 def push(segmentationNode, state):
-    """Add a state: an object whose ``restore(segmentationNode)`` brings the former segmentation back."""
+    """Add a state of the segmentation before a run.
+
+    :param state: has ``restore(segmentationNode)``, which gives the state that does the reverse, or None;
+      ``changed(segmentationNode)``, the names of segments that the user has changed since the run; and
+      ``keepsChanges``, whether restore leaves these as they are.
+    """
     states = _statesOf(segmentationNode)
     if not states:
         reference = vtk.vtkWeakReference()
@@ -59,15 +64,53 @@ def canUndo(segmentationNode):
     return bool(_statesOf(segmentationNode))
 
 
-def undo(segmentationNode):
-    """Undo the last run on a segmentation; a node that the run created is removed, if the user added nothing to it.
+def changedSinceRun(segmentationNode):
+    """Names of the segments that the last run made or replaced and that the user has changed since."""
+    states = _statesOf(segmentationNode)
+    return states[-1].changed(segmentationNode) if states else []
 
-    :return: False if there was nothing to undo.
+
+def keepsChanges(segmentationNode):
+    """Whether ``undo`` keeps what the user has changed since the run; it cannot where time points were segmented."""
+    states = _statesOf(segmentationNode)
+    return not states or states[-1].keepsChanges
+
+
+def undo(segmentationNode):
+    """Undo the last run on a segmentation; a node that the run created is removed, if nothing of the user is in it.
+
+    :return: Undone, None if there was nothing to undo.
     """
     if not canUndo(segmentationNode):
-        return False
-    _statesOf(segmentationNode).pop().restore(segmentationNode)
-    return True
+        return None
+    return Undone(segmentationNode, _statesOf(segmentationNode).pop())
+
+
+class Undone:
+    """A run that was undone.
+
+    :ivar kept: names of the segments that stayed because the user has changed them since the run.
+    :ivar canRedo: whether ``redo`` can bring the run's result back.
+    """
+
+    def __init__(self, segmentationNode, state):
+        self._node, self._state = segmentationNode, state
+        self._belongings = NewNodes.belongings(segmentationNode)  # removed with the node, if it is
+        self.kept = state.changed(segmentationNode) if state.keepsChanges else []
+        self._inverse = state.restore(segmentationNode)
+        self.canRedo = self._inverse is not None
+
+    def redo(self):
+        """Bring back what the run made; it can be undone again.
+
+        :return: the segmentation node.
+        """
+        if self._node.GetScene() is None:
+            NewNodes.addAgain(self._node, self._belongings)
+        self._inverse.restore(self._node)
+        push(self._node, self._state)
+        self.canRedo = False
+        return self._node
 
 
 def forget(segmentationNode):
@@ -88,12 +131,14 @@ def _statesOf(segmentationNode):
 class _SegmentsState:
     """The named segments of a segmentation node, its grid, and which other segments there are."""
 
+    keepsChanges = True
+
     def __init__(self, segmentationNode, names, isNew=False):
         segmentation = segmentationNode.GetSegmentation()
         ids = [] if isNew else list(segmentation.GetSegmentIDs())
         self._isNew = isNew
         self._formerIds = ids
-        self._addedIds = None
+        self._addedIds, self._after = None, {}
         self._source = segmentation.GetSourceRepresentationName()
         self._grid = segmentation.GetConversionParameter(_gridParameter())
         self._gridVolumeId = segmentationNode.GetNodeReferenceID(_gridRole(segmentationNode))
@@ -101,41 +146,65 @@ class _SegmentsState:
 
     def closeWith(self, segmentationNode):
         """The run ended: what is there and was not there before is its result."""
-        self._addedIds = [i for i in segmentationNode.GetSegmentation().GetSegmentIDs() if i not in self._formerIds]
+        segmentation = segmentationNode.GetSegmentation()
+        self._addedIds = [i for i in segmentation.GetSegmentIDs() if i not in self._formerIds]
+        self._after = described(segmentation, [*self._addedIds, *self._copies])
+
+    def changed(self, segmentationNode):
+        """Names of the segments of the run that are no longer as it left them."""
+        ids = self._changedIds(segmentationNode)
+        return [self._after[segmentId][0] for segmentId in ids]
+
+    def _changedIds(self, segmentationNode):
+        now = described(segmentationNode.GetSegmentation(), self._after)
+        return [segmentId for segmentId, former in self._after.items() if now[segmentId] not in (None, former)]
 
     def restore(self, segmentationNode):
-        if self._addedIds is None:
+        """Bring the former segments back, except where the user has changed the new ones.
+
+        :return: the state that does the reverse.
+        """
+        segmentation, isOpen = segmentationNode.GetSegmentation(), self._addedIds is None
+        if isOpen:  # the run failed, and what it left is not worth keeping
             self.closeWith(segmentationNode)
-        segmentation = segmentationNode.GetSegmentation()
-        added = [i for i in self._addedIds if segmentation.GetSegment(i)]
+        changed = [] if isOpen else self._changedIds(segmentationNode)
+        added = [i for i in self._addedIds if segmentation.GetSegment(i) and i not in changed]
+        copies = {i: copy for i, copy in self._copies.items() if i not in changed}
+        names = {segmentation.GetSegment(i).GetName() for i in (*added, *copies) if segmentation.GetSegment(i)}
+        inverse = _SegmentsState(segmentationNode, names)
         with slicer.util.NodeModify(segmentationNode):
-            with SegmentationBridge.keepingOthers(segmentation, [*added, *self._copies]):
-                for segmentId in added:
-                    segmentation.RemoveSegment(segmentId)
-                for segmentId, copy in self._copies.items():
-                    _putBack(segmentation, segmentId, copy)
             if segmentation.GetNumberOfSegments() == 0:
                 segmentation.SetSourceRepresentationName(self._source)
-            if [i for i in segmentation.GetSegmentIDs() if i in self._formerIds] != self._formerIds:
-                segmentation.ReorderSegments(self._formerIds)
-            segmentation.SetConversionParameter(_gridParameter(), self._grid)
-            segmentationNode.SetNodeReferenceID(_gridRole(segmentationNode), self._gridVolumeId)
+            with LabelMaps.keepingOthers(segmentation, [*added, *copies]):
+                for segmentId in added:
+                    segmentation.RemoveSegment(segmentId)
+                for segmentId, copy in copies.items():
+                    _putBack(segmentation, segmentId, copy)
+            if not changed:
+                self._restoreGrid(segmentationNode)
+        inverse.closeWith(segmentationNode)
         if self._isNew and segmentation.GetNumberOfSegments() == 0:
-            removeNode(segmentationNode)
+            NewNodes.removeNode(segmentationNode)
+        return inverse
+
+    def _restoreGrid(self, segmentationNode):
+        segmentation = segmentationNode.GetSegmentation()
+        if segmentation.GetNumberOfSegments() == 0:
+            segmentation.SetSourceRepresentationName(self._source)
+        there = [i for i in self._formerIds if segmentation.GetSegment(i)]
+        if [i for i in segmentation.GetSegmentIDs() if i in there] != there:
+            segmentation.ReorderSegments(there)
+        segmentation.SetConversionParameter(_gridParameter(), self._grid)
+        segmentationNode.SetNodeReferenceID(_gridRole(segmentationNode), self._gridVolumeId)
 
 
-def removeNode(node):
-    """Remove a node from its scene, if it is in one, with its display and storage nodes."""
-    scene = node.GetScene()
-    if not scene:
-        return
-    belongings = [node.GetStorageNode()]
-    if node.IsA("vtkMRMLDisplayableNode"):
-        belongings += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for belonging in belongings:
-        if belonging:
-            scene.RemoveNode(belonging)
-    scene.RemoveNode(node)
+def described(segmentation, segmentIds):
+    """Dict from segment ID to (name, contents), None for absent segments; contents is None without label maps."""
+    there = [segmentId for segmentId in segmentIds if segmentation.GetSegment(segmentId)]
+    isStored = segmentation.GetSourceRepresentationName() == LabelMaps.labelmapName()
+    sums = LabelMaps.contents(segmentation, there) if isStored else {}
+    described = {i: (segmentation.GetSegment(i).GetName(), sums.get(i)) for i in there}
+    return {segmentId: described.get(segmentId) for segmentId in segmentIds}
 
 
 def _stamps(segmentationNode):

@@ -8,7 +8,7 @@ import slicer
 from sam2adapt.shared.errors import GeometryError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelImport, NewNodes, Results, SegmentationHistory
 
 
 def browserOf(node):
@@ -54,7 +54,7 @@ class SequenceTarget:
     :param volumeNode: proxy node of the volume sequence.
     :param segmentationNode: segmentation to put the results into, or None for a new one; if the browser of the volume
       shows a sequence by it already, the items of that sequence are changed.
-    :param existing: see ``SegmentationBridge.importLabels``.
+    :param existing: see ``LabelImport.importLabels``.
     :raises GeometryError: the segmentation is under another transform than the volume.
     """
 
@@ -71,7 +71,7 @@ class SequenceTarget:
         self._existing = existing
         self._browser = browserOf(volumeNode)
         self._sequence = self._browser.GetSequenceNode(segmentationNode) if segmentationNode else None
-        # Slicer's import makes a display node, so a segmentation needs a scene; this one nobody sees.
+        # Slicer's import makes a display node, which needs a scene; this scene stays hidden.
         self._scene = slicer.vtkMRMLScene()
         self._segmentations = {}  # index value: segmentation node in that scene
         self._uncertainties = {}
@@ -80,17 +80,17 @@ class SequenceTarget:
     def add(self, indexValue, volumeNode, labels, structures, uncertainty):
         """Take the result of one time point; the scene does not change."""
         segmentationNode = self._formerItem(indexValue)
-        SegmentationBridge.importLabels(volumeNode, labels, structures, segmentationNode, self._existing)
+        LabelImport.importLabels(volumeNode, labels, structures, segmentationNode, self._existing)
         self._segmentations[indexValue] = segmentationNode
         if uncertainty is not None:
             node = slicer.vtkMRMLScalarVolumeNode()
-            VolumeTransfer.fillVolume(node, uncertainty, volumeNode)
+            NewNodes.fillVolume(node, uncertainty, volumeNode)
             self._uncertainties[indexValue] = node
 
     def commit(self, found):
         """Put everything into the scene.
 
-        :param found: whether any structure was found; if not, a new segmentation is not worth making.
+        :param found: whether the model found any structure; without one no new segmentation is made.
         :return: (segmentation node or None, uncertainty volume node or None), both proxies of the volume's browser.
         """
         segmentationNode, uncertaintyNode = self._segmentationNode, None
@@ -99,7 +99,7 @@ class SequenceTarget:
         elif found or segmentationNode:
             segmentationNode = self._addSegmentations(segmentationNode)
         if self._uncertainties:
-            uncertaintyNode = VolumeTransfer.createUncertaintyNode(self._volumeNode)
+            uncertaintyNode = newUncertaintyNode(self._volumeNode)
             if len(self._uncertainties) > 1:
                 self._addSequence(uncertaintyNode, self._uncertainties)
             else:
@@ -121,12 +121,13 @@ class SequenceTarget:
         for indexValue, node in self._segmentations.items():
             self._sequence.SetDataNodeAtValue(node, indexValue)
         _updateProxies(self._browser)
+        state.close()
         SegmentationHistory.push(self._segmentationNode, state)
 
     def _addSegmentations(self, segmentationNode):
         isNew = segmentationNode is None
         if isNew:
-            segmentationNode = SegmentationBridge.createSegmentationNode(self._volumeNode)
+            segmentationNode = NewNodes.createSegmentationNode(self._volumeNode)
         former = segmentationNode.GetSegmentation()
         role = segmentationNode.GetReferenceImageGeometryReferenceRole()
         formerVolumeId = segmentationNode.GetNodeReferenceID(role)
@@ -134,6 +135,7 @@ class SequenceTarget:
         if isNew or not formerVolumeId:
             segmentationNode.SetNodeReferenceID(role, self._volumeNode.GetID())
         state = _SequenceState(self._browser, sequence, None if isNew else former, formerVolumeId)
+        state.close()
         SegmentationHistory.push(segmentationNode, state)
         return segmentationNode
 
@@ -160,11 +162,65 @@ def _updateProxies(browser):
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
 
 
-class _SequenceState:
+def newUncertaintyNode(volumeNode):
+    """A node for the uncertainty of the voxels of a volume, in the place of that of an earlier run."""
+    if former := Results.uncertaintyOf(volumeNode):
+        removeUncertainty(former)
+    node = NewNodes.createUncertaintyNode(volumeNode)
+    Results.markUncertainty(node, volumeNode)
+    return node
+
+
+def removeUncertainty(node):
+    """Remove the uncertainty of a run, with its sequence if it has one.
+
+    :return: function that puts it back; None for a sequence.
+    """
+    browser = browserOf(node)
+    if browser:
+        sequence = browser.GetSequenceNode(node)
+        browser.RemoveSynchronizedSequenceNode(sequence.GetID())
+        NewNodes.removeNode(sequence)
+    itsBelongings = NewNodes.belongings(node)
+    NewNodes.removeNode(node)
+    return None if browser else lambda: NewNodes.addAgain(node, itsBelongings)
+
+
+class _State:
+    """What undo knows of a sequence of segmentations; it cannot keep what the user has changed since the run."""
+
+    keepsChanges = False
+
+    def __init__(self, browser, sequence):
+        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        self._after = {}
+
+    def close(self):
+        """The run ended: what the sequence holds now is its result."""
+        self._after = self._contents()
+
+    def changed(self, segmentationNode):
+        """Names of the segments of the run that are no longer as it left them, at any time point."""
+        now, names = self._contents(), set()
+        for indexValue, segments in self._after.items():
+            names |= {name for i, (name, sums) in segments.items() if now.get(indexValue, {}).get(i) != (name, sums)}
+        return sorted(names)
+
+    def _contents(self):
+        sequence = slicer.mrmlScene.GetNodeByID(self._sequenceId)
+        contents = {}
+        for n in range(sequence.GetNumberOfDataNodes() if sequence else 0):
+            segmentation = sequence.GetNthDataNode(n).GetSegmentation()
+            ids = list(segmentation.GetSegmentIDs())
+            contents[sequence.GetNthIndexValue(n)] = SegmentationHistory.described(segmentation, ids)
+        return contents
+
+
+class _SequenceState(_State):
     """Before a segmentation became one that changes over time; the former one is None if the run created the node."""
 
     def __init__(self, browser, sequence, segmentation, gridVolumeId):
-        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        super().__init__(browser, sequence)
         self._segmentation = segmentation
         self._gridVolumeId = gridVolumeId
 
@@ -174,20 +230,21 @@ class _SequenceState:
         if browser and sequence:
             browser.RemoveSynchronizedSequenceNode(self._sequenceId)
         if sequence:
-            SegmentationHistory.removeNode(sequence)
+            NewNodes.removeNode(sequence)
         if self._segmentation is None:
-            SegmentationHistory.removeNode(segmentationNode)
+            NewNodes.removeNode(segmentationNode)
         else:
             segmentationNode.SetAndObserveSegmentation(self._segmentation)
             role = segmentationNode.GetReferenceImageGeometryReferenceRole()
             segmentationNode.SetNodeReferenceID(role, self._gridVolumeId)
+        # There is no way back: a sequence that was removed is gone.
 
 
-class _ItemsState:
+class _ItemsState(_State):
     """The items of a segmentation sequence before a run replaced them."""
 
     def __init__(self, browser, sequence, indexValues):
-        self._browserId, self._sequenceId = browser.GetID(), sequence.GetID()
+        super().__init__(browser, sequence)
         self._items = {value: sequence.GetDataNodeAtValue(value, True) for value in indexValues}
 
     def restore(self, segmentationNode):

@@ -32,10 +32,11 @@ def showSlice(position, normal):
         node.JumpSliceByOffsetting(*position)
 
 
-def shownPosition(normal):
-    """A point in the world of the slice that is shown across a direction, (R, A, S); None if no view shows such one."""
-    node = next(iter(_viewsAcross(normal)), None)
-    return None if node is None else slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 3]
+def shownSlice(slices):
+    """Number of the slice, of some ``Geometry.Slices``, that a slice view shows; None if no view shows one of them."""
+    for node in _viewsAcross(slices.normal)[:1]:
+        return slices.at(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 3])
+    return None
 
 
 def _viewsAcross(normal):

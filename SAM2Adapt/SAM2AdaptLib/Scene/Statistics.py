@@ -4,7 +4,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelExport, LabelMaps
 
 _DECIMALS = {"ml": 2, "mean": 1, "minimum": 1, "maximum": 1, "voxels": 0}
 
@@ -18,13 +18,13 @@ def measure(volumeNode, segmentationNode, segmentIds=None):
     :return: list of dicts: "segmentId", "structure" (name), "ml" (volume on the grid of the segmentation), "voxels"
       (number of voxels of the image in the segment), and "mean", "minimum", "maximum" (their intensity, None where
       there is no voxel).
-    :raises VolumeError, GeometryError, ClassesError: as ``SegmentationBridge.exportLabels``.
+    :raises VolumeError, GeometryError, ClassesError: as ``LabelExport.exportLabels``.
     """
     segmentation = segmentationNode.GetSegmentation()
     segmentIds = list(segmentation.GetSegmentIDs() if segmentIds is None else segmentIds)
-    millilitres = SegmentationBridge.segmentVolumes(segmentationNode)
+    millilitres = LabelMaps.segmentVolumes(segmentationNode)
     intensities = {}
-    for layer in _layers(segmentation, segmentIds):
+    for layer in LabelMaps.layers(segmentation, segmentIds):
         intensities |= _layerIntensities(volumeNode, segmentationNode, layer)
     return [
         {
@@ -48,20 +48,9 @@ def _number(row, key):
     return "" if row[key] is None else f"{row[key]:.{_DECIMALS[key]}f}"
 
 
-def _layers(segmentation, segmentIds):
-    """Lists of segment IDs that share a label map, which cannot overlap and are measured in one pass."""
-    layers = {}
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    for segmentId in segmentIds:
-        segment = segmentation.GetSegment(segmentId)
-        image = segment.GetRepresentation(name) if segment else None
-        layers.setdefault(image.GetAddressAsString("") if image else segmentId, []).append(segmentId)
-    return list(layers.values())
-
-
 def _layerIntensities(volumeNode, segmentationNode, segmentIds):
     """Dict from segment ID to "voxels", "mean", "minimum" and "maximum"."""
-    labels = SegmentationBridge.exportLabels(volumeNode, segmentationNode, segmentIds)
+    labels = LabelExport.exportLabels(volumeNode, segmentationNode, segmentIds)
     image = slicer.util.arrayFromVolume(volumeNode)
     size = len(segmentIds) + 1
     counts, sums = np.zeros(size, np.int64), np.zeros(size)

@@ -4,9 +4,11 @@ import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared import slicing_axis
+from sam2adapt.shared.errors import GeometryError
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import Geometry, Volumes
 
 _TOLERANCE = 1e-3  # of a voxel
 _SAMPLES = 200_000  # voxels of a segmentation that are looked at
@@ -15,15 +17,53 @@ _SAMPLES = 200_000  # voxels of a segmentation that are looked at
 def slicingAxis(volumeNode):
     """Voxel axis (0 = I, 1 = J, 2 = K) along which the engine slices a volume, unless it is told otherwise.
 
-    That is the axis of the largest spacing of a stack of thick slices, else the one that runs from feet to head.
+    See ``slicing_axis.new_model_axis``.
     """
-    sizes, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
-    directions = np.abs(SegmentationBridge.ijkToRAS(volumeNode)[:3, :3] / spacing)
-    fromSideToHead = sorted(range(3), key=lambda axis: int(np.argmax(directions[:, axis])))
-    ordered = [sizes[axis] for axis in fromSideToHead], [spacing[axis] for axis in fromSideToHead]
-    if slicing_axis.is_stack(*ordered):
-        return fromSideToHead[slicing_axis.acquisition_axis(*ordered)]
-    return int(np.argmax(directions[2]))
+    sizes = volumeNode.GetImageData().GetDimensions()
+    return slicing_axis.new_model_axis(sizes, volumeNode.GetSpacing(), Geometry.directions(volumeNode))
+
+
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model.
+
+    :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
+    """
+    dimensions = volumeNode.GetImageData().GetDimensions()
+    axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
+    sizes = [dimensions[number] for number in axes]
+    if axis == slicing_axis.ACQUISITION:
+        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
+    return sizes[slicing_axis.NUMBERS[axis]]
+
+
+def trainingSlices(volumeNode):
+    """The ``Geometry.Slices`` across ``slicingAxis``."""
+    matrix = Geometry.toWorld(volumeNode, Geometry.ijkToRAS(volumeNode))
+    return Geometry.Slices(matrix, volumeNode.GetImageData().GetDimensions(), slicingAxis(volumeNode))
+
+
+class Snapshot:
+    """The grid of a volume at some time, and with ``withVoxels`` also the time of the last change of its voxels."""
+
+    def __init__(self, volumeNode, withVoxels=False):
+        self._volumeNode, self._withVoxels = volumeNode, withVoxels
+        self._state = self._currentState()
+
+    def requireUnchanged(self):
+        """Refuse a volume that changed.
+
+        :raises GeometryError: size, spacing, origin or directions are others, or the voxels changed.
+        """
+        if self._currentState() != self._state:
+            message = _("Volume '{name}' changed while it was in use.").format(name=self._volumeNode.GetName())
+            raise GeometryError(message, _("Start again."))
+
+    def _currentState(self):
+        image = self._volumeNode.GetImageData()
+        state = [*Geometry.ijkToRAS(self._volumeNode).ravel().tolist(), *(image.GetDimensions() if image else ())]
+        if self._withVoxels and Volumes.hasVoxels(self._volumeNode):
+            state.append(image.GetPointData().GetScalars().GetMTime())
+        return state
 
 
 def compare(volumeNode, segmentationNode):
@@ -35,7 +75,7 @@ def compare(volumeNode, segmentationNode):
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode(), matrix
     )
-    toIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
+    toIJK = np.linalg.inv(Geometry.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
     size = np.array(volumeNode.GetImageData().GetDimensions())
     isSame, total, outside = True, 0, 0
     for points, toSegmentation in _points(segmentationNode):

@@ -1,13 +1,6 @@
 """Volumes on their way to the engine and back: arrays in a private folder, with the geometry that goes with them."""
 
-import atexit
-import contextlib
-import ctypes
 import os
-import re
-import shutil
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import slicer
@@ -16,86 +9,11 @@ from sam2adapt.shared.errors import GeometryError, OutputError, SettingsError, V
 from sam2adapt.shared.tolerance import VOXEL_SHARE, shear
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import Geometry, Volumes
 
-_FOLDER_PREFIX = "SAM2Adapt-job-"
-_FOLDER_NAME = re.compile(_FOLDER_PREFIX + r"(\d+)-\w{8}")  # with the process ID
 _COLOUR_TYPES = ("uint8", "uint16")
 _LATTICE = 9  # points along each edge of a region, because a curved transform may put its extremes between the corners
 _VOXEL_EDGE_TOLERANCE = 1e-3  # of a voxel
-
-
-class PrivateFolder:
-    """A temporary folder that only this user can read and that is removed at the latest when Slicer ends.
-
-    What a Slicer that was killed left behind is removed when the next folder is made.
-
-    :ivar path: the folder (pathlib.Path).
-    :raises OutputError: the temporary folder of Slicer cannot be written to.
-    """
-
-    def __init__(self):
-        removeLeftovers()
-        try:
-            self.path = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_temporaryFolder()))
-        except OSError as error:
-            raise OutputError(
-                _("No temporary folder could be made: {error}.").format(error=error.strerror or error),
-                _("Choose another temporary folder in Slicer's application settings, or free space on its disk."),
-            ) from error
-        atexit.register(self.close)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
-
-    def close(self):
-        """Remove the folder with all that is in it; may be called again.
-
-        On Windows files that an ending process still has open stay; they are removed when Slicer ends, or with the
-        leftovers after that.
-        """
-        shutil.rmtree(self.path, ignore_errors=True)
-        if not self.path.exists():
-            atexit.unregister(self.close)
-
-    def remove(self, path):
-        """Remove one file now, if no process has it open, so that many time points do not fill the disk."""
-        with contextlib.suppress(OSError):
-            os.remove(path)
-
-
-def removeLeftovers():
-    """Remove the folders of processes that ended without removing them."""
-    for folder in _temporaryFolder().glob(f"{_FOLDER_PREFIX}*"):
-        name = _FOLDER_NAME.fullmatch(folder.name)
-        if name and not _isRunning(int(name[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _temporaryFolder():
-    return Path(slicer.app.temporaryPath if hasattr(slicer, "app") else tempfile.gettempdir())
-
-
-def _isRunning(processId):
-    if os.name != "nt":
-        try:
-            os.kill(processId, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # it runs, as another user's
-        return True
-    # On Windows os.kill would end the process.
-    synchronize, stillWaiting = 0x00100000, 0x00000102
-    handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, processId)
-    if not handle:
-        return False
-    running = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == stillWaiting
-    ctypes.windll.kernel32.CloseHandle(handle)
-    return running
 
 
 def writeVolume(volumeNode, path, dicomModality=""):
@@ -110,7 +28,7 @@ def writeVolume(volumeNode, path, dicomModality=""):
     :raises OutputError: the file cannot be written.
     """
     requireSegmentable(volumeNode)
-    channels, origin, spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    channels, origin, spacing, direction = volumeToArrays(volumeNode)
     voxels = _greyOrColour(channels)
     try:
         with open(path, "wb") as file:
@@ -140,9 +58,9 @@ def requireSegmentable(volumeNode):
     :raises VolumeError: no voxels, a label map, or more values a voxel than an image has.
     :raises GeometryError: the voxel axes are not perpendicular.
     """
-    SegmentationBridge.requireVoxels(volumeNode)
+    Volumes.requireVoxels(volumeNode)
     name = volumeNode.GetName()
-    channels, _origin, spacing, direction = SegmentationBridge.volumeToArrays(volumeNode)
+    channels, _origin, spacing, direction = volumeToArrays(volumeNode)
     count, remedy = len(channels), _("Choose a CT, MR or colour volume.")
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
         raise VolumeError(_("'{name}' is a label map, not an image.").format(name=name), remedy)
@@ -208,28 +126,24 @@ def _regionInVoxels(volumeNode, roiNode, size, parentTransformNode):
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parentTransformNode, worldToVolume)
     world = lattice @ toWorld[:3, :3].T + toWorld[:3, 3]
     ras = np.array([worldToVolume.TransformPoint(point) for point in world])
-    rasToIJK = np.linalg.inv(SegmentationBridge.ijkToRAS(volumeNode))
+    rasToIJK = np.linalg.inv(Geometry.ijkToRAS(volumeNode))
     return ras @ rasToIJK[:3, :3].T + rasToIJK[:3, 3]
 
 
-def createUncertaintyNode(volumeNode):
-    """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels."""
-    scene = slicer.mrmlScene
-    name = SegmentationBridge.freeNodeName(_("{name} uncertainty").format(name=volumeNode.GetName()))
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, 1.0)
-    if colours := scene.GetFirstNodeByName("Inferno"):
-        display.SetAndObserveColorNodeID(colours.GetID())
-    SegmentationBridge.putBeside(volumeNode, node)
-    return node
+def volumeToArrays(volumeNode):
+    """Voxels and geometry of a volume node, in the engine's conventions.
 
+    The geometry is that of the node; a parent transform is not applied, because results go under the same transform.
 
-def fillVolume(node, array, gridNode):
-    """Give a volume node voxels (K, J, I) on the grid of another volume."""
-    matrix = vtk.vtkMatrix4x4()
-    gridNode.GetIJKToRASMatrix(matrix)
-    node.SetIJKToRASMatrix(matrix)
-    slicer.util.updateVolumeFromArray(node, array)
+    :param volumeNode: vtkMRMLScalarVolumeNode, or vtkMRMLVectorVolumeNode for colour images.
+    :return: (array, origin, spacing, direction). array (C, K, J, I) is a view of the node's voxels, not to be written
+      to; origin (3,) in mm and direction (3, 3), whose columns are the directions of I, J and K, are LPS;
+      spacing (3,) in mm is in the order I, J, K.
+    :raises VolumeError: the node holds no voxels.
+    """
+    Volumes.requireVoxels(volumeNode)
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    channels = voxels[np.newaxis] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0)
+    ijkToLPS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ Geometry.ijkToRAS(volumeNode)
+    spacing = np.array(volumeNode.GetSpacing())
+    return channels, ijkToLPS[:3, 3].copy(), spacing, ijkToLPS[:3, :3] / spacing

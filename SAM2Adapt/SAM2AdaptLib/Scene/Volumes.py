@@ -1,14 +1,16 @@
 """The volumes of the scene, and which segmentations belong to them."""
 
 import slicer
+from sam2adapt.shared.errors import VolumeError
+from slicer.i18n import tr as _
 
 IMAGE_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 def images():
-    """The image volumes of the scene; label maps are volumes, too, but nothing to segment."""
+    """The image volumes in the lists of nodes; label maps are volumes, too, but nothing to segment."""
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in volumes if node.GetClassName() in IMAGE_CLASSES]
+    return [node for node in volumes if node.GetClassName() in IMAGE_CLASSES and not node.GetHideFromEditors()]
 
 
 def hasVoxels(volumeNode):
@@ -32,11 +34,18 @@ def unlabelled():
     """Volume nodes with voxels on which no segmentation was made that has segments, without label maps."""
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     labelled = {volumeOf(node) for node in segmentations if node.GetSegmentation().GetNumberOfSegments()}
-    return [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if node not in labelled
-        and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        and not node.GetHideFromEditors()
-        and node.GetImageData()
-    ]
+    return [node for node in images() if node not in labelled and node.GetImageData()]
+
+
+def requireVoxels(volumeNode):
+    """Refuse a volume node that is None or holds no voxels.
+
+    :raises VolumeError: in these cases.
+    """
+    if not volumeNode:
+        raise VolumeError(_("No volume was chosen."), _("Choose a volume."))
+    if not volumeNode.GetImageData() or 0 in volumeNode.GetImageData().GetDimensions():
+        raise VolumeError(
+            _("Volume '{name}' holds no voxels.").format(name=volumeNode.GetName()),
+            _("Choose a volume that has been loaded."),
+        )

@@ -4,21 +4,21 @@ import enum
 
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelImport
 
 
 class ExistingSegments(enum.Enum):
     """What happens to the segments that the output segmentation has already."""
 
-    REPLACE = SegmentationBridge.REPLACE
-    ADD = SegmentationBridge.ADD
+    REPLACE = LabelImport.REPLACE
+    ADD = LabelImport.ADD
     NEW = "new"
 
     def label(self):
         return {
-            ExistingSegments.REPLACE: _("Replace those of the same name"),
-            ExistingSegments.ADD: _("Add new segments"),
-            ExistingSegments.NEW: _("Make a new segmentation"),
+            ExistingSegments.REPLACE: _("Replace same names"),
+            ExistingSegments.ADD: _("Add segments"),
+            ExistingSegments.NEW: _("New segmentation"),
         }[self]
 
 

@@ -10,43 +10,35 @@ from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, RUNNING, Job, stopped
+from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors
+from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, RUNNING, Job, stopped, takeCallbacks
+from SAM2AdaptLib.Segmenting.Options import EngineOptions
 
 STOPPING = "stopping"
 
 
-def start(
-    engine, inputs, outputFolder, model, device="auto", structures=None, tta=False, postProcess=True,
-    anyModality=False, **callbacks,
-):  # fmt: skip
+def start(engine, inputs, outputFolder, model, **options):
     """Start a batch; returns at once.
 
     :param engine: as for ``SegmentJob.start``, and with ``stop()``: it works on this batch only, and is stopped at the
       end, because nothing else would use its memory.
     :param inputs: a folder with all below it, or a list of image files, folders and .csv files (column "input").
     :param outputFolder: where the segmentations go, in folders as the inputs lie, with ``manifest.csv``.
-    :param model, device, structures, tta, postProcess, anyModality: as for ``SegmentJob.start``.
-    :param callbacks: those of ``Job``. onProgress gets "number" and "count" of studies, "name", and "rows", the studies
-      that were finished since the call before. onFinished is called although some of the studies failed; after an
-      error, what is done stays.
+    :param model: as for ``SegmentJob.start``.
+    :param options: those of ``Options.EngineOptions`` and the callbacks of ``Job``. onProgress gets "number" and
+      "count" of studies, "name", and "rows", the studies that were finished since the call before. onFinished is
+      called even when some studies failed; after an error, what is done stays.
     :return: the FolderBatch.
-    :raises EngineError: a folder is missing.
+    :raises EngineError: a folder is missing, or no structure was chosen.
     """
+    callbacks = takeCallbacks(options)
     inputs = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     if not inputs or not all(map(str, inputs)) or not str(outputFolder):
         raise EngineError("SettingsError", _("A folder is missing."), _("Choose one to segment and one for results."))
-    request = {
-        "inputs": [os.path.abspath(path) for path in inputs],
-        "output": os.path.abspath(outputFolder),
-        "model": str(model),
-        "device": device,
-        "structures": structures,
-        "tta": tta,
-        "postProcess": postProcess,
-        "anyModality": anyModality,
-    }
-    return FolderBatch(engine, request, **callbacks)
+    with asEngineErrors():
+        request = EngineOptions(**options).request(model)
+    folders = {"inputs": [os.path.abspath(path) for path in inputs], "output": os.path.abspath(outputFolder)}
+    return FolderBatch(engine, request | folders, **callbacks)
 
 
 class FolderBatch(Job):

@@ -6,91 +6,63 @@ Nothing here waits: each step is a callback of the engine. The scene does not ch
 import time
 
 import numpy as np
-import slicer
-import vtk
-from sam2adapt.shared.errors import GeometryError, SettingsError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import fromException, fromUserError
-from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, Job, stopped
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentationHistory, Sequences, VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Engine.Error import asEngineErrors, fromException
+from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped, takeCallbacks
+from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
+from SAM2AdaptLib.Scene import (
+    LabelImport,
+    LabelMaps,
+    NewNodes,
+    Results,
+    SegmentationHistory,
+    Sequences,
+    VolumeGrid,
+    VolumeModality,
+    Volumes,
+    VolumeTransfer,
+)
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
+from SAM2AdaptLib.Segmenting.Options import Options
 
-WAITING = "waiting"
 
-
-def start(
-    engine,
-    volumeNode,
-    model,
-    segmentationNode=None,
-    device="auto",
-    structures=None,
-    roiNode=None,
-    tta=False,
-    uncertainty=False,
-    postProcess=True,
-    existingSegments=ExistingSegments.REPLACE,
-    timePoints=TimePoints.CURRENT,
-    anyModality=False,
-    **callbacks,
-):
+def start(engine, volumeNode, model, segmentationNode=None, **options):
     """Start segmenting a volume; returns at once.
 
     :param engine: has ``request(method, params, onResult, onError, onProgress, onLog)``, which returns an object with
       ``cancel()`` and calls back later (``Client.EngineClient``).
     :param volumeNode: vtkMRMLScalarVolumeNode or, for colour, vtkMRMLVectorVolumeNode.
     :param model: name of a model, or path of a model file.
-    :param segmentationNode: where to put the segments; without it a node named after the volume is made at the end,
-      unless nothing was found.
-    :param device: "auto", "cpu", "cuda:0" …
-    :param structures: names of the structures to segment; None: all that the model knows.
-    :param roiNode: vtkMRMLMarkupsROINode; outside of it nothing is labelled.
-    :param tta: average three scales: slower, a little better.
-    :param uncertainty: also make a volume of each voxel's uncertainty, 0 to 1.
-    :param postProcess: remove stray pieces and holes as the model's card says.
-    :param existingSegments: "replace" gives segments of the same name their new shape, "add" adds segments under new
-      names, "new" makes a new node; other segments are never touched. Also the values of ``ExistingSegments``.
-    :param timePoints: "current", or "all" of a volume sequence. Also the values of ``TimePoints``.
-    :param anyModality: do not refuse CT for an MR model and the reverse.
-    :param callbacks: those of ``Job``. onProgress gets the engine's progress (see ``sam2adapt.server.methods``), its
-      fraction counted over all time points, and "text", the same in words. When onError is called, scene and
-      segmentation are as before.
+    :param segmentationNode: where to put the segments; without it a new node is named after the volume, once the model
+      has found something.
+    :param options: those of ``Options.Options`` and the callbacks of ``Job``. onProgress gets the engine's progress
+      (see ``sam2adapt.server.methods``), with "fraction" over all time points and "text", the same in words. When
+      onError is called, scene and segmentation are as before.
     :return: the SegmentJob.
     :raises EngineError: what is known before anything runs: a volume without voxels or with sheared axes, a region
       outside of it, a segmentation that cannot take the result, a node that is not in the scene, no structure.
-    :raises ValueError: existingSegments or timePoints is none of the above.
+    :raises ValueError: as ``Options.Options``.
     """
-    existing, times = ExistingSegments(existingSegments), TimePoints(timePoints)
-    request = {
-        "model": str(model),
-        "device": device,
-        "structures": structures,
-        "tta": tta,
-        "anyModality": anyModality,
-        "postProcess": postProcess,
-    }
-    try:
-        SegmentationBridge.requireVoxels(volumeNode)
-        _requireInScene(volumeNode, segmentationNode)
-        if structures is not None and not structures:
-            raise SettingsError(_("No structure was chosen."), _("Choose at least one structure."))
-        target, items = _plan(volumeNode, segmentationNode, existing, times)
-        points = [_TimePoint(volumeNode, *item, roiNode) for item in items]
-        job = SegmentJob(engine, volumeNode, points, target, request, uncertainty, **callbacks)
-        job.begin()
-    except UserError as error:
-        raise fromUserError(error) from error
+    callbacks = takeCallbacks(options)
+    options = Options(**options)
+    with asEngineErrors():
+        Volumes.requireVoxels(volumeNode)
+        requireInScene(volumeNode, segmentationNode)
+        request = options.request(model)
+        target, items = _plan(volumeNode, segmentationNode, options)
+        points = [_TimePoint(volumeNode, *item, options.roiNode) for item in items]
+        job = SegmentJob(engine, volumeNode, points, target, request, options.uncertainty, **callbacks)
+        job.begin([volumeNode, *target.nodes])
     return job
 
 
-class SegmentJob(Job):
+class SegmentJob(SceneJob):
     """A run on its way; made by ``start``.
 
-    :ivar state: "waiting" before the engine works on it, then as of ``Job``.
-    :ivar segmentationNode: the result, once it is there; None if nothing was found and none was given.
-    :ivar uncertaintyNode: vtkMRMLScalarVolumeNode, if it was asked for.
+    :ivar segmentationNode: the result, once it is there; None if the model found nothing and no node was given.
+    :ivar uncertaintyNode: vtkMRMLScalarVolumeNode, if the options ask for it.
     :ivar result: the engine's answer for the last time point (see ``sam2adapt.server.methods.segment``).
     :ivar message: one sentence on the result, "No structure was found." for instance.
     :ivar seconds: "transfer" (volume to file), "engine", "import" (labels to segments), "total".
@@ -98,28 +70,13 @@ class SegmentJob(Job):
 
     def __init__(self, engine, volumeNode, points, target, request, uncertainty, **callbacks):
         super().__init__(**callbacks)
-        self.state = WAITING
         self.segmentationNode = self.uncertaintyNode = self.result = None
         self.message = ""
         self.seconds = {"transfer": 0.0, "engine": 0.0, "import": 0.0, "total": 0.0}
         self._engine, self._points, self._target = engine, points, target
         self._request, self._uncertainty = request, uncertainty
         self._modality = VolumeModality.dicomModality(volumeNode)
-        self._watched = [volumeNode, *target.nodes]
-        self._index, self._found, self._observers = 0, set(), []
-        self._folder = None
-
-    def begin(self):
-        """Send the first time point; called by ``start``."""
-        self._began = time.perf_counter()
-        self._folder = VolumeTransfer.PrivateFolder()
-        try:
-            self._send()
-        except Exception:
-            self._release()
-            raise
-        self._observe(slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
-        self._observe(slicer.mrmlScene.StartCloseEvent, self._onSceneClosing)
+        self._index, self._found = 0, set()
 
     def _cancelledError(self):
         return stopped(_("The segmentation was cancelled."), _("Nothing was changed."))
@@ -165,7 +122,7 @@ class SegmentJob(Job):
         """Take the labels of a time point; after the last one put everything into the scene and say True."""
         began = time.perf_counter()
         count, point = len(self._points), self._points[self._index]
-        point.requireUnchanged()
+        point.grid.requireUnchanged()
         labels = np.load(self._files["labels"])
         uncertainty = np.load(self._files["uncertainty"]) if self._uncertainty else None
         self._target.add(point.indexValue, point.node, labels, result["structures"], uncertainty)
@@ -174,11 +131,19 @@ class SegmentJob(Job):
             self._folder.remove(path)
         self._index += 1
         if self._index == count:
-            self.segmentationNode, self.uncertaintyNode = self._target.commit(bool(self._found))
+            self._commit(result)
         self.seconds["import"] += time.perf_counter() - began
         if self._index < count:
             self._send()
         return self._index == count
+
+    def _commit(self, result):
+        isNew = not self._target.nodes[0]
+        self.segmentationNode, self.uncertaintyNode = self._target.commit(bool(self._found))
+        if self.segmentationNode:
+            model = result.get("model", {}).get("name", "")
+            names = {structure["name"] for structure in result["structures"]}
+            Results.mark(self.segmentationNode, model or self._request["model"], names, isNew)
 
     def _onEngineProgress(self, progress):
         self.state = RUNNING
@@ -195,7 +160,6 @@ class SegmentJob(Job):
         self._report(progress | {"text": text})
 
     def _end(self, state, error=None):
-        self.seconds["total"] = time.perf_counter() - self._began
         if state == DONE:
             self.message = _("No structure was found.")
             if self._found:
@@ -203,48 +167,18 @@ class SegmentJob(Job):
         super()._end(state, error)
 
     def _release(self):
-        for tag in self._observers:
-            slicer.mrmlScene.RemoveObserver(tag)
-        self._observers, self._points, self._watched, self._target = [], [], [], None
-        self._folder.close()
-
-    def _observe(self, event, callback):
-        self._observers.append(slicer.mrmlScene.AddObserver(event, callback))
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNodeAboutToBeRemoved(self, caller, event, node):
-        if node in self._watched:
-            message = _("'{name}' was removed while it was in use.").format(name=node.GetName())
-            self._stop(stopped(message, _("Nothing was changed.")))
-
-    def _onSceneClosing(self, caller, event):
-        self._stop(stopped(_("The scene was closed."), _("Nothing was changed.")))
+        super()._release()
+        self._points, self._target = [], None
 
 
 class _TimePoint:
-    """One volume to segment: its node, the voxel box of the region, and the grid as it was sent."""
+    """One volume to segment: its node, the voxel box of the region, and the grid on which the result must fit."""
 
     def __init__(self, volumeNode, indexValue, node, roiNode):
         VolumeTransfer.requireSegmentable(node)
         self.indexValue, self.node = indexValue, node
         self.roi = roiNode and VolumeTransfer.voxelBox(node, roiNode, volumeNode.GetParentTransformNode())
-        self._grid = self._currentGrid()
-
-    def requireUnchanged(self):
-        """Refuse the result if the voxels that were sent are no longer the grid of the volume; their values may change.
-
-        :raises GeometryError: size, spacing, origin or directions changed.
-        """
-        if not np.array_equal(self._grid, self._currentGrid()):
-            raise GeometryError(
-                _("The geometry of volume '{name}' changed while it was segmented.").format(name=self.node.GetName()),
-                _("Start the segmentation again."),
-            )
-
-    def _currentGrid(self):
-        image = self.node.GetImageData()
-        dimensions = image.GetDimensions() if image else (0, 0, 0)
-        return np.vstack([SegmentationBridge.ijkToRAS(self.node), [*dimensions, 0]])
+        self.grid = VolumeGrid.Snapshot(node)
 
 
 class _VolumeTarget:
@@ -252,7 +186,7 @@ class _VolumeTarget:
 
     def __init__(self, volumeNode, segmentationNode, existing):
         if segmentationNode:
-            SegmentationBridge.requireUsable(segmentationNode, volumeNode)
+            LabelMaps.requireLabelmaps(segmentationNode, volumeNode)
         self._volumeNode, self._segmentationNode, self._existing = volumeNode, segmentationNode, existing
         self.nodes = [segmentationNode]
 
@@ -263,42 +197,30 @@ class _VolumeTarget:
         segmentationNode = self._segmentationNode
         arguments = self._volumeNode, self._labels, self._structures, segmentationNode, self._existing
         if segmentationNode:
-            isReplacing = self._existing == SegmentationBridge.REPLACE
+            isReplacing = self._existing == LabelImport.REPLACE
             names = {structure["name"] for structure in self._structures} if isReplacing else ()
             with SegmentationHistory.recorded(segmentationNode, names):
-                SegmentationBridge.importLabels(*arguments)
+                LabelImport.importLabels(*arguments)
         elif found:
-            segmentationNode = SegmentationBridge.importLabels(*arguments)
+            segmentationNode = LabelImport.importLabels(*arguments)
             SegmentationHistory.recordCreated(segmentationNode)
         uncertaintyNode = None
         if self._uncertainty is not None:
-            uncertaintyNode = VolumeTransfer.createUncertaintyNode(self._volumeNode)
-            VolumeTransfer.fillVolume(uncertaintyNode, self._uncertainty, self._volumeNode)
+            uncertaintyNode = Sequences.newUncertaintyNode(self._volumeNode)
+            NewNodes.fillVolume(uncertaintyNode, self._uncertainty, self._volumeNode)
         return segmentationNode, uncertaintyNode
 
 
-def _requireInScene(*nodes):
-    """Refuse nodes that were removed: what a result refers to would be gone.
-
-    :raises SettingsError: in this case.
-    """
-    for node in nodes:
-        if node and node.GetScene() is not slicer.mrmlScene:
-            raise SettingsError(
-                _("'{name}' is not in the scene.").format(name=node.GetName()), _("Choose one that is there.")
-            )
-
-
-def _plan(volumeNode, segmentationNode, existingSegments, timePoints):
+def _plan(volumeNode, segmentationNode, options):
     """Where the result goes, and the (index value, volume node) of each time point to segment."""
-    existing = existingSegments.value
-    if existingSegments is ExistingSegments.NEW:
-        segmentationNode, existing = None, SegmentationBridge.ADD
-    items = Sequences.items(volumeNode) if timePoints is TimePoints.ALL else []
+    existing = options.existingSegments.value
+    if options.existingSegments is ExistingSegments.NEW:
+        segmentationNode, existing = None, LabelImport.ADD
+    items = Sequences.items(volumeNode) if options.timePoints is TimePoints.ALL else []
     if len(items) > 1:
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), items
     browser = Sequences.browserOf(volumeNode)
     if browser and segmentationNode and browser.GetSequenceNode(segmentationNode):
-        # The user may move the time slider meanwhile: the result belongs to the time point that is shown now.
+        # The user may move the time slider during the run: the result belongs to the time point shown now.
         return Sequences.SequenceTarget(volumeNode, segmentationNode, existing), [Sequences.currentItem(volumeNode)]
     return _VolumeTarget(volumeNode, segmentationNode, existing), [(None, volumeNode)]

@@ -11,7 +11,7 @@ from sam2adapt.shared.errors import OutputError
 from sam2adapt.shared.files import make_folder
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import VolumeTransfer
+from SAM2AdaptLib.Scene import NewNodes
 
 IMAGES, LABELS = "images", "labels"
 _LONGEST_NAME = 80  # Windows allows 260 characters for a whole path
@@ -91,7 +91,7 @@ def writeLabels(labels, gridNode, path):
     :raises OutputError: they cannot be written.
     """
     node = slicer.vtkMRMLLabelMapVolumeNode()
-    VolumeTransfer.fillVolume(node, np.ascontiguousarray(labels, np.uint8), gridNode)
+    NewNodes.fillVolume(node, np.ascontiguousarray(labels, np.uint8), gridNode)
     writeVolumeNode(node, path)
 
 

@@ -2,19 +2,19 @@
 
 import numpy as np
 import slicer
-import vtk
-from sam2adapt.shared import annotation
+from sam2adapt.shared import protocol, slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
+from sam2adapt.shared.labels import annotation
+from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelExport, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
+from SAM2AdaptLib.Training.FilledSlices import FilledSlices
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
 
-#: Tag of a segment: numbers of slices that hold nothing on purpose, "3,4,9".
-EMPTY_SLICES_TAG = "SAM2Adapt.EmptySlices"
 #: Attribute of a segmentation node: whether all slices are annotated or only some; absent: as the segments look.
 ANNOTATED_ATTRIBUTE = "SAM2Adapt.Annotated"
 ALL, SOME = "all", "some"
@@ -43,13 +43,17 @@ class TrainingCase:
     :ivar use: "train", "validate" or "ignore".
     :ivar volumeNode, segmentationNode: nodes in the scene; None for a case that lies in files.
     :ivar annotatedSlices: numbers of the slices that are annotated, along ``axis``; None: as the label file says.
+    :ivar filledSlices: those of them that were filled between drawn ones, which weigh less; None: as the file says.
     :ivar isWhole: whether all slices are annotated; None: as the label file says.
     :ivar sliceCount: number of slices along ``axis``; None where the file was not read.
+    :ivar hasOverlap: whether segments of the case overlap, as far as that is known.
+    :ivar isEmpty: whether nothing is drawn and no slice is declared empty.
     :ivar problems: list of UserError; a case that has one cannot be used.
     :ivar notes: list of sentences that the user should know.
     """
 
-    volumeNode = segmentationNode = annotatedSlices = isWhole = sliceCount = axis = None
+    volumeNode = segmentationNode = annotatedSlices = filledSlices = isWhole = sliceCount = axis = None
+    hasOverlap = isEmpty = False
     #: Segment that a voxel of several gets: "first" or "last" in their order; "refuse" makes it a problem.
     overlap = LAST
 
@@ -83,6 +87,7 @@ class SceneCase(TrainingCase):
     :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
     :param scene: the scene of both; without it Slicer's.
     :param overlap: see ``TrainingCase.overlap``.
+    :ivar drawnSlices: numbers of the slices in which a segment has voxels.
     """
 
     def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST):
@@ -120,11 +125,15 @@ class SceneCase(TrainingCase):
         for number, segment in enumerate(self._segments, start=1):
             table[number] = values.get(segment.id, 0)
         labels = table[labels]
+        path = folder / CaseFiles.LABELS / f"{identifier}.nrrd"
+        if self._filled:
+            labels[self._filled.voxels() == NOT_ANNOTATED] = annotation.IGNORE
+            write_drawn_slices(path, self._filled.drawn())
         missing = np.setdiff1d(np.arange(self.sliceCount), self.annotatedSlices)
         np.moveaxis(labels, 2 - self.axis, 0)[missing] = annotation.IGNORE
         if writeImage:
             CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
-        CaseFiles.writeLabels(labels, self.volumeNode, folder / CaseFiles.LABELS / f"{identifier}.nrrd")
+        CaseFiles.writeLabels(labels, self.volumeNode, path)
 
     def _labels(self):
         """Labels (K, J, I) of all segments, the n-th having the value n, and everything about them; None on a problem.
@@ -132,12 +141,15 @@ class SceneCase(TrainingCase):
         A problem is kept, not raised.
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
-        self.axis = self.sliceCount = self.annotatedSlices = self.isWhole = None
+        self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
+        self.drawnSlices, self.hasOverlap = [], False
         try:
             return self._examined()
         except UserError as error:
             self.problems.append(error)
             return None
+        finally:
+            self.isEmpty = not self.annotatedSlices and all(segment.voxels == 0 for segment in self._segments)
 
     def _examined(self):
         if self.volumeNode is None:
@@ -154,7 +166,7 @@ class SceneCase(TrainingCase):
         self.axis = VolumeGrid.slicingAxis(self.volumeNode)
         self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
         ids = [segment.id for segment in self._segments]
-        labels = SegmentationBridge.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        labels = LabelExport.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         self._checkOverlaps(ids)
         self._checkGrid()
         # Plane by plane, because numpy widens what it counts to 64 bits.
@@ -166,8 +178,9 @@ class SceneCase(TrainingCase):
 
     def _checkOverlaps(self, ids):
         """Note which segments lose voxels to others, or refuse that."""
-        lost = SegmentationBridge.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+        lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
+        self.hasOverlap = bool(notes)
         if notes and self.overlap == REFUSE:
             raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))
         self.notes += notes
@@ -192,15 +205,18 @@ class SceneCase(TrainingCase):
 
         :param drawn: numbers of the slices on which there is a voxel of any segment.
         """
-        declared = emptySlices(self.segmentationNode)
+        self.drawnSlices = drawn.tolist()
+        declared = emptySlices(self.segmentationNode, self.axis)
         if strange := [number for number in declared if not 0 <= number < self.sliceCount]:
             raise TrainingDataError(
-                _("Slice {number} of '{name}' is declared empty, but there are only slices 0 to {last}.").format(
-                    number=strange[0], name=self.name, last=self.sliceCount - 1
+                _("Slice {number} of '{name}' is declared empty, but there are only {count} slices.").format(
+                    number=strange[0] + 1, name=self.name, count=self.sliceCount
                 ),
                 _("Correct the list of empty slices."),
             )
         annotated = sorted({*drawn.tolist(), *declared})
+        if self._readFilling(declared):
+            return
         choice = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE)
         isContiguous = len(drawn) > 0 and int(drawn[-1] - drawn[0]) + 1 == len(drawn)
         looksWhole = isContiguous and len(drawn) >= min(_FEWEST_OF_A_WHOLE, self.sliceCount) and not declared
@@ -219,6 +235,28 @@ class SceneCase(TrainingCase):
                 if self.isWhole
                 else _("Only slices with segments are used; the others count as not annotated.")
             )
+
+    def _readFilling(self, declared):
+        """Take drawn and filled slices as a filling left them, unless the user says that all slices are annotated.
+
+        :return: False if that is so, or nothing was filled.
+        """
+        isAll = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE) == ALL
+        if isAll or not SliceTags.isFilled(self.segmentationNode):
+            return False
+        filled = FilledSlices(self.volumeNode, self.segmentationNode)
+        if not filled.any():
+            return False
+        states = filled.along(self.axis)
+        self._filled, self.isWhole = filled, False
+        self.annotatedSlices = sorted({*np.flatnonzero(states != NOT_ANNOTATED).tolist(), *declared})
+        self.filledSlices = np.flatnonzero(states == FILLED).tolist()
+        self.notes.append(
+            _("{drawn} slices are drawn; {filled} were filled and weigh less in the training.").format(
+                drawn=len(self.annotatedSlices) - len(self.filledSlices), filled=len(self.filledSlices)
+            )
+        )
+        return True
 
 
 def fromScene():
@@ -246,6 +284,11 @@ def sceneCases():
         yield case
 
 
+def heldOut(count):
+    """How many of several cases the engine keeps out of training if none is set to "validate"."""
+    return max(1, count // protocol.HELD_OUT)
+
+
 def setWhole(segmentationNode, whole):
     """Say whether all slices of a segmentation are annotated; None: as its segments look."""
     if whole is None:
@@ -254,46 +297,35 @@ def setWhole(segmentationNode, whole):
         segmentationNode.SetAttribute(ANNOTATED_ATTRIBUTE, ALL if whole else SOME)
 
 
-def emptySlices(segmentationNode):
-    """Sorted numbers of the slices that segments declare empty on purpose.
+def emptySlices(segmentationNode, axis):
+    """Sorted numbers of the slices, from 0, in which no structure of a segmentation is present, as the user says.
 
-    :raises TrainingDataError: a segment's tag is no list of numbers.
-    """
-    numbers, segmentation = set(), segmentationNode.GetSegmentation()
-    for segmentId in segmentation.GetSegmentIDs():
-        value = vtk.reference("")
-        segment = segmentation.GetSegment(segmentId)
-        if not segment.GetTag(EMPTY_SLICES_TAG, value):
-            continue
-        words = [word.strip() for word in str(value).split(",") if word.strip()]
-        if strange := [word for word in words if not word.isdecimal()]:
-            raise TrainingDataError(
-                _("The empty slices of segment '{name}' are given as '{word}', which is no number.").format(
-                    name=segment.GetName(), word=strange[0]
-                ),
-                _("Write numbers of slices with commas between them, as in 3,4,9."),
-            )
-        numbers |= {int(word) for word in words}
-    return sorted(numbers)
-
-
-def declareEmpty(segmentationNode, numbers):
-    """Declare that slices hold nothing on purpose, in the place of those declared before.
-
-    :param numbers: slices, counted along ``VolumeGrid.slicingAxis`` of the volume; may be empty.
-    :raises ClassesError: the segmentation has no segment to keep this with.
+    :param axis: as of ``VolumeGrid.slicingAxis`` of the volume.
+    :raises TrainingDataError: the tag of a segment is no list of slices.
     """
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0:
+    for segmentId in segmentation.GetSegmentIDs():
+        for word in SliceTags.unreadable(segmentationNode, segmentId)[:1]:
+            name = segmentation.GetSegment(segmentId).GetName()
+            raise TrainingDataError(
+                _("The empty slices of '{name}' hold '{word}', which is no slice.").format(name=name, word=word),
+                _("Choose the empty slices again."),
+            )
+    return SliceTags.emptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis])
+
+
+def declareEmpty(segmentationNode, axis, numbers):
+    """Declare that no structure is present in these slices, instead of those declared before.
+
+    :param axis, numbers: as of ``emptySlices``; there may be no number.
+    :raises ClassesError: the segmentation has no segment to keep this with.
+    """
+    if segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
         raise ClassesError(
             _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
             _("Add a segment for each structure first."),
         )
-    for segmentId in segmentation.GetSegmentIDs():
-        segmentation.GetSegment(segmentId).RemoveTag(EMPTY_SLICES_TAG)
-    if numbers:
-        text = ",".join(str(int(number)) for number in sorted(numbers))
-        segmentation.GetNthSegment(0).SetTag(EMPTY_SLICES_TAG, text)
+    SliceTags.setEmptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis], numbers)
 
 
 def segmentsOf(segmentationNode):

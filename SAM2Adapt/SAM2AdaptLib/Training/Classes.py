@@ -1,11 +1,10 @@
 """What the segments of all cases mean together: one class for each structure, matched by code or name only."""
 
 from sam2adapt.shared.errors import ClassesError, TrainingDataError
+from sam2adapt.shared.labels.annotation import LARGEST_CLASS
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN
-
-MAXIMUM_CLASSES = 254  # label values are bytes; 0 is background, 255 is not annotated
 
 # Slicer calls each new segment "Tissue", and these say no more than that.
 _UNSPECIFIC_TYPES = {"SCT^85756007", "SCT^123037004", ""}
@@ -77,21 +76,21 @@ def problems(cases, classes):
     casesInUse = [case for case in cases if case.use != IGNORE]
     errors = [problem for case in casesInUse for problem in case.problems]
     errors += [
-        ClassesError(entry.ambiguous, _("Give the segments names or codes of their own, or leave the class out."))
+        ClassesError(entry.ambiguous, _("Give each segment a different name or code, or leave the structure out."))
         for entry in classes
         if entry.use and entry.ambiguous
     ]
     if not any(case.use == TRAIN for case in casesInUse):
-        errors.append(TrainingDataError(_("There is no case to train on."), _("Set the use of a case to training.")))
+        errors.append(TrainingDataError(_("There is no case to train on."), _("Set the use of a case to “train”.")))
     errors += _volumesUsedTwice(casesInUse)
     learned = [entry for entry in classes if entry.use]
     if not learned:
-        errors.append(ClassesError(_("There is no class to learn."), _("Choose at least one class.")))
-    if len(learned) > MAXIMUM_CLASSES:
+        errors.append(ClassesError(_("There is no structure to learn."), _("Check at least one structure.")))
+    if len(learned) > LARGEST_CLASS:
         errors.append(
             ClassesError(
-                _("{count} classes are more than the {limit} that a model can have.").format(
-                    count=len(learned), limit=MAXIMUM_CLASSES
+                _("{count} structures are more than the {limit} that a model can have.").format(
+                    count=len(learned), limit=LARGEST_CLASS
                 ),
                 _("Leave out those that are not needed."),
             )
@@ -130,7 +129,9 @@ def _twiceInACase(entry):
     seen = set()
     for case, _segmentId in entry.members:
         if case in seen:
-            return _("'{case}' has several segments for the class '{name}'.").format(case=case.name, name=entry.name)
+            return _("'{case}' has several segments for the structure '{name}'.").format(
+                case=case.name, name=entry.name
+            )
         seen.add(case)
     return None
 
@@ -168,12 +169,12 @@ def _nothingToLearnFrom(entry):
         return None
     if any(count != 0 for count in counts.values()):
         return ClassesError(
-            _("The class '{name}' occurs only in cases for validation.").format(name=entry.name),
-            _("Use one of its cases for training, or leave the class out."),
+            _("The structure '{name}' occurs only in cases for validation.").format(name=entry.name),
+            _("Use one of its cases for training, or leave the structure out."),
         )
     return ClassesError(
-        _("No case has a voxel of the class '{name}'.").format(name=entry.name),
-        _("Draw it on a few slices, or leave the class out."),
+        _("'{name}' is not drawn in any case.").format(name=entry.name),
+        _("Draw it on a few slices, or leave it out."),
     )
 
 

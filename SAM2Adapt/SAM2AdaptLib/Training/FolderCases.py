@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 
 import slicer
-from sam2adapt.shared import annotation
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
+from sam2adapt.shared.labels import annotation, drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
-from sam2adapt.shared.labels.label_names import LabelEntry, LabelTable, folder_table, label_table
+from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
+from sam2adapt.shared.labels.label_names import folder_table, label_table
 from sam2adapt.shared.labels.training_pairs import find_pairs, images_of, layout
 from slicer.i18n import tr as _
 
@@ -27,9 +28,14 @@ _VALUES_SUFFIX = ".values.json"  # tells the engine what the values of a label f
 class FileCase(TrainingCase):
     """An image file with its label file.
 
+    :ivar isUnnamed: whether no file says what the label values mean; ``nameLabels`` does.
+
     :param image, label: pathlib.Path; label is a label map or a segmentation that Slicer saved (.seg.nrrd).
     :param table: LabelTable with the meaning of the label values; None where nothing says it.
+    :ivar channels: nnU-Net's channels of the images in the folder, () for other images.
     """
+
+    channels = ()
 
     def __init__(self, name, image, label, table=None, use=TRAIN):
         super().__init__(name, use)
@@ -39,13 +45,14 @@ class FileCase(TrainingCase):
             Segment(entry.segment or str(value), entry.name, entry.terminology, entry.color, None, not table.complete)
             for value, entry in (sorted(table.entries.items()) if table else ())
         ]
-        if not self._segments:
+        self.isUnnamed = not self._segments
+        if self.isUnnamed:
             self.problems.append(
                 ClassesError(
                     _("Nothing says what the label values in '{file}' mean.").format(file=label),
                     _(
-                        "Name them, put a dataset.json or a table of labels beside the files, or save the segmentations"
-                        " from Slicer as .seg.nrrd."
+                        "Name the structures below, put a dataset.json or a table of labels beside the files, or save"
+                        " the segmentations from Slicer as .seg.nrrd."
                     ),
                 )
             )
@@ -71,6 +78,8 @@ class FileCase(TrainingCase):
             return
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
+        if (drawn := drawn_slices.path_beside(self.label)).is_file():
+            CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
         known = {value: values.get(str(value), 0) for value in self._table.entries}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):
@@ -94,7 +103,7 @@ class FileCase(TrainingCase):
             CaseFiles.link(source, folder / f"{identifier}{suffix}")
 
     def _writeSegmentation(self, folder, identifier, values):
-        """As for a case in the scene, in a scene that nobody sees."""
+        """Write the case as one of the scene, through a hidden scene."""
         scene = slicer.vtkMRMLScene()
         volumeNode = readVolume(self.image, scene=scene)
         segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", self.name)
@@ -120,13 +129,15 @@ def fromFolder(folder, names=None, channel=0):
         raise InputFileError(_("There is no folder '{folder}'.").format(folder=folder), _("Choose another one."))
     ofFolder = functools.cache(folder_table)
     if (folder / "dataset.json").is_file():
-        ofFolder(folder)  # a damaged one is to be said even if nothing pairs
+        ofFolder(folder)  # refuse a damaged one even if nothing pairs
     pairs = find_pairs(*layout(folder), channel)
     found = []
     for name, image, label in pairs.found:
         table = _tableOf(label, names) if names and suffix_of(label) != SEGMENTATION else label_table(label, ofFolder)
         found.append(FileCase(name, image, label, table))
     found[0].notes += pairs.notes
+    for case in found:
+        case.channels = pairs.channels
     return found
 
 

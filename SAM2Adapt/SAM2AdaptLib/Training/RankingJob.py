@@ -8,28 +8,31 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from sam2adapt.shared.errors import UserError, VolumeError
+from sam2adapt.shared import slicing_axis
+from sam2adapt.shared.errors import VolumeError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import HOPELESS, fromException, fromUserError
+from SAM2AdaptLib.Engine.Error import HOPELESS, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
-from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder
+from SAM2AdaptLib.Scene import Geometry, VolumeModality, VolumeTransfer
 from SAM2AdaptLib.Training import FolderCases
-
-_AXES = "IJK"
 
 
 class RankedSlice:
     """A slice worth correcting.
 
-    :ivar axis: voxel axis across which it lies, "I", "J" or "K"; ``index``: its number along it.
+    :ivar axis: voxel axis across which it lies, "I", "J" or "K"; ``index``: its number along it, from 0.
+    :ivar direction: "axial", "coronal" or "sagittal"; ``count``: number of slices along the axis.
     :ivar position: where the doubt is, (R, A, S) in mm in the world, parent transforms of the volume applied.
     :ivar uncertainty: about how many voxels are in doubt.
     """
 
-    def __init__(self, axis, index, position, uncertainty):
-        self.axis, self.index, self.position, self.uncertainty = axis, index, position, uncertainty
+    def __init__(self, slices, index, position, uncertainty):
+        self.axis, self.index = slicing_axis.ARRAY_AXES[2 - slices.axis], index
+        self.direction, self.count = slices.name, slices.count
+        self.position, self.uncertainty = position, uncertainty
 
 
 class RankedVolume:
@@ -39,17 +42,17 @@ class RankedVolume:
     :ivar volumeNode: the node, None for a file.
     :ivar path: the file (pathlib.Path), None for a node.
     :ivar score: 0 to 1, the larger the more there is to learn; the mean of ``uncertainty`` and ``disagreement``.
-    :ivar found: whether the model found any of its structures.
+    :ivar found: whether the model sees any of its structures.
     :ivar slices: list of RankedSlice, the least sure first.
     """
 
-    def __init__(self, source, result, toWorld):
+    def __init__(self, source, result, toWorld, slicesAcross):
         self.name = result["name"]
         self.volumeNode, self.path = (None, source) if isinstance(source, Path) else (source, None)
         self.score, self.found = result["score"], result["found"]
         self.uncertainty, self.disagreement = result["uncertainty"], result["disagreement"]
         self.slices = [
-            RankedSlice(_AXES[entry["axis"]], entry["index"], toWorld(entry["position"]), entry["uncertainty"])
+            RankedSlice(slicesAcross[entry["axis"]], entry["index"], toWorld(entry["position"]), entry["uncertainty"])
             for entry in result["slices"]
         ]
 
@@ -68,13 +71,11 @@ def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **
     :return: the RankingJob.
     :raises EngineError: there is nothing to rank.
     """
-    try:
+    with asEngineErrors():
         isFolder = isinstance(volumes, str | Path)
         sources = FolderCases.imageFiles(volumes) if isFolder else list(volumes)
         if not sources:
             raise VolumeError(_("There is no volume to rank."), _("Load or choose volumes without a segmentation."))
-    except UserError as error:
-        raise fromUserError(error) from error
     sources = [Path(source) if isinstance(source, str) else source for source in sources]
     request = {"model": str(model), "device": device, "slices": slices, "anyModality": anyModality}
     job = RankingJob(engine, sources, request, **callbacks)
@@ -98,10 +99,8 @@ class RankingJob(Job):
 
     def begin(self):
         """Make the folder for the volumes on their way; called by ``start``."""
-        try:
-            self._folder = VolumeTransfer.PrivateFolder()
-        except UserError as error:
-            raise fromUserError(error) from error
+        with asEngineErrors():
+            self._folder = PrivateFolder()
         self._count, self._index = len(self._sources), -1
         self._later(self._unlessOver(self._next))
 
@@ -122,6 +121,8 @@ class RankingJob(Job):
             self._requireInScene()
             modality = "" if isinstance(self._source, Path) else VolumeModality.dicomModality(node)
             parameters = {**self._request, "input": VolumeTransfer.writeVolume(node, path, modality)}
+            matrix, size = Geometry.toWorld(node, Geometry.ijkToRAS(node)), node.GetImageData().GetDimensions()
+            self._slices = [Geometry.Slices(matrix, size, axis) for axis in range(3)]
         except Exception as exception:
             self._fail(_notRanked(exception))
             return
@@ -138,7 +139,7 @@ class RankingJob(Job):
         try:
             self._requireInScene()  # for its parent transforms
             self.ranked.append(
-                RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld())
+                RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld(), self._slices)
             )
         except Exception as exception:
             self._fail(_notRanked(exception))

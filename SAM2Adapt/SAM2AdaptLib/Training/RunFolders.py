@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from sam2adapt.shared.errors import InputFileError, OutputError, UserError
-from sam2adapt.shared.files import atomic_write, home, make_folder, output_error
+from sam2adapt.shared.files import atomic_write, home, make_folder, output_error, replay_folder
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training.CaseFiles import IMAGES, LABELS
@@ -39,7 +39,7 @@ class Run:
     :ivar content: what run.json says: "name", "state" ("writing", "training" or "done"), "created", "request" (the
       parameters for the engine without paths), "cases", "classes"; a run that ended also has "error" or "result".
     :param content: for a new run.
-    :raises InputFileError: another Slicer uses it, or run.json is no description of ours.
+    :raises InputFileError: another Slicer uses it, or run.json is not one of SAM2Adapt.
     """
 
     def __init__(self, folder, content=None):
@@ -112,7 +112,7 @@ class Run:
         return {**self.content["request"], **texts, "name": self.name, "resume": self.hasCheckpoint}
 
     def removeData(self):
-        """Remove images and labels, which are nobody's business when the run is over."""
+        """Remove the copies of images and labels, which may hold patient data, when the run is over."""
         for name in (IMAGES, LABELS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "preview.npy").unlink(missing_ok=True)
@@ -175,6 +175,43 @@ def unfinishedRuns():
     return sorted(runs, key=lambda entry: entry["created"], reverse=True)
 
 
+def workFiles():
+    """Files that the engine needed in runs that are done: checkpoint, log and curves."""
+    return [file for run in _doneRuns() for file in run.engineFolder.rglob("*") if file.is_file()]
+
+
+def keptSlices():
+    """Files of training slices that are kept for continuing models."""
+    return sorted(replay_folder().glob("*")) if replay_folder().is_dir() else []
+
+
+def free():
+    """Remove ``workFiles`` and ``keptSlices``; models stay.
+
+    :raises OutputError: a file cannot be removed.
+    """
+    try:
+        for run in _doneRuns():
+            shutil.rmtree(run.engineFolder, ignore_errors=True)
+        for file in keptSlices():
+            file.unlink()
+    except OSError as error:
+        raise output_error(Path(error.filename), error) from error
+
+
+def _doneRuns():
+    """Each run that is done and that no other Slicer uses."""
+    folders = sorted(runsFolder().glob(f"*/{_DESCRIPTION}")) if runsFolder().is_dir() else ()
+    for path in folders:
+        with contextlib.suppress(UserError):
+            run = Run(path.parent)
+            try:
+                if run.content["state"] == DONE:
+                    yield run
+            finally:
+                run.release()
+
+
 def discard(folder):
     """Remove an unfinished run with all that it has reached.
 
@@ -207,7 +244,7 @@ def _read(folder):
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise InputFileError(
-        _("'{folder}' is no training run that can go on.").format(folder=folder), _("Start the training anew.")
+        _("'{folder}' is not a training run that can be resumed.").format(folder=folder), _("Start a new training.")
     )
 
 
@@ -223,7 +260,7 @@ def _locked(path):
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise InputFileError(
-                _("There is no training run '{folder}'.").format(folder=path.parent), _("Start the training anew.")
+                _("There is no training run '{folder}'.").format(folder=path.parent), _("Start a new training.")
             ) from error
         raise OutputError(
             _("'{path}' cannot be written: {error}.").format(path=path, error=error.strerror or error),

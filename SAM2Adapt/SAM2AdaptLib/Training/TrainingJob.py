@@ -7,14 +7,14 @@ The scene is read only until the cases are written, and never changed.
 import contextlib
 
 import slicer
-import vtk
 from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import InputFileError, ModalityError, UserError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
+from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Engine.SceneJob import NodeWatch
 from SAM2AdaptLib.Training import CaseFiles, Classes, RunFolders
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
@@ -33,8 +33,8 @@ def start(engine, cases, classes, name, options=None, **callbacks):
     :param options: dict of further parameters of the engine's ``train``: preset, base, method, settings, init, epochs,
       device, license … ; "preview": True asks for labels of a validation case, see ``onProgress``.
     :param callbacks: those of ``Job``. onProgress gets in the stage "writing" "done" and "total" cases, then the
-      engine's progress (see ``sam2adapt.server.train_methods``); "fraction" begins anew after "writing". "preview" is
-      a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
+      engine's progress (see ``sam2adapt.server.train_methods``); "fraction" starts again at 0 after "writing".
+      "preview" is a file of labels, once after it was written, and "previewCase" its case's name in ``caseIds``.
     :return: the TrainingJob.
     :raises EngineError: what is known before anything runs (``Classes.problems``).
     """
@@ -56,15 +56,13 @@ def resume(engine, folder, **callbacks):
     :param callbacks: as of ``start``.
     :raises EngineError: there is nothing to go on with, or another Slicer works on it.
     """
-    try:
+    with asEngineErrors():
         run = RunFolders.Run(folder)
         if run.content["state"] != RunFolders.TRAINING:
             run.release()
             raise InputFileError(
-                _("The run '{name}' is not one that can go on.").format(name=run.name), _("Start the training anew.")
+                _("The run '{name}' cannot be resumed.").format(name=run.name), _("Start a new training.")
             )
-    except UserError as error:
-        raise fromUserError(error) from error
     job = TrainingJob(engine, run, isResumed=True, **callbacks)
     job.train()
     return job
@@ -80,13 +78,11 @@ def forgets(former):
 
 def _begin(engine, cases, classes, name, options, callbacks, isTrial):
     cases = [case for case in cases if case.use != IGNORE]
-    try:
+    with asEngineErrors():
         if problems := Classes.problems(cases, classes):
             raise problems[0]
         options = {"modality": _modality(cases), **(options or {})}
         run = RunFolders.create(name)
-    except UserError as error:
-        raise fromUserError(error) from error
     job = TrainingJob(engine, run, isTrial, **callbacks)
     job.write(cases, classes, options)
     return job
@@ -114,7 +110,7 @@ class TrainingJob(Job):
         self.result = None
         self.message, self.canResume = "", False
         self._engine, self._run, self._isTrial, self._isResumed = engine, run, isTrial, isResumed
-        self._unsent, self._observers = None, []
+        self._unsent = self._watch = None
 
     def history(self):
         """Loss and Dice of each finished epoch, those before an interruption too; see ``RunFolders.Run.history``."""
@@ -182,7 +178,7 @@ class TrainingJob(Job):
     def train(self):
         """Hand the run to the engine; called when everything is in the run folder."""
         self.state = TRAINING
-        self._watch()
+        self._watchCases()
         self._ask(self._engine, "estimate" if self._isTrial else "train", self._run.request())
 
     def _stateOfFiles(self):
@@ -208,7 +204,9 @@ class TrainingJob(Job):
         dice = (result.get("dice") or {}).get("mean")
         self.message = _("The model was trained without cases for validation.")
         if dice is not None:
-            self.message = _("Mean Dice on the validation cases: {dice}.").format(dice=f"{dice:.3f}")
+            self.message = _("The model is trained. Accuracy on the validation cases: {dice}.").format(
+                dice=f"{dice:.2f}"
+            )
         try:
             self._run.removeData()
             self._run.update(state=RunFolders.DONE, result={k: v for k, v in result.items() if k != "card"})
@@ -220,9 +218,8 @@ class TrainingJob(Job):
         super()._end(state, error and self._keepOrDiscard(error))
 
     def _release(self):
-        for tag in self._observers:
-            slicer.mrmlScene.RemoveObserver(tag)
-        self._observers = []
+        if self._watch:
+            self._watch.stop()
         if self.state == DONE and self._isTrial:
             self._run.discard()
         self._run.release()
@@ -236,9 +233,9 @@ class TrainingJob(Job):
         if not self.canResume:
             self._run.discard()
             return error.withRemedy(error.remedy or _("Nothing was kept."))
-        remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
+        remedy = "" if "resume" in error.setting else _("The training can be resumed.")
         if not self._run.epochs:
-            remedy = _("The run can be started again without writing the cases anew.")
+            remedy = _("The training can be started again; the cases need not be written again.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
         return error.withRemedy(f"{error.remedy} {remedy}".strip())
@@ -247,32 +244,21 @@ class TrainingJob(Job):
         progress = {"fraction": progress.get("done", 0) / max(1, progress.get("total", 1)), **progress}
         super()._report(progress | {"text": ProgressTexts.training(progress)})
 
-    def _watch(self):
-        """Say what happens when cases leave the scene from now on: nothing, since the engine works on files."""
-        nodeIds = {nodeId: True for ids in self.caseIds.values() for nodeId in ids if nodeId}
-        if not nodeIds or self._isTrial:
-            return
+    def _watchCases(self):
+        """Say what it means from now on when cases leave the scene: nothing, since the engine works on files."""
+        nodes = [slicer.mrmlScene.GetNodeByID(nodeId) for ids in self.caseIds.values() for nodeId in ids if nodeId]
+        if nodes and not self._isTrial:
+            self._watch = NodeWatch(nodes, self._onNodeRemoved, self._onSceneClosing)
 
-        @vtk.calldata_type(vtk.VTK_OBJECT)
-        def onNodeAboutToBeRemoved(caller, event, node):
-            if nodeIds.pop(node.GetID(), None):
-                self._say(
-                    _("'{name}' was removed from the scene. The training goes on with the copy made before.").format(
-                        name=node.GetName()
-                    )
-                )
+    def _onNodeRemoved(self, node):
+        text = _("'{name}' was removed from the scene. The training goes on with the copy made before.")
+        self._say(text.format(name=node.GetName()))
 
-        def onSceneClosing(caller, event):
-            self.caseIds = {}
-            if nodeIds:
-                nodeIds.clear()
-                self._say(_("The scene was closed. The training goes on with the copies of the cases made before."))
-
-        scene = slicer.mrmlScene
-        self._observers = [
-            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, onNodeAboutToBeRemoved),
-            scene.AddObserver(scene.StartCloseEvent, onSceneClosing),
-        ]
+    def _onSceneClosing(self):
+        self.caseIds = {}
+        if self._watch.nodeIds:
+            self._watch.nodeIds.clear()
+            self._say(_("The scene was closed. The training goes on with the copies of the cases made before."))
 
 
 def _modality(cases):

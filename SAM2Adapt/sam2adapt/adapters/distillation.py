@@ -16,7 +16,7 @@ from ..network.network import SegmentationNetwork
 
 logger = logging.getLogger(__name__)
 
-_BATCHES = 16  # whose encoded features are kept: the frozen encoder runs once for each
+_BATCHES = 16  # whose encoded features are kept, so that the frozen encoder runs only once for each
 _LEARNING_RATE = 1e-3
 
 
@@ -33,9 +33,9 @@ def distil_decoder(
     The error is the mean squared difference, divided by the variance of the teacher's outputs, so that tokens and
     features of any scale weigh the same.
 
-    :param students: the modules to train; all else stays as it is.
+    :param students: the modules to train; all others stay as they are.
     :param batches: normalised images (B, 3, H, W) on the network's device.
-    :param keep_on: called after every step with the share that is done; false ends the distillation.
+    :param keep_on: called after every step with the share that is done; if it returns false, the distillation ends.
     :return: mean error over all kept batches before and after.
     """
     training = network.training
@@ -48,10 +48,7 @@ def distil_decoder(
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     for step in range(steps if examples else 0):
-        inputs, targets = examples[step % len(examples)]
-        gradients = torch.autograd.grad(_error(transformer(*inputs), targets), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        _set_gradients(parameters, transformer, *examples[step % len(examples)])
         optimizer.step()
         schedule.step()
         if not keep_on((step + 1) / steps):
@@ -72,6 +69,13 @@ def _example(network: SegmentationNetwork, teacher: TwoWayTransformer, images: T
         network(images)
     (inputs,) = caught
     return inputs, teacher(*inputs)
+
+
+def _set_gradients(parameters: list[nn.Parameter], transformer: TwoWayTransformer, inputs: tuple, targets: tuple):
+    """Set the gradients of these parameters only; ``backward`` would also compute those of all others."""
+    gradients = torch.autograd.grad(_error(transformer(*inputs), targets), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
 
 
 def _error(outputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:

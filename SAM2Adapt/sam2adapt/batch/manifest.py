@@ -1,8 +1,8 @@
-"""State of the studies of an output folder: a record and a claim for each, and the manifest of all.
+"""The state of the studies in an output folder: a record and a claim for each study, and the manifest of all.
 
-A record is a small file in the output folder's ``.sam2adapt``, written when the output is complete. From the records, a
-run that was killed or another process that works on the same folder knows what is done. A claim is a lock of the
-operating system on a file there. It ends with the process that holds it, so a study whose process died is free at once.
+A record is a small file in the folder ``.sam2adapt`` of the output folder, written when the output is complete. The
+records tell a restarted run, or another process that works on the same folder, what is done. A claim is a lock of the
+operating system on a file there. It ends with the process that holds it, so a study whose process dies is free at once.
 """
 
 import json
@@ -15,11 +15,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout  # torch requires it
 
 from ..imaging.volume import read_labels
-from ..segmenting.report import rounded
 from ..shared import paths
 from ..shared.errors import OutputError, UserError
 from ..shared.files import atomic_write, check_output, output_error, write_json
 from ..shared.manifest_table import table
+from ..shared.timing import rounded
 from .studies import Study, hidden_folder
 
 DONE, FAILED, OPEN = "done", "failed", "open"
@@ -29,10 +29,10 @@ _ROW = (
 
 
 class Records:
-    """The records of an output folder, as one run sees them.
+    """The records of an output folder, for one run.
 
-    :param job: what the outputs depend on, inputs apart: the model's name and digest, and settings.
-    :param run: identifier of this run, shared by all its processes; a study that fails is not tried twice in one run.
+    :param job: what the outputs depend on, apart from the inputs: name and digest of the model, and settings.
+    :param run: identifier of this run in all its processes; a study that fails is not tried twice in one run.
     :param suffix: of the outputs, for instance ".seg.nrrd".
     """
 
@@ -45,7 +45,7 @@ class Records:
         return self.output / f"{study.name}{self.suffix}"
 
     def read(self, study: Study) -> dict | None:
-        """The study's record; None if there is none for this input, model and settings."""
+        """The record of a study; None if it has none for this input, model and settings."""
         try:
             record = json.loads(paths.read_text(self._path(study, ".json")))
         except (UserError, ValueError):
@@ -54,7 +54,7 @@ class Records:
         return record if isinstance(record, dict) and expected.items() <= record.items() else None
 
     def is_settled(self, study: Study) -> bool:
-        """Whether this run is done with a study: its output is complete, or it failed in this run."""
+        """Whether this run has nothing left to do for a study: its output is complete, or it failed in this run."""
         record = self.read(study)
         if record is None:
             return False
@@ -78,11 +78,11 @@ class Records:
         return True
 
     def was_interrupted(self, study: Study) -> bool:
-        """Whether a process died while it worked on the study (or works on it now)."""
+        """Whether a process died while it worked on the study, or works on it now."""
         return paths.exists(self._path(study, ".lock"))
 
     def settle(self, study: Study, result: dict | UserError | Exception, seconds: dict[str, float]) -> dict:
-        """Write the record of a study that is done, or failed if ``result`` is an error, and end the claim."""
+        """Write the record of a study, which has failed if ``result`` is an error, and end the claim."""
         failed = isinstance(result, Exception)
         record = {
             "input": str(study.source), "series": study.series, "name": study.name, "output": None, "status": DONE,
@@ -104,11 +104,11 @@ class Records:
         for name in [study.name] if study else list(self._held):
             lock = self._held.pop(name)
             lock.release()
-            with suppress(OSError):  # on Windows another process may be looking at it
+            with suppress(OSError):  # on Windows, another process may have it open
                 Path(lock.lock_file).unlink()
 
     def rows(self, studies: list[Study]) -> list[dict]:
-        """The manifest's rows; a study that this run did not reach has the status "open"."""
+        """The rows of the manifest; a study that this run did not reach has the status "open"."""
         blank = dict.fromkeys(_ROW) | {"status": OPEN, "message": "", "structures": [], "seconds": {}}
         rows = []
         for study in studies:
@@ -127,18 +127,18 @@ class Records:
             file.write(table(rows).encode("utf-8-sig", "replace"))  # Excel recognises UTF-8 by this mark
 
     def _path(self, study: Study, suffix: str) -> Path:
-        # The names of inputs may be longer, or deeper, than a file name can be.
+        # The name of a study can be too long for a file name.
         name = sha256(f"{study.name}{self.suffix}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return hidden_folder(self.output) / f"{name}{suffix}"
 
 
 def known_names(output: Path) -> dict[tuple[str, str], str]:
-    """Names, by input and series, of studies that a run with any model has tried and whose input still exists."""
+    """Names of studies from earlier runs with any model, by input and series, if the input still exists."""
     names = {}
     for path in paths.listing(hidden_folder(output)):
         if path.suffix != ".json":
             continue
-        with suppress(UserError, ValueError, LookupError, TypeError):  # a damaged record is replaced later
+        with suppress(UserError, ValueError, LookupError, TypeError):  # a damaged record will be replaced
             record = json.loads(paths.read_text(path))
             if paths.exists(record["input"]):
                 names[record["input"], record["series"]] = record["name"]
@@ -146,7 +146,7 @@ def known_names(output: Path) -> dict[tuple[str, str], str]:
 
 
 def begin_run(output: Path, restarted: bool) -> str:
-    """Make the output folder and return the run's identifier; a restarted run keeps the one it had.
+    """Make the output folder and return the identifier of the run; a restarted run keeps its identifier.
 
     :raises OutputError: the folder cannot be made, or the manifest cannot be written into it.
     """
@@ -167,7 +167,7 @@ def begin_run(output: Path, restarted: bool) -> str:
 
 
 def clear_output(path: Path) -> None:
-    """Make the folder of an output, remove what a killed process left beside it, and prove that it can be written.
+    """Make the folder of an output, remove leftovers of killed processes, and make sure that it can be written.
 
     :raises OutputError: the folder cannot be made, or the output cannot be written into it.
     """
@@ -182,7 +182,7 @@ def clear_output(path: Path) -> None:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether an output is complete. One of another size is read: a user's correction must not be lost."""
+    """Whether an output is complete. If its size has changed, read it: a user may have corrected it."""
     try:
         if paths.check_file(path).st_size == size:
             return True

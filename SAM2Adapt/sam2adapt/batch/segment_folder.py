@@ -1,8 +1,8 @@
-"""Many studies with one model: one call for a folder of thousands, which continues where a killed run stopped.
+"""Segment many studies with one model, even thousands; a new run continues where a killed run stopped.
 
 While the network works on one study, one thread reads the next and another writes the last, so at most three volumes
-are in memory. Processes that were started together (``torchrun``), or by hand on one output folder, share the studies:
-each takes the next free one. At the end it waits for the others, and takes over the study of a process that dies.
+are in memory. Processes that torchrun started, or that a user started on the same output folder, share the studies:
+each takes the next free one. At the end, a process waits for the others and takes over the study of one that dies.
 """
 
 import logging
@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..imaging.volume import DicomOutput, Volume, read_series_files, read_volume, write_labels
+from ..imaging.volume import DicomOutput, Volume, check_fits, read_series_files, read_volume, write_labels
 from ..machine.team import Team
 from ..modelfiles.card import read_card
 from ..modelfiles.catalog import find_model
@@ -23,6 +23,7 @@ from ..segmenting.predict import Options, Segmentation, segment
 from ..segmenting.report import algorithm, origin, outcome
 from ..shared.errors import CancelledError, ClassesError, OutputError, UserError
 from ..shared.labels.image_names import OUTPUT_SUFFIXES
+from ..shared.timing import timed
 from .manifest import FAILED, Records, begin_run, clear_output, known_names
 from .studies import Study, find_studies
 
@@ -33,11 +34,11 @@ _SECONDS_BETWEEN_LOOKS = 0.2  # at the studies of other processes
 
 @dataclass
 class Summary:
-    """How a batch ended.
+    """Result of a batch.
 
-    :ivar rows: those of the manifest, a study each, in the order of the inputs.
-    :ivar now: how many studies this process segmented, or saw fail, in this run.
-    :ivar seconds: from the first study to the last; finding the studies does not count.
+    :ivar rows: rows of the manifest, one for each study, in the order of the inputs.
+    :ivar now: number of studies that this process segmented, or that failed in it.
+    :ivar seconds: time of all studies, without the search for them.
     """
 
     output: Path
@@ -71,45 +72,64 @@ def segment_folder(
 ) -> Summary:
     """Segment all volumes of files, folders and CSV lists into a folder, with ``manifest.json`` and ``manifest.csv``.
 
-    Outputs that exist, of the same input, model and settings, are not made again. A study that cannot be segmented
-    becomes a row with the reason, and the others go on.
+    Existing outputs of the same input, model and settings are kept. A study that cannot be segmented gets a row with
+    the reason, and the others go on.
 
     :param inputs: see ``studies.find_studies``.
     :param model: name or file.
     :param suffix: format of the outputs; ``dicom_seg``: kind of those in .dcm, see ``volume.DicomOutput``.
-    :param progress: called with (studies done, with the fraction of the one in work; studies in all; name of that one).
-    :param finished: called, from another thread, with the record of each study that this process has done.
-    :param cancelled: called between batches of slices; true ends the run at once, and finished outputs stay.
-    :param stop: set it to end the run after the studies that it is working on.
-    :raises UserError: nothing can be done at all (no such model, no input, an output folder that cannot be written).
-    :raises CancelledError: ``cancelled()`` gave True.
+    :param progress: called with (studies done, including a fraction of the current one; all studies; current name).
+    :param finished: called from another thread with the record of each study that this process has finished.
+    :param cancelled: called between batches of slices; if true, the run ends at once and finished outputs stay.
+    :param stop: set it to end the run after the studies in progress.
+    :raises UserError: no study can be done: unknown model, no input, an output folder that cannot be written.
+    :raises CancelledError: ``cancelled()`` returned true.
     """
     options, team, output = options or Options(), Team.from_environment(), Path(output)
     _check_format(suffix)
-    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
     card = read_card(find_model(model))
-    job, dicom = origin(card, options), DicomOutput(None, dicom_seg, algorithm(card))
-    if suffix == ".dcm":
-        job["settings"]["dicom_seg"] = dicom_seg
+    job, dicom = _job(card, options, suffix, dicom_seg), DicomOutput(None, dicom_seg, algorithm(card))
+    run, studies = _begin(team, inputs, output)
+    records, (device, _) = Records(output, job, run, suffix), team.device(device)
+    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
+    work.listen(progress, finished, cancelled)
+    started = time.perf_counter()
+    rows = _carry_out(work, team)
+    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+
+
+def _carry_out(work: "_Work", team: Team) -> list[dict]:
+    """Do the work and return the manifest's rows; the manifest is written even if the work ends with an error."""
+    try:
+        work.do(team)
+    finally:
+        rows = work.records.rows(work.studies)
+        if team.rank == 0:
+            work.records.write_manifest(rows)
+    return rows
+
+
+def _begin(team: Team, inputs: str | Path | Iterable[str | Path], output: Path) -> tuple[str, list[Study]]:
+    """Find the studies on rank 0; return the identifier of the run and the studies on every rank."""
+    paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
 
     def begin() -> dict:
         studies = find_studies(paths, output, known_names(output))
         return {"run": begin_run(output, team.restarts > 0), "studies": [study.to_json() for study in studies]}
 
     shared = team.share(begin)
-    studies = [Study.from_json(entry) for entry in shared["studies"]]
-    records = Records(output, job, shared["run"], suffix)
-    device, _ = team.device(device)
-    work = _Work(records, studies, lambda: load_model(model, device), options, dicom, stop or threading.Event())
-    work.listen(progress, finished, cancelled)
-    started = time.perf_counter()
-    try:
-        work.do(team)
-    finally:
-        rows = records.rows(studies)
-        if team.rank == 0:
-            records.write_manifest(rows)
-    return Summary(output, rows, work.finished_here, time.perf_counter() - started)
+    return shared["run"], [Study.from_json(entry) for entry in shared["studies"]]
+
+
+def _job(card: dict, options: Options, suffix: str, dicom_seg: str) -> dict:
+    """What the outputs depend on, apart from the inputs.
+
+    :raises ClassesError: the model lacks a structure that the options name.
+    """
+    job = origin(card, options)
+    if suffix == ".dcm":
+        job["settings"]["dicom_seg"] = dicom_seg
+    return job
 
 
 def _check_format(suffix: str) -> None:
@@ -121,7 +141,7 @@ def _check_format(suffix: str) -> None:
 
 @dataclass
 class _Task:
-    """A study that this process has claimed; it passes through the three threads."""
+    """A study that this process has claimed, on its way through the three threads."""
 
     place: int
     study: Study
@@ -132,7 +152,7 @@ class _Task:
 
 
 class _Work:
-    """One process's part of a batch."""
+    """The part of a batch that one process does."""
 
     def __init__(
         self,
@@ -154,7 +174,7 @@ class _Work:
         self._cancelled = cancelled
 
     def do(self, team: Team) -> None:
-        """Segment studies until all are settled, by this process or another."""
+        """Segment studies until this or another process has settled all of them."""
         tasks = self._tasks(sorted(self.studies, key=lambda study: self._late(study, team)))
         try:
             self._overlapped(tasks)
@@ -162,7 +182,7 @@ class _Work:
             self.records.release()
 
     def _overlapped(self, tasks: Iterator[_Task]) -> None:
-        """Read the next task and write the last one while the network works on one."""
+        """While the network works on a task, read the next one and write the last one."""
         with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
             written: Future | None = None
             try:
@@ -181,20 +201,21 @@ class _Work:
                 self._ended.set()
 
     def _late(self, study: Study, team: Team) -> tuple:
-        """Sort key: studies in which a process died come last; with several processes, large studies come first."""
+        """Sort key: studies in which a process died come last; with several processes, large ones come first."""
         return self.records.was_interrupted(study), -study.size if team.world_size > 1 else 0
 
     def _tasks(self, order: list[Study]) -> Iterator[_Task]:
         """Claim and read studies one by one, until every study is settled.
 
-        Several processes walk through the same studies, in rounds. For this process, a study is
+        Several processes go through the same studies, in rounds. For this process, a study is
 
-        - settled: it has a record. Nothing is left to do.
-        - free: claim it, read it, and hand it on.
-        - busy: another process has claimed it. It comes again in the next round: then it is settled, or free because
-          that process has died and its claim with it.
+        - settled: it has a record, so nothing is left to do.
+        - free: claim it, read it, and yield it.
+        - busy: another process has claimed it. Look again in the next round: then it is settled, or it is free, because
+          that process has died and its claim has ended.
 
-        Three studies of which another process has b: the first round yields a and c, the next ones wait for b.
+        Example with the studies a, b, c, where another process has claimed b: the first round yields a and c, the
+        following rounds wait for b.
         """
         waiting = list(enumerate(order))
         while waiting:
@@ -206,7 +227,7 @@ class _Work:
                     self._remove_dead_claim(study)
                 elif not self.records.claim(study):
                     busy.append((place, study))
-                elif self.records.is_settled(study):  # by another process, between the first look and the claim
+                elif self.records.is_settled(study):  # another process has settled it between the look and the claim
                     self.records.release(study)
                 else:
                     yield self._read(_Task(place, study))
@@ -215,21 +236,21 @@ class _Work:
                 self._ended.wait(_SECONDS_BETWEEN_LOOKS)
 
     def _remove_dead_claim(self, study: Study) -> None:
-        """Remove the claim of a process that died after it wrote its record and before it let go of the study."""
+        """Remove the claim of a process that died after it wrote its record but before it released the study."""
         if self.records.was_interrupted(study) and self.records.claim(study):
             self.records.release(study)
 
     def _read(self, task: _Task) -> _Task:
-        started = time.perf_counter()
-        try:
-            if task.study.problem:
-                raise task.study.problem
-            clear_output(self.records.file_of(task.study))
-            files = task.study.files
-            task.volume = read_series_files(files) if files else read_volume(task.study.source)
-        except Exception as error:
-            task.result = error
-        task.seconds["read"] = time.perf_counter() - started
+        with timed(task.seconds, "read"):
+            try:
+                if task.study.problem:
+                    raise task.study.problem
+                file, files = self.records.file_of(task.study), task.study.files
+                clear_output(file)
+                task.volume = read_series_files(files) if files else read_volume(task.study.source)
+                check_fits(file, task.volume, self.dicom, many=True)
+            except Exception as error:
+                task.result = error
         return task
 
     def _segment(self, task: _Task) -> None:
@@ -243,32 +264,31 @@ class _Work:
                     task.volume, self._model, self.options,
                     lambda done, total: self._report(task, done / total), self._cancelled,
                 )  # fmt: skip
-            except (CancelledError, ClassesError):  # every other study would fail, too
+            except (CancelledError, ClassesError):  # all other studies would fail, too
                 raise
             except Exception as error:
                 task.result = error
             else:
                 task.seconds |= task.segmentation.seconds
-                # What had to be decided on reading must not be lost among a thousand studies.
+                # Decisions that reading took must not get lost among a thousand studies.
                 task.result = outcome(task.segmentation) | {"message": " ".join(task.volume.notes)}
         task.volume = None
 
     def _report(self, task: _Task, fraction: float) -> None:
-        almost = min(fraction, 0.99)  # it is done only when it is written
+        almost = min(fraction, 0.99)  # a study is done only when it is written
         self._progress(task.place + almost, len(self.studies), task.study.name)
 
     def _write(self, task: _Task) -> None:
-        started = time.perf_counter()
         if task.segmentation is not None:
             file = self.records.file_of(task.study)
-            try:
-                write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
-            except UserError as error:
-                task.result = error
+            with timed(task.seconds, "write"):
+                try:
+                    write_labels(file, task.segmentation.labels, task.segmentation.structures, dicom=self.dicom)
+                except UserError as error:
+                    task.result = error
             task.segmentation = None
-            task.seconds["write"] = time.perf_counter() - started
         if isinstance(task.result, Exception) and not isinstance(task.result, UserError):
-            logger.error("A defect stopped the study '%s'.", task.study.source, exc_info=task.result)
+            logger.error("A bug stopped the study '%s'.", task.study.source, exc_info=task.result)
         record = self.records.settle(task.study, task.result, task.seconds)
         self.finished_here += 1
         self._finished(record)

@@ -1,7 +1,7 @@
 """Find the volumes of a batch in files, folders and CSV lists, and name the output of each.
 
-DICOM files are sorted into series, also if a series lies in several folders or a folder holds several series. Outputs
-lie in the same folders as the inputs, below the deepest folder that all inputs share.
+DICOM files are sorted into series, even if a series is in several folders or a folder holds several series. Outputs are
+in the same subfolders as the inputs, relative to the deepest folder that all inputs share.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from typing import Any
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
-from ..shared.labels.image_names import DETACHED, LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
+from ..shared.labels.image_names import DETACHED, FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
 
 logger = logging.getLogger(__name__)
-_SUFFIXES = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY} - {".seg.nrrd"}  # segmentations are no inputs
+_SUFFIXES = FILE_SUFFIXES - {SEGMENTATION}  # segmentations are not inputs
 _COLUMN = "input"
 
 
@@ -31,12 +31,12 @@ class Study:
     """One volume of a batch.
 
     :ivar source: the file, or the folder of the DICOM series.
-    :ivar name: path of its output below the output folder, with "/", without suffix.
+    :ivar name: path of the output in the output folder, with "/", without suffix.
     :ivar series: identifier of the DICOM series, else "".
-    :ivar files: the files of the DICOM series, else none.
+    :ivar files: the files of the DICOM series, else ().
     :ivar size: bytes of its files.
-    :ivar fingerprint: changes with the path, size or time of change of any of its files.
-    :ivar problem: why it cannot be read, if that is already known.
+    :ivar fingerprint: changes when the path, size or modification time of one of its files changes.
+    :ivar problem: why it cannot be read, if that is known.
     """
 
     source: Path
@@ -49,79 +49,80 @@ class Study:
     description: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole study, as JSON can hold it; ``from_json`` reads it."""
+        """The study as plain data for ``from_json``."""
         problem = None if self.problem is None else self.problem.to_json()
         return vars(self) | {"source": str(self.source), "files": list(self.files), "problem": problem}
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "Study":
-        """The study that ``to_json`` described."""
+        """The study that ``to_json`` returned."""
         problem = None if entry["problem"] is None else UserError.from_json(entry["problem"])
         return cls(**entry | {"source": Path(entry["source"]), "files": tuple(entry["files"]), "problem": problem})
 
 
 def hidden_folder(output: Path) -> Path:
-    """Where an output folder keeps its records."""
+    """The folder for the records of an output folder."""
     return output / ".sam2adapt"
 
 
 def find_studies(
     inputs: Iterable[Path], output: Path, names: Mapping[tuple[str, str], str] | None = None
 ) -> list[Study]:
-    """All volumes of the inputs: files in the order of inputs and names, then the DICOM series.
+    """Find all volumes of the inputs: files in the order of inputs and names, then the DICOM series.
 
-    What cannot be read becomes a study with a ``problem``, so that it appears in the results and stops no other.
+    A file that cannot be read becomes a study with a ``problem``, so that it appears in the results and stops no other.
 
-    :param inputs: image files, DICOM files, folders (with all below them), and .csv files with a column "input".
+    :param inputs: image files, DICOM files, folders (with their subfolders), and .csv files with a column "input".
     :param output: folder of the outputs; output folders of this and other batches in an input folder are left out.
-    :param names: names that studies have from former runs, by source and series; they keep them when inputs are added.
+    :param names: names of studies from earlier runs, by source and series; studies keep them when inputs are added.
     :raises InputFileError: a CSV file cannot be read, or the inputs hold no volume.
-    :raises SettingsError: an input lies in the output folder, or a CSV file has no column "input".
+    :raises SettingsError: an input is in the output folder, or a CSV file has no column "input".
     """
     output = Path(os.path.abspath(output))
     paths = [Path(os.path.abspath(path)) for item in inputs for path in _listed(Path(item))]
     inside = next((path for path in paths if path == output or output in path.parents), None)
     if inside:
-        raise SettingsError(f"The input '{inside}' lies in the output folder.", "Choose another output folder.")
+        raise SettingsError(f"The input '{inside}' is in the output folder.", "Choose another output folder.")
     plain: dict[Study, None] = {}
     dicom: dict[str, list[str]] = {}
     for path in paths:
-        unreadable: list[Study] = []
-
-        def note(place: Path, problem: UserError, found: list[Study] = unreadable) -> None:
-            found.append(Study(place, problem=problem))
-
-        empty = True
-        for image in _images(path, output, note):
-            empty = False
-            try:
-                look.utf8_name(image)
-                if _is_dicom(image):
-                    dicom.setdefault(str(image.parent), []).append(str(image))
-                else:
-                    plain[Study(image)] = None
-            except UserError as problem:
-                plain[Study(image, problem=problem)] = None
-        plain |= dict.fromkeys(unreadable)
-        if empty and not unreadable:
-            problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
-            plain[Study(path, problem=problem)] = None
+        _sort(path, output, plain, dicom)
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
     return [_measured(study) for study in _named(studies, _shared_folder(paths), names or {})]
 
 
-def series_files(folder: Path, series: str) -> tuple[str, ...]:
-    """The files of a DICOM series that lie in a folder, in the order of their positions.
+def _sort(path: Path, output: Path, plain: dict[Study, None], dicom: dict[str, list[str]]) -> None:
+    """Add the images of a file or folder to the plain studies, or to the DICOM files by folder."""
+    unreadable: list[Study] = []
+    empty = True
+    for image in _images(path, output, lambda place, problem: unreadable.append(Study(place, problem=problem))):
+        empty = False
+        try:
+            look.utf8_name(image)
+            if _is_dicom(image):
+                dicom.setdefault(str(image.parent), []).append(str(image))
+            else:
+                plain[Study(image)] = None
+        except UserError as problem:
+            plain[Study(image, problem=problem)] = None
+    plain |= dict.fromkeys(unreadable)
+    if empty and not unreadable:
+        problem = InputFileError(f"There is no image in the folder '{path}'.", "Choose a folder that holds images.")
+        plain[Study(path, problem=problem)] = None
 
-    :raises SeriesError: the folder holds no such series.
+
+def series_files(folder: Path, series: str) -> tuple[str, ...]:
+    """The files of a DICOM series in a folder, in the order of their positions.
+
+    :raises SeriesError: the folder does not hold the series.
     """
-    found, _ = _split([str(path) for path in look.listing(folder) if _is_dicom(path)])
-    for info in found:
+    here, _ = _split([str(path) for path in look.listing(folder) if _is_dicom(path)])
+    for info in here:
         if info.uid == series:
             return info.files
-    raise SeriesError(f"{folder} holds no series '{series}'.", "Run the batch again, it looks for series anew.")
+    raise SeriesError(f"{folder} does not hold the series '{series}'.", "Run the batch again.")
 
 
 def _listed(path: Path) -> Iterator[Path]:
@@ -133,21 +134,21 @@ def _listed(path: Path) -> Iterator[Path]:
         lines = look.read_text(path, "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputFileError(f"The list '{path}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
-    # Spreadsheets of countries with a decimal comma separate columns by semicolons.
+    # Where the decimal sign is a comma, spreadsheet programs separate columns by semicolons.
     separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
     rows = csv.DictReader(lines, delimiter=separator)
     columns = {name.strip().lower(): name for name in rows.fieldnames or () if name}
     if _COLUMN not in columns:
         raise SettingsError(
-            f"The list '{path}' has no column '{_COLUMN}'.", "Name the column of the files or folders so."
+            f"The list '{path}' has no column '{_COLUMN}'.", "Give this name to the column of files or folders."
         )
     yield from (path.parent / row[columns[_COLUMN]].strip() for row in rows if (row[columns[_COLUMN]] or "").strip())
 
 
 def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], None]) -> Iterator[Path]:
-    """Image files of a folder and those below it; hidden ones ("._name" of a Mac among them) are left out.
+    """Yield the image files of a folder and its subfolders; hidden files ("._name" of a Mac, too) are left out.
 
-    Files that cannot be examined are included, since they may be images. A path that is no folder is returned itself.
+    Files that cannot be examined are included, because they may be images. If the path is not a folder, yield it.
     """
 
     def is_searched(path: Path) -> bool:
@@ -162,13 +163,13 @@ def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], No
         folders[:] = [name for name in folders if is_searched(place / name)]
         for name in names:
             known = suffix_of(name) in _SUFFIXES
-            is_image = known or (suffix_of(name) != ".seg.nrrd" and _or(_is_dicom, place / name, otherwise=True))
+            is_image = known or (suffix_of(name) != SEGMENTATION and _or(_is_dicom, place / name, otherwise=True))
             if is_image and not name.startswith("."):
                 yield place / name
 
 
 def _or(question: Callable[[Path], bool], path: Path, otherwise: bool) -> bool:
-    """The answer to a question about a path; ``otherwise`` if it cannot be examined: reading it will say why."""
+    """The answer to a question about a path; ``otherwise`` if it cannot be examined; reading it gives the error."""
     try:
         return question(path)
     except UserError:
@@ -180,39 +181,39 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _series(files: dict[str, list[str]]) -> Iterator[Study]:
-    """The series of DICOM files by folder; the parts of a series that lies in several folders are joined."""
+    """Sort DICOM files by folder into series; the parts of a series in several folders are joined."""
     folders: dict[str, list[str]] = {}  # of each identifier
-    found: dict[str, list[SeriesInfo]] = {}
+    series_of: dict[str, list[SeriesInfo]] = {}  # of each folder
     for folder, paths in files.items():
         whole, damaged = _split(paths)
         yield from (Study(Path(path), problem=error) for path, error in damaged)
-        found[folder] = whole
+        series_of[folder] = whole
         for uid in dict.fromkeys(_base(info) for info in whole):
             folders.setdefault(uid, []).append(folder)
-    for folder, series in found.items():
+    for folder, series in series_of.items():
         for uid in dict.fromkeys(_base(info) for info in series):
-            own = [info for info in series if _base(info) == uid]
+            infos = [info for info in series if _base(info) == uid]
             if folders[uid][0] != folder:
                 continue
             if len(folders[uid]) > 1:
-                parts = (info for other in folders[uid] for info in found[other] if _base(info) == uid)
-                own = list_series([path for info in parts for path in info.files])
+                parts = (info for other in folders[uid] for info in series_of[other] if _base(info) == uid)
+                infos = list_series([path for info in parts for path in info.files])
             yield from (
-                Study(Path(folder), series=info.uid, files=info.files, description=info.description) for info in own
+                Study(Path(folder), series=info.uid, files=info.files, description=info.description) for info in infos
             )
 
 
 def _base(info: SeriesInfo) -> str:
-    # Images without an identifier belong together only where they lie together.
+    # Images without an identifier belong together only within a folder.
     return info.uid.partition("#")[0] if not info.uid.startswith("unnamed") else f"unnamed {info.files[0]}"
 
 
 def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserError]]]:
-    """The series of files, and damaged files; the log names what shows no anatomy and is left out."""
-    found = scan(list(dict.fromkeys(paths)))
-    if left_out := found.left_out():
+    """The series of some files, and damaged files; files that show no anatomy are left out and logged."""
+    scanned = scan(list(dict.fromkeys(paths)))
+    if left_out := scanned.left_out():
         logger.warning("%s", left_out)
-    return [info for info, _ in found.series], [(file.path, file.error) for file in found.unreadable]
+    return [info for info, _ in scanned.series], [(file.path, file.error) for file in scanned.unreadable]
 
 
 def _shared_folder(paths: list[Path]) -> Path:
@@ -220,11 +221,11 @@ def _shared_folder(paths: list[Path]) -> Path:
         folders = [path if _or(look.is_dir, path, otherwise=False) else path.parent for path in paths]
         return Path(os.path.commonpath(folders))
     except ValueError as error:
-        raise SettingsError("The inputs lie on several drives.", "Make one batch of each drive.") from error
+        raise SettingsError("The inputs are on several drives.", "Run one batch for each drive.") from error
 
 
 def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str]) -> Iterator[Study]:
-    """Give each study the name it already has, or the shortest free one; upper and lower case count as the same."""
+    """Give each study its earlier name, or the shortest free one; upper and lower case count as equal."""
     series = Counter(study.source for study in studies if study.series)
     names = [_names(study, root, series[study.source] == 1) for study in studies]
     short = Counter(name.casefold() for name, _ in names)
@@ -240,7 +241,7 @@ def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str
 
 
 def _names(study: Study, root: Path, alone: bool) -> tuple[str, str]:
-    """A short name, and a longer one for the case that another study has the short one."""
+    """A short name, and a longer one in case another study has the short one."""
     place = study.source.relative_to(root)
     if not study.series:
         return place.with_name(stem_of(place) or place.name).as_posix() if place.name else root.name, place.as_posix()
@@ -260,12 +261,12 @@ def _measured(study: Study) -> Study:
     beside = [study.source]
     if suffix_of(study.source) in DETACHED:
         stem = stem_of(study.source)
-        with contextlib.suppress(UserError):  # if the folder cannot be listed, the header alone counts
+        with contextlib.suppress(UserError):  # if the folder cannot be listed, only the header counts
             beside = [path for path in look.listing(study.source.parent) if path.name.startswith(f"{stem}.")]
     size, digest = 0, hashlib.sha256(study.series.encode())
     for path in study.files or beside:
         status = None
-        with contextlib.suppress(UserError):  # reading it will say why
+        with contextlib.suppress(UserError):  # reading it gives the error
             status = look.status(path)
         if status is None:
             continue

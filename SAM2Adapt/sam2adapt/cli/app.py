@@ -1,10 +1,11 @@
 """The command line: ``python -m sam2adapt``, also installed as ``sam2adapt``.
 
-Exit status 0, or 2 with a sentence and a remedy for what a user can mend, or 1 with a traceback for a defect of ours.
-Imports of torch stand inside the functions, so that ``--help`` and ``models`` answer at once.
+Exit status: 0; 2 with a sentence and a remedy if the user can fix the problem; 1 with a traceback for a bug of ours.
+Functions import torch only when they need it, so that ``--help`` and ``models`` answer at once.
 """
 
 import argparse
+import functools
 import io
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from .. import __version__
 from ..machine.allocation import keep_freed_memory
 from ..shared.errors import UserError
+from ..shared.safety import private
+from ..shared.safety.texts import visible
 from .benchmark import add_benchmark_parser
 from .evaluate import add_evaluate_parser
 from .fill import add_fill_parser
@@ -23,36 +26,51 @@ from .train import add_train_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and give its exit status."""
-    _print_anything()
+    """Run one command and return its exit status."""
+    _escape_what_cannot_be_printed()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
+    if args.command not in ("serve", "train"):  # which do so themselves, train after it has claimed what it resumes
+        private.sweep()
     return exit_status(lambda: args.run(args), args.parser)
 
 
 def exit_status(work: Callable[[], None], parser: argparse.ArgumentParser) -> int:
-    """Do a command's work and say on standard error what a user can mend, with the flags of its parser."""
+    """Do a command's work; print a ``UserError`` to standard error, with the flags of this parser in its remedy."""
     try:
         work()
     except UserError as error:
-        print(f"sam2adapt: {error.message}\n{shell_remedy(error, parser)}", file=sys.stderr)
+        print(f"sam2adapt: {visible(error.message)}\n{visible(shell_remedy(error, parser))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sam2adapt: stopped; nothing half-written was left.", file=sys.stderr)
+        print("sam2adapt: stopped; no incomplete file is left.", file=sys.stderr)
         return 130
     return 0
 
 
-def _print_anything() -> None:
-    """Print characters that the terminal's encoding lacks as escapes, where Python would end with an error."""
-    for stream in (sys.stdout, sys.stderr):
+def _escape_what_cannot_be_printed() -> None:
+    """Print characters that the terminal's encoding lacks as escapes; by default Python raises an error.
+
+    Characters that a terminal obeys are escaped too: texts from files are printed, and a card must not be able to move
+    the cursor.
+    """
+    for stream, keep in ((sys.stdout, "\n\t"), (sys.stderr, "\n\t\r")):  # bars go back to the start of their line
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+        if stream is not None and not hasattr(stream, "write_raw"):
+            stream.write_raw = stream.write
+            stream.write = functools.partial(_write_visibly, stream.write, keep)
+
+
+def _write_visibly(write: Callable[[str], int], keep: str, text: str) -> int:
+    write(visible(text, keep))
+    return len(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sam2adapt", description="Prompt-free segmentation with adapted SAM2 networks."
+        prog="sam2adapt",
+        description="Segment CT, MR and other images with adapted SAM2 networks, and train such networks.",
     )
     parser.add_argument("--version", action="version", version=f"sam2adapt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -66,12 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     add_benchmark_parser(commands)
     _add_serve_parser(commands)
     for command in commands.choices.values():
-        command.set_defaults(parser=command)  # for the flags that its remedies name
+        command.set_defaults(parser=command)  # its flags appear in remedies
     return parser
 
 
 def _add_serve_parser(commands) -> None:
-    text = "answer requests (JSON-RPC 2.0, one a line) on standard input until it closes; for Slicer"
+    text = "answer JSON-RPC 2.0 requests, one per line, on standard input until it closes; for Slicer"
     commands.add_parser("serve", help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(run=_serve)
 
 

@@ -1,4 +1,4 @@
-"""``sam2adapt evaluate``: a model against the labels of cases."""
+"""``sam2adapt evaluate``: compare a model with the labels of cases."""
 
 import argparse
 import functools
@@ -11,7 +11,12 @@ from .progress import Bar
 
 def add_evaluate_parser(commands) -> None:
     """Add the sub-command ``evaluate``."""
-    parser = commands.add_parser("evaluate", help="measure a model on labelled cases")
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on labelled cases",
+        description="Segment labelled cases with a model and compare the results with the labels: Dice, IoU, HD95, ASSD"
+        " and AUC of each class.",
+    )
     add_options(parser, Evaluate)
     parser.set_defaults(run=_run)
 
@@ -30,6 +35,6 @@ def _run(args: argparse.Namespace) -> None:
             for m, v in values.items()
         }
         if left := result["left_out"].get(name):
-            shown["assd"] += f" (HD95 and ASSD without {left} case{'s' * (left > 1)} in which only one of both has it)"
+            shown["assd"] += f" (HD95 and ASSD without {left} case{'s' * (left > 1)} that only one side shows)"
         print(f"{name}: " + ", ".join(f"{measure} {value}" for measure, value in shown.items()))
     print(f"{len(result['cases'])} cases, mIoU with background {result['miou_with_background']:.4f}")

@@ -1,4 +1,4 @@
-"""``sam2adapt fill``: a volume from a few drawn slices."""
+"""``sam2adapt fill``: fill a volume from a few drawn slices."""
 
 import argparse
 import sys
@@ -13,8 +13,8 @@ def add_fill_parser(commands) -> None:
     parser = commands.add_parser(
         "fill",
         help="fill a volume from a few drawn slices",
-        description="Fill the slices between drawn ones. Drawings are a label map whose voxels are 255 where nothing "
-        "is drawn, or a .seg.nrrd whose empty slices between drawn ones are to be filled. Drawn voxels never change.",
+        description="Fill the slices between drawn ones. Draw in a label map, with 255 in all other voxels, or in a"
+        " .seg.nrrd file, whose empty slices are then filled. Drawn voxels never change.",
     )
     add_options(parser, Fill)
     parser.set_defaults(run=_run)

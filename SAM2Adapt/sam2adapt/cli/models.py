@@ -1,4 +1,4 @@
-"""The sub-commands ``models`` and ``info``. They answer at once: torch is not imported."""
+"""The sub-commands ``models`` and ``info``. They answer at once, because they do not import torch."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from typing import Any
 from ..requests import models as carry_out
 from ..shared.files import megabytes
 from ..shared.known_bases import BASES
-from ..shared.requests.actions import (
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -27,8 +27,9 @@ def add_models_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add ``models`` with ``list`` (the default), ``add``, ``remove`` and ``download``."""
     parser = subparsers.add_parser(
         "models",
-        help="list, add and remove models; get base weights",
-        description="The models on this machine: those that come with SAM2Adapt and your own. Without a command: list.",
+        help="list, add and remove models; download base weights",
+        description="Manage the models on this machine: those that come with SAM2Adapt and those that you added."
+        " Without a command: list them.",
     )
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_list)
@@ -36,15 +37,15 @@ def add_models_parser(subparsers: argparse._SubParsersAction) -> None:
 
     def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
         child = commands.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
-        # SUPPRESS: without it the child's default would undo `models --json list`.
+        # Without SUPPRESS, the default of the sub-command would undo `models --json list`.
         child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=_JSON_HELP)
         child.set_defaults(run=run)
         return child
 
     command("list", _list, "list all models and base weights")
-    add_options(command("add", _add, "check a model file and copy it to your own models"), AddModel)
-    add_options(command("remove", _remove, "delete one of your own models, or downloaded base weights"), RemoveModel)
-    text = "get official base weights, which some models and trainings need"
+    add_options(command("add", _add, "check a model file and copy it to your models"), AddModel)
+    add_options(command("remove", _remove, "delete a model that you added, or downloaded base weights"), RemoveModel)
+    text = "download official base weights, which some models and trainings need"
     add_options(command("download", _download, text), DownloadBase)
 
 
@@ -52,9 +53,9 @@ def add_info_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add ``info``."""
     parser = subparsers.add_parser(
         "info",
-        help="say what a model or weight file is",
-        description="Say what a model or weight file is: structures, training, measured Dice, licence. It is checked as"
-        " a whole (digest, SHA-256); no code in it is ever run.",
+        help="describe a model or weight file",
+        description="Describe a model or weight file: structures, training, measured Dice, licence. The whole file is"
+        " checked (digest, SHA-256). Code in it never runs.",
     )
     add_options(parser, DescribeModel)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
@@ -97,7 +98,7 @@ def _table(models: list[dict[str, Any]]) -> str:
 
 
 def _some(names: list[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -126,7 +127,7 @@ def _download(args: argparse.Namespace) -> None:
 
     def progress(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or Bar(f"Getting '{args.base}'", "%")
+        bar = bar or Bar(f"Downloading '{args.base}'", "%")
         bar.update(100 * done / total, 100, f"{megabytes(done)} of {megabytes(total)}")
 
     try:
@@ -137,23 +138,23 @@ def _download(args: argparse.Namespace) -> None:
     if args.json:
         _print_json({"base": args.base, "path": str(path)})
     else:
-        print(f"'{args.base}' is here and checked: {path}")
+        print(f"'{args.base}' is downloaded and checked: {path}")
 
 
 def _info(args: argparse.Namespace) -> None:
-    found, lines = carry_out.describe_model(request_of(args, DescribeModel))
+    facts, lines = carry_out.describe_model(request_of(args, DescribeModel))
     if args.json:
-        _print_json(found)
+        _print_json(facts)
     else:
         print("\n".join(lines))
-        if found["kind"] == "official-base" and not found["path"]:
-            print(f"Download it with `sam2adapt models download {found['id']}`.")
+        if facts["kind"] == "official-base" and not facts["path"]:
+            print(f"Download it with `sam2adapt models download {facts['id']}`.")
 
 
 def _print_json(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     try:
         text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeError:  # the stream's own escapes would not be JSON
+    except UnicodeError:  # the escapes that the stream writes are not JSON
         text = json.dumps(value, indent=2)
     print(text)

@@ -1,4 +1,4 @@
-"""The options of a command, made from the fields of a request, and the request that they ask for."""
+"""Make the options of a command from the fields of a request, and the request from the options."""
 
 import argparse
 import json
@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.errors import ClassesError, SettingsError
+from ..shared.labels.annotation import LARGEST_CLASS
 from ..shared.requests.fields import SHELL, Request, Setting, default_of, is_required, settings_of
 
+# What stands for a value in the help, by the kind of the setting; else the name of the option.
+_PLACEHOLDERS = {
+    "path": "PATH", "paths": "PATH", "image": "PATH", "split": "FILE", "groups": "FILE", "integer": "N",
+    "number": "NUMBER", "names": "NAMES", "some names": "NAMES", "box": "I0,I1,J0,J1,K0,K1",
+}  # fmt: skip
 _TYPES = {"integer": int, "number": float, "path": Path, "paths": Path, "image": Path, "split": Path, "groups": Path}
 
 
 def add_options(parser: argparse._ActionsContainer, request: type[Request], *names: str) -> None:
-    """Add the arguments of a request: flag, type, default and help come from its fields.
+    """Add the arguments of a request; flag, type, default and help come from its fields.
 
-    :param names: only these fields, in this order.
+    :param names: add only these fields, in this order.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     fields = settings_of(request, SHELL)
@@ -27,20 +33,20 @@ def add_options(parser: argparse._ActionsContainer, request: type[Request], *nam
 
 
 def flags_of(name: str, one: Setting) -> tuple[str, ...]:
-    """Flags of a field; none for a positional argument."""
+    """Flags of a field; () for a positional argument."""
     return () if one.positional else one.flags or (f"--{name.replace('_', '-')}",)
 
 
 def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, one: Setting) -> None:
     flags, default = flags_of(name, one), None if is_required(request, name) else default_of(request, name)
-    more: dict[str, Any] = {"help": one.help}
+    more: dict[str, Any] = {"help": _help(one, default)}
     if one.kind == "switch":
         more |= {"action": argparse.BooleanOptionalAction if default is None else "store_true", "default": default}
     elif one.kind in ("settings", "slices"):
         more |= {"action": "append", "metavar": one.metavar}
     else:
         more |= {"type": _TYPES.get(one.kind, str), "default": default}
-        more["metavar"] = one.metavar or _placeholder(name, flags, one)
+        more["metavar"] = one.metavar or _placeholder(name, one)
         if one.kind == "paths":
             more["nargs"] = "+"
     if flags:
@@ -49,18 +55,25 @@ def _add(parser: argparse._ActionsContainer, request: type[Request], name: str, 
         parser.add_argument(name, **more)
 
 
-def _placeholder(name: str, flags: tuple[str, ...], one: Setting) -> str:
-    """What stands for the value in the help. The request refuses other choices, in the same words everywhere."""
+def _help(one: Setting, default: Any) -> str | None:
+    """The help text of a setting, with its default."""
+    if one.help is None or default in (None, False, "", [], {}):
+        return one.help
+    return f"{one.help} (default: {default:g})" if one.kind == "number" else f"{one.help} (default: {default})"
+
+
+def _placeholder(name: str, one: Setting) -> str:
+    """What stands for the value in the help: the choices, if there are some. Others are refused by the request."""
     if one.choices and one.kind == "text":
         return "{" + ",".join(one.choices) + "}"
-    return flags[-1].lstrip("-").replace("-", "_").upper() if flags else name
+    return _PLACEHOLDERS.get(one.kind, name.upper())
 
 
 def request_of(args: argparse.Namespace, request: type[Request], **given: Any) -> Any:
-    """The request that the options ask for.
+    """Make the request from parsed options.
 
-    :param given: fields that no option has.
-    :raises ClassesError, SettingsError: a text that is not of its form, or a value outside its limits.
+    :param given: values of fields that have no option.
+    :raises ClassesError, SettingsError: a text cannot be parsed, or a value is outside its limits.
     """
     fields = settings_of(request, SHELL)
     values = {name: _value(name, one, getattr(args, name)) for name, one in fields.items() if hasattr(args, name)}
@@ -93,12 +106,12 @@ def _box(name: str, text: str) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) != 6:
-        raise SettingsError(f"'{text}' is no region.", "Write six whole numbers: i0,i1,j0,j1,k0,k1.", setting=name)
+        raise SettingsError(f"'{text}' is not a region.", "Write six whole numbers: i0,i1,j0,j1,k0,k1.", setting=name)
     return numbers
 
 
 def _pairs(pairs: Iterable[str]) -> dict[str, Any]:
-    """The settings that ``name=value`` say; values are JSON, or text."""
+    """Parse ``name=value``; values are JSON, or else text."""
     settings = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
@@ -110,37 +123,37 @@ def _pairs(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def _slices(name: str, texts: Iterable[str]) -> dict[str, list[int]]:
-    """The slices that each ``structure:0,12`` names.
+    """Parse ``structure:0,12``.
 
-    :raises SettingsError: not of this form.
+    :raises SettingsError: a text has another form.
     """
-    found: dict[str, list[int]] = {}
+    slices: dict[str, list[int]] = {}
     for text in texts:
         structure, _, places = text.rpartition(":")
         numbers = [part.strip() for part in places.split(",")]
         if not structure.strip() or not all(number.isdecimal() for number in numbers):
             raise SettingsError(
                 f"'{text}' does not name slices of a structure.",
-                "Write the structure, a colon and the numbers of slices.",
+                "Write the structure, a colon and slice numbers.",
                 setting=name,
                 value="liver:0,12",
             )
-        found.setdefault(structure.strip(), []).extend(map(int, numbers))
-    return found
+        slices.setdefault(structure.strip(), []).extend(map(int, numbers))
+    return slices
 
 
 def _classes(text: str) -> list[dict[str, Any]]:
-    """Read ``1=right ventricle,2=myocardium``.
+    """Parse ``1=right ventricle,2=myocardium``.
 
-    :raises ClassesError: not of this form.
+    :raises ClassesError: the text has another form.
     """
     classes = []
     for part in text.split(","):
         value, _, name = (piece.strip() for piece in part.partition("="))
         if not value.isdigit() or not name:
             raise ClassesError(
-                f"'{part.strip()}' is not a label value with the name of a class.",
-                'Write "1=right ventricle,2=myocardium", with values from 1 to 254.',
+                f"'{part.strip()}' is not a label value with a class name.",
+                f'Write "1=right ventricle,2=myocardium", with values from 1 to {LARGEST_CLASS}.',
                 setting="classes",
             )
         classes.append({"id": int(value), "name": name})

@@ -10,14 +10,14 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def leads() -> bool:
-    """Whether this process speaks for all those that torchrun started together."""
+    """Whether this process prints for all processes that torchrun started together."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class Bar:
-    """Progress of things of one kind, written to standard error.
+    """Progress on standard error.
 
-    :param what: the thing counted, for instance ``slice``, or ``%``.
+    :param what: what is counted: ``slice``, ``volume``, ``%``.
     """
 
     def __init__(self, title: str, what: str):
@@ -28,7 +28,7 @@ class Bar:
             self._bar = tqdm(desc=title, unit=f" {what}", file=sys.stderr, leave=True)
 
     def update(self, done: float, total: int, note: str = "") -> None:
-        """Say that ``done`` of ``total`` are done, with a note behind."""
+        """Show that ``done`` of ``total`` are done, and a note."""
         self.total = total
         if self._bar is not None:
             self._bar.total = total
@@ -48,7 +48,7 @@ class Bar:
         return f"{self.title}: {count}{speed}{left}{', ' + note if note else ''}"
 
     def close(self) -> None:
-        """Leave the terminal in order."""
+        """End the bar's line."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,4 +1,4 @@
-"""``sam2adapt rank``: which volumes, and which slices of them, are most worth correcting next."""
+"""``sam2adapt rank``: which volumes, and which of their slices, to correct next."""
 
 import argparse
 import sys
@@ -15,15 +15,15 @@ def add_rank_parser(commands) -> None:
     """Add the sub-command ``rank``."""
     parser = commands.add_parser(
         "rank",
-        help="say which volumes are most worth correcting next",
-        description="Order volumes without labels by how unsure a model is of them, the least sure first.",
+        help="say which volumes to correct next",
+        description="Sort unlabelled volumes by how unsure a model is about them, the least sure first.",
     )
     add_options(parser, Rank, "inputs", "model", "top", "slices", "any_modality", "device", "report")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Rank and print; a volume that cannot be ranked is named and does not stop the others."""
+    """Rank and print; name each volume that cannot be ranked, and go on with the others."""
     from ..requests.rank import rank
 
     def failed(path: Path, error: UserError) -> None:

@@ -1,7 +1,7 @@
-"""Remedies as the command line shows them: with the flag, or the command, that does what the sentence says.
+"""Add to a remedy the flag or command that does what its sentence says.
 
-The engine's sentences are neutral (``errors.UserError``): "Choose no base network." becomes "Choose no base network
-(--base)." The flags come from the parser of the command that failed, so that they cannot be wrong.
+The engine's sentences name no flags (``errors.UserError``): "Leave out the base network." becomes "Leave out the base
+network (--base)." The flags come from the parser of the command that failed, so they always exist.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ..shared.errors import UserError
 
-# Actions that are commands of their own, with the word for what such a command takes.
+# Settings that stand for a command: its words, and the placeholder of its argument.
 COMMANDS = {
     "add_model": ("models", "add", "FILE"),
     "download_base": ("models", "download", "BASE"),
@@ -18,9 +18,9 @@ COMMANDS = {
 
 
 def shell_remedy(error: UserError, parser: argparse.ArgumentParser) -> str:
-    """The remedy with its flags and commands in brackets; those that the command does not have are left out.
+    """The remedy, with flags and commands in brackets; flags that the command does not have are left out.
 
-    :param parser: that of the command that failed.
+    :param parser: parser of the command that failed.
     """
     options = {action.dest: _flag(action) for action in _actions(parser)}
     hints = []
@@ -47,7 +47,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _flag(action: argparse.Action) -> str:
-    """The long flag; a positional argument is shown as its help does."""
+    """The long flag; for a positional argument, its placeholder in the help."""
     long = [flag for flag in action.option_strings if flag.startswith("--")]
     return long[0] if long else str(action.metavar or action.dest.upper())
 

@@ -1,4 +1,4 @@
-"""``sam2adapt segment``: one volume into one file, or many into a folder."""
+"""``sam2adapt segment``: segment one volume into a file, or many into a folder."""
 
 import argparse
 import signal
@@ -17,10 +17,11 @@ def add_segment_parser(commands) -> None:
     """Add the sub-command ``segment``."""
     parser = commands.add_parser(
         "segment",
-        help="segment a volume, or many",
-        description="Segment a CT or MR volume or an image; or several files, all volumes of a folder, or those of a "
-        "CSV list, into a folder with a manifest. The same command goes on with a batch that was stopped, and under "
-        "torchrun (`torchrun --nproc-per-node 8 -m sam2adapt segment …`) several processes share it.",
+        help="segment one or many volumes",
+        description="Segment a CT or MR volume or another image into a file. Or segment a batch (several files, a"
+        " folder, a CSV list) into a folder with a manifest: give the same command again to continue a batch that was"
+        " stopped, or start it with torchrun (`torchrun --nproc-per-node 8 -m sam2adapt segment …`) to use several"
+        " processes.",
     )
     add_options(parser, SegmentBatch, "inputs", "output", "model", "device", "structures", "roi")
     add_options(parser, Segment, "series", "reference", "dicom_seg", "tta", "uncertainty", "any_modality", "report")
@@ -66,7 +67,7 @@ def _segment_batch(args: argparse.Namespace) -> None:
     from ..requests.segment import segment_batch
 
     leader, stop = leads(), threading.Event()
-    # torchrun ends all processes when one has died, and a cluster those whose time is up: what is in work is finished.
+    # torchrun ends all processes when one dies, a cluster when their time is up: finish the studies in progress.
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     bar = _BatchBar(leader)
     try:
@@ -77,16 +78,16 @@ def _segment_batch(args: argparse.Namespace) -> None:
     if leader:
         _print_summary(summary)
     if stop.is_set():
-        raise BatchError("The batch was stopped.", "Give the same command again to go on with it.")
-    if leader and summary.failures:  # one process says so: torchrun ends all when one fails
+        raise BatchError("The batch was stopped.", "Give the same command again to continue it.")
+    if leader and summary.failures:  # only one process: torchrun ends all when one fails
         raise BatchError(
             f"{len(summary.failures)} of {len(summary.rows)} studies failed.",
-            "See the reasons above; the same command tries only these again.",
+            "See the reasons above. The same command tries only these again.",
         )
 
 
 class _BatchBar:
-    """Progress over whole studies, in the first of several processes, and how many failed."""
+    """Progress in whole studies, with the number of failures; only the first of several processes shows it."""
 
     def __init__(self, shown: bool):
         self._bar = Bar("Segmenting", "volume") if shown else None
@@ -106,14 +107,14 @@ class _BatchBar:
 
 
 def _refuse_single(args: argparse.Namespace) -> None:
-    """Refuse options of a single volume.
+    """Refuse options that only a single volume has.
 
     :raises SettingsError: one of them is given.
     """
     for name in ("series", "reference", "uncertainty", "report"):
         if getattr(args, name):
             raise SettingsError(
-                f"A batch takes no '{name}': it is for a single volume.",
+                f"'{name}' is an option for a single volume, not for a batch.",
                 "Leave it out; the manifest holds the numbers of all volumes.",
                 setting=name,
             )
@@ -126,10 +127,10 @@ def _print_summary(summary) -> None:
     for row in noted[:_FAILURES_SHOWN]:
         print(f"note: {row['message']}")
     if len(noted) > _FAILURES_SHOWN:
-        print(f"and {len(noted) - _FAILURES_SHOWN} more with notes, see the manifest")
+        print(f"and {len(noted) - _FAILURES_SHOWN} more notes in the manifest")
     more = len(summary.failures) - _FAILURES_SHOWN
     if more > 0:
-        print(f"and {more} more that failed")
+        print(f"and {more} more failures")
     left = summary.count("open")
     print(
         f"{summary.count('done')} of {len(summary.rows)} studies are segmented, {len(summary.failures)} failed"

@@ -1,4 +1,4 @@
-"""``sam2adapt train``: from folders of images and labels to a model file."""
+"""``sam2adapt train``: train a model file from folders of images and labels."""
 
 import argparse
 import os
@@ -16,9 +16,9 @@ def add_train_parser(commands) -> None:
     """Add the sub-command ``train``."""
     parser = commands.add_parser(
         "train",
-        help="train an adapter",
-        description="Train an adapter from images and labels. Under torchrun (`torchrun --nproc-per-node 8 -m sam2adapt"
-        " train …`) several processes compute each batch together.",
+        help="train a model from images and labels",
+        description="Train a model from images and labels. Start it with torchrun (`torchrun --nproc-per-node 8 -m"
+        " sam2adapt train …`) to let several processes share each step.",
     )
     add_options(parser, Train)
     parser.set_defaults(run=_run)
@@ -28,16 +28,16 @@ def _run(args: argparse.Namespace) -> None:
     try:
         _train(request_of(args, Train))
     except UserError:
-        # torchrun ends all processes when one has failed; each shall end by itself
+        # torchrun ends all processes when one fails; let each end by itself.
         if os.environ.get("WORLD_SIZE", "1") != "1":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if leads():
             raise
-        sys.exit(2)  # the first one says why
+        sys.exit(2)  # the process that leads prints the reason
 
 
 def _train(request: Train) -> None:
-    """Train as the command line says; the process that leads prints what was reached."""
+    """Train; the process that leads prints the result."""
     from ..requests.train import train
 
     bar = Bar("Training", "%") if leads() else None
@@ -57,10 +57,10 @@ def _train(request: Train) -> None:
     if result["bundle"] != request.output:
         former = result["former"]
         raise ForgettingError(
-            f"The new model forgets: on what '{request.init}' was validated on, Dice falls from"
-            f" {former['before']:.4f} to {former['after']:.4f}. '{request.output}' was not written; the model lies at"
+            f"The new model forgets: on the slices that '{request.init}' was validated on, Dice falls from"
+            f" {former['before']:.4f} to {former['after']:.4f}. '{request.output}' was not written; the model is in"
             f" '{result['bundle']}'.",
-            "Add cases of the former training, or resume and take the new model all the same.",
+            "Add cases of the former training, or resume and accept the new model.",
             setting=("resume", "allow_forgetting"),
         )
 

@@ -33,6 +33,7 @@ class Filling:
     :ivar expected_dice: of each structure on the slices that were filled; NaN where none was.
     :ivar uncertainty: (slices,) along ``axis`` expected share of wrong voxels, 0 to 1; 0 where drawn.
     :ivar axis: array axis that most slices were drawn along.
+    :ivar filled: for each structure the slices along ``axis`` that were filled wholly.
     :ivar next_slice: which to draw next, along ``axis``; None where nothing is left to fill.
     :ivar warnings: sentences that the user must see.
     :ivar seconds: time of each stage.
@@ -44,6 +45,7 @@ class Filling:
     expected_dice: list[float]
     uncertainty: np.ndarray
     next_slice: int | None
+    filled: list[list[int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -67,7 +69,7 @@ class Filler:
         check_voxels(volume)
         if volume.channels != 1:
             raise VolumeError(
-                f"{volume.name or 'The volume'} has {volume.channels} values a voxel.",
+                f"{volume.title} has {volume.channels} values a voxel.",
                 "Choose a volume of grey levels, or one of its channels.",
             )
         self.volume, self._seed = volume, seed
@@ -128,6 +130,7 @@ class _Work:
         self.filler, self.drawings, self.tell = filler, drawings, tell
         self.axes = drawings.axes()
         self.masks = drawings.masks.copy()
+        self.inside = drawings.inside()
         self.exclusive = _exclusive(drawings)
         self.seconds: dict[str, float] = {}
         count = len(drawings.names)
@@ -150,6 +153,7 @@ class _Work:
         before = time.perf_counter()
         wrong = self._fill(stacks)
         self._drop_loose_pieces()
+        self._limit(self.masks)
         self._note("fill", before)
         self.seconds["total"] = time.perf_counter() - started
         return self._filling(wrong)
@@ -170,6 +174,7 @@ class _Work:
         masks = self.drawings.masks.copy()
         for place, opinions in stack.first_answer(self._drawn(axis, grid)):
             self._paint(masks, axis, place, grid, self._decide(grid.to_volume(opinions), axis, place, grid))
+        self._limit(masks)
         return masks
 
     def _fill(self, stacks) -> np.ndarray:
@@ -199,8 +204,9 @@ class _Work:
             filled = self._decide(logits, axis, place, grid)
             self._paint(self.masks, axis, place, grid, filled)
             probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-            probability[~open_] = 0
-            filled &= open_[:, None, None]
+            inside = np.moveaxis(self.inside, axis, 0)[place][grid.box]
+            probability[~open_] = probability[:, ~inside] = 0
+            filled &= open_[:, None, None] & inside
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
             doubt = np.minimum(probability, 1 - probability).sum((1, 2))
             wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
@@ -217,6 +223,17 @@ class _Work:
             held = np.zeros(count + 1, bool)
             held[np.unique(pieces[drawn[box[0]]])] = True
             part &= held[pieces]
+
+    def _filled_slices(self) -> list[list[int]]:
+        whole = np.moveaxis(self.inside, self.axes[0], 0).all((1, 2))
+        return [
+            [k for k in np.flatnonzero(whole).tolist() if self._is_open(index, k)] for index in range(len(self.masks))
+        ]
+
+    def _limit(self, masks: np.ndarray) -> None:
+        """Leave everything outside the region as it was drawn."""
+        if self.drawings.region is not None:
+            np.copyto(masks, self.drawings.masks, where=~self.inside)
 
     def _is_open(self, index: int, place: int) -> bool:
         """Whether a structure is to be filled in a slice of the main axis."""
@@ -274,7 +291,7 @@ class _Work:
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
             self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
-            self.drawings.warnings, self.seconds,
+            self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
 
 

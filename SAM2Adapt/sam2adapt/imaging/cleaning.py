@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..shared.errors import SettingsError
-from ..shared.label_runs import CORNERS, FACES, Runs, find_gaps, find_pieces, find_runs
+from ..shared.labels.label_runs import CORNERS, FACES, Runs, find_gaps, find_pieces, find_runs
 
 
 def clean(labels: np.ndarray, settings: dict[str, Any], voxel_ml: float) -> None:

@@ -64,8 +64,9 @@ def read_image(path: str | os.PathLike) -> StoredImage:
     header = nrrd or meta
     if header and header.affine is not None:  # what ITK refuses by words of its own is refused here
         checked_place(header.affine, header.size, path)
-    with enough_memory(path):
-        image = _read_with_itk(path)
+    text = header and header.text
+    with enough_memory(path), text.as_binary(path) if text else contextlib.nullcontext(path) as binary:
+        image = _read_with_itk(path, binary)
         array, keys = sitk.GetArrayFromImage(image), {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
         if meta and meta.packed is not None:
             array = read_packed(meta, path).reshape(array.shape).astype(array.dtype, copy=False)
@@ -130,10 +131,13 @@ def _check_picture(path: Path, picture: Image.Image) -> None:
         )
 
 
-def _read_with_itk(path: Path) -> sitk.Image:
-    """A 3-D image; see ``read_image``."""
+def _read_with_itk(path: Path, binary: Path) -> sitk.Image:
+    """A 3-D image; see ``read_image``.
+
+    :param path: for messages. :param binary: the file to read, a copy perhaps.
+    """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(paths.utf8_name(path))
+    reader.SetFileName(paths.utf8_name(binary))
     try:
         reader.ReadImageInformation()
         _check_dimensions(reader, path)

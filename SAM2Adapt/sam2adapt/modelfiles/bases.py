@@ -1,7 +1,7 @@
-"""Base weights on this machine: the official SAM 2.1 checkpoints and our own base files.
+"""Base weights on this machine: official SAM 2.1 checkpoints, and base files of SAM2Adapt.
 
-Official checkpoints are pickles. They are handed on only after their SHA-256 was found in ``BASES``; every other pickle
-is refused unread. Own base files are safetensors and can hold no code.
+Official checkpoints are pickles. They are used only if their SHA-256 is in ``BASES``; every other pickle is refused
+unread. Base files of SAM2Adapt are safetensors, which cannot hold code.
 """
 
 import contextlib
@@ -14,39 +14,38 @@ from pathlib import Path
 from ..shared import files, paths
 from ..shared.errors import ChecksumError, InputFileError, ModelFileError, SettingsError, UserError, WeightsMissingError
 from ..shared.files import bases_folder, hash_file, megabytes
-from ..shared.known_bases import BASES, NANO, BaseInfo
+from ..shared.known_bases import BASES, NAMES, NANO, BaseInfo
 from ..shared.safetensors_header import SUFFIX
-from .card import read_base_card
+from .card import PICKLE_SUFFIXES, is_pickle, read_base_card
 from .download import download
 
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-# Hashing this much takes some 20 ms; anything larger is remembered.
+# To hash this many bytes takes about 20 ms; the hash of a larger file is remembered.
 _REMEMBER_ABOVE = 32_000_000
 _CACHE = "checksums.json"
 
 
 def base_file(base: str | Path, sha256: str | None = None) -> Path:
-    """Find the file of a base network and make sure that it may be read.
+    """Find the file of a base network and make sure that it is safe to read.
 
-    :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, the id of a base file of ours in the bases
-        folder, or a path.
-    :param sha256: the file that a model was trained on; another one is refused.
-    :return: a safetensors base file of ours, or an official ``.pt`` whose SHA-256 matched.
+    :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, the id of a base file in the bases folder, or
+        a path.
+    :param sha256: hash of the file that a model was trained on; another file is refused.
+    :return: a safetensors base file of SAM2Adapt, or an official ``.pt`` whose SHA-256 is right.
     :raises WeightsMissingError: the weights are not on this machine.
-    :raises ChecksumError: a ``.pt`` that is not an official one.
-    :raises ModelFileError: not base weights, or not those with ``sha256``.
+    :raises ChecksumError: a ``.pt`` file is not official.
+    :raises ModelFileError: the file does not hold base weights, or has another SHA-256.
     """
     if _looks_like_path(base):
         path = paths.expand(base)
-        found = [(path, check_base(path))]
+        files_here = [(path, check_base(path))]
     else:
-        found = [(path, check_base(path)) for path in _candidates(str(base))]
-    if not found:
+        files_here = [(path, check_base(path)) for path in _candidates(str(base))]
+    if not files_here:
         raise _missing(str(base))
-    for path, digest in found:
+    for path, digest in files_here:
         if sha256 in (None, digest):
             return path
-    path, digest = found[0]
+    path, digest = files_here[0]
     raise ModelFileError(
         f"The model needs base weights with SHA-256 {sha256}, but '{path}' has {digest}.",
         f"Put the weights that the model was trained on into '{bases_folder()}', or train the model again.",
@@ -54,7 +53,7 @@ def base_file(base: str | Path, sha256: str | None = None) -> Path:
 
 
 def base_present(base_id: str, sha256: str | None = None) -> bool:
-    """Tell whether a base that a model asks for is usable here, at once after the first time."""
+    """Whether this machine has usable weights of a base; quick after the first call."""
     try:
         base_file(base_id, sha256)
     except UserError:
@@ -63,11 +62,11 @@ def base_present(base_id: str, sha256: str | None = None) -> bool:
 
 
 def check_base(path: Path) -> str:
-    """Make sure that a file is base weights that may be read.
+    """Make sure that a file holds base weights and is safe to read.
 
     :return: its SHA-256.
-    :raises InputFileError: missing or unreadable; ``ChecksumError``: a ``.pt`` that is not official;
-        ``ModelFileError``: not base weights.
+    :raises InputFileError: the file is missing or unreadable; ``ChecksumError``: a ``.pt`` file is not official;
+        ``ModelFileError``: the file does not hold base weights.
     """
     if not _is_pickle(path):
         read_base_card(path)
@@ -86,8 +85,8 @@ def check_base(path: Path) -> str:
             value=intended.id,
         )
     raise ChecksumError(
-        f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read because"
-        " they can run code of their maker.",
+        f"'{path}' (SHA-256 {digest}) is not an official SAM 2.1 checkpoint, and other pickles are never read, because"
+        " they can run code.",
         "Use a .safetensors base file of SAM2Adapt, or download an official file.",
         setting="download_base",
         value="tiny",
@@ -95,7 +94,7 @@ def check_base(path: Path) -> str:
 
 
 def official_info(path: Path) -> BaseInfo | None:
-    """The published base that a file is, by size and SHA-256; None for none of them. Nothing is unpickled."""
+    """The published base with the size and SHA-256 of a file; None if there is none. Nothing is unpickled."""
     if paths.is_file(path) and paths.check_file(path).st_size in {info.bytes for info in BASES.values()}:
         digest = file_sha256(path)
         return next((info for info in BASES.values() if info.sha256 == digest), None)
@@ -108,10 +107,10 @@ def download_base(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """Bring an official base here, from its publisher or from a local copy.
+    """Download an official base, or copy a local file.
 
-    :param source: another address or a path.
-    :raises WeightsMissingError: no such base. Others: as ``download.download``.
+    :param source: another address than the publisher's, or a path.
+    :raises WeightsMissingError: the base is unknown. Others: as ``download.download``.
     """
     info = BASES.get(base_id)
     if info is None:
@@ -125,29 +124,29 @@ def download_base(
 
 
 def remove_base(base_id: str) -> list[Path]:
-    """Delete a downloaded official base and what is left of a broken download.
+    """Delete a downloaded official base and the rest of a broken download.
 
-    :return: the files deleted.
-    :raises WeightsMissingError: there is nothing to delete; ``SettingsError``: not a base that is downloaded.
+    :return: the deleted files.
+    :raises WeightsMissingError: there is nothing to delete; ``SettingsError``: this base is not a download.
     """
     if base_id not in BASES:
-        raise SettingsError(f"'{base_id}' is no base that is downloaded.", f"Choose one of {', '.join(BASES)}.")
+        raise SettingsError(f"'{base_id}' is not a base that can be downloaded.", f"Choose one of {', '.join(BASES)}.")
     file = bases_folder() / BASES[base_id].file
-    found = [path for path in (file, file.with_name(file.name + ".part")) if paths.is_file(path)]
-    if not found:
+    present = [path for path in (file, file.with_name(file.name + ".part")) if paths.is_file(path)]
+    if not present:
         raise WeightsMissingError(
             f"The base weights '{base_id}' are not on this machine.", "There is nothing to delete."
         )
-    for path in found:
+    for path in present:
         try:
             path.unlink()
         except OSError as error:
             raise files.output_error(path, error) from error
-    return found
+    return present
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file; that of a large file is remembered with its size and time of change.
+    """SHA-256 (hex) of a file; for a large file, it is remembered with size and modification time.
 
     :raises InputFileError: the file is missing or unreadable.
     """
@@ -165,19 +164,19 @@ def file_sha256(path: Path) -> str:
 
 
 def _candidates(base_id: str) -> list[Path]:
-    """Files that may be a base, the official or bundled one first."""
-    found = []
+    """Files of a base, the official or bundled one first."""
+    candidates = []
     if base_id in BASES and paths.is_file(official := bases_folder() / BASES[base_id].file):
-        found.append(official)
+        candidates.append(official)
     for folder in (files.bundled_folder(), bases_folder()):
         for path in paths.listing(folder):
             if path.suffix != SUFFIX:
                 continue
-            # Models and broken files lie in the same folders and are no candidates.
+            # Models and broken files in the same folders are skipped.
             with contextlib.suppress(ModelFileError, InputFileError):
                 if read_base_card(path)["id"] == base_id:
-                    found.append(path)
-    return found
+                    candidates.append(path)
+    return candidates
 
 
 def _missing(base_id: str) -> WeightsMissingError:
@@ -191,30 +190,30 @@ def _missing(base_id: str) -> WeightsMissingError:
         )
     if base_id == NANO:
         return WeightsMissingError(
-            f"The base weights 'nano' are missing from '{files.bundled_folder()}', where SAM2Adapt brings them.",
+            f"The base weights 'nano' are missing from '{files.bundled_folder()}', where SAM2Adapt installs them.",
             "Install SAM2Adapt again.",
         )
     return WeightsMissingError(
         f"No base weights '{base_id}' are on this machine{_suggestion(base_id)}.",
-        f"Choose one of {', '.join((NANO, *BASES))}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
+        f"Choose one of {', '.join(NAMES)}, or put a base file of SAM2Adapt into '{bases_folder()}'.",
     )
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, [NANO, *BASES], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _looks_like_path(base: str | Path) -> bool:
     if isinstance(base, Path):
         return True
-    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((SUFFIX, *_PICKLES))
+    return any(mark in base for mark in ("/", os.sep)) or base.lower().endswith((SUFFIX, *PICKLE_SUFFIXES))
 
 
 def _is_pickle(path: Path) -> bool:
     with paths.open_file(path) as file:
         start = file.read(4)
-    return path.suffix.lower() in _PICKLES or start.startswith((b"PK\x03\x04", b"\x80\x02"))
+    return path.suffix.lower() in PICKLE_SUFFIXES or is_pickle(start)
 
 
 def _state(stat: os.stat_result) -> tuple[int, int]:
@@ -230,7 +229,7 @@ def _read_cache() -> dict:
 
 
 def _remember(path: Path, sha256: str) -> None:
-    """Keep a large file's SHA-256. A home that cannot be written costs only the time to hash again."""
+    """Remember the SHA-256 of a large file; if the home folder cannot be written, it is computed again next time."""
     stat = paths.check_file(path)
     if stat.st_size < _REMEMBER_ABOVE:
         return

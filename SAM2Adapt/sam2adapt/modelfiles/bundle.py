@@ -1,6 +1,6 @@
-"""Model files ("bundles"): one ``.safetensors`` with what was trained and, as its only metadata entry, the card.
+"""Model files ("bundles"): a ``.safetensors`` file with the trained tensors and, as its only metadata, the card.
 
-Nothing in a bundle can run code. ``card.py`` reads cards without torch; this module reads and writes tensors.
+A bundle cannot hold code. ``card.py`` reads cards without torch; this module reads and writes tensors.
 """
 
 import json
@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..shared.errors import ModelFileError, OutputError
+from ..shared.errors import ModelFileError
 from ..shared.files import atomic_write
-from ..shared.safetensors_header import MODEL_KEY, SUFFIX
+from ..shared.safetensors_header import MODEL_KEY
 from .card import (
     FORMAT,
+    check_model_name,
     compute_digest,
     read_bytes,
     read_card,
@@ -38,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model file in memory: its card, its tensors by name (on the CPU), and where it was read from."""
+    """A model file in memory: its card, its tensors by name (on the CPU), and its path."""
 
     card: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -46,21 +47,21 @@ class Bundle:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a model file and check all of it: form, schema, digest, finite numbers.
+    """Read a model file and check everything: form, schema, digest, finite numbers.
 
     :raises InputFileError: the file is missing or unreadable.
-    :raises ModelFileError: it is not a bundle, damaged, changed after it was made, or of a newer version.
+    :raises ModelFileError: it is not a bundle, is damaged, was changed later, or is of a newer version.
     """
     path = Path(path)
     card = read_card(path)
-    # Read, not memory-mapped: the file may be replaced by a new training run while this model is in use.
+    # Not memory-mapped, because a training run may replace the file while this model is in use.
     data = read_bytes(path)
     verify_digest(path, card, data)
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(
-            f"'{path}' holds numbers of a kind that this version cannot read ({error}).", "Update SAM2Adapt."
+            f"'{path}' holds a type of numbers that this version cannot read ({error}).", "Update SAM2Adapt."
         ) from error
     if name := _not_finite(tensors):
         raise ModelFileError(
@@ -70,17 +71,16 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def write_bundle(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write a model file; it appears whole or not at all.
+    """Write a model file; it appears complete or not at all.
 
-    :param card: as in ``schemas/bundle.schema.json``; a ``digest`` in it is replaced.
-    :param tensors: what was trained, by name; copied to the CPU.
-    :return: the card as written, with its digest.
+    :param card: see ``schemas/bundle.schema.json``; its ``digest`` is replaced.
+    :param tensors: the trained tensors by name; they are copied to the CPU.
+    :return: the written card, with its digest.
     :raises ModelFileError: the card is not valid, or a tensor holds NaN or infinity.
     :raises OutputError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
-        raise OutputError(f"'{path}' is no name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+    check_model_name(path)
     validate_card({key: value for key, value in card.items() if key != "digest"})
     if not tensors:
         raise ModelFileError("There is no trained tensor to write.", "Train something first.")
@@ -89,11 +89,13 @@ def write_bundle(path: Path, card: Mapping[str, Any], tensors: Mapping[str, Tens
             f"The trained tensor '{name}' holds NaN or infinite numbers, so no model was written.",
             "Train again with a lower learning rate.",
         )
-    # Tensors that share memory (tied or sliced ones) are refused by safetensors, so each becomes its own copy.
-    own = {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    # Copy each tensor, because safetensors refuses tensors that share memory (tied or sliced ones).
+    copies = {
+        key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()
+    }
     card = json.loads(json.dumps(dict(card)))
-    card["digest"] = compute_digest(card, save(own))
-    data = save(own, {MODEL_KEY: json.dumps(card, ensure_ascii=False, allow_nan=False)})
+    card["digest"] = compute_digest(card, save(copies))
+    data = save(copies, {MODEL_KEY: json.dumps(card, ensure_ascii=False, allow_nan=False)})
     with atomic_write(path) as file:
         file.write(data)
     return card

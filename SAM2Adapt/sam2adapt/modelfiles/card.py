@@ -1,6 +1,6 @@
-"""Cards of model files: what a ``.safetensors`` file says about itself, read from its header and checked.
+"""Read and check the card of a model file: the description in the header of its ``.safetensors`` file.
 
-Nothing here reads tensors into memory or imports torch, so that a list of models appears at once.
+This module does not import torch, and lists models without reading their tensors, so that lists appear at once.
 """
 
 import contextlib
@@ -18,19 +18,24 @@ import jsonschema
 from safetensors import SafetensorError, deserialize, safe_open
 
 from .. import __version__
-from ..shared import known_bases, paths, safetensors_header
-from ..shared.errors import ModelFileError
-from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION
+from ..shared import known_bases, paths, safetensors_header, strict_json
+from ..shared.errors import ModelFileError, OutputError
+from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX
 
 FORMAT = "sam2adapt-bundle"
 BASE_FORMAT = "sam2adapt-base"
-_AGAIN = "Get the file again from where it came."
+PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02")  # a zip archive, as torch.save writes it, and a bare pickle
+_AGAIN = "Get the file again from its source."
+_LEAST_CONTRAST = 1e-12  # between the grey levels of black and white: float32 divides by it
+_DEEPEST = 32  # lists and dictionaries within each other
+_LARGEST_NUMBER = 1 << 63  # of whole numbers, which NumPy and other programs take
 _NOT_OURS = "Choose a model file (.safetensors) that SAM2Adapt has written."
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Kind (as safetensors names it, for instance ``F32``) and shape of a stored tensor."""
+    """Type (as safetensors names it, for example ``F32``) and shape of a stored tensor."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -54,11 +59,11 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, TensorInfo]]:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read a bundle's card from its header alone; the tensors are not looked at.
+    """Read the card of a bundle from its header, without its tensors.
 
-    :return: the card as in ``schemas/bundle.schema.json``, with its ``digest``.
+    :return: the card, see ``schemas/bundle.schema.json``, with its ``digest``.
     :raises InputFileError: the file is missing or unreadable.
-    :raises ModelFileError: it is not a bundle, damaged, or of a newer version.
+    :raises ModelFileError: it is not a bundle, is damaged, or is of a newer version.
     """
     path = Path(path)
     metadata, _ = read_header(path)
@@ -75,10 +80,10 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def read_base_card(path: Path) -> dict[str, Any]:
-    """Read the card of one of our base weight files (``nano`` and the like), with at least ``format`` and ``id``.
+    """Read the card of a base file of SAM2Adapt (``nano``, for example), with at least ``format`` and ``id``.
 
     :raises InputFileError: the file is missing or unreadable.
-    :raises ModelFileError: it is no base weight file.
+    :raises ModelFileError: it is not a base file.
     """
     path = Path(path)
     metadata, _ = read_header(path)
@@ -94,19 +99,19 @@ def read_base_card(path: Path) -> dict[str, Any]:
 
 
 def validate_card(card: dict[str, Any]) -> None:
-    """Check a card that is to be written; ``digest`` may still be missing.
+    """Check a card before it is written; ``digest`` may be missing.
 
-    :raises ModelFileError: naming the field that is wrong.
+    :raises ModelFileError: a field is wrong; the message names it.
     """
     if problem := _problem(card):
         raise ModelFileError(f"The model card is not valid: {problem}.", "Correct this field and try again.")
 
 
 def compute_digest(card: dict[str, Any], data: bytes) -> str:
-    """Digest of a card and the tensors in a serialized safetensors file (its metadata does not count).
+    """Digest of a card and the tensors in a serialized safetensors file (without its metadata).
 
-    SHA-256 over the card's canonical JSON without ``digest``, then for each tensor, sorted by name, the JSON of
-    ``[name, dtype, shape]`` and the raw little-endian bytes; a line feed ends each JSON text.
+    It is the SHA-256 of the card's canonical JSON without ``digest``, followed by the JSON of ``[name, dtype, shape]``
+    and the raw little-endian bytes of each tensor, sorted by name. A line feed ends each JSON text.
 
     :return: ``sha256:`` and 64 hex digits.
     """
@@ -118,7 +123,7 @@ def compute_digest(card: dict[str, Any], data: bytes) -> str:
 
 
 def verify_digest(path: Path, card: dict[str, Any], data: bytes) -> None:
-    """Check that a bundle's bytes are those that its card was written with.
+    """Check that the tensors of a bundle are those that its card was written with.
 
     :raises ModelFileError: the file was changed or damaged.
     """
@@ -131,40 +136,37 @@ def verify_digest(path: Path, card: dict[str, Any], data: bytes) -> None:
 
 
 def read_verified_card(path: Path) -> dict[str, Any]:
-    """Read a bundle's card and check the digest over all its tensors, without decoding them.
+    """Read the card of a bundle and check the digest of all its tensors, without decoding them.
 
-    :raises ModelFileError: as ``read_card``, and when the file was changed after it was made.
+    :raises ModelFileError: as ``read_card``, or the file was changed after it was made.
     """
+    return read_verified(path)[0]
+
+
+def read_verified(path: Path) -> tuple[dict[str, Any], bytes]:
+    """As ``read_verified_card``, and the bytes of the whole file that were checked."""
     card = read_card(path)
-    verify_digest(path, card, read_bytes(path))
-    return card
+    data = read_bytes(path)
+    verify_digest(path, card, data)
+    return card, data
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file.
+    """Read all bytes of a file.
 
-    :raises InputFileError: it cannot be read.
+    :raises InputFileError: the file cannot be read.
     """
     return paths.read_bytes(path)
 
 
 def parse_card(text: str, path: Path) -> Any:
-    """Parse a card's JSON text; NaN, Infinity and repeated keys are refused.
+    """Parse a card's JSON text.
 
-    :raises ModelFileError: the text is not JSON.
+    :raises ModelFileError: the text is not JSON, see ``strict_json.loads``.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a key occurs twice")
-        return found
-
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+        return strict_json.loads(text)
+    except ValueError as error:
         raise ModelFileError(f"The card of '{path}' is not readable JSON: {error}.", _AGAIN) from error
 
 
@@ -183,13 +185,13 @@ def _is_base_id(value: Any) -> bool:
 
 
 def _check_form(path: Path) -> None:
-    """Refuse what is plainly no whole safetensors file, in words that say what it is instead."""
+    """Refuse a file that is clearly not a complete safetensors file, and say what it is instead."""
     with paths.open_file(path) as file:
         start = file.read(9)
         size = os.fstat(file.fileno()).st_size
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+    if is_pickle(start):
         raise ModelFileError(
-            f"'{path}' is a PyTorch pickle, which can run code of its maker and is never read as a model.", _NOT_OURS
+            f"'{path}' is a PyTorch pickle, which can run code and is never read as a model.", _NOT_OURS
         )
     if size < 9 or start[8:9] != b"{":
         raise ModelFileError(f"'{path}' is not a safetensors file.", _NOT_OURS)
@@ -200,8 +202,22 @@ def _check_form(path: Path) -> None:
         raise ModelFileError(f"'{path}' is cut off inside its header ({size} of more than {8 + length} bytes).", _AGAIN)
 
 
+def is_pickle(start: bytes) -> bool:
+    """Whether a file with these first bytes is a pickle, which can run code when it is read."""
+    return start.startswith(_PICKLE_STARTS)
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse a name that a model file cannot have.
+
+    :raises OutputError: it has another suffix.
+    """
+    if path.suffix != SUFFIX:
+        raise OutputError(f"'{path}' is not a name for a model file.", f"Choose a name that ends in {SUFFIX}.")
+
+
 def _damaged(path: Path, error: Exception) -> ModelFileError:
-    """Say what is wrong with a file that safetensors refuses; a body cut short is the common case."""
+    """The error for a file that safetensors refuses; most often, its end is missing."""
     with contextlib.suppress(OSError, ValueError):
         expected = safetensors_header.expected_size(path)
         if (size := paths.check_file(path).st_size) < expected:
@@ -213,7 +229,7 @@ def _check_version(card: dict[str, Any], path: Path) -> None:
     version = card.get("schema_version")
     if not isinstance(version, int) or version <= SCHEMA_VERSION:
         return
-    # The part of a newer card that tells the writer's version may have moved, so it is looked up with care.
+    # A newer card may keep the version of its writer in another place.
     writer = None
     with contextlib.suppress(KeyError, TypeError):
         writer = card["training"]["software"]["sam2adapt"]
@@ -226,10 +242,10 @@ def _check_version(card: dict[str, Any], path: Path) -> None:
 
 
 def _problem(card: Any) -> str | None:
-    """Say what is wrong with a card in half a sentence; None for nothing."""
+    """What is wrong with a card, as the rest of a sentence; None if nothing is."""
     try:
-        if field := _not_finite(card):
-            return f"field '{field}' is not a finite number (use null)"
+        if strange := _impossible(card):
+            return strange
         plain = json.loads(_canonical(card))
         error = jsonschema.exceptions.best_match(_validator().iter_errors(plain))
     except UnicodeEncodeError:
@@ -242,22 +258,29 @@ def _problem(card: Any) -> str | None:
     return _contradiction(plain)
 
 
-def _not_finite(card: Any) -> str | None:
-    """Path of the first NaN or infinite number."""
-    waiting = [("", card)]
+def _impossible(card: Any) -> str | None:
+    """The first value that no field may have: NaN, infinity, a whole number of more than 64 bits, nesting too deep."""
+    waiting = [("", card, 0)]
     while waiting:
-        field, value = waiting.pop()
+        field, value, depth = waiting.pop()
         if isinstance(value, float) and not abs(value) < float("inf"):
-            return field
+            return f"field '{field}' is not a finite number (use null)"
+        if isinstance(value, int) and not -_LARGEST_NUMBER <= value < _LARGEST_NUMBER:
+            return f"field '{field}' is a whole number of more than 64 bits"
         if isinstance(value, dict):
-            waiting += [(f"{field}.{key}" if field else str(key), item) for key, item in value.items()]
+            inside = [(f"{field}.{key}" if field else str(key), item) for key, item in value.items()]
         elif isinstance(value, list | tuple):
-            waiting += [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+            inside = [(f"{field}[{index}]", item) for index, item in enumerate(value)]
+        else:
+            continue
+        if depth == _DEEPEST:
+            return f"field '{field[:100]}…' is nested too deeply"
+        waiting += [(name, item, depth + 1) for name, item in inside]
     return None
 
 
 def _contradiction(card: dict[str, Any]) -> str | None:
-    """What a schema cannot say: fields that disagree with each other."""
+    """Fields that contradict each other, which a schema cannot express; None if none do."""
     names = [entry["name"] for entry in card["classes"]]
     ids = [entry["id"] for entry in card["classes"]]
     for name in (card["name"], *names):
@@ -273,7 +296,7 @@ def _contradiction(card: dict[str, Any]) -> str | None:
     slices, normalization = card["slices"], card["slices"]["normalization"]
     if slices["spacing"] is None and slices["size"] is None:
         return "of fields 'slices.spacing' and 'slices.size' one must be given"
-    if normalization["low"] >= normalization["high"]:
+    if not normalization["high"] - normalization["low"] > _LEAST_CONTRAST:
         return "field 'slices.normalization.low' is not below 'high'"
     if normalization["kind"] == "percentile" and not 0 <= normalization["low"] < normalization["high"] <= 100:
         return "field 'slices.normalization' has percentiles outside 0..100"
@@ -285,4 +308,5 @@ def _contradiction(card: dict[str, Any]) -> str | None:
 
 
 def _shortened(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+    """A sentence without its middle, which is the value that is wrong; its end says why."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 2 :]}"

@@ -1,4 +1,4 @@
-"""Downloads that can be trusted: continued after a break, checked by SHA-256, in place whole or not at all."""
+"""Download a file, continue after a break, and check its SHA-256 before it gets its name."""
 
 import contextlib
 import errno
@@ -20,22 +20,22 @@ from ..shared import paths
 from ..shared.errors import CancelledError, ChecksumError, DownloadError, InputFileError
 from ..shared.files import hash_file, make_folder, megabytes, output_error
 
-# Seconds to wait before each new attempt that follows one which brought nothing; afterwards the download has failed.
+# Seconds to wait after each attempt that brought nothing; after the last one, the download has failed.
 PAUSES = (1.0, 3.0, 10.0)
 TIMEOUT = 30.0
 _CHUNK = 1 << 18
-# Free space beyond the file itself, so that a download never fills the disk to the last byte.
+# Space that must stay free, so that a download never fills the disk completely.
 _SPARE = 50_000_000
-_COPY = "download the file on another computer and take that copy."
+_COPY = "download the file on another computer and use that copy."
 _OFFLINE = f"Check the network and the proxy (HTTPS_PROXY), or {_COPY}"
 
 
 class _BrokenError(Exception):
-    """The connection broke or the server is busy; another attempt may help."""
+    """The connection broke, or the server is busy; another attempt may help."""
 
 
 class _StaleError(Exception):
-    """What was kept from an earlier attempt is not the beginning of this file."""
+    """The part from an earlier attempt is not the beginning of this file."""
 
 
 def download(
@@ -47,21 +47,19 @@ def download(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """Bring a file here; nothing is at ``path`` before its SHA-256 matched.
+    """Download a file; it appears at ``path`` only after its SHA-256 was checked.
 
-    What has arrived stays beside it as ``<name>.part`` and is continued by the next call. Proxies are those of the
-    environment and the system, as ``urllib`` finds them.
+    What has arrived is kept as ``<name>.part``, and the next call continues it. ``urllib`` takes the proxies of the
+    environment and the system.
 
-    :param url: ``https://``, ``http://`` or ``file://`` address, or a path.
-    :param path: where the file shall be; its folder is made.
+    :param url: ``https://`` or ``file://`` address, ``http://`` on this computer only, or a path.
+    :param path: where to put the file; its folder is made.
     :param sha256: 64 hex digits; ``size``: bytes.
-    :param progress: called with (bytes done, bytes in all).
-    :param cancel: asked between pieces; True stops.
+    :param progress: called with (bytes done, bytes in all); ``cancel``: called between pieces, true stops.
     :return: ``path``.
     :raises DownloadError: no network, refused by the server, no space, no such local file.
     :raises ChecksumError: another file than expected arrived; it is deleted.
-    :raises CancelledError: ``cancel()`` gave True.
-    :raises OutputError: the file cannot be written.
+    :raises CancelledError: ``cancel()`` returned true. :raises OutputError: the file cannot be written.
     """
     path = Path(path)
     if _size(path) == size and hash_file(path, cancel) == sha256:
@@ -74,12 +72,7 @@ def download(
         if local is not None:
             transfer.copy(local)
         else:
-            resumed = transfer.have > 0
-            transfer.receive()
-            if resumed and hash_file(transfer.part, cancel) != sha256:
-                # What was kept may be of another file, so one fresh start is fair before blaming the server.
-                transfer.part.unlink()
-                transfer.receive()
+            transfer.receive_whole(sha256)
         transfer.check(sha256)
         os.replace(transfer.part, path)
     except OSError as error:
@@ -89,7 +82,7 @@ def download(
 
 @dataclass(frozen=True)
 class _Transfer:
-    """One file on its way: from ``url`` to ``part``, which is to become ``size`` bytes long."""
+    """The transfer of a file from ``url`` to ``part``, which will be ``size`` bytes long."""
 
     url: str
     part: Path
@@ -99,11 +92,19 @@ class _Transfer:
 
     @property
     def have(self) -> int:
-        """Bytes that are here."""
+        """Bytes that have arrived."""
         return _size(self.part)
 
+    def receive_whole(self, sha256: str) -> None:
+        """Fill the part from the network; start again if the part of an earlier call belongs to another file."""
+        resumed = self.have > 0
+        self.receive()
+        if resumed and hash_file(self.part, self.cancel) != sha256:
+            self.part.unlink()
+            self.receive()
+
     def receive(self) -> None:
-        """Fill the part from the network, with new attempts where they may help."""
+        """Fill the part from the network, with new attempts if they may help."""
         begun, failures = self.have, 0
         while (have := self.have) < self.size:
             try:
@@ -113,7 +114,7 @@ class _Transfer:
             except _BrokenError as error:
                 now = self.have
                 failures = 1 if now > have else failures + 1
-                # Without a network nothing ever arrives, and whoever waits should hear it soon.
+                # Without a network nothing ever arrives, and the user should learn this soon.
                 if failures > (len(PAUSES) if now != begun else 1):
                     raise DownloadError(
                         f"'{self.url}' could not be downloaded: {error}.", _OFFLINE, setting="source"
@@ -126,10 +127,10 @@ class _Transfer:
         """Fill the part from a local file."""
         try:
             with paths.open_file(source) as file:
-                found = os.fstat(file.fileno()).st_size
-                if found != self.size:
+                size = os.fstat(file.fileno()).st_size
+                if size != self.size:
                     raise ChecksumError(
-                        f"'{source}' is not the file expected: it has {found} bytes instead of {self.size}.",
+                        f"'{source}' is not the expected file: it has {size} bytes instead of {self.size}.",
                         "Get it again.",
                     )
                 if paths.exists(self.part) and source.samefile(self.part):
@@ -145,26 +146,27 @@ class _Transfer:
             ) from error
 
     def check(self, sha256: str) -> None:
-        """Refuse, and delete, a part with another SHA-256."""
+        """Delete and refuse a part with another SHA-256."""
         digest = hash_file(self.part, self.cancel)
         if digest != sha256:
             self.part.unlink()
             raise ChecksumError(
-                f"'{self.url}' is not the file expected: its SHA-256 is {digest} instead of {sha256}.",
-                "Download it again, or get it from its publisher's own address.",
+                f"'{self.url}' is not the expected file: its SHA-256 is {digest} instead of {sha256}.",
+                "Download it again, or from the address of its publisher.",
             )
 
     def _connect(self, have: int) -> None:
-        """Append what one connection brings."""
+        """Append the data of one connection."""
         self._check_cancel()
         headers = {"User-Agent": f"sam2adapt/{__version__}", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
         with _translated(self.url, have):
-            # Not urlopen: it keeps the proxies of its first call, whatever is set later.
+            # Not urlopen, which keeps the proxies of its first call.
             opener = urllib.request.build_opener()
             response = opener.open(urllib.request.Request(self.url, headers=headers), timeout=TIMEOUT)
         with response:
+            _check_encrypted(response.geturl())  # where it was redirected to
             have = self._start(response, have)
             with self.part.open("ab" if have else "wb") as file:
                 while have < self.size:
@@ -178,7 +180,7 @@ class _Transfer:
                     self._report(have)
 
     def _start(self, response: http.client.HTTPResponse, have: int) -> int:
-        """Where the answer begins; an answer of another length, such as a network's log-in page, is refused."""
+        """Where in the file the answer begins; an answer of another length, such as a log-in page, is refused."""
         start = 0
         if response.status == http.HTTPStatus.PARTIAL_CONTENT:
             start = have
@@ -190,7 +192,7 @@ class _Transfer:
                 raise _StaleError
             kind = response.headers.get("Content-Type", "unknown type")
             raise DownloadError(
-                f"'{self.url}' is not the file expected: {length} bytes of {kind} instead of {self.size} bytes.",
+                f"'{self.url}' is not the expected file: {length} bytes of {kind} instead of {self.size} bytes.",
                 f"Check whether the network asks you to log in, or {_COPY}",
                 setting="source",
             )
@@ -211,7 +213,7 @@ class _Transfer:
         if self.cancel is not None and self.cancel():
             raise CancelledError(
                 f"The download of '{self.part.name.removesuffix('.part')}' was stopped.",
-                "What has arrived is kept: start it again to continue.",
+                "What has arrived is kept; start the download again to continue it.",
             )
 
     def _pause(self, seconds: float) -> None:
@@ -222,22 +224,33 @@ class _Transfer:
 
 
 def _local_source(url: str) -> Path | None:
-    """Path of a local source; None for one on the network."""
+    """Path of a local source; None for one in the network."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme in ("http", "https"):
+        _check_encrypted(url)
         return None
     if parts.scheme == "file":
-        # A share on Windows has its server in the place of the host: file://server/share/name.
+        # For a Windows share, the host is the server: file://server/share/name.
         host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"
         return Path(urllib.request.url2pathname(host + parts.path))
     if "://" in url:
-        raise DownloadError(f"'{url}' is no address to download from.", "Use https://, file:// or a path.")
+        raise DownloadError(f"'{url}' is not an address to download from.", "Use https://, file:// or a path.")
     return paths.expand(url)
+
+
+def _check_encrypted(url: str) -> None:
+    """Refuse addresses that others on the way can read and change; this computer itself is no way.
+
+    :raises DownloadError: it is one.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise DownloadError(f"'{url}' is not encrypted.", "Use an https:// address.")
 
 
 @contextlib.contextmanager
 def _translated(url: str, have: int) -> Iterator[None]:
-    """Turn the many ways in which a connection fails into the three that matter: again, anew, not at all."""
+    """Turn all failures of a connection into three: try again, start over, give up."""
     try:
         yield
     except urllib.error.HTTPError as error:

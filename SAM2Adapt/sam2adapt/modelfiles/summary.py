@@ -1,4 +1,4 @@
-"""What a weight file is, in lines for people: models, our base files, official checkpoints."""
+"""Describe weight files in lines of text: models, base files of SAM2Adapt, official checkpoints."""
 
 import json
 import math
@@ -8,6 +8,8 @@ from typing import Any
 
 from ..shared.files import megabytes
 from ..shared.known_bases import BaseInfo
+from ..shared.presets import PEG_ADD, PEG_NONE, PEG_REPLACE
+from ..shared.safety.texts import visible
 from .card import TensorInfo
 
 _INDENT = "  "
@@ -15,16 +17,16 @@ _LONGEST = 160
 
 
 def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], size: int | None = None) -> list[str]:
-    """Describe a model.
+    """Describe a model; what its maker wrote cannot change how the lines are shown.
 
-    :param card: as in ``schemas/bundle.schema.json``.
-    :param tensors: as ``card.read_header`` lists them.
-    :param size: bytes of the file, when there is one.
+    :param card: see ``schemas/bundle.schema.json``.
+    :param tensors: as ``card.read_header`` returns them.
+    :param size: bytes of the file, if there is one.
     """
     base, method = card["base"], card["method"]
-    return [
+    lines = [
         f"{card['name']} {card['version']}",
-        *([card["description"]] if card["description"] else []),
+        *card["description"].splitlines(),
         "",
         f"Modality:       {card['modality']}",
         f"Method:         {method['name']}{_settings(method['settings'])}",
@@ -46,23 +48,25 @@ def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], si
         "",
         *_training(card["training"]),
     ]
+    return [visible(line) for line in lines]
 
 
 def describe_base(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], size: int, sha256: str) -> list[str]:
-    """Describe a base weight file of ours; ``size`` in bytes."""
-    return [
-        f"Base weights '{card['id']}' of SAM2Adapt: not a model, what models are trained on",
+    """Describe a base file of SAM2Adapt; ``size`` in bytes."""
+    lines = [
+        f"Base weights '{card['id']}' of SAM2Adapt: not a model, but the start of models",
         "",
         f"SHA-256: {sha256}",
         f"Size:    {_parameters(tensors)}, {megabytes(size)}",
         *_pairs({key: value for key, value in card.items() if key not in ("format", "id")}),
     ]
+    return [visible(line) for line in lines]
 
 
 def describe_official(info: BaseInfo, path: Path | None) -> list[str]:
-    """Describe an official checkpoint, which is here (``path``) or not."""
+    """Describe an official checkpoint; ``path``: its file, None if it is not on this machine."""
     return [
-        f"Base weights '{info.id}': official SAM 2.1 checkpoint {info.file}, not a model, what models are trained on",
+        f"Base weights '{info.id}': official SAM 2.1 checkpoint {info.file}, not a model, but the start of models",
         "",
         f"Here:    {path or 'no, not downloaded yet'}",
         f"SHA-256: {info.sha256}{' (matches)' if path else ''}",
@@ -73,12 +77,12 @@ def describe_official(info: BaseInfo, path: Path | None) -> list[str]:
 
 
 def parameter_count(tensors: Mapping[str, TensorInfo]) -> int:
-    """Numbers stored in all tensors."""
+    """Number of parameters in all tensors."""
     return sum(math.prod(info.shape) for info in tensors.values())
 
 
 def code_in_words(terminology: str) -> str:
-    """Type and modifier of a Slicer terminology entry, for instance ``Lung, Right (SCT 39607008, 24028007)``."""
+    """Type and modifier of a Slicer terminology entry, for example ``Lung, Right (SCT 39607008, 24028007)``."""
     parts = [part.split("^") for part in terminology.split("~")[2:4]]
     known = [part for part in parts if len(part) == 3 and part[1]]
     if not known:
@@ -91,7 +95,7 @@ def _parameters(tensors: Mapping[str, TensorInfo]) -> str:
 
 
 def _forms(counts: Mapping[str, int]) -> list[str]:
-    """Sizes with the base in float32: of the network as it was trained, and as it segments, merged and fused."""
+    """Sizes including the base in float32: of the training form, and of the exported form, merged and fused."""
     if "exported" not in counts:
         return []
     total, exported = (f"{counts[name]:,} parameters, {megabytes(4 * counts[name])}" for name in ("total", "exported"))
@@ -140,7 +144,7 @@ def _postprocessing(card: Mapping[str, Any]) -> str:
 
 
 def _network(network: Mapping[str, Any]) -> str:
-    positions = {"add": "added to", "replace": "in place of", "none": "none beside"}[network["peg"]]
+    positions = {PEG_ADD: "added to", PEG_REPLACE: "in place of", PEG_NONE: "none beside"}[network["peg"]]
     upscaling = "trained" if network["train_upscaling"] else "as in the base"
     return f"positional generator {positions} the base's positions, upscaling {upscaling}"
 

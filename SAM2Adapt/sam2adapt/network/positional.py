@@ -1,13 +1,13 @@
 """Position encoding generator (PEG): a depthwise 3x3 convolution whose zero padding carries absolute position.
 
-CPVT (arXiv 2102.10882, section 3.2), taken into SAM2 by the dual-adapter paper (arXiv 2605.05979), which replaces
-SAM2's position encodings by it. Ours by default is ``add``: zero-initialised and added to them, so that the step 0
-network is the pretrained one; ``replace`` is the paper's.
+It comes from CPVT (arXiv 2102.10882, section 3.2); the dual-adapter paper (arXiv 2605.05979) replaces SAM2's position
+encodings by it (``replace``). Our default is ``add``: the generator starts at zero and is added to SAM2's encodings, so
+that the untrained network equals the pretrained one.
 """
 
 from torch import Tensor, nn
 
-MODES = ("add", "replace", "none")
+from ..shared.presets import PEG_ADD
 
 
 class TrunkPEG(nn.Module):
@@ -32,12 +32,12 @@ class DecoderPEG(nn.Module):
     def forward(self, embedding: Tensor, fourier: Tensor) -> Tensor:
         """Combine with SAM2's Fourier encoding (1, D, h, w): added to it, or in its place."""
         encoding = self.conv(embedding)
-        return encoding + fourier if self.mode == "add" else encoding
+        return encoding + fourier if self.mode == PEG_ADD else encoding
 
 
 def _depthwise(channels: int, mode: str) -> nn.Conv2d:
     conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-    if mode == "add":
+    if mode == PEG_ADD:
         nn.init.zeros_(conv.weight)
     else:
         nn.init.normal_(conv.weight, std=0.02)

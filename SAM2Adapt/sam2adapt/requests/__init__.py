@@ -1,1 +1,1 @@
-"""Carries out the requests of ``shared.requests``, whoever sends them; the way from entrances to the rooms below."""
+"""Carries out the requests of ``shared.requests`` for command line, server, batch and console."""

@@ -1,4 +1,4 @@
-"""Arrays that cross the process wall as ``.npy`` files, with their geometry."""
+"""Arrays that Slicer and the engine exchange as ``.npy`` files, with their geometry."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,17 @@ from ..imaging.volume import Volume
 from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
+from ..shared.safety.private import open_private
 from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
 
 
 def read_input(params: dict[str, Any]) -> Volume:
-    """A volume from the ``input`` of a request; its voxels stay on disk until they are needed.
+    """Read a volume from the ``input`` of a request.
 
-    :param params: ``array``, a ``.npy`` file (K, J, I), or (K, J, I, 3) for colour; ``origin``, ``spacing``,
-        ``direction`` as ITK has them; ``name``, ``modality``.
-    :raises InputFileError: no such file, or not an array.
-    :raises VolumeError: not three-dimensional, or voxels that are no real numbers; ``GeometryError``: sheared axes.
+    :param params: ``array``, a ``.npy`` file (K, J, I), or (K, J, I, 3) for colour; ``origin``, ``spacing`` and
+        ``direction`` as in ITK; ``name``, ``modality``.
+    :raises InputFileError: the file does not exist or is not an array.
+    :raises VolumeError: not three-dimensional, or voxels that are not real numbers; ``GeometryError``: sheared axes.
     """
     name = params.get("name") or "The volume"
     axes = np.reshape(np.array(params["direction"], np.float64), (3, 3)) * params["spacing"]
@@ -26,11 +27,11 @@ def read_input(params: dict[str, Any]) -> Volume:
     try:
         off, (direction, spacing) = shear(axes, array.shape[:0:-1]), right_angled(axes)
     except ValueError as error:
-        raise GeometryError(f"'{name}' does not say where its voxels lie: {error}.", "Load it again.") from error
+        raise GeometryError(f"'{name}' has no valid geometry: {error}.", "Load it again.") from error
     if off >= VOXEL_SHARE:
         raise GeometryError(
-            f"The voxel axes of '{name}' are not perpendicular: at the farthest corner the voxels lie {off:.2g} voxels"
-            f" beside a right-angled grid (allowed: {VOXEL_SHARE}).",
+            f"The voxel axes of '{name}' are not perpendicular: at the farthest corner, the voxels are {off:.2g} voxels"
+            f" away from a right-angled grid (allowed: {VOXEL_SHARE}).",
             "Resample the volume onto a right-angled grid first.",
         )
     colour = len(array) == 3
@@ -39,14 +40,14 @@ def read_input(params: dict[str, Any]) -> Volume:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a ``.npy`` file.
+    """Write a ``.npy`` file that only this user can read.
 
     :raises OutputError: the folder is missing or not writable, or the disk is full.
     """
     array = np.ascontiguousarray(array)
     try:
-        with path.open("wb") as file:
-            # Not np.save, which does not say that the disk is full, nor a memory map, which dies of it.
+        with open_private(path) as file:
+            # Not np.save, which hides that the disk is full, and not a memory map, which then kills the process.
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
             file.write(array.data)
     except OSError as error:
@@ -54,21 +55,25 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """A ``.npy`` file; its voxels stay on disk until they are needed.
+    """Read a ``.npy`` file.
 
-    :raises InputFileError: no such file, or not an array.
+    It is not memory-mapped: a file that its owner cuts short while it is mapped would kill the process.
+
+    :raises InputFileError: the file does not exist or is not an array.
     """
     paths.check_file(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        mapped = np.lib.format.open_memmap(path, mode="r")  # which compares the header with the file's size
+        array = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
+        return array.reshape(mapped.shape, order="C" if mapped.flags.c_contiguous else "F")
     except OSError as error:
         raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Start again.") from error
     except (ValueError, EOFError) as error:
-        raise InputFileError(f"'{path}' is not a whole array file: {error}.", "Start again.") from error
+        raise InputFileError(f"'{path}' is not a complete array file: {error}.", "Start again.") from error
 
 
 def _channels_first(array: np.ndarray, name: str) -> np.ndarray:
-    """(C, K, J, I) of a kind that networks take."""
+    """The array as (C, K, J, I), of a number type that the network takes."""
     if array.dtype.kind not in "iuf":
         raise VolumeError(f"'{name}' has voxels of type {array.dtype}.", "Choose a volume of real numbers.")
     if array.dtype.itemsize > 4 and array.dtype.kind == "f":

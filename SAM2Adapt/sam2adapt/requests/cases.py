@@ -1,4 +1,4 @@
-"""Cases and classes that a request names."""
+"""Find the cases and classes that a request names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from ..evaluation.cases import Case, named_cases, occurring
 from ..imaging.terminology import Structure, describe
 from ..shared.errors import ClassesError
+from ..shared.labels.annotation import LARGEST_CLASS
 from ..shared.requests.actions import Evaluate, Train
 
 
@@ -14,23 +15,23 @@ def find_cases_and_classes(
     classes: list[dict[str, Any]] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Case], list[Structure]]:
-    """Cases and structures of two folders, or of a folder with its ``dataset.json``; see ``cases.named_cases``.
+    """Find cases and classes in two folders, or in a folder with a ``dataset.json``; see ``cases.named_cases``.
 
-    :param classes: ``id`` and ``name`` of each, and where they differ from the table's, ``terminology`` and ``color``;
-        those that are ``optional`` are left out if no label shows them.
-    :param say: is told what is left out, and what had to be decided.
-    :raises InputFileError, TrainingDataError: no cases; ``ClassesError``: classes that are not possible.
+    :param classes: ``id`` and ``name`` of each class; ``terminology`` and ``color``, unless those of the terminology
+        table are right; ``optional``: leave the class out if no label shows it.
+    :param say: called with sentences about what is left out and about decisions.
+    :raises InputFileError, TrainingDataError: no cases; ``ClassesError``: impossible classes.
     """
     given = _structures(classes or [])
     names = {structure.id: structure.name for structure in given}
-    cases, found = named_cases(request.images, request.labels, names, request.channel, say, request.overlap)
-    structures = given or found  # colours and codes that were given are kept
+    cases, named = named_cases(request.images, request.labels, names, request.channel, say, request.overlap)
+    structures = given or named  # those of the request may have colours and codes
     optional = {entry["id"] for entry in classes or () if entry.get("optional")}
     return cases, occurring(structures, optional, cases, say) if optional else structures
 
 
 def _structures(classes: list[dict[str, Any]]) -> list[Structure]:
-    """Structures in the order of their label values; codes and colours that are not given are those of the table."""
+    """Structures, sorted by label value; missing codes and colours come from the terminology table."""
     names: dict[int, str] = {}
     structures = []
     for entry in classes:
@@ -42,15 +43,17 @@ def _structures(classes: list[dict[str, Any]]) -> list[Structure]:
 
 
 def _add(names: dict[int, str], value: int, name: str) -> None:
-    """Add the name of a label value to those known so far.
+    """Add the name of a label value.
 
-    :raises ClassesError: a value that no class may have, a name that reports need, or either of them twice.
+    :raises ClassesError: the value cannot be a class, reports use the name, or one of them is there already.
     """
-    if not 1 <= value <= 254:
-        raise ClassesError(f"{value} is not a label value of a class.", "Use values from 1 to 254.", setting="classes")
+    if not 1 <= value <= LARGEST_CLASS:
+        raise ClassesError(
+            f"{value} is not a label value of a class.", f"Use values from 1 to {LARGEST_CLASS}.", setting="classes"
+        )
     if name.lower() == "mean":
         raise ClassesError(
-            "A class cannot be named 'mean', the word of the reports.", "Choose another name.", setting="classes"
+            "A class cannot be named 'mean', because reports use this word.", "Choose another name.", setting="classes"
         )
     if value in names or name.lower() in (known.lower() for known in names.values()):
         raise ClassesError(
@@ -60,9 +63,9 @@ def _add(names: dict[int, str], value: int, name: str) -> None:
 
 
 def ids_of(names: list[str], structures: list[Structure]) -> list[int]:
-    """Label values of classes by name.
+    """Label values of the classes with these names.
 
-    :raises ClassesError: a name that is none of theirs.
+    :raises ClassesError: no class has one of the names.
     """
     known = {structure.name.lower(): structure.id for structure in structures}
     if unknown := [name for name in names if name.lower() not in known]:

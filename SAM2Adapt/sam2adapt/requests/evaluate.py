@@ -18,12 +18,12 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict:
-    """Measure a model and write the numbers.
+    """Measure a model and write the results.
 
-    :param progress: called with (cases done, cases in all).
-    :param say: is told what is left out, and what had to be decided on reading.
-    :return: what ``metrics.aggregate`` gives.
-    :raises UserError: no such model, no cases, or an output that cannot be written; before anything is measured.
+    :param progress: called with (cases done, all cases).
+    :param say: called with sentences about what is left out and about decisions that reading took.
+    :return: as ``metrics.aggregate``.
+    :raises UserError: before anything is measured: unknown model, no cases, an output that cannot be written.
     """
     for path in filter(None, (request.report, request.table)):
         check_output(path)
@@ -35,7 +35,7 @@ def evaluate(
     find_model(request.model)
 
     from ..evaluation.evaluate import evaluate as measure
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
+    from ..machine.device import choose_device  # only now: importing torch takes seconds
     from ..segmenting.model import load_model
 
     device, _ = choose_device(request.device)

@@ -1,4 +1,4 @@
-"""Carries out the requests that concern model and weight files; torch is not needed."""
+"""Carries out the requests about model and weight files, without torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..modelfiles.card import read_base_card, read_header, read_verified_card
 from ..modelfiles.summary import describe_base, describe_card, describe_official, parameter_count
 from ..shared import known_bases, paths
 from ..shared.known_bases import BASES
-from ..shared.requests.actions import (
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -24,7 +24,7 @@ from ..shared.safetensors_header import BASE_KEY, MODEL_KEY, SUFFIX
 
 
 def list_models(request: ListModels) -> list[dict[str, Any]]:
-    """Every model on this machine, in the order in which names are looked up; broken ones with their ``error``."""
+    """All models on this machine, in the order in which names are looked up; broken ones with their ``error``."""
     return [_row(entry) for entry in catalog.list_models()]
 
 
@@ -34,7 +34,7 @@ def list_bases(request: ListBases) -> list[dict[str, Any]]:
 
 
 def add_model(request: AddModel) -> dict[str, Any]:
-    """Check a model file, copy it to the user's own and give its row of the list.
+    """Check a model file, copy it to the user's models and return its row of the list.
 
     :raises UserError: as ``catalog.add_model``.
     """
@@ -43,7 +43,7 @@ def add_model(request: AddModel) -> dict[str, Any]:
 
 
 def remove_model(request: RemoveModel) -> list[Path]:
-    """Delete one of the user's own models; gives what was deleted.
+    """Delete a model that the user has added; return the deleted files.
 
     :raises UserError: as ``catalog.remove_model``.
     """
@@ -51,11 +51,11 @@ def remove_model(request: RemoveModel) -> list[Path]:
 
 
 def export_model(request: ExportModel) -> Path:
-    """Copy a model to a file; gives its path.
+    """Copy a model to a file; return its path.
 
     :raises UserError: as ``catalog.export_model``.
     """
-    return catalog.export_model(request.name, request.path)
+    return catalog.export_model(request.name, request.path, request.case_names)
 
 
 def download_base(
@@ -63,16 +63,16 @@ def download_base(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Path:
-    """Bring official base weights here, from their publisher, another address or a local copy; gives their file.
+    """Download official base weights from their publisher or another address, or copy a local file; return the file.
 
-    :param progress: called with (bytes done, bytes in all).
+    :param progress: called with (bytes done, all bytes).
     :raises UserError: as ``catalog.download_base``.
     """
     return catalog.download_base(request.base, request.source, progress, cancelled)
 
 
 def remove_base(request: RemoveBase) -> list[Path]:
-    """Delete downloaded base weights; gives what was deleted.
+    """Delete downloaded base weights; return the deleted files.
 
     :raises UserError: as ``catalog.remove_base``.
     """
@@ -80,9 +80,9 @@ def remove_base(request: RemoveBase) -> list[Path]:
 
 
 def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
-    """What a list shows of a model; of a broken one the ``error`` and where it lies.
+    """The row of a model in the list; for a broken one, the ``error`` and its place.
 
-    ``dice`` is the mean, ``scores`` that of each class with it; both None where nothing was measured.
+    ``dice`` is the mean; ``scores`` has the mean and each class. Both are None if nothing was measured.
     """
     card = entry.card
     known = {
@@ -109,9 +109,9 @@ def _base_row(base_id: str) -> dict[str, Any]:
 
 
 def describe_model(request: DescribeModel) -> tuple[dict[str, Any], list[str]]:
-    """Describe a model, base or file, for JSON and in lines for people.
+    """Describe a model, base or file as plain data and in lines of text.
 
-    :raises UserError: there is none of that name, or it cannot be read.
+    :raises UserError: the name is unknown, or the file cannot be read.
     """
     name = request.name
     if name in BASES and not base_present(name):
@@ -125,8 +125,8 @@ def describe_model(request: DescribeModel) -> tuple[dict[str, Any], list[str]]:
     about = {"path": str(path), "bytes": paths.check_file(path).st_size, "parameters": parameter_count(tensors)}
     if BASE_KEY in metadata and MODEL_KEY not in metadata:
         card, digest = read_base_card(path), file_sha256(path)
-        found = {"kind": "base", **about, "sha256": digest, "card": card}
-        return found, describe_base(card, tensors, about["bytes"], digest)
+        facts = {"kind": "base", **about, "sha256": digest, "card": card}
+        return facts, describe_base(card, tensors, about["bytes"], digest)
     card = read_verified_card(path)
     present = base_present(card["base"]["id"], card["base"]["sha256"])
     lines = describe_card(card, tensors, about["bytes"])
@@ -137,5 +137,5 @@ def describe_model(request: DescribeModel) -> tuple[dict[str, Any], list[str]]:
 
 def _official(base_id: str, path: Path | None) -> tuple[dict[str, Any], list[str]]:
     info = BASES[base_id]
-    found = {"kind": "official-base", "path": str(path) if path else None, **vars(info)}
-    return found, describe_official(info, path)
+    facts = {"kind": "official-base", "path": str(path) if path else None, **vars(info)}
+    return facts, describe_official(info, path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..evaluation.cases import images_by_name
 from ..imaging.volume import check_input, read_volume
@@ -13,6 +14,9 @@ from ..shared.requests.actions import Rank, RankVolume
 from .arrays import read_input
 from .segment import Load
 
+if TYPE_CHECKING:
+    from ..segmenting.model import Model
+
 
 def rank_volume(
     request: RankVolume,
@@ -23,8 +27,8 @@ def rank_volume(
 ) -> dict:
     """Measure how sure a model is of one volume.
 
-    :param load, progress: as of ``segment.segment``; a step is a slice at one scale.
-    :param loaded: is called once the model is there.
+    :param load: see ``segment.segment``; ``progress``: called with (steps done, all steps), each a slice at one scale.
+    :param loaded: called when the model is loaded.
     :return: fields of ``rank.Ranked`` with ``score``; positions of slices in mm, LPS.
     :raises UserError: as ``predict.segment``.
     """
@@ -45,36 +49,27 @@ def rank(
     progress: Callable[[int, int], None] | None = None,
     failed: Callable[[Path, UserError], None] = lambda path, error: None,
 ) -> dict:
-    """Put volumes into the order in which they are worth correcting, and write the report.
+    """Sort volumes by how much a correction would help the model, and write the report.
 
-    :param progress: called with (volumes done, volumes in all).
-    :param failed: is told at once of a volume that cannot be ranked; it does not stop the others.
-    :return: ``model``; ``ranked``, a row a volume as of ``rank_volume`` with ``input``, the least sure first;
+    :param progress: called with (volumes done, all volumes).
+    :param failed: called at once with a volume that cannot be ranked; the others are still ranked.
+    :return: ``model``; ``ranked``, a row for each volume as from ``rank_volume`` and ``input``, the least sure first;
         ``failed``, rows of ``input`` and ``message``.
-    :raises UserError: no volume can be ranked, no such model, or a report that cannot be written.
+    :raises UserError: no volume can be ranked, the model is unknown, or the report cannot be written.
     """
-    if request.report:
-        check_output(request.report)
     ranked, failures = [], []
 
     def fail(path: Path, error: UserError) -> None:
         failures.append({"input": str(path), "message": str(error)})
         failed(path, error)
 
+    if request.report:
+        check_output(request.report)
     files = _readable(request.inputs, fail)
-    find_model(request.model)
-
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
-    from ..segmenting.model import load_model
-    from ..segmenting.rank import rank_volume as measure
-    from ..segmenting.rank import to_json
-
-    model = load_model(request.model, choose_device(request.device)[0])
+    model = _model(request)
     for number, path in enumerate(files):
         try:
-            volume = read_volume(path)
-            row = to_json(measure(volume, model, request.slices, request.any_modality))
-            ranked.append({"input": str(path), **row, "notes": list(volume.notes)})
+            ranked.append(_row(path, model, request))
         except UserError as error:
             fail(path, error)
         if progress:
@@ -88,10 +83,28 @@ def rank(
     return report
 
 
-def _readable(inputs: list[Path], fail: Callable[[Path, UserError], None]) -> list[Path]:
-    """The inputs that can be read, as far as that is seen without reading them.
+def _model(request: Rank) -> "Model":
+    find_model(request.model)
 
-    :raises InputFileError: none can.
+    from ..machine.device import choose_device  # only now: importing torch takes seconds
+    from ..segmenting.model import load_model
+
+    return load_model(request.model, choose_device(request.device)[0])
+
+
+def _row(path: Path, model: "Model", request: Rank) -> dict:
+    from ..segmenting.rank import rank_volume as measure
+    from ..segmenting.rank import to_json
+
+    volume = read_volume(path)
+    ranked = measure(volume, model, request.slices, request.any_modality)
+    return {"input": str(path), **to_json(ranked), "notes": list(volume.notes)}
+
+
+def _readable(inputs: list[Path], fail: Callable[[Path, UserError], None]) -> list[Path]:
+    """Leave out inputs that cannot be read, as far as that is known before reading them.
+
+    :raises InputFileError: none is left.
     """
     files = []
     for path in _files(inputs):
@@ -111,6 +124,6 @@ def _none_ranked() -> InputFileError:
 def _files(inputs: list[Path]) -> list[Path]:
     files = []
     for path in inputs:
-        found = list(images_by_name(path).values()) if paths.is_dir(path) else []
-        files += found or [path]  # a folder without image files may be a DICOM series
+        images = list(images_by_name(path).values()) if paths.is_dir(path) else []
+        files += images or [path]  # a folder without image files may be a DICOM series
     return files

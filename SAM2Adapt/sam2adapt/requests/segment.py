@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..imaging.image_files import suffix_of
-from ..imaging.volume import DicomOutput, Volume, dicom_reference, read_volume, write_labels, write_volume
+from ..imaging.volume import DicomOutput, Volume, check_fits, write_labels, write_volume
 from ..modelfiles.catalog import find_model
 from ..shared import paths
-from ..shared.errors import CancelledError, OutputError
+from ..shared.errors import OutputError, check_cancelled
 from ..shared.files import check_output, write_json
 from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
-from ..shared.requests.actions import Segment, SegmentBatch, SeriesFiles
-from .arrays import read_input, write_array
+from ..shared.requests.actions import Segment, SegmentBatch
+from ..shared.requests.server_actions import SeriesFiles
+from ..shared.timing import rounded, timed
+from .arrays import write_array
+from .volumes import check_result, is_array, name_of, read_source
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +29,19 @@ if TYPE_CHECKING:
     from ..segmenting.model import Model
     from ..segmenting.predict import Options, Segmentation
 
-#: Gives a model of a name or file on a device.
+#: Returns the model of a name or file on a device.
 Load = Callable[[str, "torch.device"], "Model"]
+
+_WHAT = "The segmentation"  # that was cancelled
 
 
 @dataclass
 class Segmented:
-    """What a request came to.
+    """Result of ``segment``.
 
     :ivar report: plain data: ``input``, ``output``, ``model``, ``digest``, ``settings``, ``device``,
-        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml), ``seconds``, by part, and ``notes``,
-        sentences about what had to be decided on reading.
+        ``device_reason``, ``slices``, ``structures`` (id, name, voxels, ml), ``seconds`` of each part, and ``notes``,
+        sentences about decisions that reading the file took.
     """
 
     report: dict
@@ -51,47 +58,89 @@ def segment(
 ) -> Segmented:
     """Segment one volume and write its labels, uncertainty and report.
 
-    :param load: gives the model; without it, it is read from its file.
-    :param loaded: is told the model, and on what device it is and why.
-    :param progress: called with (slices done, slices in all).
-    :raises UserError: as ``predict.segment``; ``OutputError``, before anything is read: an output cannot be written.
+    :param load: returns the model, perhaps one that is loaded already; None: it is read from its file.
+    :param loaded: called with the model and a sentence about its device; ``progress``: with (slices done, slices).
+    :raises UserError: as ``predict.segment``; ``OutputError`` before anything is read: an output cannot be written.
     """
-    files = _Arrays(request) if isinstance(request.input, dict) else _Files(request)
-    files.check()
+    _check_outputs(request)
+    started, seconds = time.perf_counter(), {}
+    with timed(seconds, "read"):
+        volume = _read(request)
+    find_model(request.model)
+    with timed(seconds, "model"):
+        model, device, reason = _load_model(request, load)
+    if loaded:
+        loaded(model, reason)
+    check_cancelled(cancelled, _WHAT)
+
+    from ..segmenting import predict
+
+    options = _options(request, uncertainty=request.uncertainty is not None)
+    result = predict.segment(volume, model, options, progress, cancelled)
+    check_cancelled(cancelled, _WHAT)
+    if result.device != device:
+        reason = "CPU: the GPU's memory is too small for this volume"
+    seconds |= result.seconds
+    with timed(seconds, "write"):
+        _write(request, result, volume, model.card)
+    seconds["total"] = time.perf_counter() - started
+    report = _report(request, model.card, options, result)
+    report |= {"device_reason": reason, "seconds": rounded(seconds), "notes": list(volume.notes)}
+    if request.report:
+        write_json(request.report, report)
+    return Segmented(report, model, result)
+
+
+def _check_outputs(request: Segment) -> None:
+    check_result(request.input, request.labels, OUTPUT_SUFFIXES)
+    if request.uncertainty:
+        check_result(request.input, request.uncertainty, LABEL_SUFFIXES)
     if request.report:
         check_output(request.report)
-    started = time.perf_counter()
-    volume = files.read()
-    seconds = {"read": time.perf_counter() - started}
-    find_model(request.model)
 
-    from ..machine.device import choose_device  # torch: not before all that was asked for is known to be possible
-    from ..segmenting import predict, report
+
+def _read(request: Segment) -> Volume:
+    volume = read_source(request.input, request.series)
+    if not is_array(request.input):
+        check_fits(request.labels, volume, DicomOutput(request.reference))
+        if request.uncertainty is not None:
+            check_fits(request.uncertainty, volume, kind=np.float32)
+    return volume
+
+
+def _load_model(request: Segment, load: Load | None) -> tuple["Model", "torch.device", str]:
+    """The model, the device that it is on, and why it is this one."""
+    from ..machine.device import choose_device  # only now: importing torch takes seconds
     from ..segmenting.model import load_model
 
     device, reason = choose_device(request.device)
-    model = (load or load_model)(request.model, device)
-    seconds["model"] = time.perf_counter() - started - seconds["read"]
-    if loaded:
-        loaded(model, reason)
-    _check(cancelled)
-    options = _options(request, uncertainty=request.uncertainty is not None)
-    result = predict.segment(volume, model, options, progress, cancelled)
-    _check(cancelled)
-    if result.device != device:
-        reason = "CPU: the GPU's memory is too small for this volume"
-    before = time.perf_counter()
-    files.write(result, volume, report.algorithm(model.card))
-    ended = time.perf_counter()
-    seconds |= {**result.seconds, "write": ended - before, "total": ended - started}
-    content = {
-        "input": files.name, "output": str(request.labels), **report.origin(model.card, options),
-        **report.outcome(result), "device_reason": reason, "seconds": report.rounded(seconds),
-        "notes": list(volume.notes),
-    }  # fmt: skip
-    if request.report:
-        write_json(request.report, content)
-    return Segmented(content, model, result)
+    return (load or load_model)(request.model, device), device, reason
+
+
+def _write(request: Segment, result: "Segmentation", volume: Volume, card: dict) -> None:
+    if is_array(request.input):
+        write_array(request.labels, result.labels.array[0])
+        if result.uncertainty is not None:
+            write_array(request.uncertainty, result.uncertainty.array[0])
+        return
+
+    from ..segmenting.report import algorithm
+
+    dicom = DicomOutput(request.reference, request.dicom_seg, algorithm(card))
+    write_labels(request.labels, result.labels, result.structures, volume, dicom)
+    if result.uncertainty is not None:
+        write_volume(request.uncertainty, result.uncertainty)
+
+
+def _report(request: Segment, card: dict, options: "Options", result: "Segmentation") -> dict:
+    from ..segmenting import report
+
+    return {
+        "input": name_of(request.input),
+        "output": str(request.labels),
+        **report.origin(card, options),
+        **report.outcome(result),
+    }
 
 
 def segment_batch(
@@ -101,14 +150,14 @@ def segment_batch(
     cancelled: Callable[[], bool] | None = None,
     stop: threading.Event | None = None,
 ) -> "Summary":
-    """Segment many volumes; parameters and errors as of ``batch.segment_folder``.
+    """Segment many volumes; see ``batch.segment_folder`` for parameters and errors.
 
-    :raises OutputError: the output is the name of one file.
+    :raises OutputError: the output is the name of a file.
     """
     from ..batch.segment_folder import segment_folder
 
     if suffix_of(request.output) in OUTPUT_SUFFIXES and not paths.is_dir(request.output, OutputError):
-        raise OutputError(f"'{request.output}' is the name of one file.", "Give a folder for the outputs of a batch.")
+        raise OutputError(f"'{request.output}' is the name of a file.", "Give a folder for the outputs of a batch.")
     return segment_folder(
         request.inputs, request.output, request.model, _options(request),
         device=request.device, suffix=request.format, dicom_seg=request.dicom_seg, progress=progress,
@@ -117,9 +166,9 @@ def segment_batch(
 
 
 def series_files(request: SeriesFiles) -> list[str]:
-    """The files of a batch's DICOM study in the order of their positions.
+    """The files of a DICOM study of a batch, in the order of their positions.
 
-    :raises SeriesError: there is no such series any more.
+    :raises SeriesError: the series no longer exists.
     """
     from ..batch.studies import series_files as find
 
@@ -127,7 +176,7 @@ def series_files(request: SeriesFiles) -> list[str]:
 
 
 def asks_for_many(inputs: list[Path], output: Path) -> bool:
-    """Whether inputs and output of a command mean a batch: several, a list, a folder of volumes, or into a folder."""
+    """Whether a command means a batch: several inputs, a list, a folder of volumes, or a folder as output."""
     if len(inputs) > 1 or inputs[0].suffix.lower() == ".csv" or paths.is_dir(output, OutputError):
         return True
     return paths.is_dir(inputs[0]) and suffix_of(output) not in OUTPUT_SUFFIXES
@@ -140,58 +189,3 @@ def _options(request: Segment | SegmentBatch, uncertainty: bool = False) -> "Opt
         structures=request.structures, roi=request.roi, tta=request.tta, uncertainty=uncertainty,
         any_modality=request.any_modality, post_process=request.post_process,
     )  # fmt: skip
-
-
-def _check(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
-
-
-class _Files:
-    """Image files in, label maps out."""
-
-    def __init__(self, request: Segment):
-        self.request, self.name = request, str(request.input)
-
-    def check(self) -> None:
-        """Refuse before the work what could not be written after it."""
-        for path, suffixes in ((self.request.labels, OUTPUT_SUFFIXES), (self.request.uncertainty, LABEL_SUFFIXES)):
-            if path is None:
-                continue
-            if suffix_of(path) not in suffixes:
-                raise OutputError(
-                    f"'{path.name}' has no suffix of a format that can be written.",
-                    f"Use one of {', '.join(suffixes)}.",
-                )
-            check_output(path, libraries=True)
-
-    def read(self) -> Volume:
-        volume = read_volume(self.request.input, self.request.series)
-        if suffix_of(self.request.labels) == ".dcm":
-            dicom_reference(self.request.labels, volume, DicomOutput(self.request.reference))
-        return volume
-
-    def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:
-        dicom = DicomOutput(self.request.reference, self.request.dicom_seg, algorithm)
-        write_labels(self.request.labels, result.labels, result.structures, volume, dicom)
-        if result.uncertainty is not None:
-            write_volume(self.request.uncertainty, result.uncertainty)
-
-
-class _Arrays:
-    """Arrays of another process in and out, as ``.npy`` files (K, J, I)."""
-
-    def __init__(self, request: Segment):
-        self.request, self.name = request, request.input.get("name") or request.input["array"]
-
-    def check(self) -> None:
-        for path in filter(None, (self.request.labels, self.request.uncertainty)):
-            check_output(path)
-
-    def read(self) -> Volume:
-        return read_input(self.request.input)
-
-    def write(self, result: "Segmentation", volume: Volume, algorithm: tuple[str, str]) -> None:
-        write_array(self.request.labels, result.labels.array[0])
-        if result.uncertainty is not None:
-            write_array(self.request.uncertainty, result.uncertainty.array[0])

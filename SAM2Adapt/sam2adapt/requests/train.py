@@ -1,9 +1,8 @@
-"""Carries out ``Train``: to a model file, or only to an estimate of what that costs."""
+"""Carries out ``Train``: trains a model file, or only estimates the cost."""
 
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ..evaluation.cases import Case, read_split
 from ..imaging.terminology import Structure
 from ..modelfiles.card import read_card
+from ..modelfiles.case_names import with_names
 from ..modelfiles.catalog import find_model
 from ..shared import paths, presets
 from ..shared.errors import ClassesError, InputFileError, OutputError
 from ..shared.files import check_output
 from ..shared.known_bases import NANO
 from ..shared.requests.actions import FLIPS, Train
+from ..shared.safety.private import temporary_folder
 from .cases import find_cases_and_classes, ids_of
 
 if TYPE_CHECKING:
     from ..training.loop import Progress
     from ..training.settings import TrainRequest, TrainSettings
-
-_PEG = "add"  # where nothing else is said
 
 
 def train(
@@ -33,17 +32,18 @@ def train(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> dict[str, Any]:
-    """Train and write a model file; in several processes, which torchrun started, together.
+    """Train and write a model file, together with the other processes that torchrun started.
 
-    :param progress, say, cancelled, control: as of ``training.run.train``.
-    :return: ``bundle``, its path, which is another than the one asked for if the model forgot what it knew and that is
-        not allowed; ``dice`` per class and ``cases`` with theirs, measured on the validation cases (None without them);
-        ``before``, the same Dice before the first step; ``former``, Dice ``before`` and ``after`` on the validation
-        slices of the model that was continued, None where they are not known; ``minutes``, ``epochs``, ``best_epoch``;
-        ``processes``, None for one; ``card``.
+    :param progress, say, cancelled, control: see ``training.run.train``.
+    :return: ``bundle``, the path of the model, which differs from the requested one if the model forgot too much and
+        the request does not allow that; ``dice`` of each class and ``cases`` with theirs, measured on the validation
+        cases (None without them); ``before``, the same Dice before the first step; ``former``, Dice ``before`` and
+        ``after`` on the validation slices of the continued model, None if they are unknown; ``minutes``, ``epochs``,
+        ``best_epoch``; ``processes``, None for one; ``card``, with the names of the cases, which the file does not
+        hold.
     :raises UserError: as ``training.run.train``.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # several agree on the same, which takes torch
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several processes check together, later
         _check_files(request)
 
     from ..machine.exchange import on_every_rank, process_group
@@ -53,7 +53,7 @@ def train(
     with process_group(Team.from_environment()):
         plan = on_every_rank(lambda: plan_of(request, say))
         path = run.train(plan, progress, say, cancelled, control)
-    card = read_card(path)
+    card = with_names(read_card(path))
     training, metrics = card["training"], card["metrics"] or {}
     return {
         "bundle": path, "dice": metrics.get("dice"), "cases": metrics.get("cases"), "before": training["before"],
@@ -69,13 +69,13 @@ def estimate(
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """Measure what a training would cost, by a few real steps; nothing is kept.
+    """Estimate the cost of a training from a few real steps; nothing is kept.
 
-    :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None where that is not told).
+    :return: ``seconds_per_step``, ``steps``, ``minutes``, ``memory_bytes`` (None if the system does not report it).
     :raises UserError: as ``training.run.train``.
     """
-    with tempfile.TemporaryDirectory(prefix="sam2adapt-estimate-") as folder:
-        trial = dataclasses.replace(request, output=Path(folder) / "estimate.safetensors", preview=None)
+    with temporary_folder() as folder:
+        trial = dataclasses.replace(request, output=folder / "estimate.safetensors", preview=None)
         _check_files(trial)
         from ..training.estimate import estimate as measure
 
@@ -83,7 +83,7 @@ def estimate(
 
 
 def _check_files(request: Train) -> None:
-    """Refuse at once what the file system makes impossible."""
+    """Check files and folders before torch is imported."""
     if paths.exists(request.output.parent, OutputError):
         check_output(request.output)
     find_cases_and_classes(request, request.classes)
@@ -94,24 +94,24 @@ def _check_files(request: Train) -> None:
 
 
 def plan_of(request: Train, say: Callable[[str], None] = lambda text: None) -> "TrainRequest":
-    """What to train on what: the cases, classes, network and settings that a request stands for.
+    """Turn a request into cases, classes, network and settings.
 
-    :param say: is told what is left out of the cases and classes, and what had to be decided.
-    :raises UserError: there are no such cases, or classes or settings that do not go together.
+    :param say: called with sentences about cases and classes that are left out, and about decisions.
+    :raises UserError: no cases, or classes or settings that do not fit together.
     """
     return plan_for(request, *find_cases_and_classes(request, request.classes, say))
 
 
 def plan_for(request: Train, cases: list[Case], structures: list[Structure]) -> "TrainRequest":
-    """As ``plan_of``, for cases and classes that are known.
+    """As ``plan_of``, for known cases and classes.
 
-    :raises ClassesError: there are none, or the request names others.
+    :raises ClassesError: there are no classes, or the request names others.
     """
     from ..training.settings import TrainRequest
 
     if not structures:
         raise ClassesError(
-            "No class is named.",
+            "No classes are given.",
             "Give the label values and the names of the classes.",
             setting="classes",
             value="1=right ventricle,2=myocardium",
@@ -154,17 +154,17 @@ def _settings(request: Train, base: str) -> "TrainSettings":
 
 
 def _network(request: Train) -> dict[str, Any]:
-    """Base, method and its settings from ``preset`` or ``init``, with what else was said on top of it."""
+    """Base, method and its settings: from ``preset`` or ``init``, changed by the other fields of the request."""
     if request.preset:
         preset = presets.PRESETS[request.preset]
         first = {
-            "base": preset.base, "method": preset.method, "method_settings": preset.settings, "peg": _PEG,
+            "base": preset.base, "method": preset.method, "method_settings": preset.settings, "peg": presets.PEG_ADD,
             "train_upscaling": preset.train_upscaling,
         }  # fmt: skip
     elif request.init:
         first = _network_of(request.init)
     else:
-        first = {"base": NANO, "method": presets.METHOD, "peg": _PEG}
+        first = {"base": NANO, "method": presets.METHOD, "peg": presets.PEG_ADD}
     given = {name: getattr(request, name) for name in ("base", "method", "peg", "train_upscaling")}
     network = first | {name: value for name, value in given.items() if value is not None}
     kept = first.get("method_settings", {}) if network["method"] == first["method"] else {}
@@ -179,9 +179,9 @@ def _network_of(model: str) -> dict[str, Any]:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read which cases belong together: ``{"case": "patient", ...}``.
+    """Read the groups of cases: ``{"case": "patient", ...}``.
 
-    :raises InputFileError: the file cannot be read, or holds something else.
+    :raises InputFileError: the file cannot be read, or has another form.
     """
     try:
         groups = json.loads(paths.read_text(path))

@@ -1,4 +1,4 @@
-"""Labels on the native grid out of logits on the model's grid, without the logits of all classes on the native grid."""
+"""Labels on the native grid from logits on the model's grid, without computing all logits on the native grid."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ _LOGITS_AT_ONCE = 1 << 22
 def label_maps(logits: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     """Label each pixel with the class of the largest logit, interpolated bilinearly (pixel edges onto pixel edges).
 
-    A native pixel lies between four pixels of the model's grid. Where these four have the same largest class, so has
-    every mean of the four, and no logit has to be interpolated. Only the other pixels, along the borders of structures,
+    A native pixel lies between four pixels of the model's grid. If one class is the largest at all four, it is also the
+    largest in between, so no logit needs to be interpolated. Only the other pixels, along the borders of structures,
     are computed.
 
     :param logits: (B, K, h, w) float32.
     :param values: (K,) uint8, label value of each class.
     :param size: (H, W) of the native grid.
-    :return: (B, H, W) uint8; of equal logits the first class wins.
+    :return: (B, H, W) uint8; if logits are equal, the first class wins.
     """
     values = values.to(logits.device)
     labels = values[logits.max(dim=1).indices]
@@ -34,15 +34,16 @@ def label_maps(logits: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class _Axis:
-    """Where the pixels of one axis of the native grid lie on the model's.
+    """Positions of native pixels on the model's grid, along one axis.
 
-    An axis of n = 2 pixels of the model's grid and 6 native ones: centres of native pixels lie at -0.33 (taken as 0),
-    0, 0.33, 0.67, 1 and 1.33 on the model's axis. ``low`` is 0 0 0 0 1 1, ``weight`` 0 0 0.33 0.67 0 0.33, and ``most``
-    is 4. Behind the last pixel its neighbour is itself, so that its weight does not matter.
+    An example with n = 2 pixels of the model's grid and 6 native pixels: the centres of the native pixels are at -0.33
+    (taken as 0), 0, 0.33, 0.67, 1 and 1.33 on the model's axis. ``low`` is 0 0 0 0 1 1, ``weight`` is 0 0 0.33 0.67 0
+    0.33, and ``most`` is 4. The last pixel is its own neighbour, so its weight does not matter.
 
-    :ivar following: (n,) the neighbour behind each pixel of the model's grid; the last one has itself.
-    :ivar low: (native,) the pixel of the model's grid before a native one; ``weight``: that of the neighbour behind.
-    :ivar most: native pixels between two neighbours, at most.
+    :ivar following: (n,) index of the next pixel of the model's grid; for the last pixel, its own index.
+    :ivar low: (native,) index of the pixel of the model's grid before a native pixel; ``weight``: weight of the next
+        one.
+    :ivar most: largest number of native pixels between two pixels of the model's grid.
     """
 
     def __init__(self, n: int, native: int, device: torch.device):
@@ -51,25 +52,25 @@ class _Axis:
         self.following = (pixels + 1).clamp_(max=n - 1)
         self.low = place.long()
         self.weight = place - self.low
-        # Native pixels first[p] to end[p] - 1 lie between pixel p of the model's grid and the one behind it.
+        # Native pixels first[p] to end[p] - 1 lie between pixels p and p + 1 of the model's grid.
         self._first, self._end = torch.searchsorted(self.low, pixels), torch.searchsorted(self.low, pixels, right=True)
         self.most = int((self._end - self._first).max())
 
     def between(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Native pixels between pixels (N,) of the model's grid and the ones behind them.
+        """Native pixels between pixels (N,) of the model's grid and the next ones.
 
-        :return: indices (N, most), and (N, most) which of them are meant: some pixels have fewer than ``most``.
+        :return: indices (N, most), and (N, most) whether each is valid, because some pixels have fewer than ``most``.
         """
         native = self._first[pixels][:, None] + torch.arange(self.most, device=pixels.device)
         return native.clamp(max=len(self.low) - 1), native < self._end[pixels][:, None]
 
 
 def _label_cells(labels: Tensor, by_class: Tensor, values: Tensor, cells: Tensor, rows: _Axis, columns: _Axis) -> None:
-    """Label all native pixels within some cells of the model's grid, in place.
+    """Label all native pixels in some cells of the model's grid, in place.
 
-    A cell is the square between four pixels of the model's grid, named after its upper left one. It holds up to Y x X
-    native pixels, Y = ``rows.most`` and X = ``columns.most``, at which the logits of its corners are interpolated:
-    along the upper and the lower edge first, then between the edges.
+    A cell is the square between four pixels of the model's grid; the upper left one names it. It holds up to Y x X
+    native pixels, with Y = ``rows.most`` and X = ``columns.most``. The logits of its corners are interpolated first
+    along the upper and lower edge, then between the two edges.
 
     :param labels: (B, H, W) on the native grid.
     :param by_class: (K, B h w) logits.

@@ -1,10 +1,9 @@
-"""From a volume to its labels: batches of slices through the network, and logits back to the native grid.
+"""Segment a volume: run batches of its slices through the network, and bring the logits back to the native grid.
 
-Every segmentation takes this path: command line, server, evaluation, and validation during training.
+Command line, server, evaluation, and validation during training all segment here.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..imaging import cleaning
+from ..imaging.region import region_of
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
-from ..shared.errors import CancelledError, DeviceError, SettingsError
-from ..shared.label_runs import count_labels
+from ..network.base import STRIDE
+from ..shared.errors import DeviceError, check_cancelled
+from ..shared.labels.label_runs import count_labels
+from ..shared.timing import timed
 from .label_maps import label_maps
 from .model import Model
 from .prefetch import prefetch
@@ -27,21 +29,21 @@ from .slices import SliceStack, check_modality
 
 logger = logging.getLogger(__name__)
 
-SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; flips would confuse left with right
+SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; no flips, which would confuse left and right
 _PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 64 * 256 * 256, "mps": 16 * 256 * 256}
 _PROBABILITIES_PER_BATCH = 1 << 24  # on the native grid: 64 MiB
 
 
 @dataclass
 class Options:
-    """What a run may change.
+    """Options of a segmentation.
 
     :param structures: names of the structures to segment; None: all.
     :param roi: voxel ranges (i0, i1, j0, j1, k0, k1), ends excluded; voxels outside get no label.
     :param tta: average the probabilities over the scales 0.875, 1, 1.125.
-    :param uncertainty: also return the entropy of each voxel's probabilities (0..1).
-    :param any_modality: do not refuse a modality that the model was not trained on.
-    :param observe: called with the stack, the first slice and the probabilities (B, K, H, W) of every batch.
+    :param uncertainty: also return the entropy of the probabilities of each voxel (0 to 1).
+    :param any_modality: accept a modality that the model was not trained on.
+    :param observe: called for each batch with the stack, its first slice and its probabilities (B, K, H, W).
     """
 
     structures: list[str] | None = None
@@ -55,7 +57,7 @@ class Options:
 
     @property
     def wants_probabilities(self) -> bool:
-        """Whether probabilities are needed; labels alone come from logits, in a fraction of the time and memory."""
+        """Whether probabilities are needed; labels come from logits, in a fraction of the time and memory."""
         return self.tta or self.uncertainty or self.observe is not None
 
     def to_json(self) -> dict:
@@ -68,10 +70,10 @@ class Options:
 
 @dataclass
 class Segmentation:
-    """Result of ``segment``: labels (1, K, J, I) uint8 on the input's grid, and what was measured on the way.
+    """Result of ``segment``: labels (1, K, J, I) uint8 on the grid of the input, and measurements.
 
-    :ivar structures: the requested structures, in the model's order; ``labels`` holds no others.
-    :ivar device: where the last slices were computed: the CPU if the model is on a GPU that was too small.
+    :ivar structures: the requested structures, in the order of the model; ``labels`` holds no others.
+    :ivar device: where the last slices were computed: the CPU if the memory of the GPU was too small.
     :ivar seconds: "prepare" (checks, slices on the model's grid; with a GPU, only the time it waits for them),
         "network" (the forward pass alone) and "post-process" (labels on the native grid, cleaning).
     """
@@ -101,77 +103,77 @@ def segment(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Segmentation:
-    """Segment one volume. However this ends, the model is as before, on the same device.
+    """Segment one volume. Afterwards, even after an error, the model is as before, on the same device.
 
-    :param progress: called with (slices done, slices in all), first with 0 done.
-    :param cancelled: called between batches; true stops with ``CancelledError``.
-    :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: what a user can mend.
+    :param progress: called with (slices done, all slices), first with 0.
+    :param cancelled: called between batches; if it returns true, ``CancelledError`` is raised.
+    :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: errors that a user can fix.
     """
     options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
-    with _timed(seconds, "prepare"):
+    with timed(seconds, "prepare"):
         check_voxels(volume)
         if not options.any_modality:
             check_modality(volume, model.card["modality"], model.name)
         structures = choose(model.structures, options.structures, model.name)
         stack = SliceStack(volume, model.slices)
-        region = _region(volume, options.roi)
+        region = region_of(volume, options.roi) if options.roi else (slice(None),) * 3
         labels = np.zeros(volume.array.shape[1:], np.uint8)
         entropy = np.zeros(labels.shape, np.float32) if options.uncertainty else None
     first, last = stack.slice_range(region) if options.roi else (0, len(stack))
     if progress:
         progress(0, last - first)
-    # For the whole volume, only one-byte labels are in memory; logits are freed batch by batch.
     with _borrowed(model):
-        for start, batch, probabilities in _batches(stack, model, options, first, last, seconds):
-            stop = start + len(batch)
-            with _timed(seconds, "post-process"):
-                stack.oriented(labels)[start:stop] = batch
-                if entropy is not None:
-                    stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
-            if options.observe:
-                options.observe(stack, start, probabilities)
-            del probabilities
+        for stop in _fill_in(labels, entropy, stack, model, options, range(first, last), seconds):
             if progress:
                 progress(stop - first, last - first)
-            if cancelled and cancelled():
-                raise CancelledError("The segmentation was cancelled.", "Nothing was changed.")
+            check_cancelled(cancelled, "The segmentation")
         device = model.device
-    with _timed(seconds, "post-process"):
+    with timed(seconds, "post-process"):
         for array in (labels, entropy):
             if array is not None and options.roi:
                 _clip(array, region)
         _finish(labels, stack, model, structures, options.post_process)
-    return Segmentation(
-        labels=volume.with_array(labels),
-        structures=structures,
-        device=device,
-        uncertainty=None if entropy is None else volume.with_array(entropy),
-        seconds=seconds,
-        slices=last - first,
-    )
+    uncertainty = None if entropy is None else volume.with_array(entropy)
+    return Segmentation(volume.with_array(labels), structures, device, uncertainty, seconds, last - first)
+
+
+def _fill_in(
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    stack: SliceStack,
+    model: Model,
+    options: Options,
+    slices: range,
+    seconds: dict[str, float],
+) -> Iterator[int]:
+    """Write labels and entropy (K, J, I) of some slices of the stack, and yield the end of each batch.
+
+    For the whole volume, only these arrays are in memory; logits and probabilities are freed batch by batch.
+    """
+    for start, batch, probabilities in _batches(stack, model, options, slices.start, slices.stop, seconds):
+        stop = start + len(batch)
+        with timed(seconds, "post-process"):
+            stack.oriented(labels)[start:stop] = batch
+            if entropy is not None:
+                stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
+        if options.observe:
+            options.observe(stack, start, probabilities)
+        del probabilities
+        yield stop
 
 
 def _finish(labels: np.ndarray, stack: SliceStack, model: Model, structures: list[Structure], clean: bool) -> None:
     """Clean the labels (K, J, I) as the model's card says, and keep those of the requested structures."""
     if clean:
-        # In the model's order of voxels: of two equal pieces the same one stays however the volume is stored.
+        # In the model's order of voxels: of two equal pieces, the same one stays, however the volume is stored.
         cleaning.clean(stack.oriented(labels), model.card["postprocessing"], stack.volume.voxel_ml)
     if len(structures) < len(model.structures):
         _keep(labels, [structure.id for structure in structures])
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[part] += time.perf_counter() - started
-
-
-@contextmanager
 def _borrowed(model: Model) -> Iterator[None]:
-    """Put the network into evaluation mode; afterwards, also after an error, restore its mode and device."""
+    """Put the network into evaluation mode; afterwards, even after an error, restore its mode and device."""
     training, device = model.network.training, model.device
     model.network.eval()
     try:
@@ -183,9 +185,9 @@ def _borrowed(model: Model) -> Iterator[None]:
 
 
 def _return(model: Model, device: torch.device) -> None:
-    """Move a network back to the GPU from the CPU.
+    """Move a network from the CPU back to the GPU.
 
-    :raises DeviceError: another program has taken the memory; the network then stays on the CPU, undamaged.
+    :raises DeviceError: another program has taken the memory; the network then stays on the CPU, intact.
     """
     try:
         model.network.to(device)
@@ -202,9 +204,9 @@ def _return(model: Model, device: torch.device) -> None:
 def _batches(
     stack: SliceStack, model: Model, options: Options, first: int, last: int, seconds: dict[str, float]
 ) -> Iterator[tuple[int, np.ndarray, Tensor | None]]:
-    """Give (first slice, labels (B, H, W), probabilities (B, K, H, W) or None), on the native grid.
+    """Yield (first slice, labels (B, H, W), probabilities (B, K, H, W) or None) of each batch, on the native grid.
 
-    Batches become smaller when memory runs out.
+    If memory runs out, batches become smaller.
     """
     size = prepared = _batch_size(stack, model, options)
     starts = range(first, last, prepared)
@@ -226,9 +228,9 @@ def _batches(
 
 
 def _inputs(stack: SliceStack, model: Model, starts: range, last: int, seconds: dict[str, float]) -> Iterator[Tensor]:
-    """Give the network's input (B, 3, h, w) of each batch.
+    """Yield the input (B, 3, h, w) of the network for each batch.
 
-    While a GPU computes, the processor prepares the next batch. If the processor does both, that is not faster
+    While a GPU computes, the CPU prepares the next batch. If the CPU does both, this is not faster
     (``Testing/benchmarks/left_out.py``), because each part then has fewer cores.
     """
 
@@ -238,7 +240,7 @@ def _inputs(stack: SliceStack, model: Model, starts: range, last: int, seconds: 
 
     batches = iter((prefetch if _reads_ahead(model.device) else map)(batch_at, starts))
     for _ in starts:
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             images = next(batches)
         yield images
 
@@ -248,7 +250,9 @@ def _reads_ahead(device: torch.device) -> bool:
 
 
 def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
-    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // max(1, stack.size[0] * stack.size[1]))
+    # As the network sees them: it pads small slices to whole strides, and hundreds of tiny ones would fill the memory.
+    rows, columns = (n + -n % STRIDE for n in stack.size)
+    size = options.batch_size or max(1, _PIXELS_PER_BATCH[model.device.type] // (rows * columns))
     if options.wants_probabilities:
         values = len(model.label_values) * stack.native_size[0] * stack.native_size[1]
         size = min(size, max(1, _PROBABILITIES_PER_BATCH // values))
@@ -256,7 +260,7 @@ def _batch_size(stack: SliceStack, model: Model, options: Options) -> int:
 
 
 def _smaller(size: int, model: Model, error: Exception) -> int:
-    """Batch size to try after memory ran out; at one slice the network moves from the GPU to the CPU."""
+    """The batch size to try after memory ran out; after one slice, the network moves from the GPU to the CPU."""
     if size > 1:
         logger.warning("Memory ran out with %d slices at once; going on with %d.", size, size // 2)
         return size // 2
@@ -277,10 +281,10 @@ def _segment_slices(
     model: Model, images: Tensor, size: tuple[int, int], options: Options, seconds: dict[str, float]
 ) -> tuple[np.ndarray, Tensor | None]:
     """Labels (B, H, W) of images (B, 3, h, w) on the native grid of ``size``, and probabilities or None."""
-    with _timed(seconds, "network"), autocast(model.device):
+    with timed(seconds, "network"), autocast(model.device):
         logits = _logits(model, images.to(model.device, non_blocking=True), SCALES if options.tta else (1.0,))
     values = torch.tensor(model.label_values, dtype=torch.uint8)
-    with _timed(seconds, "post-process"):
+    with timed(seconds, "post-process"):
         if not options.wants_probabilities:
             return label_maps(logits[0], values, size).cpu().numpy(), None
         probabilities = sum(_on_grid(scaled, size).softmax(dim=1) for scaled in logits) / len(logits)
@@ -295,7 +299,7 @@ def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Ten
         scaled = images if scale == 1 else _on_grid(images, size, antialias=True)
         logits.append(model.network(scaled).float())
     if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)  # else the time would be counted where the logits are read
+        torch.cuda.synchronize(model.device)  # otherwise, the time would count where the logits are read
     return logits
 
 
@@ -306,36 +310,21 @@ def _on_grid(images: Tensor, size: tuple[int, int], antialias: bool = False) -> 
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """Entropy over the classes, 0 (certain) to 1 (all classes alike): (B, H, W)."""
+    """Entropy over the classes (B, H, W), from 0 (certain) to 1 (all classes equally likely)."""
     classes = probabilities.shape[1]
     return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)
 
 
 def _keep(labels: np.ndarray, values: list[int]) -> None:
-    """Set all labels but these to 0, in place."""
+    """Set all other labels to 0, in place."""
     kept = np.zeros(256, np.uint8)
     kept[values] = values
     for plane in labels:
         plane[...] = kept[plane]
 
 
-def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, slice]:
-    """Array slices (K, J, I) of the region of interest."""
-    if roi is None:
-        return (slice(None),) * 3
-    ranges = list(zip(roi[::2], roi[1::2], volume.size, strict=True))
-    if any(not 0 <= low < high <= size for low, high, size in ranges):
-        size = " x ".join(map(str, volume.size))
-        raise SettingsError(
-            f"The region {','.join(map(str, roi))} does not lie in the volume of {size} voxels.",
-            "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
-            setting="roi",
-        )
-    return tuple(slice(low, high) for low, high, _ in reversed(ranges))
-
-
 def _clip(array: np.ndarray, region: tuple[slice, slice, slice]) -> None:
-    """Set what lies outside the region of (K, J, I) to 0, in place."""
+    """Set the voxels outside a region of (K, J, I) to 0, in place."""
     for axis, inside in enumerate(region):
         lines = np.moveaxis(array, axis, 0)
         lines[: inside.start] = 0

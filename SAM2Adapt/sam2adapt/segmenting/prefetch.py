@@ -1,4 +1,4 @@
-"""Work in a thread, one item ahead of its use."""
+"""Compute items in a thread, one item ahead of their use."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 def prefetch(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Give the results in order and compute the next one meanwhile; an error is raised in place of its result."""
+    """Yield the results in order and compute the next one meanwhile; an error is raised in place of its result."""
     with ThreadPoolExecutor(1) as thread:
         waiting = None
         for item in items:

@@ -1,7 +1,7 @@
-"""Find the volume, and its slices, that are most worth correcting: where the model is least sure (our choice).
+"""Find the volumes and slices that are best to correct next: those where the model is least sure (our choice).
 
-Two measures, both 0 (sure) to 1: the mean entropy of the class probabilities in and around the predicted structures,
-and the disagreement, 1 - Dice, between the labels of one scale and those averaged over three (test-time augmentation).
+There are two measures, from 0 (sure) to 1: the mean entropy of the class probabilities in and around the predicted
+structures; and the disagreement, 1 - Dice, between the labels at one scale and those averaged over three scales.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from .model import Model
 from .predict import SCALES, Options, segment
 from .slices import SliceStack, orientation_axes
 
-_MARGIN = 2  # voxels around the predicted structures, because a model doubts at borders
-_APART = 3  # slices: neighbours look alike, so correcting both teaches little
+_MARGIN = 2  # voxels around the predicted structures, because models are unsure at borders
+_APART = 3  # slices; neighbours look alike, so that a correction of both teaches little
 
 
 @dataclass(frozen=True)
 class RankedSlice:
-    """A slice worth correcting.
+    """A slice to correct.
 
-    :param axis: voxel axis across which the slice lies (0 = I, 1 = J, 2 = K); ``index``: its number along it.
-    :param position: where the doubt lies, mm, LPS.
-    :param uncertainty: sum of the entropy, in voxels: about how many are in doubt.
+    :param axis: voxel axis across the slice (0 = I, 1 = J, 2 = K); ``index``: its index along this axis.
+    :param position: centre of the uncertain area, mm, LPS.
+    :param uncertainty: sum of the entropy over the voxels, about the number of uncertain voxels.
     """
 
     axis: int
@@ -38,7 +38,7 @@ class RankedSlice:
 
 @dataclass(frozen=True)
 class Ranked:
-    """How sure a model is of one volume; ``score`` is the mean of the two measures."""
+    """How sure a model is of one volume; ``found``: whether it has labelled any voxel."""
 
     name: str
     uncertainty: float
@@ -48,7 +48,7 @@ class Ranked:
 
     @property
     def score(self) -> float:
-        """The larger, the more there is to learn from the volume, 0 to 1."""
+        """0 to 1; the larger, the more the model can learn from a correction."""
         return (self.uncertainty + self.disagreement) / 2
 
 
@@ -62,14 +62,14 @@ def rank_volume(
 ) -> Ranked:
     """Measure how sure a model is of a volume.
 
-    :param slices: how many slices to name at most.
-    :param progress: called with (steps done, steps in all); a step is a slice at one scale.
+    :param slices: the largest number of slices to name.
+    :param progress: called with (steps done, all steps); a step is a slice at one scale.
     :raises UserError: as ``predict.segment``.
     """
     scales = len(SCALES)
 
     def of_all(first: int, weight: int) -> Callable[[int, int], None] | None:
-        # The averaged run takes as long as its scales.
+        # The averaged run counts once for each scale.
         return progress and (lambda done, total: progress(first * total + done * weight, (1 + scales) * total))
 
     options = {"any_modality": any_modality}
@@ -90,16 +90,16 @@ def rank_volume(
 
 
 def _disagreement(labels: np.ndarray, others: np.ndarray) -> float:
-    """1 - mean Dice of the labels that either has; 0 where neither has any.
+    """1 - mean Dice over the labels that occur in either array; 0 if none does.
 
-    scikit-image counts all pairs of labels at once and needs 24 bytes a voxel, so it only gets voxels with a label. Its
-    time does not matter here, after minutes of the network; ``cleaning``, which every result waits for, is faster.
+    scikit-image counts all pairs of labels at once and needs 24 bytes for each voxel, so it only gets voxels with a
+    label. Its time does not matter here, because the network takes minutes.
     """
     either = (labels > 0) | (others > 0)
     if not either.any():
         return 0.0
     table = contingency_table(labels[either], others[either]).toarray()
-    # Each side ends at its last label.
+    # Each side of the table ends at its last label.
     table = np.pad(table, [(0, max(table.shape) - length) for length in table.shape])
     sizes = table.sum(axis=0) + table.sum(axis=1)
     present = np.flatnonzero(sizes[1:]) + 1
@@ -107,7 +107,7 @@ def _disagreement(labels: np.ndarray, others: np.ndarray) -> float:
 
 
 def _worst_slices(doubt: np.ndarray, volume: Volume, axis: int, count: int) -> list[RankedSlice]:
-    """Slices with the largest sum of doubt (K, J, I), never two close neighbours."""
+    """The slices with the largest sums of doubt (K, J, I), but never two close neighbours."""
     across = tuple(other for other in range(3) if other != 2 - axis)
     sums = doubt.sum(axis=across, dtype=np.float64)
     chosen: list[int] = []
@@ -130,5 +130,5 @@ def _position(plane: np.ndarray, volume: Volume, axis: int, index: int) -> tuple
 
 
 def to_json(ranked: Ranked) -> dict:
-    """All of it, as JSON can hold it."""
+    """As plain data."""
     return {**asdict(ranked), "score": ranked.score}

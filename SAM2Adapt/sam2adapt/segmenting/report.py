@@ -1,18 +1,18 @@
-"""Facts about a segmentation, with the same names in the report of a volume, in a manifest and from the server."""
+"""Facts about a segmentation, named alike in the report of a volume, in a manifest and in the server's answer."""
 
 from ..imaging.terminology import Structure, choose
 from .predict import Options, Segmentation
 
 
 def origin(card: dict, options: Options) -> dict:
-    """What labels depend on, the volume apart: ``model``, ``digest`` and ``settings``.
+    """What the labels depend on, apart from the volume: ``model``, ``digest`` and ``settings``.
 
-    :raises ClassesError: the model does not have a structure that the options name.
+    :raises ClassesError: the model lacks a structure that the options name.
     """
     settings = options.to_json()
     if options.structures is not None:
         structures = [Structure.from_json(entry) for entry in card["classes"]]
-        # As the model spells and orders them, so that another spelling is the same request.
+        # In the spelling and order of the model, so that requests that differ only in spelling are equal.
         settings["structures"] = [structure.name for structure in choose(structures, options.structures, card["name"])]
     return {"model": card["name"], "digest": card["digest"], "settings": settings}
 
@@ -25,8 +25,3 @@ def algorithm(card: dict) -> tuple[str, str]:
 def outcome(result: Segmentation) -> dict:
     """The result: ``device``, ``slices`` and ``structures`` with their sizes."""
     return {"device": str(result.device), "slices": result.slices, "structures": result.sizes}
-
-
-def rounded(seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds of the parts of a run, to the millisecond."""
-    return {name: round(value, 3) for name, value in seconds.items()}

@@ -1,4 +1,4 @@
-"""The methods of the engine server that concern batches: `sam2adapt segment FOLDER`, with an end that keeps."""
+"""The methods of the engine server about batches, as `sam2adapt segment FOLDER` does them."""
 
 import json
 from collections import deque
@@ -6,7 +6,8 @@ from typing import Any
 
 from ..shared import paths, protocol
 from ..shared.errors import CancelledError
-from ..shared.requests.actions import SegmentBatch, SeriesFiles
+from ..shared.requests.actions import SegmentBatch
+from ..shared.requests.server_actions import SeriesFiles
 from .task import Task
 from .warm_models import WarmModels
 
@@ -14,11 +15,11 @@ from .warm_models import WarmModels
 def segment_batch(engine: WarmModels, request: SegmentBatch, task: Task) -> dict[str, Any]:
     """Segment all volumes of files, folders and lists into a folder; see ``requests.segment.segment_batch``.
 
-    Progress counts studies; its ``name`` is that of the one in work, and its ``studies`` are the records of those that
-    were finished since the progress before. ``control`` with "stop" ends the batch after the slices in work: that study
-    is begun anew next time, all others stay.
+    Progress counts studies. Its ``name`` is the study in progress, its ``studies`` are the records of those finished
+    since the last progress. ``control`` with "stop" ends the batch at once and keeps all finished studies; the next
+    batch begins the study in progress again.
 
-    :return: what ``manifest.json`` of the output folder holds, and ``stopped``.
+    :return: the content of ``manifest.json`` in the output folder, and ``stopped``.
     """
     task.progress(protocol.SEARCHING, 0, 1, "study")
     from ..requests.segment import segment_batch as carry_out
@@ -42,9 +43,9 @@ def segment_batch(engine: WarmModels, request: SegmentBatch, task: Task) -> dict
 
 
 def series_files(engine: WarmModels, request: SeriesFiles, task: Task) -> list[str]:
-    """The files of a batch's DICOM study in the order of their positions; ``input`` and ``series`` are the manifest's.
+    """The files of a DICOM study of a batch, in the order of their positions.
 
-    :raises SeriesError: there is no such series any more.
+    :raises SeriesError: the series no longer exists.
     """
     from ..requests.segment import series_files as carry_out
 

@@ -5,6 +5,7 @@ from typing import Any
 from ..shared import protocol
 from ..shared.requests.actions import Fill
 from ..shared.requests.fields import camel_case
+from ..shared.requests.server_actions import WarmUp
 from .task import Task
 from .warm_models import WarmModels
 
@@ -12,8 +13,8 @@ from .warm_models import WarmModels
 def fill(engine: WarmModels, request: Fill, task: Task) -> dict[str, Any]:
     """Fill the slices between drawn ones and write masks as ``.npy``; see ``requests.fill``.
 
-    The notification ``preview`` says that the first answer is written. What was computed of the volume's voxels stays,
-    so that filling it again after one more slice is quicker.
+    The notification ``preview`` says that the preview is written. The server keeps what it computed from the volume,
+    so that filling it again after one more drawn slice is quicker.
 
     :return: the report in camel case.
     """
@@ -31,3 +32,11 @@ def fill(engine: WarmModels, request: Fill, task: Task) -> dict[str, Any]:
         task.warn(warning)
     rows = [{camel_case(name): value for name, value in row.items()} for row in report["structures"]]
     return {**{camel_case(name): value for name, value in report.items()}, "structures": rows}
+
+
+def warm_up(engine: WarmModels, request: WarmUp, task: Task) -> dict[str, Any]:
+    """Load what filling needs; a client asks for it when a user opens what fills, and need not wait for the answer."""
+    from ..filling.warm_up import warm_up as load
+
+    load()
+    return {}

@@ -1,8 +1,9 @@
-"""Messages of the engine server: reading and checking what comes, writing what goes.
+"""Messages of the engine server: read and check those that arrive, write those that leave.
 
-Error codes: 1 for what a user can mend, -32000 for a defect of ours (``data``: ``kind``, ``traceback``), JSON-RPC's own
-for other messages. The data of code 1: ``kind``, a class of ``errors.py`` or ``EngineMissing``; ``remedy``; where the
-error has them, ``setting``, the parameters to change or methods to call, and ``value``, what to give to the first.
+Error codes: 1 for an error that the user can fix, -32000 for a bug of ours (``data``: ``kind``, ``traceback``), those
+of JSON-RPC for invalid messages. The data of code 1: ``kind``, a class of ``errors.py`` or ``EngineMissing``;
+``remedy``; perhaps ``setting``, parameters to change or methods to call, and ``value``, the value for the first of
+them.
 """
 
 import functools
@@ -12,11 +13,13 @@ import sys
 import traceback
 from collections.abc import Container
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
 import numpy as np
 
+from ..shared import strict_json
 from ..shared.errors import DeviceError, UserError
 from ..shared.protocol import (
     CANCEL,
@@ -36,7 +39,7 @@ Id = int | str
 
 
 class ProtocolError(Exception):
-    """A message that is not understood; its text is a sentence for the developer of a client."""
+    """An invalid message; the text is a sentence for the developer of a client."""
 
     def __init__(self, code: int, message: str):
         super().__init__(message)
@@ -44,16 +47,16 @@ class ProtocolError(Exception):
 
 
 class Message:
-    """A request or notification as it came; nothing is known to be right before ``check``.
+    """A request or notification as it arrived; only ``check`` makes sure that it is valid.
 
-    :ivar id: None also where it is missing or cannot be one.
+    :ivar id: None if it is missing or invalid.
     """
 
     def __init__(self, line: bytes):
         self._line, self._problem, content = line, "", None
         try:
-            content = json.loads(line, parse_constant=_refuse, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
+            content = strict_json.loads(line)
+        except ValueError as error:
             self._problem = str(error)
         self._content = content
         fields = content if isinstance(content, dict) else {}
@@ -62,9 +65,9 @@ class Message:
         self.method, self.params = fields.get("method"), fields.get("params", {})
 
     def check(self, methods: Container[str]) -> None:
-        """Make sure that the message is one of the protocol.
+        """Make sure that the message is valid.
 
-        :param methods: those that work; ``cancel``, ``control`` and ``shutdown`` are known in any case.
+        :param methods: names of the methods, apart from ``cancel``, ``control`` and ``shutdown``.
         :raises ProtocolError: it is not.
         """
         if self._problem:
@@ -77,23 +80,23 @@ class Message:
         if not at_once and self.method not in methods:
             raise ProtocolError(METHOD_NOT_FOUND, f"There is no method '{self.method}'.")
         if self.id is None and ("id" in self._content or not at_once):
-            raise ProtocolError(INVALID_REQUEST, f"'{self.method}' needs an id, a text or a whole number.")
+            raise ProtocolError(INVALID_REQUEST, f"'{self.method}' needs an id: a text or a whole number.")
         if problem := _problem_of(self.method, self.params):
             raise ProtocolError(INVALID_PARAMS, problem)
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """A message as one line; NaN and infinity become null, NumPy's numbers plain ones, paths text."""
-    # ASCII only: a path with bytes that are no UTF-8 passes as well.
+    """A message as one line; NaN and infinity become null, NumPy numbers plain numbers, paths text."""
+    # ASCII only, so that even a path that is not UTF-8 passes.
     return json.dumps(_plain({"jsonrpc": "2.0", **message}), allow_nan=False).encode() + b"\n"
 
 
 def error_of(error: Exception) -> dict[str, Any]:
-    """What an answer says of an exception; to be called where it was caught."""
+    """The error of an answer for an exception; call it where the exception was caught."""
     trace = "".join(traceback.format_exception(error))
     if _ran_out_of_memory(error):
         error = DeviceError(
-            "Memory ran out.", "Close other programs, or make the job smaller: a region, a smaller batch, the CPU."
+            "Memory ran out.", "Close other programs, or reduce the work: a region, a smaller batch, the CPU."
         )
     elif isinstance(error, RuntimeError) and str(error).startswith("CUDA error"):
         error = DeviceError(
@@ -116,31 +119,25 @@ def error_of(error: Exception) -> dict[str, Any]:
     return {"code": DEFECT, "message": str(error) or name, "data": {"kind": name, "traceback": trace}}
 
 
+def loaded_device_module() -> ModuleType | None:
+    """``machine.device``, or None if no request has needed torch so far; importing it here would load torch."""
+    return sys.modules.get("sam2adapt.machine.device")
+
+
 def _ran_out_of_memory(error: Exception) -> bool:
-    # Not imported here: where torch cannot be loaded, that is the error to be told.
-    device = sys.modules.get("sam2adapt.machine.device")
+    device = loaded_device_module()
     return isinstance(error, MemoryError) or (device is not None and device.is_out_of_memory(error))
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is too large a number")
-    return number
 
 
 @functools.cache
 def _validator(method: str) -> jsonschema.protocols.Validator:
-    # Numbers and choices outside their limits are errors of the user: the request says so, as at the command line.
+    # Numbers and choices outside their limits are errors of the user, which the request reports as on the command line.
     limits = method in (CANCEL, CONTROL, SHUTDOWN)
     return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{method}", "$defs": schema(limits)["$defs"]})
 
 
 def _problem_of(method: str, params: Any) -> str:
-    """Say in a sentence which parameter of a method is wrong; empty for none."""
+    """A sentence about the parameter of a method that is wrong; "" if none is."""
     error = jsonschema.exceptions.best_match(_validator(method).iter_errors(params))
     if error is None:
         return ""

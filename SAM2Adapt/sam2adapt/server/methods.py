@@ -1,15 +1,16 @@
-"""The methods of the engine server: what is told of a request on its way, and its answer in the protocol's words.
+"""The methods of the engine server: their progress, and their answers in the words of the protocol.
 
-Each is called with the warm models, the request (``shared/requests/schema.py`` says which) and the task, and gives what
-JSON can hold. ``requests/`` does the work; torch is imported late, so that the models are listed at once.
+Each gets the warm models, the request (``shared/requests/schema.py`` names its class) and the task, and returns plain
+data. ``requests/`` does the work. Torch is imported as late as possible, so that models are listed at once.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from ..shared import protocol
-from ..shared.requests.actions import ListDevices, RankVolume, Segment
+from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
+from ..shared.requests.server_actions import ListDevices
 from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
@@ -18,8 +19,8 @@ from .warm_models import WarmModels
 def segment(engine: WarmModels, request: Segment, task: Task) -> dict[str, Any]:
     """Segment one volume and write its labels (and uncertainty) as ``.npy``; see ``requests.segment``.
 
-    :return: the report with ``model`` as a dict of name, version and digest; ``deviceReason``; ``load``, the seconds of
-        ``read`` and ``model``; structures also with terminology and colour; ``warnings``.
+    :return: the report, with ``model`` as a dict of name, version and digest; ``deviceReason``; the seconds of
+        ``load``, which are those of ``read`` and ``model``; terminology and colour of the structures; ``warnings``.
     """
     task.progress(protocol.LOADING, 0, 1, "model")
     from ..requests.segment import segment as carry_out
@@ -46,7 +47,7 @@ def segment(engine: WarmModels, request: Segment, task: Task) -> dict[str, Any]:
 
 
 def rank(engine: WarmModels, request: RankVolume, task: Task) -> dict[str, Any]:
-    """Measure how sure a model is of one volume; the client puts several into order. See ``requests.rank``."""
+    """Measure how sure a model is of one volume; the client sorts several. See ``requests.rank``."""
     task.progress(protocol.LOADING, 0, 1, "model")
     from ..requests.rank import rank_volume
 
@@ -57,7 +58,7 @@ def rank(engine: WarmModels, request: RankVolume, task: Task) -> dict[str, Any]:
 
 
 def devices(engine: WarmModels, request: ListDevices, task: Task) -> list[dict[str, Any]]:
-    """What can compute here; the first is what ``auto`` takes, and why."""
+    """The devices of this machine; the first is the choice of ``auto``, with its reason."""
     from ..machine.device import list_devices
 
     return list_devices()
@@ -68,6 +69,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
+    "warmUp": fill_methods.warm_up,
     "rank": rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,
@@ -86,7 +88,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
 def call(engine: WarmModels, task: Task) -> Any:
     """Carry out a task whose parameters fit the schema.
 
-    :raises UserError: what a user can mend, a value outside its limits for instance.
+    :raises UserError: an error that the user can fix, for example a value outside its limits.
     """
     request = REQUESTS[task.method].from_params(task.params)
     return METHODS[task.method](engine, request, task)

@@ -1,10 +1,11 @@
-"""The methods of the engine server that concern model and weight files."""
+"""The methods of the engine server about model and weight files."""
 
 from typing import Any
 
 from ..requests import models as carry_out
 from ..shared import protocol
-from ..shared.requests.actions import (
+from ..shared.requests.fields import camel_case
+from ..shared.requests.model_actions import (
     AddModel,
     DescribeModel,
     DownloadBase,
@@ -14,29 +15,28 @@ from ..shared.requests.actions import (
     RemoveBase,
     RemoveModel,
 )
-from ..shared.requests.fields import camel_case
 from .task import Task
 from .warm_models import WarmModels
 
 
 def models(engine: WarmModels, request: ListModels, task: Task) -> list[dict[str, Any]]:
-    """Every model on this machine, in the order in which names are looked up; broken ones with their ``problem``."""
+    """All models on this machine, in the order in which names are looked up; broken ones with their ``problem``."""
     return [_row(row) for row in carry_out.list_models(request)]
 
 
 def model_details(engine: WarmModels, request: DescribeModel, task: Task) -> dict[str, Any]:
     """What ``sam2adapt info`` says of a model or base: its ``card`` (None for an official base) and ``text``."""
-    found, lines = carry_out.describe_model(request)
-    return {"card": None, **found, "text": "\n".join(lines)}
+    facts, lines = carry_out.describe_model(request)
+    return {"card": None, **facts, "text": "\n".join(lines)}
 
 
 def add_model(engine: WarmModels, request: AddModel, task: Task) -> dict[str, Any]:
-    """Check a model file, copy it to the user's own and give its row of the list."""
+    """Check a model file, copy it to the user's models and return its row of the list."""
     return _row(carry_out.add_model(request))
 
 
 def remove_model(engine: WarmModels, request: RemoveModel, task: Task) -> dict[str, Any]:
-    """Delete one of the user's own models."""
+    """Delete a model that the user has added."""
     return {"removed": carry_out.remove_model(request)}
 
 
@@ -51,7 +51,7 @@ def bases(engine: WarmModels, request: ListBases, task: Task) -> list[dict[str, 
 
 
 def download_base(engine: WarmModels, request: DownloadBase, task: Task) -> dict[str, Any]:
-    """Bring official base weights here, from their publisher, another address or a local copy."""
+    """Download official base weights from their publisher or another address, or copy a local file."""
 
     def progress(done: int, total: int) -> None:
         task.progress(protocol.DOWNLOADING, done, total, "byte")
@@ -65,7 +65,7 @@ def remove_base(engine: WarmModels, request: RemoveBase, task: Task) -> dict[str
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the list as clients know it: ``dice`` of each class, texts never null, ``problem`` of a broken file."""
+    """A row of the list in the form of the protocol: ``dice`` of each class, no text is null, ``problem``."""
     texts = ("description", "modality", "license", "base", "method", "digest")
     known = {camel_case(name): value for name, value in row.items() if name not in ("error", "scores")}
     return {**known, **{name: row[name] or "" for name in texts}, "dice": row["scores"], "problem": row["error"]}

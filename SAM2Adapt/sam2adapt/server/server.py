@@ -1,33 +1,38 @@
 """The engine server: JSON-RPC 2.0 on standard input and output, one message a line, UTF-8.
 
-A thread reads messages all the time, so that ``cancel`` and the end of standard input are noticed at once, whatever is
-being computed; the main thread works on one request after the other, in the order in which they came. The server
-answers at once: torch is imported by the first request that needs it.
+A thread reads messages all the time, so that ``cancel`` and the end of standard input take effect at once. The main
+thread works on one request after the other, in the order of their arrival. The server starts at once: only the first
+request that needs torch imports it.
 
-``messages.py`` says what messages look like, ``methods.py`` what they do.
+``messages.py`` defines the messages, ``methods.py`` the methods.
 """
 
 import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
 from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
-from .messages import Id, Message, ProtocolError, encode, error_of
+from ..shared.safety import private
+from .messages import Id, Message, ProtocolError, error_of
 from .methods import METHODS, call
 from .task import Task
 from .warm_models import WarmModels
+from .writer import Writer
 
 PROTOCOL = 1
+_LAST_WORDS = 2.0  # seconds to write what was answered before the end
+_PARENT_CHECKS = 1.0  # seconds between looks
 
 logger = logging.getLogger(__name__)
 
 
 def serve() -> None:
-    """Serve until standard input closes or ``shutdown`` is asked for; does not return."""
+    """Serve until standard input closes or ``shutdown`` arrives; never returns."""
     _lead_process_group()
     source, target = _private_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -35,13 +40,13 @@ def serve() -> None:
 
 
 def _lead_process_group() -> None:
-    """Lead a process group of our own, so that a client can end us with all that we start; not on a terminal."""
+    """Start a new process group, so that a client can end it with all child processes; not on a terminal."""
     if hasattr(os, "setpgid") and not os.isatty(0) and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
 
 
 def _private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Keep standard input and output for messages: libraries find an empty input and print to standard error."""
+    """Reserve standard input and output for messages: libraries get an empty input and print to standard error."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
@@ -51,30 +56,32 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Server:
-    """One client's requests.
+    """Serves one client.
 
-    :param source: where messages come from; its end ends the process.
-    :param target: where answers and notifications go.
+    :param source: stream of its messages; when it ends, the process ends.
+    :param target: stream for answers and notifications.
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
-        self._source, self._target, self._writing = source, target, threading.Lock()
+        self._source, self._writer = source, Writer(target)
+        self._parent = os.getppid()
         self._engine = WarmModels()
-        # Guards the two below, which both threads use.
+        # Guards _waiting and _running, which both threads use.
         self._changed = threading.Condition()
         self._waiting: dict[Id | None, Task] = {}
         self._running: Task | None = None
 
     def run(self) -> None:
-        """Greet and work; leaves by ``os._exit``."""
-        logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # of all rooms
+        """Greet the client and work; ends by ``os._exit``."""
+        logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # the root of all loggers of the engine
         self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        for work in (self._read, self._watch_parent, private.sweep):
+            threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         while True:
             self._work(self._next())
 
     def warn(self, message: str) -> None:
-        """Tell the client of the running request what its user must know."""
+        """Send a warning to the client, as part of the running request."""
         if task := self._running:
             task.warn(message)
 
@@ -85,7 +92,19 @@ class Server:
                     self._receive(line)
         except Exception:
             traceback.print_exc()
-        # The client is gone: nobody needs what is being computed.
+        # The client is gone, so no result is needed; but it may still read earlier answers.
+        self._end()
+
+    def _watch_parent(self) -> None:
+        """End with the parent process, even if another process holds the other end of standard input."""
+        while os.name != "nt" and os.getppid() == self._parent:
+            time.sleep(_PARENT_CHECKS)
+        if os.name != "nt":  # on Windows, a child keeps the number of its parent
+            self._end()
+
+    def _end(self) -> None:
+        self._writer.drain(_LAST_WORDS)
+        # A normal exit would wait for the exit handlers of libraries.
         os._exit(0)
 
     def _receive(self, line: bytes) -> None:
@@ -93,9 +112,10 @@ class Server:
         try:
             message.check(METHODS)
             if message.method in (CANCEL, CONTROL):
-                found = self._cancel(**message.params) if message.method == CANCEL else self._control(**message.params)
+                obey = self._cancel if message.method == CANCEL else self._control
+                done = obey(**message.params)
                 if message.id is not None:
-                    self._send({"id": message.id, "result": found})
+                    self._send({"id": message.id, "result": done})
             else:
                 self._enqueue(Task(message.id, message.method, message.params, self._notify))
         except ProtocolError as error:
@@ -106,7 +126,9 @@ class Server:
         with self._changed:
             before = [*self._waiting, *([self._running.id] if self._running else [])]
             if task.id in before:
-                raise ProtocolError(INVALID_REQUEST, f"The id {task.id!r} is that of a request on its way.")
+                raise ProtocolError(
+                    INVALID_REQUEST, f"The id {task.id!r} is that of another waiting or running request."
+                )
             self._waiting[task.id] = task
             self._changed.notify()
         if task.method == SHUTDOWN:
@@ -114,7 +136,7 @@ class Server:
                 self._cancel(other)
 
     def _control(self, id: Id, action: str) -> bool:  # noqa: A002  # the parameter's name in the protocol
-        """Tell the running request to hold, go on or end; False where it is not running."""
+        """Tell the running request to pause, go on or stop; False if another one or none is running."""
         with self._changed:
             running = self._running if self._running and self._running.id == id else None
         if running:
@@ -122,7 +144,7 @@ class Server:
         return bool(running)
 
     def _cancel(self, id: Id | None) -> bool:  # noqa: A002
-        """Drop a waiting request, or ask the running one to stop; False where there is none of that id."""
+        """Drop a waiting request, or ask the running one to stop; False if no request has this id."""
         with self._changed:
             dropped = self._waiting.pop(id, None)
             running = self._running if self._running and self._running.id == id else None
@@ -141,8 +163,7 @@ class Server:
     def _work(self, task: Task) -> None:
         if task.method == SHUTDOWN:
             self._send({"id": task.id, "result": None})
-            # An ordinary exit would wait for what libraries do at their end.
-            os._exit(0)
+            self._end()
         try:
             answer = {"result": call(self._engine, task)}
         except Exception as error:
@@ -156,24 +177,17 @@ class Server:
         self._send({"method": method, "params": params})
 
     def _send(self, message: dict[str, Any]) -> None:
-        data = encode(message)
-        with self._writing:
-            try:
-                self._target.write(data)
-                self._target.flush()
-            except OSError:
-                # As at the end of standard input: the client is gone.
-                os._exit(0)
+        self._writer.send(message)
 
 
 class _WarningsToClient(logging.Handler):
-    """Warnings of the engine become the notification ``log`` of the running request."""
+    """Turns warnings of the engine into the notification ``log`` of the running request."""
 
     def __init__(self, server: Server):
         super().__init__(logging.WARNING)
         self._server = server
 
     def emit(self, record: logging.LogRecord) -> None:
-        # The server's own are about messages, which are answered.
+        # Warnings of this module are about invalid messages, which get an answer.
         if record.name != __name__:
             self._server.warn(record.getMessage())

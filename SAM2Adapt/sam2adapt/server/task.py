@@ -1,4 +1,4 @@
-"""What a method of the engine server gets beside its parameters: progress, warnings, and whether to stop."""
+"""A request in progress: it sends progress and warnings, and knows whether to stop."""
 
 import threading
 import time
@@ -11,18 +11,18 @@ from ..shared.errors import CancelledError
 from .messages import Id
 
 _SECONDS_BETWEEN = 0.1
-# Rates are means over this long: short enough to follow a change, long enough for a slow CPU's batches.
+# Rates are means over this many seconds: short enough to follow a change, long enough for batches on a slow CPU.
 _WINDOW, _LONG_WINDOW = 10.0, 120.0
 _LONG_STAGES = (protocol.TRAINING, protocol.BATCH)
 
 
 class Task:
-    """One request on its way.
+    """A request that is waiting or running.
 
     :param request: its id.
-    :param notify: sends a notification, given its method and parameters.
-    :ivar warnings: sentences that the user must see, in the order in which they came.
-    :ivar action: what a training or batch shall do, one of ``protocol.ACTIONS``; set by another thread.
+    :param notify: called with method and parameters of a notification; sends it.
+    :ivar warnings: sentences that the user must see, in their order.
+    :ivar action: what a training or batch should do, one of ``protocol.ACTIONS``; another thread sets it.
     """
 
     def __init__(self, request: Id | None, method: str, params: dict[str, Any], notify: Callable[[str, dict], None]):
@@ -34,27 +34,27 @@ class Task:
         self._samples: deque[tuple[float, float, float]] = deque()
 
     def cancel(self) -> None:
-        """Ask the method to stop; may be called from another thread."""
+        """Ask the method to stop; any thread may call this."""
         self._cancelled.set()
 
     def cancelled(self) -> bool:
-        """Whether the method shall stop."""
+        """Whether the method should stop."""
         return self._cancelled.is_set()
 
     def cancelled_error(self) -> CancelledError:
-        """What is answered then."""
+        """The answer of a cancelled request."""
         return CancelledError("The request was cancelled.", "Nothing was changed.")
 
     def check(self) -> None:
-        """Stop here if that was asked for.
+        """Stop here if the client has cancelled the request.
 
-        :raises CancelledError: it was.
+        :raises CancelledError: it has.
         """
         if self.cancelled():
             raise self.cancelled_error()
 
     def warn(self, message: str) -> None:
-        """Tell the user at once, and again with the result."""
+        """Send a warning now, and again with the result."""
         self.warnings.append(message)
         self.log("warning", message)
 
@@ -63,25 +63,23 @@ class Task:
         self._notify("log", {"id": self.id, "level": level, "message": message})
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification of the request, for instance that a first answer is there."""
+        """Send a notification about the request, for example that a preview is written."""
         self._notify(method, {"id": self.id, **params})
 
     def progress(
         self, stage: str, done: float, total: float, unit: str, fraction: float | None = None, **more: Any
     ) -> bool:
-        """Send progress, ten times a second at most; the first and the last of a stage always.
+        """Send progress, at most ten times a second, but always the first and last of a stage.
 
-        :param fraction: 0..1, where it is not ``done / total``.
-        :param more: further fields.
+        :param fraction: 0 to 1; None: ``done / total``.
+        :param more: additional fields.
         :return: whether it was sent.
         """
         fraction = min(1.0, done / total if fraction is None else fraction)
         now = time.monotonic()
         if stage != self._stage:
-            if {stage, self._stage} != {
-                protocol.TRAINING,
-                protocol.VALIDATING,
-            }:  # these take turns, at one speed on the whole
+            # Training and validation alternate; their rate is that of both together.
+            if {stage, self._stage} != {protocol.TRAINING, protocol.VALIDATING}:
                 self._samples.clear()
             self._stage = stage
         elif fraction < 1 and now - self._sent < _SECONDS_BETWEEN:
@@ -98,7 +96,7 @@ class Task:
         return True
 
     def _speeds(self) -> tuple[float | None, float | None]:
-        """Fraction and units a second; None where nothing was done yet."""
+        """Fraction and units per second; None if nothing is done yet."""
         (started, fraction, done), (now, fraction_now, done_now) = self._samples[0], self._samples[-1]
         seconds = now - started
         if seconds <= 0 or fraction_now <= fraction:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def train(engine: WarmModels, request: Train, task: Task) -> dict[str, Any]:
-    """Train and write a model file; ``control`` holds it, goes on, or ends it and keeps the best.
+    """Train and write a model file; ``control`` can pause and resume it, or stop it and keep the best epoch.
 
-    :return: as of ``requests.train.train``, in camel case.
+    :return: as ``requests.train.train``, in camel case.
     """
     task.progress(protocol.READING, 0, 1, "case")
     from ..requests.train import train as carry_out
@@ -27,9 +27,9 @@ def train(engine: WarmModels, request: Train, task: Task) -> dict[str, Any]:
 
 
 def estimate(engine: WarmModels, request: Train, task: Task) -> dict[str, Any]:
-    """Measure what ``train`` with these parameters would cost, by a few real steps; nothing is kept.
+    """Estimate the cost of ``train`` with these parameters from a few real steps; nothing is kept.
 
-    :return: as of ``requests.train.estimate``, in camel case.
+    :return: as ``requests.train.estimate``, in camel case.
     """
     task.progress(protocol.READING, 0, 1, "case")
     from ..requests.train import estimate as carry_out

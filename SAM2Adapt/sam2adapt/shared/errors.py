@@ -1,24 +1,25 @@
-"""Failures that a user can cause: one class each, a sentence that says what is wrong and one that says what to do.
+"""Errors that a user can cause and fix. Each has a sentence that says what is wrong and one that says what to do.
 
-They cross the process wall unchanged (class name, message, remedy) and are shown with both sentences; every other
-exception is a defect of ours and keeps its traceback.
+They reach Slicer unchanged (class name, message, remedy), and users always see both sentences. Every other exception is
+a bug of ours and keeps its traceback.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 
 class UserError(Exception):
-    """A failure that a user can cause and mend.
+    """An error that a user can cause and fix.
 
-    Both sentences are for every reader: they name no flag, no command and no button. ``setting`` says what the remedy
-    is about, and whoever shows the error adds the word for it: the command line a flag (``cli_remedies.py``), Slicer
-    the label of a control (``EngineError.py``).
+    The sentences name no flag, command or button, because shell and Slicer show them alike. ``setting`` says what the
+    remedy changes; the command line adds the flag for it (``cli/remedies.py``), Slicer the label of the control
+    (``Engine/Error.py``).
 
-    :param message: one sentence that says what is wrong, naming the file or value.
-    :param remedy: one sentence that says what to do about it.
-    :param setting: fields of the request that the remedy changes ("batch_size"), or actions that it takes, named as
-        the engine server's methods in snake case ("download_base"). One name, or several.
-    :param value: what to give to the first of them, if a certain value helps.
+    :param message: a sentence that says what is wrong and names the file or value.
+    :param remedy: a sentence that says what to do.
+    :param setting: fields of the request that the remedy changes ("batch_size"), or methods of the engine server that
+        it calls, in snake case ("download_base"). One name, or several.
+    :param value: what to set the first of them to, if a certain value helps.
     """
 
     def __init__(self, message: str, remedy: str, *, setting: str | tuple[str, ...] = (), value: str | None = None):
@@ -65,11 +66,11 @@ class GeometryError(UserError):
 
 
 class DrawingError(UserError):
-    """From the slices that were drawn, nothing can be filled: too few, contradictory, or of another volume."""
+    """The drawn slices cannot be filled from: too few, contradictory, or of another volume."""
 
 
 class ClassesError(UserError):
-    """The requested classes do not agree with the labels or with the model."""
+    """The requested classes do not fit the labels or the model."""
 
 
 class TrainingDataError(UserError):
@@ -109,12 +110,22 @@ class SettingsError(UserError):
 
 
 class ForgettingError(UserError):
-    """A continued model segments what its parent had learnt clearly worse than the parent."""
+    """A continued model is clearly worse than its parent at what the parent had learnt."""
 
 
 class DeviceError(UserError):
-    """There is no such device, or it has too little memory."""
+    """The device does not exist, or has too little memory."""
 
 
 class CancelledError(UserError):
-    """The user stopped the run; nothing else changed, and what can be resumed is kept."""
+    """The user stopped the run. Nothing else changed, and what can be resumed is kept."""
+
+
+def check_cancelled(cancelled: Callable[[], bool] | None, what: str) -> None:
+    """Stop here if the user has cancelled the work.
+
+    :param what: the work, as the sentence begins: "The segmentation".
+    :raises CancelledError: ``cancelled()`` is true.
+    """
+    if cancelled is not None and cancelled():
+        raise CancelledError(f"{what} was cancelled.", "Nothing was changed.")

@@ -1,4 +1,4 @@
-"""Folders of SAM2Adapt on this machine, and files that are either complete or not there."""
+"""Folders of SAM2Adapt on this machine, and files that are complete or do not exist."""
 
 import contextlib
 import errno
@@ -34,9 +34,19 @@ def bases_folder() -> Path:
     return home() / "bases"
 
 
+def replay_folder() -> Path:
+    """Folder of slices that are kept for the models that continue others (may not exist)."""
+    return home() / "replay"
+
+
 def replay_file(digest: str) -> Path:
-    """File with the slices kept of the training of the model with this digest (may not exist)."""
-    return home() / "replay" / f"{digest.removeprefix('sha256:')}.npz"
+    """File with slices from the training of the model with this digest (may not exist)."""
+    return replay_folder() / f"{digest.removeprefix('sha256:')}.npz"
+
+
+def case_names_file(digest: str) -> Path:
+    """File with the names of the cases that the model with this digest was trained on (may not exist)."""
+    return home() / "cases" / f"{digest.removeprefix('sha256:')}.json"
 
 
 def bundled_folder() -> Path:
@@ -46,28 +56,54 @@ def bundled_folder() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file in the target's folder that becomes ``path`` when the block ends without an error.
+def atomic_write(path: Path, mode: int = 0o666, replace: bool = True) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path`` that replaces it when the block ends without an error.
 
-    :raises OutputError: the folder is missing or not writable, or the disk is full; nothing is left behind.
+    :param mode: permissions of the file, before the user's umask.
+    :param replace: replace an existing file; False: leave it.
+    :raises FileExistsError: the file exists and ``replace`` is False.
+    :raises OutputError: the folder is missing or not writable, or the disk is full; no temporary file is left.
     """
-    # Not tempfile: its files are readable by their owner only, which would make a shared model folder useless.
+    # Not tempfile: only the owner can read its files, which would make a shared model folder useless.
     temporary = _temporary(path)
     try:
-        with temporary.open("xb") as file:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _rename_to_new(temporary, path)
     except OSError as error:
+        if isinstance(error, FileExistsError) and not replace:
+            raise
         raise output_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a file its name unless another has it, in one step, so that of two processes one is refused.
+
+    :raises FileExistsError: another has it.
+    """
+    if os.name == "nt":
+        os.rename(temporary, path)  # which never replaces there
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file keeps the name free of others
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
+
+
 def write_json(path: Path, content: dict) -> None:
-    """Write JSON by atomic rename.
+    """Write JSON; the file is complete or does not change.
 
     :raises OutputError: as ``atomic_write``.
     """
@@ -75,12 +111,12 @@ def write_json(path: Path, content: dict) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         try:
             file.write(text.encode())
-        except UnicodeEncodeError:  # names of files that are no UTF-8; the whole would not be JSON
+        except UnicodeEncodeError:  # file names that are not UTF-8 must be escaped
             file.write(json.dumps(content, indent=1).encode())
 
 
 def output_error(path: Path, error: Exception) -> OutputError:
-    """Say why a file could not be written."""
+    """The error that says why a file could not be written."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"The disk is full: '{path}' could not be written.", "Free some space and try again.")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -92,11 +128,11 @@ def output_error(path: Path, error: Exception) -> OutputError:
 
 
 def check_output(path: Path, libraries: bool = False) -> None:
-    """Refuse before the work an output that could not be written after it, by making and deleting a file beside it.
+    """Make sure, before the work begins, that an output can be written: create and delete a file beside it.
 
-    :param libraries: the output is to be written by ITK, which needs a name in UTF-8.
-    :raises OutputError: the folder is missing or not writable; the name is too long, or not one that ``libraries`` can
-        write; a folder, pipe or device is there already, or a file of somebody else that may not be replaced.
+    :param libraries: ITK will write the output, which needs a name in UTF-8.
+    :raises OutputError: the folder is missing or not writable; the name is too long, or ``libraries`` cannot write it;
+        a folder, pipe or device has this name, or a file of another user that this one cannot replace.
     """
     path = Path(path)
     if libraries:
@@ -106,10 +142,10 @@ def check_output(path: Path, libraries: bool = False) -> None:
         raise OutputError(f"The folder '{path.parent}' does not exist.", "Make it, or choose another folder.")
     if not stat.S_ISDIR(folder.st_mode):
         raise OutputError(f"'{path.parent}' is not a folder.", "Choose another folder.")
-    there = paths.status(path, OutputError)
-    if there is not None and (kind := paths.kind_of(there)):
+    existing = paths.status(path, OutputError)
+    if existing is not None and (kind := paths.kind_of(existing)):
         raise OutputError(f"'{path}' cannot be written: it is {kind}.", "Choose another name.")
-    if there is not None and _is_protected(there, folder):
+    if existing is not None and _is_protected(existing, folder):
         raise OutputError(f"'{path}' belongs to another user and cannot be replaced.", "Choose another name.")
     temporary = _temporary(path)
     try:
@@ -119,10 +155,10 @@ def check_output(path: Path, libraries: bool = False) -> None:
         raise output_error(path, error) from error
 
 
-def _is_protected(there: os.stat_result, folder: os.stat_result) -> bool:
-    """Whether a file may be replaced by its owner only, as in a shared ``/tmp``."""
+def _is_protected(file: os.stat_result, folder: os.stat_result) -> bool:
+    """Whether only its owner can replace a file, as in a shared ``/tmp``."""
     user = os.geteuid() if hasattr(os, "geteuid") else 0
-    return bool(folder.st_mode & stat.S_ISVTX) and user not in (0, there.st_uid, folder.st_uid)
+    return bool(folder.st_mode & stat.S_ISVTX) and user not in (0, file.st_uid, folder.st_uid)
 
 
 def _temporary(path: Path) -> Path:
@@ -130,7 +166,7 @@ def _temporary(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it.
+    """Make a folder and its parents.
 
     :raises OutputError: it cannot be made.
     """
@@ -139,23 +175,23 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(
             f"The folder '{folder}' cannot be made: {error.strerror or error}.",
-            "Choose a folder that you may write to; that of SAM2Adapt itself is set by SAM2ADAPT_HOME.",
+            "Choose a folder that you can write to; the environment variable SAM2ADAPT_HOME sets SAM2Adapt's own.",
         ) from error
     return folder
 
 
 def hash_file(path: Path, cancel: Callable[[], bool] | None = None) -> str:
-    """SHA-256 of a file as 64 hex digits, read in pieces.
+    """SHA-256 of a file as 64 hex digits; the file is read in pieces.
 
-    :raises InputFileError: there is no such file, or it cannot be read.
-    :raises CancelledError: ``cancel()`` gave True.
+    :raises InputFileError: the file does not exist or cannot be read.
+    :raises CancelledError: ``cancel()`` returned true.
     """
     digest = hashlib.sha256()
     with paths.open_file(path) as file:
         try:
             while chunk := file.read(CHUNK):
                 if cancel is not None and cancel():
-                    raise CancelledError(f"The check of '{path.name}' was stopped.", "Start it again when you want to.")
+                    raise CancelledError(f"The check of '{path.name}' was stopped.", "Start it again if you need it.")
                 digest.update(chunk)
         except OSError as error:
             raise paths.unreadable(path, error) from error
@@ -163,5 +199,5 @@ def hash_file(path: Path, cancel: Callable[[], bool] | None = None) -> str:
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes for people to read, for instance ``156 MB`` (1 MB = 10^6 bytes)."""
+    """A size in bytes as text, for example ``156 MB`` (1 MB = 10^6 bytes)."""
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"

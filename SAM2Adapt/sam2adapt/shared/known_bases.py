@@ -1,4 +1,4 @@
-"""The base networks that SAM2Adapt knows: names, and of the published ones files, sizes, hashes and licences."""
+"""The base networks that SAM2Adapt knows: their names; for published ones also file, size, hash and licence."""
 
 from dataclasses import dataclass
 

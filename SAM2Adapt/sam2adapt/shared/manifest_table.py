@@ -1,13 +1,13 @@
-"""The table of a batch; it needs nothing but Python, so that Slicer can write it too."""
+"""The table of a batch. It needs only Python, so that Slicer can write it, too."""
 
 import csv
 import io
 
 
 def table(rows: list[dict]) -> str:
-    """CSV of a manifest's rows: a line a study, a column for the volume of each structure.
+    """The rows of a manifest as CSV: a line for each study, with a column for the volume of each structure.
 
-    :param rows: as ``batch_manifest.Records.rows`` gives them; further keys are left out.
+    :param rows: as ``batch.manifest.Records.rows`` returns them; other keys are left out.
     """
     names = list(dict.fromkeys(s["name"] for row in rows for s in row["structures"]))
     text = io.StringIO()

@@ -1,6 +1,6 @@
-"""What kind of image this is: the one rule of training, segmenting and Slicer's panels.
+"""Decide the modality of an image: one rule for training, segmenting and Slicer's panels.
 
-Needs NumPy only, so that Slicer can ask before anything of the engine is loaded.
+This needs only NumPy, so that Slicer can ask without the engine.
 """
 
 import numpy as np
@@ -9,22 +9,22 @@ _CT_REACHES, _CT_ALWAYS_REACHES = -500, -50  # Hounsfield units: lung or air, an
 
 
 def modality_of(array: np.ndarray, tag: str = "", colour: bool = False, physical: bool = True) -> str:
-    """Kind of an image: colour, or what DICOM says, or what the grey levels look like.
+    """Modality of an image: from its channels, its DICOM tag or, failing these, its grey levels.
 
     :param array: voxels of any shape, for the grey levels.
     :param tag: "CT" or "MR" from DICOM, else "".
-    :param physical: as ``looks_like`` has it.
-    :return: "RGB", "CT", "MR", or "" where nothing says.
+    :param physical: see ``looks_like``.
+    :return: "RGB", "CT", "MR", or "" if it is unknown.
     """
     return "RGB" if colour else tag or looks_like(array, physical)
 
 
 def looks_like(array: np.ndarray, physical: bool = True) -> str:
-    """CT or MR by the lowest grey level: Hounsfield units go to fat and air, magnitude images of MR have no sign.
+    """Tell CT from MR by the lowest grey level: CT reaches the negative values of fat and air, MR has none.
 
-    :param array: one-channel voxels of any shape; every tenth voxel along each axis tells it nearly as well as all.
+    :param array: one-channel voxels of any shape; every tenth voxel along each axis does nearly as well as all.
     :param physical: False for pictures, whose grey levels look like those of MR.
-    :return: "CT", "MR", or "" where the grey levels do not say (also for an empty array or one with NaN).
+    :return: "CT", "MR", or "" if the grey levels do not tell (or the array is empty or holds NaN).
     """
     if not array.size:
         return ""
@@ -35,8 +35,8 @@ def looks_like(array: np.ndarray, physical: bool = True) -> str:
 
 
 def is_hounsfield(array: np.ndarray) -> bool:
-    """False for voxels that cannot be CT in Hounsfield units: neither fat nor air, as in 0..4094 without intercept.
+    """Whether the voxels of a CT can be Hounsfield units; values from 0 to 4094, with neither fat nor air, cannot.
 
-    :param array: one-channel voxels of a whole CT. An empty array and one with NaN pass: other checks refuse them.
+    :param array: one-channel voxels of a whole CT. True for an empty array and for NaN, which other checks refuse.
     """
     return not array.size or not array.min() > _CT_ALWAYS_REACHES

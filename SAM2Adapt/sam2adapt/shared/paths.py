@@ -1,8 +1,8 @@
-"""Safe looks at the file system: each gives an answer, or a ``UserError`` with a sentence and a remedy.
+"""Look at files and folders safely: every function answers, or raises a ``UserError`` with a remedy.
 
-``pathlib`` answers "does not exist" to some failures and raises ``OSError`` for others, which ones changes between
-versions of Python; and a pipe where a file is expected blocks the whole process. The engine therefore looks at files
-and folders only through this module.
+``pathlib`` turns some failures into "does not exist" and raises ``OSError`` for others; which ones, changes between
+versions of Python. And reading a pipe in place of a file blocks the whole process. So the engine looks at files and
+folders only through this module.
 """
 
 import errno
@@ -22,14 +22,14 @@ _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
-_NO_HOME = "Set the environment variable SAM2ADAPT_HOME to a folder that you may write to."
+_NO_HOME = "Set the environment variable SAM2ADAPT_HOME to a folder that you can write to."
 
 
 def status(path: PathLike, error: type[UserError] = InputFileError) -> os.stat_result | None:
-    """What ``os.stat`` says of a path; None if nothing is there.
+    """The result of ``os.stat``; None if the path does not exist.
 
     :param error: class of the error to raise.
-    :raises UserError: the path cannot be examined: no right to search its folder, too long, a circle of links.
+    :raises UserError: the path cannot be examined: no permission for its folder, too long, links in a circle.
     """
     try:
         return os.stat(path)
@@ -42,7 +42,7 @@ def status(path: PathLike, error: type[UserError] = InputFileError) -> os.stat_r
 
 
 def exists(path: PathLike, error: type[UserError] = InputFileError) -> bool:
-    """Whether anything is at a path.
+    """Whether a path exists.
 
     :raises UserError: as :func:`status`.
     """
@@ -50,46 +50,46 @@ def exists(path: PathLike, error: type[UserError] = InputFileError) -> bool:
 
 
 def is_dir(path: PathLike, error: type[UserError] = InputFileError) -> bool:
-    """Whether a folder is at a path.
+    """Whether a path is a folder.
 
     :raises UserError: as :func:`status`.
     """
-    found = status(path, error)
-    return found is not None and stat.S_ISDIR(found.st_mode)
+    state = status(path, error)
+    return state is not None and stat.S_ISDIR(state.st_mode)
 
 
 def is_file(path: PathLike, error: type[UserError] = InputFileError) -> bool:
-    """Whether a regular file is at a path: not a folder, pipe, socket or device.
+    """Whether a path is a regular file: not a folder, pipe, socket or device.
 
     :raises UserError: as :func:`status`.
     """
-    found = status(path, error)
-    return found is not None and stat.S_ISREG(found.st_mode)
+    state = status(path, error)
+    return state is not None and stat.S_ISREG(state.st_mode)
 
 
-def kind_of(found: os.stat_result) -> str:
-    """What a path that is no regular file is, for a sentence: "a folder", "a pipe" …; "" for a regular file."""
-    return "" if stat.S_ISREG(found.st_mode) else _KINDS.get(stat.S_IFMT(found.st_mode), "not a file")
+def kind_of(state: os.stat_result) -> str:
+    """What a path is, for a sentence: "a folder", "a pipe", …; "" for a regular file."""
+    return "" if stat.S_ISREG(state.st_mode) else _KINDS.get(stat.S_IFMT(state.st_mode), "not a file")
 
 
 def check_file(path: PathLike) -> os.stat_result:
-    """Refuse everything but a regular file; reading a pipe or a device may never end.
+    """Refuse everything but a regular file; reading a pipe or device may never end.
 
-    :raises InputFileError: nothing is there, it is not a regular file, or it cannot be examined.
+    :raises InputFileError: the path does not exist, is not a regular file, or cannot be examined.
     """
-    found = status(path)
-    if found is None:
+    state = status(path)
+    if state is None:
         raise InputFileError(f"{_shown(path)} does not exist.", "Check the spelling of its name and folder.")
-    if kind := kind_of(found):
-        remedy = "Give the file itself." if stat.S_ISDIR(found.st_mode) else "Give a file stored on a disk."
+    if kind := kind_of(state):
+        remedy = "Give the file itself." if stat.S_ISDIR(state.st_mode) else "Give a file stored on a disk."
         raise InputFileError(f"{_shown(path)} is {kind}.", remedy)
-    return found
+    return state
 
 
 def open_file(path: PathLike) -> BinaryIO:
     """Open a regular file for reading.
 
-    :raises InputFileError: as :func:`check_file`, or no right to read it.
+    :raises InputFileError: as :func:`check_file`, or there is no permission to read it.
     """
     check_file(path)
     try:
@@ -120,9 +120,9 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
 
 
 def listing(folder: PathLike) -> list[Path]:
-    """What lies in a folder, in the order of names; nothing if there is no such folder.
+    """The entries of a folder, sorted by name; [] if the folder does not exist.
 
-    :raises InputFileError: the folder cannot be read, or is none.
+    :raises InputFileError: the folder cannot be read, or is not a folder.
     """
     if not exists(folder):
         return []
@@ -136,10 +136,10 @@ def listing(folder: PathLike) -> list[Path]:
 def walk(
     folder: PathLike, on_error: Callable[[Path, InputFileError], None] | None = None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """``os.walk`` with names in order, which does not skip a folder in silence because it cannot be read.
+    """``os.walk`` with sorted names that reports folders which cannot be read; ``os.walk`` skips them silently.
 
-    :param on_error: called with each folder that cannot be read; without it, the first one ends the walk.
-    :return: each folder, the names of its folders (remove one to leave it out) and those of its files.
+    :param on_error: called with each folder that cannot be read; None: the first one ends the walk.
+    :return: each folder, the names of its subfolders (remove one to skip it) and those of its files.
     :raises InputFileError: a folder cannot be read.
     """
 
@@ -156,9 +156,9 @@ def walk(
 
 
 def expand(path: PathLike) -> Path:
-    """A path with ``~`` and ``~name`` replaced by the user's folder.
+    """Replace ``~`` and ``~name`` in a path by the user's folder.
 
-    :raises InputFileError: there is no such user, or no home folder.
+    :raises InputFileError: the user does not exist or has no home folder.
     """
     try:
         return Path(path).expanduser()
@@ -171,7 +171,7 @@ def expand(path: PathLike) -> Path:
 def user_home() -> Path:
     """The user's home folder.
 
-    :raises SettingsError: the environment does not name it, and this machine does not know the user.
+    :raises SettingsError: neither the environment nor the machine knows it.
     """
     try:
         return Path.home()
@@ -180,9 +180,9 @@ def user_home() -> Path:
 
 
 def utf8_name(path: PathLike, error: type[UserError] = InputFileError) -> str:
-    """A path as C++ libraries (ITK, GDCM) take it: in UTF-8, whatever the locale is.
+    """A path for C++ libraries (ITK, GDCM): in UTF-8, whatever the locale.
 
-    SimpleITK ends the whole process when a name is not valid UTF-8.
+    SimpleITK aborts the whole process if a name is not valid UTF-8.
 
     :raises UserError: of class ``error``, if the path holds bytes that are not UTF-8.
     """
@@ -194,12 +194,12 @@ def utf8_name(path: PathLike, error: type[UserError] = InputFileError) -> str:
 
 
 def reason(failure: Exception) -> str:
-    """Why the system refused, in the system's words."""
+    """The reason for a failure, in the words of the operating system."""
     return getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
 
 
 def unreadable(path: PathLike, failure: Exception) -> InputFileError:
-    """What to raise where reading a file failed."""
+    """The error to raise if reading a file failed."""
     return InputFileError(*_cannot("read", path, failure))
 
 
@@ -207,18 +207,18 @@ def _cannot(done: str, path: PathLike, failure: Exception) -> tuple[str, str]:
     """Message and remedy for a path that the system refuses."""
     number = getattr(failure, "errno", None)
     if number in (errno.EACCES, errno.EPERM):
-        remedy = "Ask its owner for the right to read it and the folders above it."
+        remedy = "Ask its owner for permission to read it and the folders above it."
     elif number == errno.ENAMETOOLONG:
         remedy = "Use a shorter name or path."
     elif number == errno.ELOOP:
-        remedy = "Mend the link, it leads back to itself."
+        remedy = "Repair the link: it leads back to itself."
     else:
         remedy = "Check the path, and the disk or network drive that it is on."
     return f"{_shown(path)} cannot be {done}: {reason(failure)}.", remedy
 
 
 def _shown(path: PathLike) -> str:
-    """A path in quotes that every message can hold; bytes that are no UTF-8 become a replacement character."""
+    """A path in quotes for a message; bytes that are not UTF-8 become a replacement character."""
     text = os.fspath(path).encode("utf-8", "surrogatepass" if os.name == "nt" else "surrogateescape")
     text = text.decode("utf-8", "replace")
     return f"'{text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '…'}'"

@@ -1,25 +1,29 @@
-"""Names of the adaptation methods, and recommended combinations of base network, method and image size, as plain data.
+"""Names of the adaptation methods, and recommended combinations of base network, method and image size.
 
-``adapters.create(preset.method, preset.settings)`` makes a preset's method.
+``adapters.create(preset.method, preset.settings)`` creates the method of a preset.
 """
 
 from dataclasses import dataclass, field
 
-# As ``adapters.METHODS``, which a test compares, has them.
+# The keys of ``adapters.METHODS``; a test compares them.
 METHODS = ("head", "lora", "dual-hp", "dual-lw", "balr", "detail", "refine", "combined", "full")
-METHOD = "dual-lw"  # where nothing else is said
+METHOD = "dual-lw"  # the default
+
+# What the position encoding generator (PEG, ``network/positional.py``) does: its encoding is added to SAM2's, replaces
+# it, or there is none.
+PEG_ADD, PEG_REPLACE, PEG_NONE = PEG_MODES = ("add", "replace", "none")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What to train with, for those who do not want to choose.
+    """A recommended combination, for users who do not want to choose each setting.
 
     :param base: id of the base network; its weights must be on this machine.
-    :param method: name and ``settings`` of the method.
-    :param size: longest side of a typical slice for the network, pixels, without waste for the base's windows; None:
-        chosen from the data.
+    :param method: name of the method; ``settings``: its settings.
+    :param size: longest side of a typical slice in the network, pixels, a size that fits the windows of the base; None:
+        chosen from the images.
     :param train_upscaling: also train the decoder's upscaling.
-    :param summary: what it is for, in a few words.
+    :param summary: its purpose, in a few words.
     """
 
     base: str
@@ -31,9 +35,12 @@ class Preset:
 
 
 _DETAIL = {"name": "detail", "settings": {"width": 48}}
-# Without the boundary loss, which made no difference in a trial (Testing/benchmarks/README.md).
+# Without the boundary loss, which made no difference in a test (Testing/benchmarks/README.md).
 _WIDE_DETAIL = {"name": "detail", "settings": {"width": 160, "edge": 0.0}}
-_ADAPTERS = {"name": "dual-hp", "settings": {"blocks": "stage3+", "ratio": 3 / 32}}  # 1/8 would pass 3 % in all
+_ADAPTERS = {
+    "name": "dual-hp",
+    "settings": {"blocks": "stage3+", "ratio": 3 / 32},
+}  # with 1/8, more than 3 % of all weights would be trained
 _LORA = {"name": "lora", "settings": {"rank": 16}}
 
 PRESETS: dict[str, Preset] = {

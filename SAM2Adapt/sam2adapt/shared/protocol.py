@@ -1,18 +1,19 @@
-"""Words of the engine server's protocol that both sides of the wall use; ``requests.schema`` has the methods."""
+"""Words of the engine server's protocol, for engine and Slicer; ``requests.schema`` has the methods."""
 
-# Methods that the server itself handles, whatever is being computed.
+# Methods that the server handles at once, even while it computes.
 CANCEL, CONTROL, SHUTDOWN = "cancel", "control", "shutdown"
-# What ``control`` can tell a training or a batch.
+# What ``control`` can ask of a training or a batch.
 RUN, PAUSE, STOP = "run", "pause", "stop"
 ACTIONS = (PAUSE, RUN, STOP)
-# Notification that a first answer of ``fill`` is there.
+# Notification that the preview of ``fill`` is written.
 PREVIEW = "preview"
-# Codes of errors: what a user can mend, a defect of ours, and JSON-RPC's own.
+# Error codes: an error that the user can fix, a bug of ours, and those of JSON-RPC.
 USER_ERROR, DEFECT = 1, -32000
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
-# Dice that a continued model may lose on what it could before; beyond it the user decides whether to keep the model.
+# Dice that a continued model may lose at what its parent could do. If it loses more, the user decides whether to keep
+# it.
 FORGETTING = 0.005
-# Stages that progress names.
+# Stages in progress notifications.
 LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING = "loading", "segmenting", "finishing", "ranking", "downloading"
 SEARCHING, BATCH = "searching", "batch"
 READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
@@ -22,3 +23,4 @@ STAGES = (
     LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING, SEARCHING, BATCH, READING, PREPARING, TRAINING, VALIDATING,
     PAUSED, ESTIMATING, FILLING,
 )  # fmt: skip
+HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

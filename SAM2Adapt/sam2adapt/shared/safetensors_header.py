@@ -1,18 +1,29 @@
 """Header of a safetensors file, read without its tensors: 8 bytes with the length of the JSON that follows.
 
-The engine reads cards with it where a file is damaged; Slicer, which has no safetensors package, lists models with it.
+The engine uses this for damaged files. Slicer uses it to list models, because it has no safetensors package.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from . import paths
+from .errors import UserError
 
 SUFFIX = ".safetensors"
-# Metadata entries of SAM2Adapt, each the JSON text of a card: of a model, and of base weights.
+# Metadata entries of SAM2Adapt. Each holds a card as JSON text: of a model, or of base weights.
 MODEL_KEY, BASE_KEY = "sam2adapt", "sam2adapt_base"
 SCHEMA_VERSION = 1  # of a model's card; newer ones are refused
-LONGEST = 100_000_000  # bytes; the format allows no longer headers
+LONGEST = 100_000_000  # bytes, the limit of the format
 _METADATA = "__metadata__"
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file; opening a pipe may never end."""
+    try:
+        return paths.open_file(path)
+    except UserError as error:
+        raise OSError(error.message) from error
 
 
 def header_length(start: bytes) -> int:
@@ -21,12 +32,12 @@ def header_length(start: bytes) -> int:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header: for each tensor its ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` may stand beside.
+    """The header: ``dtype``, ``shape`` and ``data_offsets`` of each tensor, and perhaps ``__metadata__``.
 
     :raises OSError: the file cannot be read.
-    :raises ValueError: this is no such header.
+    :raises ValueError: the file has no such header.
     """
-    with Path(path).open("rb") as file:
+    with _open(path) as file:
         length = header_length(file.read(8))
         if length > LONGEST:
             raise ValueError(f"a header of {length} bytes")
@@ -40,7 +51,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata in the header, {} if there is none.
+    """The metadata in the header; {} if it has none.
 
     :raises OSError, ValueError: as ``read_header``.
     """
@@ -51,11 +62,11 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def expected_size(path: Path) -> int:
-    """Bytes that a whole file with this header has.
+    """Size in bytes of a complete file with this header.
 
-    :raises OSError, ValueError: as ``read_header``; also where the header does not say where its tensors end.
+    :raises OSError, ValueError: as ``read_header``, or the header does not say where its tensors end.
     """
-    with Path(path).open("rb") as file:
+    with _open(path) as file:
         length = header_length(file.read(8))
     tensors = [entry for name, entry in read_header(path).items() if name != _METADATA]
     try:

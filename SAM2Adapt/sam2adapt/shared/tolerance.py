@@ -1,4 +1,4 @@
-"""How far two statements about the place of voxels may lie apart, as a share of a voxel: one rule for all formats.
+"""How far two descriptions of a voxel grid may differ, in voxels: one rule for all formats.
 
 Affines are (4, 4) or (3, 3), from voxel indices I, J, K to millimetres; sizes are voxels along I, J, K.
 """
@@ -8,9 +8,9 @@ from itertools import product
 
 import numpy as np
 
-#: Voxels by which a place may be off at the farthest corner: a shear, or the grid of labels against that of the image.
+#: Largest difference in voxels at the farthest corner, for a shear or between the grids of labels and image.
 VOXEL_SHARE = 0.1
-#: Voxels below which a difference is rounding (NIfTI stores 32-bit floats) and not worth a word.
+#: Smaller differences are rounding (NIfTI stores 32-bit floats) and are not reported.
 ROUNDING = 0.01
 
 
@@ -34,7 +34,8 @@ def right_angled(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shear(matrix: np.ndarray, size: Sequence[int]) -> float:
-    """By how many voxels the nearest right-angled grid misses the farthest corner; 0 for a right-angled one.
+    """Distance in voxels between a grid and the nearest right-angled one at the farthest corner; 0 if it is
+    right-angled.
 
     :raises ValueError: as ``right_angled``.
     """
@@ -49,7 +50,8 @@ def shear(matrix: np.ndarray, size: Sequence[int]) -> float:
 def displacement(one: np.ndarray, other: np.ndarray, size: Sequence[int]) -> float:
     """Largest distance between two (4, 4) affines at a corner of the grid, in voxels of the first.
 
-    Corners are those of the outermost voxels, half a voxel beyond their centres, so that a slice has a thickness.
+    The corners are those of the outermost voxels, half a voxel beyond their centres, so that a single slice has a
+    thickness.
 
     :raises ValueError: the first is not invertible.
     """

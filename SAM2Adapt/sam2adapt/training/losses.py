@@ -1,4 +1,4 @@
-"""Losses of logits against class indices, in float32, without voxels that nobody annotated."""
+"""Losses of logits against class indices, in float32, without voxels that are not annotated."""
 
 import torch
 from monai.networks import one_hot
@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from ..adapters.auxiliary_losses import overlap
 from ..machine.exchange import all_reduce
-from ..shared.annotation import IGNORE
 from ..shared.errors import SettingsError
+from ..shared.labels.annotation import IGNORE
 
 TERMS = ("ce", "dice", "focal_tversky")
 

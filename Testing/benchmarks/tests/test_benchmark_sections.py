@@ -93,7 +93,7 @@ def test_click_is_measured_by_the_repositorys_script(data_path, monkeypatch):
 def test_an_engine_that_fails_is_not_measured(tmp_path):
     params = {"input": {"array": str(tmp_path / "none.npy")}, "model": "none", "labels": "x"}
     with Server(1) as server, pytest.raises(RuntimeError, match="answered"):
-        server.result("segment", params)
+        server.result("segment", **params)
 
 
 def test_methods_are_trained_for_a_few_steps(small_base, home, monkeypatch):

@@ -5,7 +5,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from adapted import WHOLE, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
+from adapted import (
+    WHOLE,
+    assert_step_0_is_the_base,
+    frozen_hashes,
+    images,
+    moved,
+    shapes_only,
+    steps,
+    tiny_network,
+    trained,
+)
 from sam2.modeling.sam.transformer import Attention
 from sam2adapt.adapters import create
 from sam2adapt.adapters.balr import BALR
@@ -56,9 +66,7 @@ def test_counts_of_the_low_rank_attentions(fraction, count):
 
 @pytest.mark.parametrize("method", [BALR(attention=0), DetailNetwork(), DetailNetwork(high_pass=True)])
 def test_step_0_is_the_base_without_low_rank_attention(method):
-    x = images(96, 64)
-    with torch.no_grad():
-        assert torch.equal(tiny_network(method)(x), tiny_network()(x))
+    assert_step_0_is_the_base(method)
 
 
 def test_every_part_is_there():

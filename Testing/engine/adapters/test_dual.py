@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from adapted import WHOLE, added, frozen_hashes, images, moved, shapes_only, steps, tiny_network, trained
+from adapted import (
+    WHOLE,
+    added,
+    assert_step_0_is_the_base,
+    frozen_hashes,
+    images,
+    moved,
+    shapes_only,
+    steps,
+    tiny_network,
+    trained,
+)
 from sam2adapt.adapters.dual import (
     AdaptedMLP,
     Bottleneck,
@@ -67,9 +78,7 @@ def test_lightweight_is_smaller_after_fusion():
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_step_0_is_the_base(method):
-    x = images(96, 64)
-    with torch.no_grad():
-        assert torch.equal(tiny_network(method)(x), tiny_network()(x))
+    assert_step_0_is_the_base(method)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)

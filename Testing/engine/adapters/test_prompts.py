@@ -8,8 +8,8 @@ from sam2adapt.adapters import METHODS, create
 from sam2adapt.adapters.lora import SAM2LoRA
 from sam2adapt.adapters.prompt_drawing import draw_prompts
 from sam2adapt.network.prompts import Prompts, PromptTokens
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.loop import Trainer
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase

@@ -109,10 +109,10 @@ def test_nothing_is_done_twice_and_what_changed_is_done_again(model, home_of_mod
 @pytest.mark.parametrize(
     ("inputs", "output", "options", "word"),
     [
-        (["in"], "in", [], "lies in the output folder"),
-        (["in"], ".", [], "lies in the output folder"),
-        (["in", "in/s00.nii.gz"], "out.nii.gz", [], "the name of one file"),
-        (["in"], "out", ["--json", "x.json"], "takes no 'report': it is for a single volume"),
+        (["in"], "in", [], "is in the output folder"),
+        (["in"], ".", [], "is in the output folder"),
+        (["in", "in/s00.nii.gz"], "out.nii.gz", [], "the name of a file"),
+        (["in"], "out", ["--json", "x.json"], "'report' is an option for a single volume"),
         (["in"], "file/out", [], "cannot be"),
         (["in"], "file/out", ["--model", "nothing"], "No model 'nothing'"),
         (["list.csv"], "out", [], "no column 'input'"),

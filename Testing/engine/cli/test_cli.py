@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import slicerio
 import torch
 from cards import model_card
+from conftest import noise
 from sam2adapt.cli.app import _parser, main
 from sam2adapt.cli.options import request_of
 from sam2adapt.imaging.terminology import describe
@@ -65,10 +66,6 @@ def image(path: Path, array: np.ndarray, spacing=(1.0, 1.0, 3.0)) -> Path:
     out.SetSpacing(spacing[: out.GetDimension()] + (1.0,) * (out.GetDimension() - 3))
     sitk.WriteImage(out, str(path))
     return path
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(-1000, 400, shape).astype(np.int16)
 
 
 def segment(model: Path, source: Path, output: Path, *options: str) -> int:
@@ -225,7 +222,7 @@ def test_two_series_in_one_folder(model, tmp_path, capsys):
     ("options", "word"),
     [
         (["--structures", "spleen"], "does not segment 'spleen'"),
-        (["--roi", "0,500,0,5,0,5"], "does not lie in the volume"),
+        (["--roi", "0,500,0,5,0,5"], "is not inside the volume"),
         (["--device", "cuda:77"], "cuda:77"),
         (["--device", "abacus"], "no device 'abacus'"),
     ],

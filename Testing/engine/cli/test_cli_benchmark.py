@@ -20,7 +20,7 @@ def test_an_installed_engine_says_where_the_benchmarks_are(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     said, remedy = done.stderr.splitlines()
-    assert said.startswith("sam2adapt: The benchmark 'speed' is not installed with the engine: it is a script of")
+    assert said.startswith("sam2adapt: The benchmark 'speed' is not installed: it is a script of")
     script = remedy.partition("`python ")[2].partition("`")[0]
     command = [sys.executable, *script.split(), "--help"]
     assert "--sections" in subprocess.check_output(command, cwd=REPOSITORY, encoding="utf-8")

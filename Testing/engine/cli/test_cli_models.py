@@ -138,7 +138,7 @@ def test_download_shows_progress_on_standard_error(run, home, tiny, capsys):
     add_models_parser(parser.add_subparsers())
     args = parser.parse_args(["models", "download", "tiny", "--from", str(tiny)])
     args.run(args)
-    assert "Getting 'tiny'" in capsys.readouterr().err
+    assert "Downloading 'tiny'" in capsys.readouterr().err
 
 
 # info

@@ -7,7 +7,7 @@ from sam2adapt.evaluation.cases import Case
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.evaluation.metrics import HistogramAUC
 from sam2adapt.imaging.volume import write_volume
-from sam2adapt.shared.annotation import IGNORE
+from sam2adapt.shared.labels.annotation import IGNORE
 
 
 def test_scores_and_auc_are_those_of_the_native_grid(make_model, tmp_path, monkeypatch):

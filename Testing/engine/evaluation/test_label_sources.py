@@ -1,7 +1,9 @@
 """Labels from where people have them: pairs, names, colours and codes, and what is said of all that does not fit."""
 
+import gzip
 import json
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.evaluation.metrics import aggregate, case_metrics
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import read_labels, read_volume, write_volume
-from sam2adapt.shared.errors import ClassesError, TrainingDataError
+from sam2adapt.shared.errors import ClassesError, InputFileError, TrainingDataError
 
 SEGMENTATIONS = Path(slicerio.__file__).parent / "data"
 VALUES = np.zeros((4, 8, 8), np.uint8)
@@ -80,7 +82,7 @@ def test_values_that_no_model_can_have_are_numbered_anew(tmp_path, value, kind):
     )
     assert classes(structures) == {1: "liver", 2: "spleen", 3: "insula"}
     np.testing.assert_array_equal(case_labels(cases[0]).array[0], VALUES)
-    assert "numbered anew" in said[0] and "3 = insula" in said[0]
+    assert "renumbered" in said[0] and "3 = insula" in said[0]
 
 
 def test_regions_that_overlap_are_refused_by_name_and_the_remedy_works(tmp_path):
@@ -171,6 +173,40 @@ def test_colour_table_that_comes_with_freesurfer(tmp_path, monkeypatch):
     )
     _, structures = named_cases(tmp_path / "data" / "images", tmp_path / "data" / "labels")
     assert classes(structures) == {17: "Left-Hippocampus"}
+
+
+def color_table(folder: Path, version: int) -> bytes:
+    """The colour table of ``SNAP`` as it stands in FreeSurfer's files; version 2 as nibabel writes it."""
+    names, colors = ["Unknown", "liver", "spleen", "cyst"], [[0, 0, 0], [128, 64, 255], [9, 8, 7], [1, 2, 3]]
+    if version == 2:
+        table = np.array([[*color, 0, 0] for color in colors], np.int32)
+        nib.freesurfer.write_annot(folder / "a.annot", np.arange(4), table, names, fill_ctab=True)
+        return (folder / "a.annot").read_bytes()[4 + 4 * 8 :]  # behind the vertices, with the tag
+    data = struct.pack(">3i", 1, 4, 5) + b"a.txt"
+    for name, color in zip(names, colors, strict=True):
+        data += struct.pack(">i", len(name) + 1) + name.encode() + b"\0" + struct.pack(">4i", *color, 0)
+    return data
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
+def test_colour_table_in_a_file_of_freesurfer(tmp_path, version, suffix):
+    """After the voxels: five floats, the command line as a tag, then the table."""
+    dataset(tmp_path, folders=("images", "labels"), suffix=".mgz")
+    command = struct.pack(">iq", 3, 8) + b"mri_vol\0"
+    after = struct.pack(">5f", 0, 0, 0, 0, 0) + command + color_table(tmp_path, version)
+    for name in "ab":
+        path = tmp_path / "labels" / f"{name}.mgz"
+        data = gzip.decompress(path.read_bytes())[: 284 + VALUES.size] + after
+        path.unlink()
+        path.with_suffix(suffix).write_bytes(gzip.compress(data) if suffix == ".mgz" else data)
+    cases, structures = named_cases(tmp_path / "images", tmp_path / "labels")
+    assert classes(structures) == {1: "liver", 2: "spleen", 3: "cyst"}
+    assert structures[0].color == pytest.approx((0.5, 0.25, 1), abs=5e-3)
+    np.testing.assert_array_equal(case_labels(cases[0]).array[0], VALUES)
+    path.with_suffix(suffix).write_bytes(data[:-9])
+    with pytest.raises(InputFileError, match=r"b\.mg.. are damaged: they end too early"):
+        named_cases(tmp_path / "images", tmp_path / "labels")
 
 
 def test_names_that_nothing_says_are_left_to_the_user(tmp_path):

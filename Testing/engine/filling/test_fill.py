@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import slicerio
+from drawn_phantom import dice
 from sam2adapt.filling import learner
 from sam2adapt.filling.drawings import drawings_from_labels, drawings_from_masks
 from sam2adapt.filling.filler import Filler
@@ -51,10 +52,6 @@ def sparse(truth: np.ndarray, drawn, axis: int = 0) -> np.ndarray:
 
 def fill(volume: Volume, labels: np.ndarray, **more):
     return Filler(volume).fill(drawings_from_labels(labels, {1: "one", 2: "two"}), **more)
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
 @pytest.fixture(scope="module")

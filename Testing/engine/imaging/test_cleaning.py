@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from sam2adapt.imaging import cleaning
-from sam2adapt.shared import label_runs
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.labels import label_runs
 from scipy import ndimage
 
 

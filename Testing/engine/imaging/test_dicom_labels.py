@@ -10,7 +10,7 @@ from matplotlib.path import Path as Polygon
 from sam2adapt.evaluation.cases import Case, find_cases, named_by_dicom
 from sam2adapt.evaluation.load_case import load_case
 from sam2adapt.imaging.terminology import Structure
-from sam2adapt.imaging.volume import read_labels, read_structures, read_volume, same_geometry
+from sam2adapt.imaging.volume import read_labels, read_structures, read_volume, same_geometry, write_labels
 from sam2adapt.shared.errors import ClassesError, GeometryError, InputFileError
 
 LABELS = np.zeros((34, 128, 128), np.uint8)
@@ -74,13 +74,69 @@ def test_a_segmentation_beside_its_series_needs_no_image(images, tmp_path):
     )
 
 
-def test_segments_that_overlap_are_counted(images, tmp_path, caplog):
+def test_segments_that_overlap_are_counted(images, tmp_path):
     masks = np.stack([LABELS > 0, LABELS == 2], -1).astype(np.uint8)
     path = save(segmentation_dataset(images, masks, "BINARY"), tmp_path / "seg.dcm")
-    labels = read_labels(path)
     count = int((LABELS == 2).sum())
-    assert (labels.array == 2).sum() == count and (labels.array == 1).sum() == (LABELS == 1).sum()
-    assert f"'Spleen' in {path} overlaps others in {count} of its {count} voxels" in caplog.text
+    last = read_labels(path)
+    assert (last.array == 2).sum() == count and (last.array == 1).sum() == (LABELS == 1).sum()
+    assert last.notes == (f"In {path} segments overlap: {count} voxels of 'Lung' count as 'Spleen' ({count}).",)
+    first = read_labels(path, overlap="first")
+    assert not (first.array == 2).any() and (first.array == 1).sum() == (LABELS > 0).sum()
+    (note,) = first.notes
+    assert note.endswith(f"{count} voxels of 'Spleen' count as 'Lung' ({count}). Nothing is left of 'Spleen'.")
+    with pytest.raises(ClassesError, match="segments overlap: 2100 voxels") as caught:
+        read_labels(path, overlap="refuse")
+    assert caught.value.setting == ("overlap",)
+    rois = save(structure_set({"disk": ROIS["disk"], "small": ROIS["small"]}), tmp_path / "rt.dcm")
+    volume = read_volume(write_series(tmp_path / "ct"))
+    disk, small = (read_labels(rois, volume, overlap=which) for which in ("first", "last"))
+    assert not (disk.array == 2).any() and (small.array == 2).any()
+    assert "Nothing is left of 'small'" in disk.notes[0] and "voxels of 'disk' count as 'small'" in small.notes[0]
+
+
+def test_labels_of_another_frame_of_reference_are_refused_and_the_remedy_works(images, tmp_path):
+    """The grid is the same in every digit; only the UIDs say that it is another patient, or another position."""
+    seg = save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "seg.dcm")
+    rt = save(structure_set({"disk": ROIS["disk"]}), tmp_path / "rt.dcm")
+
+    def series(name: str, frame: str, series_uid: str = "") -> Path:
+        def change(dataset, index):
+            dataset.FrameOfReferenceUID = frame
+            dataset.SeriesInstanceUID = series_uid or dataset.SeriesInstanceUID
+
+        return write_series(tmp_path / name, change)
+
+    own, other = "1.2.826.0.1.3680043.8.498.3", "1.2.826.0.1.999"
+    strange, cousin, moved = series("strange", other, "1.2.4"), series("cousin", own, "1.2.5"), series("moved", other)
+    for path in (seg, rt):
+        for image in (strange, read_volume(strange)):
+            with pytest.raises(GeometryError, match="nothing says that both lie in one place") as caught:
+                read_labels(path, image)
+            assert all(word in caught.value.message for word in (str(path), str(strange), own, other, "1.2.4"))
+            assert "1.2.826.0.1.3680043.8.498.1" in caught.value.remedy
+        (note,) = read_labels(path, cousin).notes
+        assert f"was drawn on the series 1.2.826.0.1.3680043.8.498.1, not on {cousin} (series 1.2.5)" in note
+        (note,) = read_labels(path, moved).notes
+        assert f"another frame of reference ({own}) than {moved} ({other})" in note
+        write_labels(tmp_path / "saved.nrrd", read_labels(path, cousin), read_structures(path))  # the remedy
+        assert read_labels(tmp_path / "saved.nrrd", strange).array.any()
+    (tmp_path / "two").mkdir()
+    strange.rename(tmp_path / "two" / "a"), series("two/b", "1.2.826.0.1.998", "1.2.6")
+    with pytest.raises(GeometryError, match=r"that are not in .*two, which holds the series: 1\.2\.4.*; 1\.2\.6"):
+        read_labels(seg, tmp_path / "two")
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_that_lacks_what_says_nothing_of_its_voxels(series, images, tmp_path, kind):
+    dataset = segmentation(images, kind)
+    del dataset.FrameOfReferenceUID
+    del dataset.SegmentSequence[-1].SegmentLabel
+    path = save(dataset, tmp_path / "seg.dcm")
+    labels = read_labels(path, series)
+    np.testing.assert_array_equal(labels.array[0], LABELS)
+    assert labels.notes == (f"{path} names no frame of reference; the positions of its frames were believed.",)
+    assert [structure.name for structure in read_structures(path)] == ["Lung", "Segment 2"]
 
 
 def test_a_segmentation_of_another_grid_is_refused(images, tmp_path):
@@ -210,14 +266,14 @@ def test_contours_between_slices_are_refused(series, tmp_path):
         read_labels(save(structure_set(lift=4), tmp_path / "rt.dcm"), series)
 
 
-def test_contours_that_reach_beyond_the_image_are_said(series, tmp_path, caplog):
+def test_contours_that_reach_beyond_the_image_are_said(series, tmp_path):
     dataset = structure_set_dataset()
     contour = dataset.ROIContourSequence[0].ContourSequence[0]
     first = np.array(position(10), float)
     corners = [first + np.array([x, y, 0]) for x, y in ((100, -9), (-60, -9), (-60, -60), (100, -60))]
     contour.ContourData, contour.NumberOfContourPoints = [f"{v:.6g}" for v in np.ravel(corners)], 4
     labels = read_labels(save(dataset, tmp_path / "rs.dcm"), read_volume(series))
-    assert "1 of its 1 contours reach beyond the image" in caplog.text
+    assert "1 of its 1 contours reach beyond the image" in " ".join(labels.notes)
     assert set(np.flatnonzero(labels.array[0].any(axis=(1, 2)))) == {10}
 
 
@@ -229,9 +285,9 @@ def test_a_segmentation_that_is_cut_is_refused(series, images, tmp_path, kind):
         read_labels(path, series)
 
 
-def test_slices_without_contour_are_said(series, tmp_path, caplog):
-    read_labels(save(structure_set({"disk": ROIS["disk"]}, slices=(5, 7, 9)), tmp_path / "rt.dcm"), series)
-    assert "no contour in 2 of the 5 slices" in caplog.text
+def test_slices_without_contour_are_said(series, tmp_path):
+    labels = read_labels(save(structure_set({"disk": ROIS["disk"]}, slices=(5, 7, 9)), tmp_path / "rt.dcm"), series)
+    assert "no contour in 2 of the 5 slices" in " ".join(labels.notes)
 
 
 def test_an_image_is_no_label(series):
@@ -260,7 +316,8 @@ def test_cases_of_dicom(images, tmp_path, form):
     said = []
     (case,) = find_cases(tmp_path / "images", tmp_path / "labels", say=said.append)
     (note,) = said
-    assert note.startswith(f"1 series in {tmp_path / 'images'} have no labels and are left out: 1.2.826.0.1.5 (CT")
+    start = f"1 series without labels in {tmp_path / 'images'} are left out, for example 1.2.826.0.1.5 (CT"
+    assert note.startswith(start)
     assert case.id == "patient" and case.series == "1.2.826.0.1.3680043.8.498.1"
     volume, labels = load_case(case, read_structures(case.label))
     np.testing.assert_array_equal(volume.array[0], chest()[0])

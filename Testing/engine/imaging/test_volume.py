@@ -366,18 +366,6 @@ def test_voxels_that_cannot_be_segmented():
         assert "case" in caught.value.message and caught.value.remedy
 
 
-@pytest.mark.parametrize(
-    ("files", "named"),
-    [
-        (("/scans/ct/1.dcm", "/scans/ct/2.dcm"), "/scans/ct is constant"),
-        (("/scans/enhanced.dcm",), "/scans/enhanced.dcm is constant"),
-    ],
-)
-def test_a_refusal_names_the_dicom_file_or_folder(files, named):
-    with pytest.raises(VolumeError, match=named):
-        check_voxels(bad(np.full((3, 4, 5), 7), files=files))
-
-
 def test_good_voxels_pass():
     check_voxels(bad(noise(3, 4, 5)))
     check_voxels(bad(noise(1, 4, 5, kind=np.float32)))

@@ -6,7 +6,7 @@ import os
 import zipfile
 
 import pytest
-from example_models import write_base, write_model, write_raw
+from example_models import write_base, write_raw
 from sam2adapt.modelfiles import bases
 from sam2adapt.modelfiles.bases import (
     base_file,
@@ -28,21 +28,7 @@ from sam2adapt.shared.known_bases import BASES, BaseInfo
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAM2ADAPT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(files, "bundled_folder", lambda: tmp_path / "bundled")
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def bundled(home, tmp_path):
-    write_base(tmp_path / "bundled" / "nano.safetensors")
-    write_model(tmp_path / "bundled" / "torso_ct.safetensors")
-    return tmp_path / "bundled"
-
-
-@pytest.fixture
-def tiny(home, tmp_path, monkeypatch):
+def tiny(empty_home, tmp_path, monkeypatch):
     """A small file that passes for the official 'tiny' checkpoint; unpickling it would fail."""
     path = tmp_path / "copy" / "sam2.1_hiera_tiny.pt"
     path.parent.mkdir()
@@ -72,19 +58,19 @@ def test_official_table_is_that_of_the_publisher():
 
 
 @pytest.mark.parametrize("base_id", list(BASES))
-def test_missing_official_weights_say_everything(home, base_id):
+def test_missing_official_weights_say_everything(empty_home, base_id):
     with pytest.raises(WeightsMissingError) as caught:
         base_file(base_id)
     info = BASES[base_id]
     assert info.file in caught.value.message
     assert f"{round(info.bytes / 1e6)} MB" in caught.value.message
     assert (caught.value.setting, caught.value.value) == (("download_base",), base_id)
-    for words in (info.url, str(home / "bases"), "download it"):
+    for words in (info.url, str(empty_home / "bases"), "download it"):
         assert words in caught.value.remedy
     assert info.url == f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{info.file}"
 
 
-def test_missing_nano_and_unknown_base(home):
+def test_missing_nano_and_unknown_base(empty_home):
     with pytest.raises(WeightsMissingError, match="nano") as caught:
         base_file("nano")
     assert "Install SAM2Adapt again" in caught.value.remedy
@@ -93,16 +79,16 @@ def test_missing_nano_and_unknown_base(home):
     assert "base_plus" in caught.value.remedy
 
 
-def test_bundled_nano_and_own_bases(home, bundled):
+def test_bundled_nano_and_own_bases(empty_home, bundled):
     assert base_file("nano") == bundled / "nano.safetensors"
-    own = write_base(home / "bases" / "anything.safetensors", "my-base")
+    own = write_base(empty_home / "bases" / "anything.safetensors", "my-base")
     assert base_file("my-base") == own
     assert base_present("nano")
     assert not base_present("tiny")
 
 
-def test_a_model_gets_the_very_base_that_it_asks_for(home, bundled):
-    newer = home / "bases" / "nano2.safetensors"
+def test_a_model_gets_the_very_base_that_it_asks_for(empty_home, bundled):
+    newer = empty_home / "bases" / "nano2.safetensors"
     write_raw(newer, {"sam2adapt_base": json.dumps({"format": "sam2adapt-base", "id": "nano", "data": "other"})})
     assert base_file("nano", file_sha256(newer)) == newer
     assert base_file("nano", file_sha256(bundled / "nano.safetensors")) == bundled / "nano.safetensors"
@@ -112,7 +98,7 @@ def test_a_model_gets_the_very_base_that_it_asks_for(home, bundled):
     assert file_sha256(bundled / "nano.safetensors") in caught.value.message
 
 
-def test_base_by_path(home, bundled, tmp_path):
+def test_base_by_path(empty_home, bundled, tmp_path):
     path = write_base(tmp_path / "x.safetensors")
     assert base_file(path) == base_file(str(path)) == path
     with pytest.raises(InputFileError, match="does not exist"):
@@ -123,17 +109,17 @@ def test_base_by_path(home, bundled, tmp_path):
         base_file(path, "f" * 64)
 
 
-def test_official_checkpoint_by_path_or_in_the_folder(tiny, home):
+def test_official_checkpoint_by_path_or_in_the_folder(tiny, empty_home):
     assert base_file(tiny) == tiny
     assert official_info(tiny) == BASES["tiny"]
-    assert download_base("tiny") == home / "bases" / tiny.name
-    assert base_file("tiny", BASES["tiny"].sha256) == home / "bases" / tiny.name
+    assert download_base("tiny") == empty_home / "bases" / tiny.name
+    assert base_file("tiny", BASES["tiny"].sha256) == empty_home / "bases" / tiny.name
     with pytest.raises(ModelFileError, match="needs base weights"):
         base_file("tiny", "f" * 64)
 
 
 @pytest.mark.parametrize("name", ["evil.pt", "evil.pth", "evil.safetensors"])
-def test_other_pickles_are_refused_unread(home, tmp_path, name):
+def test_other_pickles_are_refused_unread(empty_home, tmp_path, name):
     path = tmp_path / name
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", b"cos\nsystem\n")
@@ -150,7 +136,7 @@ def test_damaged_official_checkpoint_says_so(tiny):
     assert (caught.value.setting, caught.value.value) == (("download_base",), "tiny")
 
 
-def test_damaged_file_in_the_folder_is_never_used(tiny, home):
+def test_damaged_file_in_the_folder_is_never_used(tiny, empty_home):
     path = download_base("tiny")
     path.write_bytes(b"PK\x03\x04" + path.read_bytes()[4:-1] + b"x")
     with pytest.raises(ChecksumError):
@@ -160,19 +146,19 @@ def test_damaged_file_in_the_folder_is_never_used(tiny, home):
     assert base_present("tiny")
 
 
-def test_download_from_a_copy_and_removal(tiny, home):
+def test_download_from_a_copy_and_removal(tiny, empty_home):
     seen = []
     path = download_base("tiny", source=tiny, progress=lambda *step: seen.append(step))
     assert seen[-1] == (BASES["tiny"].bytes,) * 2
     part = path.with_name(path.name + ".part")
     part.write_bytes(b"rest")
     assert remove_base("tiny") == [path, part]
-    assert list((home / "bases").iterdir()) == []
+    assert list((empty_home / "bases").iterdir()) == []
     with pytest.raises(WeightsMissingError):
         remove_base("tiny")
 
 
-def test_download_of_what_is_not_official(home, tmp_path):
+def test_download_of_what_is_not_official(empty_home, tmp_path):
     with pytest.raises(WeightsMissingError, match="no base 'tinny' to download; did you mean 'tiny'"):
         download_base("tinny")
     (tmp_path / "wrong.pt").write_bytes(b"wrong")
@@ -196,10 +182,12 @@ def hashed(monkeypatch):
     return seen
 
 
-def test_large_file_is_hashed_once(tiny, home, hashed):
+def test_large_file_is_hashed_once(tiny, empty_home, hashed):
     assert file_sha256(tiny) == file_sha256(tiny) == BASES["tiny"].sha256
     assert hashed == [tiny]
-    assert json.loads((home / "checksums.json").read_text())[str(tiny.resolve())]["sha256"] == BASES["tiny"].sha256
+    assert (
+        json.loads((empty_home / "checksums.json").read_text())[str(tiny.resolve())]["sha256"] == BASES["tiny"].sha256
+    )
 
 
 def test_changed_file_is_hashed_again(tiny, hashed):
@@ -212,17 +200,17 @@ def test_changed_file_is_hashed_again(tiny, hashed):
     assert len(hashed) == 2
 
 
-def test_small_file_is_not_remembered(home, bundled, hashed):
+def test_small_file_is_not_remembered(empty_home, bundled, hashed):
     file_sha256(bundled / "nano.safetensors")
-    assert not home.exists()
+    assert not empty_home.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"PATH": 3}', '{"PATH": {}}', '{"PATH": {"size": "x"}}'])
-def test_damaged_memory_is_replaced(tiny, home, text):
-    home.mkdir(exist_ok=True)
-    (home / "checksums.json").write_text(text.replace("PATH", str(tiny.resolve())))
+def test_damaged_memory_is_replaced(tiny, empty_home, text):
+    empty_home.mkdir(exist_ok=True)
+    (empty_home / "checksums.json").write_text(text.replace("PATH", str(tiny.resolve())))
     assert file_sha256(tiny) == BASES["tiny"].sha256
-    assert json.loads((home / "checksums.json").read_text())[str(tiny.resolve())]["size"] == BASES["tiny"].bytes
+    assert json.loads((empty_home / "checksums.json").read_text())[str(tiny.resolve())]["size"] == BASES["tiny"].bytes
 
 
 def test_memory_that_cannot_be_written_is_no_failure(tiny, tmp_path, monkeypatch):
@@ -231,6 +219,6 @@ def test_memory_that_cannot_be_written_is_no_failure(tiny, tmp_path, monkeypatch
     assert file_sha256(tiny) == BASES["tiny"].sha256
 
 
-def test_sha256_of_a_missing_file(home, tmp_path):
+def test_sha256_of_a_missing_file(empty_home, tmp_path):
     with pytest.raises(InputFileError):
         file_sha256(tmp_path / "no.pt")

@@ -343,7 +343,7 @@ def test_read_checks_the_schema(tmp_path):
 
 
 def test_wrong_suffix_or_nothing_to_write(tmp_path):
-    with pytest.raises(OutputError, match="no name for a model"):
+    with pytest.raises(OutputError, match="not a name for a model"):
         write_bundle(tmp_path / "m.pt", card(), tensors())
     with pytest.raises(ModelFileError, match="no trained tensor"):
         write_bundle(tmp_path / "m.safetensors", card(), {})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from adapted import images, moved, tiny_base, tiny_network
+from drawn_phantom import dice
 from sam2adapt.adapters import METHODS, create
 from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.machine.device import autocast_dtype
@@ -243,10 +244,6 @@ def test_training_mode_changes_nothing():
         expected = form(images())
         assert torch.equal(form.train()(images()), expected)
     assert form.training and not form.plain.training and not form.eval().training
-
-
-def dice(labels: np.ndarray, truth: np.ndarray) -> float:
-    return 2 * (labels & truth).sum() / (labels.sum() + truth.sum())
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from sam2adapt.modelfiles import catalog
 from sam2adapt.modelfiles.card import read_card
 from sam2adapt.requests.models import describe_model
-from sam2adapt.shared.requests.actions import DescribeModel
-from serve_client import Client, patched
+from sam2adapt.shared.requests.model_actions import DescribeModel
+from serve_client import Client, assert_refused, patched
 
 WEIGHTS = bytes(range(256)) * 4000
 TORSO = catalog.find_model("torso-ct")
@@ -179,10 +179,3 @@ def test_download_is_cancelled_and_what_came_is_kept(server, user_home):
     (part,) = (user_home / "bases").iterdir()
     assert part.suffix == ".part"
     assert WEIGHTS.startswith(part.read_bytes())
-
-
-def assert_refused(error: dict, kind: str, word: str) -> None:
-    assert error["code"] == 1, error
-    assert error["data"]["kind"] == kind
-    assert word in error["message"]
-    assert error["data"]["remedy"][-1] in ".?"

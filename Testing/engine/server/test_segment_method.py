@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicerio
-from conftest import blobs, rotation, stored
+from conftest import blobs, noise, rotation, stored
 from sam2adapt.imaging.volume import Volume, read_volume
 from sam2adapt.modelfiles import catalog
 from sam2adapt.requests.arrays import read_input, write_array
@@ -16,7 +16,7 @@ from sam2adapt.segmenting import predict
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.server.warm_models import WarmModels
 from sam2adapt.shared.errors import GeometryError, InputFileError, OutputError, VolumeError
-from serve_client import Client, described, patched
+from serve_client import Client, assert_refused, described, patched
 
 CHEST = Path(str(slicerio.get_testdata_file("CTChest4.nrrd")))
 # Tells of every load of a model; for volumes of certain names memory runs out once, or a GPU proved too small.
@@ -237,10 +237,6 @@ def test_folder_that_vanishes_on_the_way(server, chest, tmp_path):
     assert "private" in error["message"]
 
 
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(-1000, 400, shape).astype(np.int16)
-
-
 def with_voxel(value: float) -> np.ndarray:
     array = noise(4, 20, 20).astype(np.float32)
     array[1, 2, 3] = value
@@ -284,7 +280,7 @@ def test_other_modality_is_let_through_when_asked_for(server, tmp_path):
         ({"model": "torso-cd"}, "ModelNotFoundError", "torso-cd"),
         ({"model": "nowhere/m.safetensors"}, "InputFileError", "m.safetensors"),
         ({"structures": ["spleen"]}, "ClassesError", "spleen"),
-        ({"roi": [0, 500, 0, 5, 0, 5]}, "SettingsError", "does not lie in the volume"),
+        ({"roi": [0, 500, 0, 5, 0, 5]}, "SettingsError", "is not inside the volume"),
         ({"device": "cuda:77"}, "DeviceError", "cuda:77"),
         ({"device": "abacus"}, "DeviceError", "abacus"),
         ({"labels": "/nowhere/labels.npy"}, "OutputError", "/nowhere"),
@@ -348,10 +344,3 @@ def test_device_that_was_left_on_the_way_is_said_and_the_model_stays_loaded(serv
     assert answer["deviceReason"] == "CPU: the GPU's memory is too small for this volume"
     answer = server.result("segment", **request(chest, tmp_path))
     assert (answer["device"], answer["warnings"]) == ("cpu", [])
-
-
-def assert_refused(error: dict, kind: str, word: str) -> None:
-    assert error["code"] == 1, error
-    assert error["data"]["kind"] == kind
-    assert word in error["message"]
-    assert error["data"]["remedy"][-1] in ".?"

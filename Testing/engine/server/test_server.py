@@ -215,7 +215,7 @@ def test_id_that_is_taken_is_refused(endless):
     running = endless.send("devices")
     endless.progress(running)
     endless.write(json.dumps({"jsonrpc": "2.0", "id": running, "method": "models"}).encode() + b"\n")
-    assert "on its way" in endless.answer(running)["error"]["message"]
+    assert "waiting or running" in endless.answer(running)["error"]["message"]
     endless.send("cancel", id=running)
     assert endless.answer(running)["error"]["data"]["kind"] == "CancelledError"
 

@@ -6,28 +6,29 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
+import sam2adapt
 from sam2adapt import adapters
 from sam2adapt.cli import app
 from sam2adapt.cli.options import flags_of
+from sam2adapt.network.base import CONFIGS
 from sam2adapt.server.methods import METHODS as DONE
 from sam2adapt.shared import known_bases, presets, protocol, slicing_axis
 from sam2adapt.shared.errors import SettingsError
 from sam2adapt.shared.requests.actions import (
-    AddModel,
-    DescribeModel,
-    DownloadBase,
+    MODALITIES,
     Evaluate,
     Fill,
     Rank,
-    RemoveModel,
     Segment,
     SegmentBatch,
     Train,
 )
 from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
+from sam2adapt.shared.requests.model_actions import AddModel, DescribeModel, DownloadBase, RemoveModel
 from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
@@ -80,11 +81,11 @@ def test_help_of_options_is_that_of_their_fields():
         shown = {action.dest: action for action in options(words).values()}
         for name, one in settings_of(request, SHELL).items():
             if name in shown and not (request is Segment and name in settings_of(SegmentBatch)):
-                assert shown[name].help == one.help, (words, name)
-                required = is_required(request, name)
-                assert shown[name].default in (
-                    [None] if required or one.kind in ("settings", "slices") else [default_of(request, name)]
-                )
+                required, default = is_required(request, name), default_of(request, name)
+                hidden = required or default in (None, False, "", [], {})
+                stated = "" if hidden else f" (default: {str(default).removesuffix('.0')})"
+                assert shown[name].help == (one.help and one.help + stated), (words, name)
+                assert shown[name].default in ([None] if required or one.kind in ("settings", "slices") else [default])
 
 
 def test_the_schema_is_valid_and_has_each_method_once():
@@ -110,7 +111,7 @@ def test_what_the_schema_says_of_a_field_is_what_the_field_says():
         for name, one in fields.items():
             written = definition["properties"][key_of(name, one)]
             assert (written.get("minimum"), written.get("exclusiveMinimum")) == (one.minimum, one.above), name
-            assert written.get("exclusiveMaximum") == one.below
+            assert (written.get("maximum"), written.get("exclusiveMaximum")) == (one.maximum, one.below), name
             assert (key_of(name, one) in definition.get("required", [])) == is_required(request, name)
 
 
@@ -121,6 +122,7 @@ def limits() -> list[tuple[type, str, object]]:
         for name, one in settings_of(request).items():
             step = 1 if one.kind == "integer" else 0.5
             values = [one.minimum - step] if one.minimum is not None else []
+            values += [one.maximum + step] if one.maximum is not None else []
             values += [value for value in (one.above, one.below) if value is not None]
             values += [float("nan")] if one.kind == "number" else []
             values += [["neither"] if one.kind == "names" else "neither"] if one.choices else []
@@ -188,6 +190,11 @@ def test_facts_are_those_of_the_rooms_below():
     assert {preset.base for preset in presets.PRESETS.values()} <= set(known_bases.NAMES)
     assert {preset.method for preset in presets.PRESETS.values()} <= set(presets.METHODS)
     assert slicing_axis.ENDS.keys() == slicing_axis.NUMBERS.keys()
+    assert set(CONFIGS) == set(known_bases.NAMES)
+    card = json.loads((Path(sam2adapt.__file__).parent / "modelfiles/schemas/bundle.schema.json").read_text("utf-8"))
+    assert card["properties"]["network"]["properties"]["peg"]["enum"] == list(presets.PEG_MODES)
+    assert card["properties"]["slices"]["properties"]["axis"]["enum"] == list(slicing_axis.AXES)
+    assert card["properties"]["modality"]["enum"] == list(MODALITIES)
 
 
 def test_whole_numbers_of_json_are_whole_numbers():

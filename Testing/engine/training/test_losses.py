@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.losses import DiceLoss, TverskyLoss
 from sam2adapt.adapters.auxiliary_losses import edge_loss, edge_target, quality_loss
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import SettingsError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.losses import SegmentationLoss
 
 # Two classes, four pixels; probabilities of the foreground are 0.8, 0.4, 0.1, 0.5 and the truth is 1, 1, 0, 0.

@@ -1,7 +1,5 @@
 """Continuing a model: its slices are shown again, and what it forgets is measured and not taken silently."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,12 @@ from sam2adapt.evaluation.cases import find_cases
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle, read_card
+from sam2adapt.modelfiles.case_names import with_names
 from sam2adapt.modelfiles.catalog import remove_model
 from sam2adapt.network import base as base_module
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import ModalityError
 from sam2adapt.shared.files import replay_file
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.replay import (
     MOST,
     Kept,
@@ -186,7 +185,8 @@ def test_training_keeps_slices_outside_the_model(parent):
     assert all(k.classes == ["right ventricle", "left ventricle"] for k in replay.train + replay.val)
     assert "replay" not in card["training"]
     assert not any(name.startswith("former") for name in read_bundle(parent).tensors)
-    assert sorted(path.name for path in parent.with_suffix(".run").iterdir()) == ["checkpoint.pt", "log.csv"]
+    left = sorted(path.name for path in parent.with_suffix(".run").iterdir())
+    assert left == ["checkpoint.pt", "log.csv", "split.json"]
 
 
 def test_continuing_shows_former_slices_and_measures_them(parent, tmp_path):
@@ -214,8 +214,7 @@ def test_a_model_that_forgets_is_not_put_in_place(parent, tmp_path, capsys):
     assert path == request.folder / "next.safetensors" and not request.output.exists()
     former = read_card(path)["training"]["replay"]["former"]
     assert former["before"] - former["after"] > 0.005
-    split = tmp_path / "split.json"
-    split.write_text(json.dumps(read_card(path)["training"]["split"]))
+    split = request.folder / "split.json"
     command = [
         "train", "--images", data / "images", "--labels", data / "labels", "--split", split, "--classes",
         "1=right ventricle,2=left ventricle", "--init", parent, "--base", request.base, "--size", 32, "--crop", 32,
@@ -251,7 +250,7 @@ def test_without_slices_on_this_machine_nothing_is_measured(parent, tmp_path, ho
     data, said = write_cases(tmp_path / "new", 2, 7), []
     path = train(continued(parent, tmp_path, data, epochs=1), say=said.append)
     assert "replay" not in read_card(path)["training"]
-    assert any("no slices of the training" in sentence for sentence in said)
+    assert any("no slices from the training" in sentence for sentence in said)
 
 
 def test_another_task_only_starts_from_the_model(parent, tmp_path):
@@ -274,7 +273,7 @@ def test_one_volume_is_validated_on_held_out_slices(parent, tmp_path):
     request = continued(parent, tmp_path, data, epochs=2, patience=1)
     request.init, request.preview = None, tmp_path / "preview.npy"
     seen = []
-    card = read_card(train(request, seen.append))
+    card = with_names(read_card(train(request, seen.append)))
     assert card["training"]["split"] == {"train": ["c0"], "val": [], "val_slices": {"c0": [2]}}
     assert card["metrics"]["dice"]["mean"] is not None and card["metrics"]["cases"][0]["id"] == "c0"
     assert np.load(request.preview).shape == (6, 40, 40)

@@ -8,8 +8,8 @@ from sam2adapt.evaluation.evaluate import evaluate, mean_dice
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.requests.train import read_groups
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import ClassesError, InputFileError, TrainingDataError
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.prepare import PreparedCase, fingerprint
 from sam2adapt.training.settings import TrainSettings
 from sam2adapt.training.split import (

@@ -17,6 +17,7 @@ from sam2adapt.evaluation.cases import find_cases
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
+from sam2adapt.modelfiles.case_names import with_names
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
 from sam2adapt.training import losses, record, samples
@@ -122,7 +123,7 @@ def test_card_lets_the_run_be_repeated(short, folder, base, tmp_path):
     card = read_bundle(short).card
     settings = TrainSettings(**card["training"]["settings"])
     request = request_for(folder, base, tmp_path / "again.safetensors")
-    request.settings, request.split = settings, card["training"]["split"]
+    request.settings, request.split = settings, with_names(card)["training"]["split"]
     assert_same_tensors(train(request), short)
 
 

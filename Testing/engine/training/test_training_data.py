@@ -10,7 +10,6 @@ from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
 from sam2adapt.imaging.terminology import Structure, describe
 from sam2adapt.imaging.volume import Volume, read_volume, write_labels, write_volume
 from sam2adapt.segmenting.slices import SliceStack
-from sam2adapt.shared.annotation import IGNORE
 from sam2adapt.shared.errors import (
     ClassesError,
     GeometryError,
@@ -18,6 +17,7 @@ from sam2adapt.shared.errors import (
     TrainingDataError,
     VolumeError,
 )
+from sam2adapt.shared.labels.annotation import IGNORE
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase, fingerprint, load_case, prepare
 from sam2adapt.training.samples import EpochSamples, augmentation, epoch_slices

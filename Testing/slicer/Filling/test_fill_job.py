@@ -19,6 +19,7 @@ def stack(places, radius=5, center=(10, 12)):
     return mask
 
 
+FILLED = [3, 4, 5, 7, 8, 9]
 DRAWN = {"heart": stack([2, 6, 10]), "wall": stack([2, 6, 10], 7)}  # the heart lies in the wall
 
 
@@ -41,9 +42,7 @@ def addDrawings(lib, nodes, masks, **geometry):
     volumeNode = nodes.addVolume(voxels, **geometry)
     segmentationNode = None
     for name, mask in masks.items():
-        segmentationNode = lib.SegmentationBridge.importLabels(
-            volumeNode, mask, [{"id": 1, "name": name}], segmentationNode
-        )
+        segmentationNode = lib.LabelImport.importLabels(volumeNode, mask, [{"id": 1, "name": name}], segmentationNode)
     logic = nodes.slicer.vtkSlicerSegmentationsModuleLogic
     for segmentId in nodes.segmentIds(segmentationNode):
         logic.SetSegmentStatus(segmentationNode.GetSegmentation().GetSegment(segmentId), logic.NotStarted)
@@ -73,7 +72,11 @@ class Run:
 
     def answer(self, masks, **changes):
         np.save(self.params["masks"], masks)
-        report = {"output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": []}
+        structures = [{"name": name, "filled": FILLED} for name in self.params["structures"]]
+        report = {
+            "output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": [],
+            "structures": structures,
+        }  # fmt: skip
         self.engine.last.sendResult(report | changes)
         return self.job
 
@@ -118,7 +121,7 @@ def test_filled_slices_are_added_and_overlap_is_kept(lib, nodes, axes):
     assert np.array_equal(run.previews[0], answer)
     assert np.array_equal(read(lib, pair), list(DRAWN.values()))  # nothing changes before apply
     job = run.answer(answer)
-    assert run.finished == [job] and job.message == "Expected Dice 0.91; slice 9 is the least sure."
+    assert run.finished == [job] and job.message == "Expected accuracy 0.91; slice 9 is the least sure."
     assert job.nextSlice == ("K", 8) and job.expectedDice == 0.914
     assert job.apply() is pair[1]
     assert np.array_equal(read(lib, pair), answer)
@@ -131,7 +134,7 @@ def test_segments_that_share_a_label_map_overlap_after_filling_as_the_answer_doe
     volumeNode = nodes.addVolume(np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32))
     labels = stack([2, 10], 4, (10, 7)) + 2 * stack([4, 8], 4, (10, 13))
     structures = [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}]
-    node = lib.SegmentationBridge.importLabels(volumeNode, labels, structures)
+    node = lib.LabelImport.importLabels(volumeNode, labels, structures)
     node.CreateClosedSurfaceRepresentation()
     run = Run(lib, volumeNode, node)
     answer = run.drawings()
@@ -186,29 +189,51 @@ def test_strokes_and_sphere_brushes_are_said(lib, nodes):
 
 def test_declared_empty_slices_are_sent_and_saved_with_the_segment(lib, nodes, drawn):
     heart = nodes.segmentIds(drawn[1])[0]
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 4)
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 0)
-    lib.Drawings.declareEmpty(drawn[1], heart, "K", 6)  # drawn since: the drawing counts
+    lib.SliceTags.setEmpty(drawn[1], heart, "K", [4, 0, 6])  # 6 is drawn since: the drawing counts
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.GetSegmentation().DeepCopy(drawn[1].GetSegmentation())
-    assert lib.Drawings.emptySlices(copy, heart, "K") == [0, 4, 6]
+    assert lib.SliceTags.empty(copy, heart, "K") == [0, 4, 6]
     run = Run(lib, *drawn)
     assert run.params["empty"] == {"heart": [0, 4]} and run.params["axis"] == "K"
     answer = filled(run.drawings())  # fills slice 4 of the heart
     run.answer(answer)
     assert "changed slices that were drawn" in str(run.errors[0])
-    lib.Drawings.undeclareEmpty(drawn[1], heart, "K", 4)
-    assert lib.Drawings.emptySlices(drawn[1], heart, "K") == [0, 6]
+
+
+def test_region_in_voxels_of_what_is_sent(lib, nodes, drawn):
+    """Of the volume, or of the segmentation where that has voxels of its own; both under a transform."""
+    transform = nodes.addTransform().GetID()
+    for node in drawn:
+        node.SetAndObserveTransformNodeID(transform)
+    fine = np.repeat(nodes.slicer.util.arrayFromVolume(drawn[0]), 2, axis=0)
+    other = nodes.addVolume(fine, spacing=(0.7, 0.9, 1.5), origin=(12.5, -40.0, 6.5), name="fine")
+    other.SetAndObserveTransformNodeID(transform)
+    grid = lib.SegmentMasks.drawingGrid(*drawn)
+    slices = lib.Drawings.slicesAcross("K", grid, drawn[1])
+    ends = [slices.position(place) for place in (4, 7)]
+    region = nodes.addRegion(np.mean(ends, 0), (0.5,) * 3)
+    boxes = []
+    for volumeNode in (drawn[0], other):
+        run = Run(lib, volumeNode, drawn[1], roiNode=region)
+        boxes.append(run.params["roi"])
+        assert len(run.params["roi"]) == 6 and run.params["roi"][4:] == [5, 7]
+        run.job.cancel()
+    assert boxes[0] == boxes[1]
+    run = Run(lib, *drawn)
+    assert run.params["roi"] is None
+    run.job.cancel()
+    far = nodes.addRegion((900, 900, 900), (5.0,) * 3)
+    assert "lies outside volume 'CT'" in failure(lib, *drawn, roiNode=far)
 
 
 def test_directions_have_names_whatever_the_axes(lib, nodes):
     sagittal = addDrawings(lib, nodes, DRAWN, axes=AXES_IJK_TO_RAS["sagittal PIL"])
     grid = lib.SegmentMasks.drawingGrid(*sagittal)
     assert lib.Drawings.drawnAxis(read(lib, sagittal), grid) == "K"
-    assert lib.Drawings.directionOf("K", grid, sagittal[1]) == "sagittal"
+    slices = lib.Drawings.slicesAcross("K", grid, sagittal[1])
+    assert slices.name == "sagittal" and slices.count == SHAPE[0]
     assert lib.Drawings.axisOf("axial", grid, sagittal[1]) == "J"
-    position = lib.Drawings.slicePosition("K", 7, grid, sagittal[1])
-    assert lib.Drawings.sliceAt(position, "K", grid, sagittal[1]) == 7
+    assert slices.at(slices.position(7)) == 7 and slices.at(slices.position(SHAPE[0])) is None
     run = Run(lib, *sagittal, direction="sagittal")
     assert run.params["axis"] == "K"
     run.job.cancel()
@@ -263,7 +288,7 @@ def test_a_volume_that_changes_ends_the_job(lib, nodes, drawn):
     masks = filled(run.drawings())
     nodes.slicer.util.updateVolumeFromArray(drawn[0], np.zeros(SHAPE, np.float32))
     run.answer(masks)
-    assert str(run.errors[0]) == "Volume 'CT' changed while it was in use. Fill again."
+    assert str(run.errors[0]) == "Volume 'CT' changed while it was in use. Start again."
     assert np.array_equal(read(lib, drawn), list(DRAWN.values()))
 
 
@@ -300,7 +325,7 @@ def test_slices_of_two_directions_at_once(lib, nodes):
     whole = ((k - 6) / 5.5) ** 2 + ((j - 10) / 8) ** 2 + ((i - 12) / 8) ** 2 < 1
     ball[[2, 6, 10]], ball[:, [5, 10, 15]] = whole[[2, 6, 10]], whole[:, [5, 10, 15]]
     pair = addDrawings(lib, nodes, {"ball": ball})
-    lib.Drawings.declareEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", 0)
+    lib.SliceTags.setEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", [0])
     run = Run(lib, *pair)
     assert run.params["axis"] is None and run.params["empty"] == {}
     assert run.job.drawings.slices == [{0: [2, 6, 10], 1: [5, 10, 15]}]

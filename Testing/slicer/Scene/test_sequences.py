@@ -61,7 +61,7 @@ def labelsNow(lib, volumeNode, segmentationNode, values=(1, 5)):
     """The segments liver and spleen that are shown, with their label values."""
     segmentation = segmentationNode.GetSegmentation()
     ids = [segmentation.GetSegmentIdBySegmentName(name) for name in ("liver", "spleen")]
-    exported = lib.SegmentationBridge.exportLabels(volumeNode, segmentationNode, ids)
+    exported = lib.LabelExport.exportLabels(volumeNode, segmentationNode, ids)
     return np.array([0, *values], np.uint8)[exported]
 
 
@@ -94,7 +94,7 @@ def test_corrections_are_kept_when_the_time_slider_moves(lib, nodes, beating):
     node = segmentAll(lib, beating)
     correction = LABELS[1].copy()
     correction[0, 5, 6] = 1
-    lib.SegmentationBridge.importLabels(beating, correction, STRUCTURES, node)
+    lib.LabelImport.importLabels(beating, correction, STRUCTURES, node)
     show(nodes, 2)
     assert np.array_equal(labelsNow(lib, beating, node), LABELS[2])
     show(nodes, 1)
@@ -130,7 +130,7 @@ def test_current_time_point_of_a_segmentation_that_follows(lib, nodes, beating):
 def test_segments_of_a_still_segmentation_are_kept_at_all_time_points(lib, nodes, beating, existing):
     drawing = np.zeros(SHAPE, np.uint8)
     drawing[2, 3:, :4] = 1
-    still = lib.SegmentationBridge.importLabels(beating, drawing, [{"id": 1, "name": "tumour"}])
+    still = lib.LabelImport.importLabels(beating, drawing, [{"id": 1, "name": "tumour"}])
     before = nodeIds(nodes)
     node = segmentAll(lib, beating, still, existingSegments=existing)
     assert node is still
@@ -138,11 +138,11 @@ def test_segments_of_a_still_segmentation_are_kept_at_all_time_points(lib, nodes
         show(nodes, item)
         assert np.array_equal(labelsNow(lib, beating, node), labels)
         tumour = node.GetSegmentation().GetSegmentIdBySegmentName("tumour")
-        assert np.array_equal(lib.SegmentationBridge.exportLabels(beating, node, [tumour]), drawing)
+        assert np.array_equal(lib.LabelExport.exportLabels(beating, node, [tumour]), drawing)
     assert lib.SegmentationHistory.undo(still)
     assert nodeIds(nodes) == before and nodes.segmentNames(still) == ["tumour"]
     assert browser(nodes).GetSequenceNode(still) is None
-    assert np.array_equal(lib.SegmentationBridge.exportLabels(beating, still, nodes.segmentIds(still)), drawing)
+    assert np.array_equal(lib.LabelExport.exportLabels(beating, still, nodes.segmentIds(still)), drawing)
 
 
 def test_undo_of_new_sequences(lib, nodes, beating):
@@ -162,13 +162,13 @@ def test_uncertainty_follows_too(lib, nodes, beating):
     for item, entropy in enumerate(maps):
         show(nodes, item)
         assert np.array_equal(nodes.slicer.util.arrayFromVolume(job.uncertaintyNode), entropy)
-        ijkToRAS = lib.SegmentationBridge.ijkToRAS
+        ijkToRAS = lib.Geometry.ijkToRAS
         assert np.allclose(ijkToRAS(job.uncertaintyNode), ijkToRAS(beating))
 
 
 @pytest.mark.parametrize("how", ["cancel", "failure", "sequence removed", "volume removed", "segmentation removed"])
 def test_stop_on_the_way_leaves_the_scene_as_it_was(lib, nodes, beating, how):
-    still = lib.SegmentationBridge.importLabels(beating, twoLabels(), [SPLEEN, LIVER])
+    still = lib.LabelImport.importLabels(beating, twoLabels(), [SPLEEN, LIVER])
     engine, job, events = start(lib, beating, still, timePoints="all")
     engine.last.answer(LABELS[0], STRUCTURES)
     removed = {
@@ -209,7 +209,7 @@ def test_progress_counts_over_all_time_points(lib, nodes, beating):
         {"stage": "segmenting", "fraction": 0.5, "done": 2, "total": 4, "rate": 20.0, "secondsLeft": 3.0}
     )
     assert events[-1]["fraction"] == pytest.approx(0.5)
-    assert events[-1]["text"].startswith("Time point 2 of 3. Segmenting: 2 of 4 slices, 20 slices/s, about ")
+    assert events[-1]["text"].startswith("Time point 2 of 3. Segmenting: 2 of 4 slices, about ")
     assert events[-1]["secondsLeft"] == pytest.approx(3 + job.seconds["engine"])
     job.cancel()
 
@@ -217,7 +217,7 @@ def test_progress_counts_over_all_time_points(lib, nodes, beating):
 def test_segmentation_under_another_transform_is_refused(lib, nodes, beating):
     from SAM2AdaptLib.Engine.Error import EngineError
 
-    still = lib.SegmentationBridge.importLabels(beating, twoLabels(), STRUCTURES)
+    still = lib.LabelImport.importLabels(beating, twoLabels(), STRUCTURES)
     still.SetAndObserveTransformNodeID(nodes.addTransform().GetID())
     with pytest.raises(EngineError, match="another transform"):
         start(lib, beating, still, timePoints="all")

@@ -14,7 +14,7 @@ def measured(lib, nodes):
     voxels = np.random.default_rng(3).normal(40, 300, SHAPE).astype(np.int16)
     volumeNode = nodes.addVolume(voxels, axes=OBLIQUE, spacing=(0.7, 0.9, 3.0))
     labels = twoLabels(SHAPE)
-    return volumeNode, lib.SegmentationBridge.importLabels(volumeNode, labels, [LIVER, SPLEEN]), voxels, labels
+    return volumeNode, lib.LabelImport.importLabels(volumeNode, labels, [LIVER, SPLEEN]), voxels, labels
 
 
 def test_against_numpy(lib, nodes, measured):
@@ -61,7 +61,7 @@ def test_overlapping_segments_are_measured_each_on_its_own(lib, nodes, measured)
     volumeNode, node, voxels, labels = measured
     whole = np.zeros(SHAPE, np.uint8)
     whole[:, 1:8, 1:9] = 1
-    lib.SegmentationBridge.importLabels(volumeNode, whole, [{"id": 1, "name": "abdomen"}], node)
+    lib.LabelImport.importLabels(volumeNode, whole, [{"id": 1, "name": "abdomen"}], node)
     rows = {row["structure"]: row for row in lib.Statistics.measure(volumeNode, node)}
     assert rows["abdomen"]["voxels"] == whole.sum() and rows["liver"]["voxels"] == (labels == 1).sum()
     assert rows["abdomen"]["mean"] == pytest.approx(voxels[whole == 1].astype(float).mean())
@@ -77,7 +77,7 @@ def test_chosen_segments_in_the_order_asked_for(lib, nodes, measured):
 
 def test_empty_segment_has_no_intensity(lib, nodes, measured):
     volumeNode = measured[0]
-    node = lib.SegmentationBridge.importLabels(volumeNode, (measured[3] == 1).astype(np.uint8), [LIVER, SPLEEN])
+    node = lib.LabelImport.importLabels(volumeNode, (measured[3] == 1).astype(np.uint8), [LIVER, SPLEEN])
     (row,) = lib.Statistics.measure(volumeNode, node, nodes.segmentIds(node)[1:])
     assert (row["voxels"], row["ml"], row["mean"], row["minimum"], row["maximum"]) == (0, 0, None, None, None)
 
@@ -87,7 +87,7 @@ def test_colour_image_has_volumes_only(lib, nodes):
     volumeNode = nodes.addVolume(colours)
     labels = np.zeros((1, 9, 8), np.uint8)
     labels[0, 2:5, 3:6] = 1
-    node = lib.SegmentationBridge.importLabels(volumeNode, labels, [LIVER])
+    node = lib.LabelImport.importLabels(volumeNode, labels, [LIVER])
     (row,) = lib.Statistics.measure(volumeNode, node)
     assert (row["voxels"], row["mean"]) == (9, None)
 

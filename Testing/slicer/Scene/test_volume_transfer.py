@@ -97,7 +97,7 @@ def temporaryFolder(tmp_path, monkeypatch):
 
 
 def test_folder_is_private_and_removed_with_all_that_is_in_it(lib, temporaryFolder):
-    with lib.VolumeTransfer.PrivateFolder() as folder:
+    with lib.PrivateFolder.PrivateFolder() as folder:
         assert folder.path.parent == temporaryFolder
         if os.name == "posix":
             assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
@@ -108,7 +108,7 @@ def test_folder_is_private_and_removed_with_all_that_is_in_it(lib, temporaryFold
 
 
 def test_folder_is_removed_when_the_block_fails(lib, temporaryFolder):
-    with pytest.raises(ZeroDivisionError), lib.VolumeTransfer.PrivateFolder():
+    with pytest.raises(ZeroDivisionError), lib.PrivateFolder.PrivateFolder():
         raise ZeroDivisionError
     assert not list(temporaryFolder.iterdir())
 
@@ -119,7 +119,7 @@ def folderOfAnotherProcess(temporaryFolder, ending):
     code = (
         f"import sys, types, os; sys.path.insert(0, {sources!r}); import slicer\n"
         "sys.modules['slicer.i18n'] = types.SimpleNamespace(tr=str)\n"
-        "from SAM2AdaptLib.Scene.VolumeTransfer import PrivateFolder\n"
+        "from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder\n"
         "folder = PrivateFolder(); print(folder.path.name)\n"
         f"sys.stdout.flush(); {ending}"
     )
@@ -143,7 +143,7 @@ def test_folder_of_a_killed_process_goes_next_time(lib, temporaryFolder):
     others = [temporaryFolder / "SAM2Adapt-job-notes", temporaryFolder / "SAM2Adapt-job-2026-results-of-mine"]
     for folder in [alive, *others]:
         folder.mkdir()
-    with lib.VolumeTransfer.PrivateFolder():
+    with lib.PrivateFolder.PrivateFolder():
         assert not (temporaryFolder / name).exists()
         assert all(folder.exists() for folder in [alive, *others])
 
@@ -151,7 +151,7 @@ def test_folder_of_a_killed_process_goes_next_time(lib, temporaryFolder):
 def test_temporary_folder_that_is_missing_is_said(lib, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(errors.OutputError, match="No temporary folder could be made"):
-        lib.VolumeTransfer.PrivateFolder()
+        lib.PrivateFolder.PrivateFolder()
 
 
 def centersInside(volumeNode, lib, parent, center, size, axes):
@@ -159,7 +159,7 @@ def centersInside(volumeNode, lib, parent, center, size, axes):
     shape = volumeNode.GetImageData().GetDimensions()[::-1]
     k, j, i = np.meshgrid(*map(np.arange, shape), indexing="ij")
     ijk = np.stack([i, j, k, np.ones_like(i)], axis=-1)
-    world = ijk @ (parent @ lib.SegmentationBridge.ijkToRAS(volumeNode)).T
+    world = ijk @ (parent @ lib.Geometry.ijkToRAS(volumeNode)).T
     local = (world[..., :3] - center) @ axes
     return (np.abs(local) <= np.array(size) / 2).all(axis=-1)
 
@@ -176,7 +176,7 @@ def test_region_holds_the_voxels_in_it_and_hardly_more(lib, nodes, axes, transfo
         volumeNode.SetAndObserveTransformNodeID(transform.GetID())
         parent = nodes.slicer.util.arrayFromTransformMatrix(transform)
     regionAxes = OBLIQUE if rotated else np.eye(3)
-    center = (parent @ lib.SegmentationBridge.ijkToRAS(volumeNode) @ (14, 12, 10, 1))[:3]
+    center = (parent @ lib.Geometry.ijkToRAS(volumeNode) @ (14, 12, 10, 1))[:3]
     region = nodes.addRegion(center, size, regionAxes)
     box = lib.VolumeTransfer.voxelBox(volumeNode, region, volumeNode.GetParentTransformNode())
     inside = np.argwhere(centersInside(volumeNode, lib, parent, center, size, regionAxes))[:, ::-1]

@@ -38,7 +38,7 @@ def drawn(lib, nodes):
     voxels[1:4, 2:5, 2:6], voxels[4] = 1, 2
     volumeNode = nodes.addVolume()
     names = [{"id": 1, "name": "tumour"}, {"id": 2, "name": "liver"}]
-    return volumeNode, lib.SegmentationBridge.importLabels(volumeNode, voxels, names)
+    return volumeNode, lib.LabelImport.importLabels(volumeNode, voxels, names)
 
 
 def state(nodes):
@@ -60,7 +60,7 @@ def voxelsOf(nodes, node):
 def labelsIn(lib, volumeNode, segmentationNode, names):
     segmentation = segmentationNode.GetSegmentation()
     ids = [segmentation.GetSegmentIdBySegmentName(name) for name in names]
-    return lib.SegmentationBridge.exportLabels(volumeNode, segmentationNode, ids)
+    return lib.LabelExport.exportLabels(volumeNode, segmentationNode, ids)
 
 
 @pytest.mark.parametrize("axes", AXES_IJK_TO_RAS.values(), ids=AXES_IJK_TO_RAS.keys())
@@ -196,7 +196,7 @@ def test_uncertainty_is_a_volume_in_place(lib, nodes):
     entropy = np.linspace(0, 1, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     node = Run(lib, volumeNode, uncertainty=True).answer(uncertainty=entropy).uncertaintyNode
     assert np.array_equal(nodes.slicer.util.arrayFromVolume(node), entropy)
-    assert np.allclose(lib.SegmentationBridge.ijkToRAS(node), lib.SegmentationBridge.ijkToRAS(volumeNode))
+    assert np.allclose(lib.Geometry.ijkToRAS(node), lib.Geometry.ijkToRAS(volumeNode))
     assert node.GetParentTransformNode() is volumeNode.GetParentTransformNode()
     display = node.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
@@ -278,7 +278,7 @@ def test_defect_of_ours_changes_nothing(lib, nodes, drawn, given, monkeypatch):
     volumeNode, node = drawn
     names = ["tumour", "liver"]
     before = [row[0] for row in state(nodes)], [labelsIn(lib, volumeNode, node, [name]).tobytes() for name in names]
-    monkeypatch.setattr(lib.SegmentationBridge, "_verifyVoxelCounts", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(lib.LabelImport, "_verifyVoxelCounts", lambda *arguments: 1 / 0)
     run = Run(lib, volumeNode, node if given else None)
     run.answer()
     (error,) = run.errors
@@ -366,8 +366,8 @@ def test_progress_in_words(lib, nodes):
     run.answer()
     assert [progress["text"] for progress in run.progress] == [
         "Loading the model",
-        "Segmenting: 34 of 78 slices, 21 slices/s, about 2 s left",
-        "Segmenting: 1 of 2 slices, 0.5 slices/s, about 3 min left",
+        "Segmenting: 34 of 78 slices, about 2 s left",
+        "Segmenting: 1 of 2 slices, about 3 min left",
         "Cleaning up the result",
         "Importing the result",
     ]

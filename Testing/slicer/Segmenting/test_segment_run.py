@@ -24,7 +24,7 @@ def chest(lib, nodes):
     storage.SetFileName(slicerio.get_testdata_file("CTChest4.nrrd"))
     whole = nodes.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     assert storage.ReadData(whole)
-    matrix = lib.SegmentationBridge.ijkToRAS(whole)
+    matrix = lib.Geometry.ijkToRAS(whole)
     voxels = nodes.slicer.util.arrayFromVolume(whole)[SLICES].copy()
     matrix[:3, 3] += matrix[:3, 2] * SLICES.start
     nodes.scene.RemoveNode(whole)
@@ -46,7 +46,7 @@ def labelsOf(lib, volumeNode, job):
     """(K, J, I) values 1 and 2 for the lungs."""
     segmentation = job.segmentationNode.GetSegmentation()
     ids = [segmentation.GetSegmentIdBySegmentName(name) for name in NAMES]
-    return lib.SegmentationBridge.exportLabels(volumeNode, job.segmentationNode, ids)
+    return lib.LabelExport.exportLabels(volumeNode, job.segmentationNode, ids)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_same_patient_in_another_axis_order(lib, nodes, servedEngine, chest, ord
     """Axes permuted and one of them reversed; voxels and geometry say the same patient."""
     expected = labelsOf(lib, chest, segment(lib, servedEngine, chest))
     voxels = np.flip(nodes.slicer.util.arrayFromVolume(chest).transpose(order), axis=1).copy()
-    matrix = lib.SegmentationBridge.ijkToRAS(chest)
+    matrix = lib.Geometry.ijkToRAS(chest)
     columns = [matrix[:3, 2 - axis] for axis in order]  # directions of K, J, I of the new volume
     other = np.eye(4)
     other[:3, 3] = matrix[:3, 3] + columns[1] * (voxels.shape[1] - 1)
@@ -96,17 +96,17 @@ def test_same_patient_in_another_axis_order(lib, nodes, servedEngine, chest, ord
 
 def test_region_structures_and_other_segments(lib, nodes, servedEngine, chest):
     whole = labelsOf(lib, chest, segment(lib, servedEngine, chest, postProcess=False))
-    matrix = lib.SegmentationBridge.ijkToRAS(chest)
+    matrix = lib.Geometry.ijkToRAS(chest)
     low, high = np.array([10, 30, 2]), np.array([90, 100, 7])
     center = (matrix @ [*((low + high - 1) / 2), 1])[:3]
     size = np.abs(matrix[:3, :3] @ (high - low))
     drawing = np.zeros(whole.shape, np.uint8)
     drawing[3:6, 40:60, 40:60] = 1
-    node = lib.SegmentationBridge.importLabels(chest, drawing, [{"id": 1, "name": "tumour"}])
+    node = lib.LabelImport.importLabels(chest, drawing, [{"id": 1, "name": "tumour"}])
     region = nodes.addRegion(center, size)
     job = segment(lib, servedEngine, chest, node, roiNode=region, structures=["left lung"], postProcess=False)
     assert nodes.segmentNames(node) == ["tumour", "left lung"]
-    tumour, lung = (lib.SegmentationBridge.exportLabels(chest, node, [i]) for i in nodes.segmentIds(node))
+    tumour, lung = (lib.LabelExport.exportLabels(chest, node, [i]) for i in nodes.segmentIds(node))
     inside = np.zeros(whole.shape, bool)
     inside[low[2] : high[2], low[1] : high[1], low[0] : high[0]] = True
     assert job.segmentationNode is node and np.array_equal(tumour, drawing)
@@ -118,9 +118,9 @@ def test_all_time_points(lib, nodes, servedEngine, chest):
     moved = np.roll(voxels, 1, axis=0)
     single = []
     for frame in (voxels, moved):
-        volumeNode = nodes.slicer.util.addVolumeFromArray(frame, ijkToRAS=lib.SegmentationBridge.ijkToRAS(chest))
+        volumeNode = nodes.slicer.util.addVolumeFromArray(frame, ijkToRAS=lib.Geometry.ijkToRAS(chest))
         single.append(labelsOf(lib, volumeNode, segment(lib, servedEngine, volumeNode)))
-    matrix, spacing = lib.SegmentationBridge.ijkToRAS(chest), np.array(chest.GetSpacing())
+    matrix, spacing = lib.Geometry.ijkToRAS(chest), np.array(chest.GetSpacing())
     beating = nodes.addSequence([voxels, moved], axes=matrix[:3, :3] / spacing, spacing=spacing, origin=matrix[:3, 3])
     browser = lib.Sequences.browserOf(beating)
     job = segment(lib, servedEngine, beating, timePoints="all")
@@ -132,7 +132,7 @@ def test_all_time_points(lib, nodes, servedEngine, chest):
 
 def test_wrong_modality_is_refused_in_words(lib, nodes, servedEngine, chest):
     magnitude = np.maximum(nodes.slicer.util.arrayFromVolume(chest) + 1024, 0)
-    matrix = lib.SegmentationBridge.ijkToRAS(chest)
+    matrix = lib.Geometry.ijkToRAS(chest)
     volumeNode = nodes.slicer.util.addVolumeFromArray(magnitude, ijkToRAS=matrix, name="T1")
     errors = []
     lib.SegmentJob.start(servedEngine, volumeNode, MODEL, onError=lambda job, error: errors.append(error))

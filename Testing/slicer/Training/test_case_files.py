@@ -20,7 +20,7 @@ PARTIAL = [0, 1, 4, 5, 7, 8, 9]
 def addCase(lib, nodes, name="CT", labels=LABELS, structures=(LIVER, SPLEEN), voxels=None, **geometry):
     voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) if voxels is None else voxels
     volumeNode = nodes.addVolume(voxels, name=name, **geometry)
-    return lib.Cases.SceneCase(volumeNode, lib.SegmentationBridge.importLabels(volumeNode, labels, structures))
+    return lib.Cases.SceneCase(volumeNode, lib.LabelImport.importLabels(volumeNode, labels, structures))
 
 
 def write(lib, cases, folder, leftOut=()):
@@ -49,7 +49,7 @@ def test_labels_lie_on_the_voxels_of_the_volume(lib, nodes, tmp_path, axes, tran
         case.segmentationNode.SetAndObserveTransformNodeID(transform)
     image, labels = write(lib, [case], tmp_path)["CT"]
     assert same_geometry(image, labels, 1e-9)
-    _voxels, origin, spacing, direction = lib.SegmentationBridge.volumeToArrays(case.volumeNode)
+    _voxels, origin, spacing, direction = lib.VolumeTransfer.volumeToArrays(case.volumeNode)
     assert np.allclose(image.origin, origin) and np.allclose(image.spacing, spacing)
     assert np.allclose(image.direction, direction)
     assert np.array_equal(image.array[0], nodes.slicer.util.arrayFromVolume(case.volumeNode))
@@ -98,7 +98,7 @@ def test_whole_segmentation_has_no_voxel_that_is_not_annotated(lib, nodes, tmp_p
 
 def test_what_was_drawn_since_the_case_was_examined_is_written(lib, nodes, tmp_path):
     case = addCase(lib, nodes)
-    lib.Cases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, case.axis, [9])
     labels = write(lib, [case], tmp_path)["CT"][1].array[0]
     assert not labels[9].any() and (labels[8] == 255).all()
 
@@ -199,7 +199,7 @@ def tmp_path_with_folders(path):
 
 def test_files_that_slicer_saved_are_written_as_the_scene_would_be(lib, nodes, tmp_path):
     case = addCase(lib, nodes, axes=AXES_IJK_TO_RAS["oblique"])
-    lib.Cases.declareEmpty(case.segmentationNode, [9])
+    lib.Cases.declareEmpty(case.segmentationNode, case.axis, [9])
     saved = tmp_path / "saved"
     saved.mkdir()
     for storage, node, name in (

@@ -84,8 +84,8 @@ def overlapping(lib, nodes):
     volumeNode = nodes.addVolume(np.zeros(SHAPE, np.int16), name="CT")
     first, second = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     first[2, 1:5, 1:5], second[2, 3:6, 3:6] = LIVER["id"], SPLEEN["id"]
-    segmentationNode = lib.SegmentationBridge.importLabels(volumeNode, first, [LIVER])
-    lib.SegmentationBridge.importLabels(volumeNode, second, [SPLEEN], segmentationNode, "add")
+    segmentationNode = lib.LabelImport.importLabels(volumeNode, first, [LIVER])
+    lib.LabelImport.importLabels(volumeNode, second, [SPLEEN], segmentationNode, "add")
     return volumeNode, segmentationNode
 
 

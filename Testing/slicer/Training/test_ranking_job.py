@@ -84,7 +84,7 @@ def test_places_are_in_the_world(lib, nodes):
     ranking.give(slices=[(2, k, lps.tolist()), (0, i, lps.tolist())])
     slices = ranking.job.ranked[0].slices
     assert [(entry.axis, entry.index, entry.uncertainty) for entry in slices] == [("K", 3, 3.0), ("I", 4, 3.0)]
-    ras = lib.SegmentationBridge.ijkToRAS(volumeNode) @ (i, j, k, 1)
+    ras = lib.Geometry.ijkToRAS(volumeNode) @ (i, j, k, 1)
     toWorld = vtk.vtkMatrix4x4()
     volumeNode.GetParentTransformNode().GetMatrixTransformToWorld(toWorld)
     assert slices[0].position == pytest.approx(nodes.slicer.util.arrayFromVTKMatrix(toWorld)[:3] @ ras)
@@ -168,8 +168,8 @@ def test_unlabelled_volumes(lib, nodes):
     hidden.SetHideFromEditors(True)
     nodes.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     nodes.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels").CopyContent(plain)
-    lib.SegmentationBridge.importLabels(labelled, np.ones(SHAPE, np.uint8), [LIVER])
-    started = lib.SegmentationBridge.createSegmentationNode(plain)
+    lib.LabelImport.importLabels(labelled, np.ones(SHAPE, np.uint8), [LIVER])
+    started = lib.NewNodes.createSegmentationNode(plain)
     started.SetReferenceImageGeometryParameterFromVolumeNode(plain)
     assert lib.Volumes.unlabelled() == [plain]
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from example_nodes import AXES_IJK_TO_RAS, LIVER, SPLEEN
+from example_nodes import LIVER, SPLEEN
+from sam2adapt.shared.labels.slice_tags import EMPTY
 
 slicerio = pytest.importorskip("slicerio")
 
@@ -28,7 +29,7 @@ def annotate(lib, nodes):
 
     def make(slices, name="CT", **geometry):
         volumeNode = nodes.addVolume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), name=name, **geometry)
-        return lib.SegmentationBridge.importLabels(volumeNode, drawnOn(slices), [LIVER, SPLEEN])
+        return lib.LabelImport.importLabels(volumeNode, drawnOn(slices), [LIVER, SPLEEN])
 
     return make
 
@@ -67,54 +68,50 @@ def test_annotated_slices(lib, annotate, slices, whole):
 
 def test_declared_empty_slices_are_annotated(lib, annotate):
     segmentationNode = annotate([3, 4, 5, 6])
-    lib.Cases.declareEmpty(segmentationNode, [9, 0])
+    lib.Cases.declareEmpty(segmentationNode, 2, [9, 0])
     case = onlyCase(lib)
     assert case.annotatedSlices == [0, 3, 4, 5, 6, 9] and not case.isWhole
-    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(lib.Cases.EMPTY_SLICES_TAG, " 1, 9,")
-    assert onlyCase(lib).annotatedSlices == [0, 1, 3, 4, 5, 6, 9]
-    lib.Cases.declareEmpty(segmentationNode, [])
-    assert onlyCase(lib).isWhole and lib.Cases.emptySlices(segmentationNode) == []
+    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(EMPTY, " 1, 9,")  # of an earlier version
+    assert onlyCase(lib).annotatedSlices == [1, 3, 4, 5, 6, 9]
+    lib.Cases.declareEmpty(segmentationNode, 2, [])
+    assert onlyCase(lib).isWhole and lib.Cases.emptySlices(segmentationNode, 2) == []
 
 
-@pytest.mark.parametrize(("text", "word"), [("3,10", "Slice 10"), ("3;4", "'3;4'"), ("-1", "'-1'")])
+@pytest.mark.parametrize(("text", "word"), [("3,10", "Slice 11"), ("3;4", "'3;4'"), ("-1", "'-1'")])
 def test_empty_slices_that_make_no_sense(lib, annotate, text, word):
-    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(lib.Cases.EMPTY_SLICES_TAG, text)
+    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(EMPTY, text)
     (problem,) = onlyCase(lib).problems
     assert type(problem).__name__ == "TrainingDataError" and word in problem.message and problem.remedy
+
+
+def test_slices_declared_empty_in_the_segment_editor_are_annotated_where_no_structure_is(lib, annotate):
+    segmentationNode = annotate([3, 4, 5, 6])
+    first, second = segmentationNode.GetSegmentation().GetSegmentIDs()
+    lib.SliceTags.setEmpty(segmentationNode, first, "K", [0, 1])
+    lib.SliceTags.setEmpty(segmentationNode, second, "K", [1, 2])
+    lib.SliceTags.setEmpty(segmentationNode, second, "J", [0])
+    case = onlyCase(lib)
+    assert case.problems == [] and case.annotatedSlices == [1, 3, 4, 5, 6]
+    lib.Cases.declareEmpty(segmentationNode, 2, [9])
+    assert onlyCase(lib).annotatedSlices == [3, 4, 5, 6, 9]
+    assert lib.SliceTags.declared(segmentationNode, second) == [("J", 0), ("K", 2), ("K", 9)]
 
 
 def test_empty_slices_alone_are_a_case_and_survive_a_file(lib, nodes, annotate, tmp_path):
     segmentationNode = annotate([])
     assert "no voxel" in onlyCase(lib).problems[0].message
-    lib.Cases.declareEmpty(segmentationNode, [2, 4])
+    lib.Cases.declareEmpty(segmentationNode, 2, [2, 4])
     assert onlyCase(lib).annotatedSlices == [2, 4] and onlyCase(lib).problems == []
     storage = nodes.slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(tmp_path / "saved.seg.nrrd"))
     assert storage.WriteData(segmentationNode)
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    assert storage.ReadData(copy) and lib.Cases.emptySlices(copy) == [2, 4]
-
-
-@pytest.mark.parametrize("axes", AXES_IJK_TO_RAS.values(), ids=AXES_IJK_TO_RAS.keys())
-@pytest.mark.parametrize("spacing", [(0.7, 0.9, 3.0), (4.0, 1.0, 1.0), (1.0, 1.0, 1.2)], ids=["K", "I", "isotropic"])
-def test_slicing_axis_is_that_of_the_engine(lib, nodes, axes, spacing):
-    from sam2adapt.imaging.volume import Volume
-    from sam2adapt.segmenting.slices import Normalization, SliceSettings, SliceStack
-    from sam2adapt.shared.slicing_axis import is_stack
-
-    volumeNode = nodes.addVolume(axes=axes, spacing=spacing)
-    voxels, origin, spacing, direction = lib.SegmentationBridge.volumeToArrays(volumeNode)
-    volume = Volume(voxels, origin, spacing, direction)
-    named = "acquisition" if is_stack(volume.size, volume.spacing) else "axial"
-    settings = SliceSettings(Normalization("range", 0, 1), axis=named, size=1)
-    stack = SliceStack(volume, settings)
-    axis = lib.VolumeGrid.slicingAxis(volumeNode)
-    assert stack.oriented(voxels[0]).shape[0] == volume.size[axis] and len({*volume.size}) == 3
+    assert storage.ReadData(copy) and lib.Cases.emptySlices(copy, 2) == [2, 4]
 
 
 def test_slices_along_another_axis(lib, nodes):
     volumeNode = nodes.addVolume(np.zeros(SHAPE, np.int16), spacing=(5.0, 1.0, 1.0))
-    lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1, 4], axis=2), [LIVER, SPLEEN])
+    lib.LabelImport.importLabels(volumeNode, drawnOn([1, 4], axis=2), [LIVER, SPLEEN])
     case = onlyCase(lib)
     assert (case.axis, case.annotatedSlices, case.sliceCount) == (0, [1, 4], 7)
 
@@ -122,10 +119,10 @@ def test_slices_along_another_axis(lib, nodes):
 def test_what_cannot_be_used_says_why(lib, nodes, annotate):
     scene = nodes.scene
     scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "orphan").GetSegmentation().AddEmptySegment("", "liver")
-    empty = lib.SegmentationBridge.createSegmentationNode(nodes.addVolume(name="plain"))
+    empty = lib.NewNodes.createSegmentationNode(nodes.addVolume(name="plain"))
     empty.SetReferenceImageGeometryParameterFromVolumeNode(nodes.slicer.util.getNode("plain"))
     sheared = annotate([2, 5], name="sheared")
-    matrix = lib.SegmentationBridge.ijkToRAS(nodes.slicer.util.getNode("sheared"))
+    matrix = lib.Geometry.ijkToRAS(nodes.slicer.util.getNode("sheared"))
     matrix[0, 1] += 0.5
     nodes.slicer.util.getNode("sheared").SetIJKToRASMatrix(nodes.slicer.util.vtkMatrixFromArray(matrix))
     found = {case.name: [(type(p).__name__, p.message) for p in case.problems] for case in lib.Cases.fromScene()}
@@ -140,8 +137,8 @@ def test_what_cannot_be_used_says_why(lib, nodes, annotate):
 def test_hidden_segmentations_and_second_ones_of_a_volume(lib, nodes, annotate):
     first = annotate([2, 5])
     volumeNode = nodes.slicer.util.getNode("CT")
-    second = lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN])
-    lib.SegmentationBridge.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN]).SetHideFromEditors(True)
+    second = lib.LabelImport.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN])
+    lib.LabelImport.importLabels(volumeNode, drawnOn([1]), [LIVER, SPLEEN]).SetHideFromEditors(True)
     one, other = lib.Cases.fromScene()
     assert (one.segmentationNode, one.use) == (first, "train")
     assert (other.segmentationNode, other.use) == (second, "ignore") and "same volume" in other.notes[-1]
@@ -168,7 +165,7 @@ def test_segmentation_on_another_grid_is_resampled(lib, nodes):
     fine = nodes.addVolume(np.zeros((20, 12, 14), np.int16), spacing=(0.35, 0.45, 1.5), name="fine")
     labels = np.zeros((20, 12, 14), np.uint8)
     labels[4:6, 2:8, 2:8] = labels[12:14, 2:8, 2:8] = 1
-    segmentationNode = lib.SegmentationBridge.importLabels(fine, labels, [LIVER])
+    segmentationNode = lib.LabelImport.importLabels(fine, labels, [LIVER])
     # Voxel edges coincide: the first voxel of the coarse grid covers eight of the fine one.
     coarse = nodes.addVolume(
         np.zeros(SHAPE, np.int16), origin=(12.5 - 0.175, -40.0 - 0.225, 7.25 + 0.75), name="coarse"

@@ -68,8 +68,8 @@ def test_sides_are_two_classes_and_absence_is_said(lib, case):
 @pytest.mark.parametrize(
     ("segments", "words"),
     [
-        ([("liver", ""), ("liver", "")], "several segments for the class 'liver'"),
-        ([("liver", LIVER), ("Leber", LIVER_IN_DICOM)], "several segments for the class 'liver'"),
+        ([("liver", ""), ("liver", "")], "several segments for the structure 'liver'"),
+        ([("liver", LIVER), ("Leber", LIVER_IN_DICOM)], "several segments for the structure 'liver'"),
         ([("lung", RIGHT_LUNG), ("Lung", LEFT_LUNG)], "name 'lung' is used with different codes"),
     ],
     ids=["two segments with one name", "two segments with one code", "one name with two codes"],
@@ -97,7 +97,7 @@ def test_segment_without_code_is_not_given_one_of_two(lib, case):
     ("uses", "voxels", "words"),
     [
         (("train", "validate"), (0, 50), "only in cases for validation"),
-        (("train", "train"), (0, 0), "No case has a voxel of the class 'liver'"),
+        (("train", "train"), (0, 0), "'liver' is not drawn in any case"),
         (("validate", "validate"), (50, 50), "no case to train on"),
         (("ignore", "ignore"), (50, 50), "no case to train on"),
     ],
@@ -120,7 +120,7 @@ def test_too_many_classes(lib, case):
     cases = [case("a", *((f"vessel {n}", "") for n in range(255)))]
     classes = lib.Classes.match(cases)
     (error,) = lib.Classes.problems(cases, classes)
-    assert "255 classes" in error.message
+    assert "255 structures" in error.message
     classes[7].use = False
     assert lib.Classes.problems(cases, classes) == []
 

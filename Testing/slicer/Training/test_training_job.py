@@ -57,7 +57,7 @@ class Run:
 def addCase(lib, nodes):
     def make(name, slices=(2, 5)):
         volumeNode = nodes.addVolume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), name=name)
-        return lib.SegmentationBridge.importLabels(volumeNode, drawnOn(list(slices)), [LIVER, SPLEEN])
+        return lib.LabelImport.importLabels(volumeNode, drawnOn(list(slices)), [LIVER, SPLEEN])
 
     return make
 
@@ -138,10 +138,10 @@ def test_progress_in_words(started):
         started.request.sendProgress(report | changes)
     assert [progress["text"] for progress in started.progress[-5:]] == [
         "Preparing the slices: 12 %",
-        "Training: epoch 4 of 10, loss 0.512, best Dice 0.800, about 12 s left",
-        "Training: epoch 4 of 10, loss 0.500, about 3 min left",
-        "Validating: epoch 4 of 10, about 5.6 h left",
-        "Paused: epoch 4 of 10, loss 0.500",
+        "Training: pass 4 of 10, best accuracy 0.80, about 12 s left",
+        "Training: pass 4 of 10, about 3 min left",
+        "Measuring accuracy: pass 4 of 10, about 5.6 h left",
+        "Paused: pass 4 of 10",
     ]
     assert started.progress[-2]["preview"] == "/x.npy" and started.progress[-1]["fraction"] == 0.4
     assert started.job.state == "paused"
@@ -153,14 +153,14 @@ def test_end_of_a_run(lib, started, home):
     started.request.sendResult(result)
     job = started.job
     assert started.finished == [job] and started.errors == [] and job.isOver and job.state == "done"
-    assert job.result == result and job.message == "Mean Dice on the validation cases: 0.812."
+    assert job.result == result and job.message == "The model is trained. Accuracy on the validation cases: 0.81."
     assert started.log == job.log == ["Memory ran out; going on with half the batch."]
     assert not (job.folder / "images").exists() and not (job.folder / "labels").exists()
     content = json.loads((job.folder / "run.json").read_text(encoding="utf-8"))
     assert content["state"] == "done" and content["result"]["dice"]["mean"] == 0.8125
     assert [case["annotatedSlices"] for case in content["cases"]] == [[2, 5]] * 3
     assert lib.RunFolders.unfinishedRuns() == []
-    with pytest.raises(Exception, match="not one that can go on"):
+    with pytest.raises(Exception, match="cannot be resumed"):
         lib.TrainingJob.resume(ScriptedEngine(), job.folder)
 
 
@@ -249,7 +249,7 @@ def test_failure_of_the_engine(lib, started, home, kind, epoch, kept):
     job = started.job
     assert job.state == "failed" and job.error is error and job.canResume == kept
     assert (error.kind, error.message, error.details) == (kind, "It did not work.", "details")
-    assert error.remedy.startswith("Do it.") and ("The run can be" in error.remedy) == kept
+    assert error.remedy.startswith("Do it.") and ("The training can be" in error.remedy) == kept
     assert [entry["folder"] for entry in lib.RunFolders.unfinishedRuns()] == ([job.folder] if kept else [])
     assert job.folder.exists() == kept
     if not kept:
@@ -342,7 +342,7 @@ def test_defect_while_writing_is_reported_with_its_details(lib, addCase, monkeyp
 def test_problems_are_said_before_anything_is_written(lib, nodes, addCase, home):
     segmentation = addCase("a").GetSegmentation()
     segmentation.GetNthSegment(1).SetName("liver")
-    with pytest.raises(Exception, match="several segments for the class 'liver'") as caught:
+    with pytest.raises(Exception, match="several segments for the structure 'liver'") as caught:
         Run(lib)
     assert caught.value.kind == "ClassesError" and not home.exists()
 

@@ -35,7 +35,7 @@ def drawnChest(lib, nodes, chest):
     truth = lungs(nodes.slicer.util.arrayFromVolume(chest))
     drawn = np.zeros_like(truth)
     drawn[DRAWN] = truth[DRAWN]
-    return lib.SegmentationBridge.importLabels(chest, drawn, SIDES)
+    return lib.LabelImport.importLabels(chest, drawn, SIDES)
 
 
 def lungs(voxels):
@@ -76,7 +76,7 @@ def test_three_drawn_slices_become_a_model_that_segments_the_others(lib, nodes, 
     assert segmented.state == "done" and segmented.segmentationNode is not drawnChest
     segmentation = segmented.segmentationNode.GetSegmentation()
     ids = [segmentation.GetSegmentIdBySegmentName(side["name"]) for side in SIDES]
-    found = lib.SegmentationBridge.exportLabels(chest, segmented.segmentationNode, ids)[DRAWN[0] : DRAWN[-1]]
+    found = lib.LabelExport.exportLabels(chest, segmented.segmentationNode, ids)[DRAWN[0] : DRAWN[-1]]
     same = truth[DRAWN[0] : DRAWN[-1]]
     dice = [2 * ((found == s) & (same == s)).sum() / ((found == s).sum() + (same == s).sum()) for s in (1, 2)]
     assert min(dice) > 0.7, dice

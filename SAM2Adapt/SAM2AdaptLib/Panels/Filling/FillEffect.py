@@ -1,8 +1,7 @@
 """Segment Editor effect: draw a few slices, get the rest.
 
-Slicer's base of its own *Fill between slices* gives the buttons, the preview node and their life cycle. Input, run and
-Apply are those of ``FillJob``: the engine works in a process of its own, so Slicer stays usable, and an edit during a
-run starts it again.
+The base class of Slicer's *Fill between slices* has the buttons, the preview node and their life cycle. ``FillJob``
+does the work: the engine runs in another process, so Slicer stays usable, and an edit during a run starts it again.
 """
 
 import qt
@@ -15,12 +14,14 @@ from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Filling import Drawings, FillJob
 from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels import TrainingModule
 from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
 from SAM2AdaptLib.Panels.Filling.Options import Options
-from SAM2AdaptLib.Scene import SegmentMasks, SliceViews
+from SAM2AdaptLib.Scene import SegmentMasks, SliceTags, SliceViews, Volumes
 
 # Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
 _PREVIEW_ROLE = "FillPreview"
+_REGION_ROLE = "FillRegion"
 _AS_DRAWN = "drawn"
 _PREVIEW_OPACITY = 0.6
 _ICON = Registration.RESOURCES / "Icons" / "FillFromDrawnSlices.png"
@@ -65,8 +66,16 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def setupOptionsFrame(self):
         """Called once by the editor: our controls, and below them those of the base."""
-        self._options = Options(self.scriptedEffect, self._onDirection, self.goToNextSlice, self.declareEmpty)
+        self._options = Options(
+            self.scriptedEffect,
+            self._onDirection,
+            self._onRegion,
+            self.goToNextSlice,
+            self.declareEmpty,
+            self.useForTraining,
+        )
         super().setupOptionsFrame()
+        self.scriptedEffect.addOptionsWidget(self._options.trainButton)
         self.previewButton.setToolTip(_("Fill the slices between the drawn ones, as a preview."))
         self.applyButton.setToolTip(_("Add the filled slices to the segments."))
         self.cancelButton.setToolTip(_("Stop, and remove the preview; the segments stay as they are."))
@@ -77,7 +86,9 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         super().cleanup()
 
     def activate(self):
-        """Called when the user opens the effect."""
+        """Called when the user opens the effect; the engine gets ready, so that the first click need not wait."""
+        if not Check.findProblem():
+            Client.sharedEngine().request("warmUp", {})
         self.updateGUIFromMRML()
 
     def sourceVolumeNodeChanged(self):
@@ -97,6 +108,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
                 raise problem
             self._job = FillJob.start(
                 Client.sharedEngine(), self._volumeNode(), self._segmentationNode(), self._options.direction,
+                roiNode=self.scriptedEffect.nodeReference(_REGION_ROLE),
                 onPreview=self._onFirstAnswer, onProgress=self._onProgress, onFinished=self._onFinished,
                 onError=self._onError,
             )  # fmt: skip
@@ -172,6 +184,13 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             job.segmentationNode.CreateClosedSurfaceRepresentation()
         self._say(_("The filled slices were added. {message}").format(message=job.message))
 
+    def useForTraining(self):
+        """Open the training module with the filled segmentation among its cases."""
+        node, volumeNode = self._segmentationNode(), self._volumeNode()
+        if Volumes.volumeOf(node) is None:
+            node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volumeNode.GetID())
+        TrainingModule.useForTraining(node)
+
     def reset(self):
         """Stop, and remove the preview; the segments stay as they are."""
         self._cancelJob()
@@ -208,10 +227,14 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self.cancelButton.setEnabled(hasPreview or self.isRunning())
         self.applyButton.setEnabled(hasPreview and isDone)
         self.autoUpdateCheckBox.setEnabled(True)
+        self._options.allowTraining(
+            not (hasPreview or self.isRunning()) and SliceTags.isFilled(self._segmentationNode())
+        )
         if self._job:
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
         direction = self.scriptedEffect.parameter("Direction")
         self._options.direction = None if direction == _AS_DRAWN else direction
+        self._options.region = self.scriptedEffect.nodeReference(_REGION_ROLE)
         segmentation = self._segmentationNode().GetSegmentation()
         self._options.showStructures(
             [(segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in segmentation.GetSegmentIDs()]
@@ -219,6 +242,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def _onDirection(self):
         self.scriptedEffect.setParameter("Direction", self._options.direction or _AS_DRAWN)
+        if self._job and self.autoUpdateCheckBox.isChecked():
+            self.onPreview()
+
+    def _onRegion(self, roiNode):
+        self.scriptedEffect.setNodeReference(_REGION_ROLE, roiNode)
         if self._job and self.autoUpdateCheckBox.isChecked():
             self.onPreview()
 
@@ -231,7 +259,8 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         """Show the slice to draw next in the slice views that lie in its direction."""
         axis, place = self._job.nextSlice
         grid, node = self._job.drawings.grid, self._segmentationNode()
-        SliceViews.showSlice(Drawings.slicePosition(axis, place, grid, node), _normal(axis, grid, node))
+        slices = Drawings.slicesAcross(axis, grid, node)
+        SliceViews.showSlice(slices.position(place), slices.normal)
 
     def declareEmpty(self):
         """Say that the chosen structure is not in the slice that is shown, or take that back."""
@@ -245,8 +274,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         masks = SegmentMasks.read(node, list(node.GetSegmentation().GetSegmentIDs()), grid)
         direction = self._options.direction
         axis = Drawings.axisOf(direction, grid, node) if direction else Drawings.drawnAxis(masks, grid)
-        position = SliceViews.shownPosition(_normal(axis, grid, node))
-        place = None if position is None else Drawings.sliceAt(position, axis, grid, node)
+        place = SliceViews.shownSlice(Drawings.slicesAcross(axis, grid, node))
         names = {"name": node.GetSegmentation().GetSegment(segmentId).GetName(), "slice": (place or 0) + 1}
         if place is None:
             raise DrawingError(
@@ -256,10 +284,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             raise DrawingError(
                 _("'{name}' is drawn in slice {slice}.").format(**names), _("Erase it there, or choose another slice.")
             )
-        if place in Drawings.emptySlices(node, segmentId, axis):
-            Drawings.undeclareEmpty(node, segmentId, axis, place)
+        empty = SliceTags.empty(node, segmentId, axis)
+        isEmpty = place in empty
+        SliceTags.setEmpty(node, segmentId, axis, {*empty} - {place} if isEmpty else {*empty, place})
+        if isEmpty:
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
-        Drawings.declareEmpty(node, segmentId, axis, place)
         return _("Slice {slice} holds nothing of '{name}'.").format(**names)
 
     def _segmentationNode(self):
@@ -273,9 +302,3 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
 def _firstGuess():
     return _("The preview shows a first guess from the outlines alone.")
-
-
-def _normal(axis, grid, segmentationNode):
-    """Direction across the slices in the world, (R, A, S)."""
-    first, second = (Drawings.slicePosition(axis, place, grid, segmentationNode) for place in (0, 1))
-    return second - first

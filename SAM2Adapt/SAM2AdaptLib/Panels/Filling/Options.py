@@ -1,20 +1,23 @@
-"""The effect's own controls: direction, the next slice to draw, slices in which a structure is not, what is said."""
+"""Controls of the effect: direction, next slice to draw, slices without a structure, messages."""
 
 import ctk
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 
 class Options:
     """Widgets above those of Slicer's base class.
 
-    :ivar directionComboBox, nextSliceButton, structureComboBox, emptyButton, messageLabel: the widgets.
+    :ivar directionComboBox, regionSelector, nextSliceButton, structureComboBox, emptyButton, messageLabel,
+        trainButton: the widgets.
     """
 
-    def __init__(self, effect, onDirection, onNextSlice, onEmpty):
+    def __init__(self, effect, onDirection, onRegion, onNextSlice, onEmpty, onTrain):
         """
         :param effect: Slicer's ``qSlicerSegmentEditorScriptedEffect``, whose options frame gets the widgets.
-        :param onDirection, onNextSlice, onEmpty: called when the user chooses a direction or clicks a button.
+        :param onDirection, onNextSlice, onEmpty, onTrain: called when the user chooses a direction or clicks a button.
+        :param onRegion: called with the region that the user chooses, or None.
         """
         self.directionComboBox = ctk.ctkComboBox()
         for text, direction in (
@@ -23,6 +26,18 @@ class Options:
             self.directionComboBox.addItem(text, direction)
         self.directionComboBox.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
         effect.addLabeledOptionsWidget(_("Slices:"), self.directionComboBox)
+
+        self.regionSelector = slicer.qMRMLNodeComboBox()
+        self.regionSelector.nodeTypes = ["vtkMRMLMarkupsROINode"]
+        self.regionSelector.showChildNodeTypes = False
+        self.regionSelector.noneEnabled = True
+        self.regionSelector.noneDisplay = _("Whole volume")
+        self.regionSelector.renameEnabled = True
+        self.regionSelector.removeEnabled = False
+        self.regionSelector.baseName = _("Region")
+        self.regionSelector.setMRMLScene(slicer.mrmlScene)
+        self.regionSelector.toolTip = _("Only what lies in this box is filled.")
+        effect.addLabeledOptionsWidget(_("Region:"), self.regionSelector)
 
         self.structureComboBox = qt.QComboBox()
         self.structureComboBox.toolTip = _("Structure that is not in the shown slice.")
@@ -44,8 +59,12 @@ class Options:
         effect.addLabeledOptionsWidget(_("Draw next:"), self.nextSliceButton)
 
         self.directionComboBox.connect("currentIndexChanged(int)", lambda index: onDirection())
+        self.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", onRegion)
         self.nextSliceButton.connect("clicked()", onNextSlice)
         self.emptyButton.connect("clicked()", onEmpty)
+        self.trainButton = qt.QPushButton(_("Use for training"))
+        self.trainButton.connect("clicked()", onTrain)
+        self.allowTraining(False)
         self.showNextSlice(None)
         self.say("")
 
@@ -57,6 +76,15 @@ class Options:
     @direction.setter
     def direction(self, direction):
         _silently(self.directionComboBox, "setCurrentIndex", self.directionComboBox.findData(direction or ""))
+
+    @property
+    def region(self):
+        """vtkMRMLMarkupsROINode outside which nothing is filled, or None."""
+        return self.regionSelector.currentNode()
+
+    @region.setter
+    def region(self, roiNode):
+        _silently(self.regionSelector, "setCurrentNode", roiNode)
 
     @property
     def segmentId(self):
@@ -80,6 +108,15 @@ class Options:
         """Offer to go to a slice, counted from 1; None: there is none to draw."""
         self.nextSliceButton.enabled = number is not None
         self.nextSliceButton.text = _("Go to slice {slice}").format(slice=number) if number else _("Go to next slice")
+
+    def allowTraining(self, isAllowed):
+        """Offer to train on the filled segmentation, or say why not."""
+        self.trainButton.enabled = isAllowed
+        self.trainButton.toolTip = (
+            _("Open the training module with this segmentation; filled slices weigh less than drawn ones.")
+            if isAllowed
+            else _("Fill and apply first.")
+        )
 
     def say(self, text):
         """Show sentences, one a line; without any what to do first."""

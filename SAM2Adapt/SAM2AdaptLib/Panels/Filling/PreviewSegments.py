@@ -2,7 +2,7 @@
 
 import slicer
 
-from SAM2AdaptLib.Scene import SegmentationBridge, SegmentMasks
+from SAM2AdaptLib.Scene import LabelMaps, SegmentMasks
 
 
 def create(segmentationNode):
@@ -22,11 +22,11 @@ def show(previewNode, segmentationNode, drawings, masks):
     segmentation = previewNode.GetSegmentation()
     with slicer.util.NodeModify(previewNode):
         segmentation.RemoveAllSegments()
-        segmentation.SetSourceRepresentationName(SegmentationBridge.labelmapName())
+        segmentation.SetSourceRepresentationName(LabelMaps.labelmapName())
         for segmentId, mask in zip(drawings.segmentIds, masks, strict=True):
             drawn, segment = segmentationNode.GetSegmentation().GetSegment(segmentId), slicer.vtkSegment()
             segment.SetName(drawn.GetName())
             segment.SetColor(drawn.GetColor())
-            segment.AddRepresentation(SegmentationBridge.labelmapName(), SegmentMasks.maskImage(mask, drawings.grid))
+            segment.AddRepresentation(LabelMaps.labelmapName(), SegmentMasks.maskImage(mask, drawings.grid))
             segment.SetLabelValue(1)
             segmentation.AddSegment(segment, segmentId)

@@ -5,7 +5,7 @@ from pathlib import Path
 NAME = "Fill from drawn slices"  # by which the editor finds it, in every language
 _MODULE = Path(__file__).parents[3]
 RESOURCES = _MODULE / "Resources"
-# In a folder of its own: Slicer makes a Python module that is named after it.
+# In a separate folder, because Slicer makes a Python module named after it.
 _SOURCE = _MODULE / "SAM2AdaptSegmentEditor" / "SegmentEditorFillFromDrawnSlicesEffect.py"
 
 

@@ -12,8 +12,8 @@ from slicer.util import VTKObservationMixin
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import RUNNING
 from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Panels.Segmenting import BatchResults, RunControl
-from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
 from SAM2AdaptLib.Panels.Widgets import StatusLine
 from SAM2AdaptLib.Scene import Volumes
 
@@ -35,9 +35,9 @@ class BatchSection(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._ui, self._logic, self._chosen, self._whyNot = ui, logic, chosen, whyNot
         self._onEngineMissing = onEngineMissing
-        self._job = None
-        self._offer = WeightsOffer(logic.downloadBase, self._showProgress, self._onDownloadStopped)
-        self._statusLine = StatusLine(ui.batchStatusLabel)
+        self._control = JobControl(logic.downloadBase, self._showProgress, self._onStopped)
+        self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
+        self._statusLine = StatusLine(ui.batchStatusLabel, ui.batchHintLabel)
         self._unchecked = set()  # IDs of volumes
         self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented)
         ui.batchButton.connect("clicked()", self.startOrStop)
@@ -55,16 +55,6 @@ class BatchSection(VTKObservationMixin):
         self._onSourceChanged()
         self._showVolumes()
 
-    def isRunning(self):
-        """Whether there is something to cancel: a batch, or the download of the weights that it needs."""
-        return self._offer.isRunning() or self._isBatch()
-
-    def cancel(self):
-        """End at once; what is done stays."""
-        self._offer.cancel()
-        if self._isBatch():
-            self._job.cancel()
-
     def cleanup(self):
         """Cancel, and follow the scene no longer."""
         self.cancel()
@@ -74,9 +64,9 @@ class BatchSection(VTKObservationMixin):
         """Start a batch; or stop it after the slices in work, and the second time at once."""
         if not self.isRunning():
             self._start(*self._chosen())
-        elif self._isBatch() and self._job.state == RUNNING:
+        elif self._control.isJobRunning() and self._control.job.state == RUNNING:
             self._statusLine.show(_("Stopping…"))
-            self._job.stop()
+            self._control.job.stop()
         else:
             self.cancel()
         self.update()
@@ -106,12 +96,11 @@ class BatchSection(VTKObservationMixin):
         """Show what is possible now, and if not, why."""
         running, reason = self.isRunning(), self._whyNot() or self._missing()
         ui = self._ui
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         ui.batchButton.text = _("Segment all")
         ui.batchButton.toolTip = reason or _("One study after the other; one that fails does not stop the others.")
         if running:
-            isStopping = self._isBatch() and self._job.state != RUNNING
+            isStopping = self._control.isJobRunning() and self._control.job.state != RUNNING
             ui.batchButton.text = _("Stop at once") if isStopping else _("Cancel")
             ui.batchButton.toolTip = _("What is done stays; start again to go on.")
         ui.batchButton.enabled = running or not reason
@@ -123,55 +112,43 @@ class BatchSection(VTKObservationMixin):
         ui.batchSaveButton.visible = hasRows
         ui.batchOpenButton.visible = hasRows and bool(self._results.folder)
 
-    def _isBatch(self):
-        return self._job is not None and not self._job.isOver
-
     def _start(self, parameterNode, model):
         options = RunControl.runOptions(parameterNode, model)
-        options |= {"onProgress": self._onProgress, "onFinished": self._onFinished}
-        options["onError"] = lambda job, error: self._onError(job, error, parameterNode, model)
-        self._showProgress(0, _("Starting…"))
-        try:
-            if self._ui.batchSourceComboBox.currentIndex == SCENE:
-                options |= RunControl.sceneOptions(parameterNode)
-                self._results.begin("", "")
-                self._job = self._logic.startSegmentVolumes(self._checkedVolumes(), model.path, **options)
-            else:
-                folders = self._ui.batchInputEdit.currentPath, self._ui.batchOutputEdit.currentPath
-                self._results.begin(*folders)
-                self._job = self._logic.startSegmentFolder(*folders, model.path, **options)
-        except EngineError as error:
-            self._statusLine.show(str(error))
+        if self._ui.batchSourceComboBox.currentIndex == SCENE:
+            options |= RunControl.sceneOptions(parameterNode)
+            begin, inputs, folders = self._logic.startSegmentVolumes, [self._checkedVolumes()], ("", "")
+        else:
+            folders = self._ui.batchInputEdit.currentPath, self._ui.batchOutputEdit.currentPath
+            begin, inputs = self._logic.startSegmentFolder, folders
+
+        def start(**callbacks):
+            self._results.begin(*folders)
+            return begin(*inputs, model.path, **options, **callbacks)
+
+        self._control.start(start, self._onFinished, onProgress=self._onProgress)
         self.update()
 
     def _showProgress(self, fraction, text):
         self._ui.batchProgressBar.value = round(1000 * fraction)
         self._statusLine.show(text)
-
-    def _onDownloadStopped(self, error):
-        self._showError(error, str(error))
-
-    def _showError(self, error, text):
-        self._statusLine.show(text)
-        if error.kind == "EngineMissing":
-            self._onEngineMissing(error)
         self.update()
 
     def _onProgress(self, progress):
-        self._showProgress(progress["fraction"], progress["text"])
         if progress["rows"]:
             self._results.add(progress["rows"])
-            self.update()
+        self._showProgress(progress["fraction"], progress["text"])
 
     def _onFinished(self, job):
         self._results.show(job.rows)
         self._statusLine.show(BatchResults.summary(job.rows))
         self.update()
 
-    def _onError(self, job, error, parameterNode, model):
-        self._results.show(job.rows)
-        self._showError(error, "\n".join([str(error), *([BatchResults.summary(job.rows)] if job.rows else [])]))
-        self._offer.showError(error, again=lambda: self._start(parameterNode, model))
+    def _onStopped(self, error):
+        rows = self._control.job.rows if self._control.job else []
+        self._results.show(rows)
+        self._statusLine.show("\n".join([str(error), *([BatchResults.summary(rows)] if rows else [])]))
+        if error.kind == "EngineMissing":
+            self._onEngineMissing(error)
         self.update()
 
     def _missing(self):
@@ -207,12 +184,21 @@ class BatchSection(VTKObservationMixin):
         volumeList = self._ui.batchVolumeList
         volumeList.blockSignals(True)
         volumeList.clear()
+        self.removeObservers(self._onVolumeModified)
         for node in self._logic.volumes():
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onVolumeModified)
             item = qt.QListWidgetItem(node.GetName(), volumeList)
             item.setData(qt.Qt.UserRole, node.GetID())
             item.setCheckState(qt.Qt.Unchecked if node.GetID() in self._unchecked else qt.Qt.Checked)
         volumeList.blockSignals(False)
         self.update()
+
+    def _onVolumeModified(self, caller, event):
+        """Show the new name of a volume."""
+        for row in range(self._ui.batchVolumeList.count):
+            item = self._ui.batchVolumeList.item(row)
+            if item.data(qt.Qt.UserRole) == caller.GetID() and item.text() != caller.GetName():
+                item.setText(caller.GetName())
 
     def _onItemChanged(self, item):
         change = self._unchecked.discard if item.checkState() == qt.Qt.Checked else self._unchecked.add

@@ -1,11 +1,9 @@
-"""The run behind the Auto-segment button: what is asked before it, and what is said while and after it."""
+"""The run of the Auto-segment button: the question before it, its progress and its end."""
 
-from slicer.i18n import tr as _
-
-from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Models import ExpectedTime
+from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Panels.Segmenting.ModelList import mismatch
-from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer, confirmOtherModality
+from SAM2AdaptLib.Panels.WeightsOffer import confirmOtherModality
 
 
 class RunControl:
@@ -18,22 +16,9 @@ class RunControl:
         :param onFinished: called with the finished ``SegmentJob`` and its volume.
         :param onStopped: called with the ``EngineError`` of a run that failed or was cancelled.
         """
-        self._logic = logic
-        self._onProgress = onProgress
-        self._onFinished = onFinished
-        self._onStopped = onStopped
-        self._offer = WeightsOffer(logic.downloadBase, onProgress, onStopped)
-        self._job = None
-
-    def isRunning(self):
-        """Whether there is something to cancel."""
-        return self._offer.isRunning() or (self._job is not None and not self._job.isOver)
-
-    def cancel(self):
-        """Stop at once; the scene stays as it was."""
-        self._offer.cancel()
-        if self._job is not None:
-            self._job.cancel()
+        self._logic, self._onFinished = logic, onFinished
+        self._control = JobControl(logic.downloadBase, onProgress, onStopped)
+        self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
 
     def start(self, parameterNode, model, modality):
         """Segment as the parameters say; asks first when the model is for another modality.
@@ -48,35 +33,17 @@ class RunControl:
     def _segment(self, node, model, anyModality):
         volumeNode = node.inputVolume
         speedSettings = (node.device, node.testTimeAugmentation)
+        options = runOptions(node, model) | sceneOptions(node) | {"anyModality": anyModality}
+
+        def start(**callbacks):
+            segmentation = node.outputSegmentation
+            return self._logic.startSegment(volumeNode, str(model.path), segmentation, **options, **callbacks)
 
         def onFinished(job):
             ExpectedTime.remember(job.result, *speedSettings)
             self._onFinished(job, volumeNode)
 
-        def onError(job, error):
-            self._onStopped(error)
-            self._offer.showError(
-                error,
-                again=lambda: self._segment(node, model, anyModality),
-                anyway=lambda: self._segment(node, model, anyModality=True),
-            )
-
-        try:
-            self._job = self._logic.startSegment(
-                volumeNode,
-                str(model.path),
-                node.outputSegmentation,
-                **runOptions(node, model),
-                **sceneOptions(node),
-                anyModality=anyModality,
-                onProgress=lambda progress: self._onProgress(progress["fraction"], progress["text"]),
-                onFinished=onFinished,
-                onError=onError,
-            )
-        except EngineError as error:
-            onError(None, error)
-        else:
-            self._onProgress(0, _("Starting…"))
+        self._control.start(start, onFinished, anyway=lambda: self._segment(node, model, anyModality=True))
 
 
 def runOptions(parameterNode, model):

@@ -5,7 +5,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-_LAYOUT = 50611  # a number that nobody else uses; Slicer's layouts are below 1000
+_LAYOUT = 50611  # unlikely to be in use; Slicer's layouts are below 1000
 _VIEW = """<item splitSize="500"><view class="vtkMRMLPlotViewNode" singletontag="{tag}">
 <property name="viewlabel" action="default">{label}</property></view></item>"""
 _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
@@ -15,7 +15,7 @@ LOSS, DICE = "SAM2AdaptLoss", "SAM2AdaptDice"
 
 
 class Plots:
-    """The curves of one run; nodes that the user removes, or that go with the scene, are made anew."""
+    """The curves of one run; nodes that the user removes, or that go with the scene, are made again."""
 
     def __init__(self):
         self._name, self._history = "", []

@@ -5,13 +5,13 @@ import slicer
 from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import SegmentationBridge
+from SAM2AdaptLib.Scene import LabelImport
 
 OPACITY = 0.5
 
 
 class Preview:
-    """One segmentation node, filled anew after each validation and removed at the end."""
+    """One segmentation node, updated after each validation and removed at the end."""
 
     def __init__(self):
         self._nodeId = None
@@ -27,7 +27,7 @@ class Preview:
             return
         try:
             labels = np.load(path, allow_pickle=False)
-            node = SegmentationBridge.importLabels(volumeNode, labels, structures, self._node())
+            node = LabelImport.importLabels(volumeNode, labels, structures, self._node())
         except (OSError, ValueError, UserError):
             return  # the next one is written already, or the volume was changed; the training has a copy
         if self._nodeId is None:

@@ -4,9 +4,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels import Widgets
-from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
+from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Scene import SliceViews, Volumes
 
 
@@ -26,8 +25,8 @@ class RankingSection:
         self._chosenModel = chosenModel
         self._whyNoEngine = whyNoEngine
         self._onEngineMissing = onEngineMissing
-        self._offer = WeightsOffer(logic.downloadBase, self._showProgress, self._showError)
-        self._job = None
+        self._control = JobControl(logic.downloadBase, self._showProgress, self._showError)
+        self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
         self._targets = []  # of the items of the tree, by number: (RankedVolume, position or None)
         self._loaded = {}  # path of a ranked file -> ID of the volume that was loaded from it
         Widgets.fitColumns(ui.rankingTree.header(), ui.rankingTree.columnCount)
@@ -35,21 +34,12 @@ class RankingSection:
         ui.rankFolderButton.connect("clicked()", self.rankFolder)
         ui.rankingTree.connect("itemClicked(QTreeWidgetItem*,int)", self._onItemClicked)
         ui.rankingTree.connect("itemDoubleClicked(QTreeWidgetItem*,int)", self._onItemDoubleClicked)
+        ui.rankingTree.connect("itemActivated(QTreeWidgetItem*,int)", self._onItemDoubleClicked)  # by the keyboard
         self.clear()
-
-    def isRunning(self):
-        """Whether a ranking is on its way, or the download of the weights that it needs."""
-        return self._offer.isRunning() or (self._job is not None and not self._job.isOver)
-
-    def cancel(self):
-        """Stop at once."""
-        self._offer.cancel()
-        if self._job is not None:
-            self._job.cancel()
 
     def leave(self):
         """Stop for good, because the panel is about to go."""
-        self._offer.leave()
+        self._control.leave()
         self.cancel()
 
     def clear(self):
@@ -84,32 +74,17 @@ class RankingSection:
             self._rank(folder, self._chosenModel())
 
     def _rank(self, volumes, model, anyModality=False):
-        def onError(job, error):
-            self._showError(error)
-            self._offer.showError(
-                error,
-                again=lambda: self._rank(volumes, model, anyModality),
-                anyway=lambda: self._rank(volumes, model, anyModality=True),
-            )
-            self.update()
+        def start(**callbacks):
+            return self._logic.startRanking(volumes, str(model.path), anyModality=anyModality, **callbacks)
 
         self.clear()
-        try:
-            self._job = self._logic.startRanking(
-                volumes,
-                str(model.path),
-                anyModality=anyModality,
-                onProgress=lambda progress: self._showProgress(progress["fraction"], progress["text"]),
-                onFinished=self._onFinished,
-                onError=onError,
-            )
-        except EngineError as error:
-            self._ui.rankingLabel.text = str(error)
+        self._control.start(start, self._onFinished, anyway=lambda: self._rank(volumes, model, anyModality=True))
         self.update()
 
     def _showProgress(self, fraction, text):
         self._ui.rankingProgressBar.value = round(1000 * fraction)
         self._ui.rankingLabel.text = text
+        self.update()
 
     def _showError(self, error):
         self._ui.rankingLabel.text = str(error)
@@ -121,7 +96,8 @@ class RankingSection:
         for volume in job.ranked:
             item = self._add(self._ui.rankingTree, volume, None, volume.name, f"{volume.score:.3f}")
             for entry in volume.slices:
-                text = _("slice {axis} {number}").format(axis=entry.axis, number=entry.index)
+                names = {"direction": entry.direction, "number": entry.index + 1, "count": entry.count}
+                text = _("{direction} slice {number} of {count}").format(**names)
                 self._add(item, volume, entry.position, text, "")
         if self._ui.rankingTree.topLevelItemCount:
             self._ui.rankingTree.topLevelItem(0).setExpanded(True)

@@ -4,11 +4,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProgressTexts
-from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Panels.Training.Plots import Plots
 from SAM2AdaptLib.Panels.Training.Preview import Preview
-from SAM2AdaptLib.Panels.WeightsOffer import WeightsOffer
 from SAM2AdaptLib.Training import TrainingJob
 from SAM2AdaptLib.Training.TrainingJob import PAUSED, WRITING
 
@@ -32,8 +31,9 @@ class RunControl:
         self._logic = logic
         self._onProgress, self._onMessage, self._onFinished = onProgress, onMessage, onFinished
         self._onStopped, self._onEstimated = onStopped, onEstimated
-        self._offer = WeightsOffer(logic.downloadBase, onProgress, onStopped)
-        self._job = self._pending = None  # TrainingJob; EngineRequest of adding the model
+        self._control = JobControl(logic.downloadBase, onProgress, self._onJobStopped)
+        self.isTraining = self._control.isJobRunning  # or an estimate
+        self._pending = None  # EngineRequest of adding the model
         self._isTrial = self._isLeft = self._showPlots = False
         self._structures = []
         self._plots, self._preview = Plots(), Preview()
@@ -41,11 +41,7 @@ class RunControl:
 
     def isRunning(self):
         """Whether there is something to cancel."""
-        return self.isTraining() or self._offer.isRunning() or self._pending is not None
-
-    def isTraining(self):
-        """Whether a training (or the estimate of one) is on its way."""
-        return self._job is not None and not self._job.isOver
+        return self._control.isRunning() or self._pending is not None
 
     def canBeStopped(self):
         """Whether there is a training that can be paused, or stopped with its best kept."""
@@ -60,7 +56,7 @@ class RunControl:
         self._showPlots = showPlots
         self._structures = [entry.toJson() for entry in classes if entry.use]
 
-        def start(callbacks):
+        def start(**callbacks):
             return self._logic.startTraining(cases, classes, name, **callbacks, **options)
 
         self._begin(start, name)
@@ -68,17 +64,16 @@ class RunControl:
     def resume(self, run, showPlots):
         """Go on with an unfinished run, one of ``RunFolders.unfinishedRuns``."""
         self._showPlots, self._structures = showPlots, []
-        self._begin(lambda callbacks: self._logic.resumeTraining(run["folder"], **callbacks), run["name"])
+        self._begin(lambda **callbacks: self._logic.resumeTraining(run["folder"], **callbacks), run["name"])
 
     def estimate(self, cases, classes, options):
         """Measure what a training would cost."""
 
-        def start(callbacks):
-            del callbacks["onLog"]
-            callbacks["onFinished"] = lambda job: self._onEstimated(estimateInWords(job.result))
+        def start(**callbacks):
             return self._logic.startEstimate(cases, classes, **callbacks, **options)
 
-        self._begin(start, isTrial=True)
+        self._isTrial = True
+        self._control.start(start, lambda job: self._onEstimated(estimateInWords(job.result)))
 
     def pauseOrProceed(self):
         """Hold the training, or go on with it."""
@@ -93,16 +88,14 @@ class RunControl:
 
     def cancel(self):
         """End at once; what finished epochs have reached can be resumed."""
-        self._offer.cancel()
+        self._control.cancel()
         if self._pending is not None:
             self._pending.cancel()
-        elif self.isTraining():
-            self._job.cancel()
 
     def leave(self):
         """Stop to work with the panel, which is about to go: a training can be resumed, and nothing is called back."""
         self._isLeft = True
-        self._offer.leave()
+        self._control.leave()
         if self._job is not None:
             self._job.leave()
         self._preview.remove()
@@ -116,40 +109,24 @@ class RunControl:
         """The nodes of preview and plots are gone; the training goes on with its copies."""
         self._plots.hide()
 
-    def _begin(self, start, name="", isTrial=False):
-        """Start a job.
+    @property
+    def _job(self):
+        """The last ``TrainingJob``, None before the first."""
+        return self._control.job
 
-        :param start: function that starts it with a dict of callbacks.
-        :param name: of the model, unless it is a trial.
-        """
+    def _begin(self, start, name):
+        """Start a training with a function that takes its callbacks."""
+        self._isTrial = False
+        self.addedModel, self.bundle = "", None
+        self._plots.begin(name)
+        self._control.start(start, self._onJobFinished, onProgress=self._onJobProgress, onLog=self._onMessage)
 
-        def onError(job, error):
-            self._preview.remove()
-            self._onStopped(error)
-            self._offer.showError(error, again=lambda: self._begin(start, name, isTrial))
-
-        callbacks = {
-            "onProgress": self._onJobProgress,
-            "onFinished": self._onJobFinished,
-            "onError": onError,
-            "onLog": self._onMessage,
-        }
-        self._isTrial = isTrial
-        if not isTrial:
-            self.addedModel, self.bundle = "", None
-            self._plots.begin(name)
-        try:
-            self._job = start(callbacks)
-        except EngineError as error:
-            self._onStopped(error)
-            self._offer.showError(error)
-        else:
-            self._onProgress(0, _("Starting…"))
+    def _onJobStopped(self, error):
+        self._preview.remove()
+        self._onStopped(error)
 
     def _onJobProgress(self, progress):
         self._onProgress(progress["fraction"], progress["text"])
-        if self._isTrial:
-            return
         if progress.get("unit") == "epoch":
             self._draw(self._job)
         if progress.get("preview"):
@@ -187,7 +164,7 @@ class RunControl:
     def _onNotAdded(self, job, error):
         self._pending = None
         self._onFinished(job)
-        self._offer.showError(error)
+        self._control.showError(error)
 
     def _unlessLeft(self, function):
         """The function, which does nothing once the panel has been left: its widgets are gone then."""
@@ -203,7 +180,7 @@ def estimateInWords(result):
 
 
 def _confirmForgetting(former):
-    text = _("The new model is worse at what it could before: Dice {after} instead of {before}.")
+    text = _("The new model is worse at what it could before: accuracy {after} instead of {before}.")
     question = text.format(**{key: f"{value:.3f}" for key, value in former.items() if value is not None})
     explanation = _("If it is not added, it stays in its run folder and can be exported.")
     return Dialogs.confirm(question, explanation, _("Add it anyway"))

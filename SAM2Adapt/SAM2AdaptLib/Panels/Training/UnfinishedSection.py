@@ -23,7 +23,7 @@ class UnfinishedSection:
         self.read()
 
     def read(self):
-        """Look for unfinished trainings that nobody works on."""
+        """Look for unfinished trainings that no Slicer works on."""
         self._runs = RunFolders.unfinishedRuns()
         self._ui.unfinishedComboBox.clear()
         for run in self._runs:

@@ -15,9 +15,11 @@ import numpy as np
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from .declared_size import check_packed, check_surplus, too_short
-from .stored_image import no_voxel_size
+from .stored_image import mirrored_axes, no_voxel_size
+from .text_values import TextValues, is_text
 
 _LONGEST_HEADER = 1 << 20
+_SAMPLE = 4096  # bytes that show whether values are text
 _BYTES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
     "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
@@ -36,6 +38,7 @@ class MetaImageHeader:
     :ivar note: what had to be decided, or "".
     :ivar packed: file, byte and NumPy type of packed values, or None. ITK unpacks as many bytes as CompressedDataSize
         says, and takes noise for voxels where that is wrong or missing.
+    :ivar text: values as text, or None.
     """
 
     size: tuple[int, ...]
@@ -43,6 +46,7 @@ class MetaImageHeader:
     scale: tuple[float, float] | None
     note: str = ""
     packed: tuple[Path, int, np.dtype] | None = None
+    text: TextValues | None = None
 
 
 def check_metaimage(path: Path) -> MetaImageHeader:
@@ -75,7 +79,8 @@ def check_metaimage(path: Path) -> MetaImageHeader:
     if not (np.isfinite(slope) and np.isfinite(offset)):
         raise InputFileError(f"{path} gives {slope} as slope and {offset} as offset of its values.", _EXPORT)
     scale = None if slope == 0 or (slope == 1 and offset == 0) else (slope, offset)
-    return MetaImageHeader(size, affine, scale, note, packed and (*packed, _type(keys, kind)))
+    text = _text_values(path, keys, names, start, _type(keys, kind), declared // _BYTES[kind])
+    return MetaImageHeader(size, affine, scale, note, packed and (*packed, _type(keys, kind)), text)
 
 
 def _keys(path: Path) -> tuple[dict[str, str], int, list[str]]:
@@ -148,15 +153,40 @@ def _check_length(
         if len(files) == 1 and (stored := _unpacked(files[0], offset, path)) < declared:
             raise too_short(path, declared, stored, what)
         return (files[0], offset) if len(files) == 1 else None
-    if keys.get("BinaryData", "True").lower() not in ("true", "1"):
-        return None  # numbers as text; ITK counts them
+    if not _is_true(keys, "BinaryData"):
+        return None  # numbers as text, counted where they are read
     header = (_whole_numbers(keys, "HeaderSize", path) or [0])[0]
     stored = sum(os.path.getsize(file) - offset - max(0, header) for file in files)
     if stored < declared:
         raise too_short(path, declared, stored, what)
     if files == [path]:
         check_surplus(path, declared, stored, what)
+    if stored != declared and "BinaryData" not in keys:
+        with open(files[0], "rb") as file:
+            file.seek(offset)
+            if is_text(file.read(_SAMPLE)):
+                raise InputFileError(
+                    f"{path} does not say whether its values are text or binary (BinaryData), and they look like text.",
+                    "Add the line BinaryData = False to its header.",
+                )
     return None
+
+
+def _text_values(path: Path, keys: dict, names: list[str], start: int, kind: np.dtype, count: int) -> TextValues | None:
+    """Values as text in one file."""
+    target = keys["ElementDataFile"]
+    files = [path] if target.upper() == "LOCAL" else [path.parent / name for name in _listed(target, names)]
+    if _is_true(keys, "BinaryData") or len(files) != 1:
+        return None
+    binary = ("BinaryData", "ElementByteOrderMSB", "Compressed", "HeaderSize", "ElementDataFile")
+    kept = [f"{name} = {value}" for name, value in keys.items() if not name.startswith(binary)]
+    header = "\n".join([*kept, "BinaryData = True", "BinaryDataByteOrderMSB = False", "ElementDataFile = LOCAL", ""])
+    return TextValues(files[0], start if files == [path] else 0, kind, count, header.encode())
+
+
+def _is_true(keys: dict[str, str], name: str) -> bool:
+    """Whether a switch is on; without it, values are binary, as ITK has it."""
+    return keys.get(name, "True").lower() in ("true", "1", "t")
 
 
 def _listed(target: str, names: list[str]) -> list[str]:
@@ -222,6 +252,8 @@ def _affine(keys: dict[str, str], size: tuple[int, ...], path: Path) -> tuple[np
     affine[:3, :3] = matrix * spacing * _MILLIMETRES[unit]
     affine[:3, 3] = np.array(first("Offset", "Position", "Origin", default=[0, 0, 0])) * _MILLIMETRES[unit]
     notes = [_orientation_note(keys.get("AnatomicalOrientation", "").upper(), matrix, path)]
+    if (spacing < 0).any():
+        notes.append(mirrored_axes(path, "ElementSpacing" if "ElementSpacing" in keys else "ElementSize", spacing))
     if not {"ElementSpacing", "ElementSize"} & keys.keys():
         notes.append(no_voxel_size(path, "ElementSpacing"))
     return affine, " ".join(filter(None, notes))

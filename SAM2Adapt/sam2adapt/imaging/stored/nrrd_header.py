@@ -14,7 +14,8 @@ import numpy as np
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from .declared_size import check_gzip, check_packed, check_plain, check_surplus, too_short
-from .stored_image import no_voxel_size, several_images
+from .stored_image import mirrored_axes, no_voxel_size, several_images
+from .text_values import TextValues
 
 _LONGEST_HEADER = 1 << 24
 _BYTES = {
@@ -46,7 +47,7 @@ class NrrdHeader:
 
     :ivar size: lengths of the spatial axes. :ivar affine: (4, 4) to LPS mm; None where the file gives no directions.
     :ivar scale: (3,) mm for each unit of ITK's spacings, where ``affine`` is None. :ivar note: what had to be decided.
-    :ivar packed_at: byte at which gzip data of this very file begin, or None.
+    :ivar packed_at: byte at which gzip data of this very file begin, or None. :ivar text: values as text, or None.
     """
 
     size: tuple[int, ...]
@@ -54,6 +55,7 @@ class NrrdHeader:
     scale: np.ndarray
     note: str = ""
     packed_at: int | None = None
+    text: TextValues | None = None
 
 
 def check_nrrd(path: Path) -> NrrdHeader:
@@ -78,7 +80,8 @@ def check_nrrd(path: Path) -> NrrdHeader:
     spatial = _spatial_axes(fields, sizes, path)
     size = tuple(sizes[axis] for axis in spatial)
     affine, note = _affine(fields, spatial, path)
-    return NrrdHeader(size, affine, _axis_units(fields, spatial, path), note, packed_at)
+    scale, text = _axis_units(fields, spatial, path), _text_values(path, fields, names, start, sizes)
+    return NrrdHeader(size, affine, scale, note, packed_at, text)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
@@ -172,6 +175,28 @@ def _check_length(path: Path, fields: dict, names: list[str], start: int, sizes:
     return start if encoding in _PACKED and files == [path] else None
 
 
+def _text_values(path: Path, fields: dict, names: list[str], start: int, sizes: list[int]) -> TextValues | None:
+    """Values as text in one file."""
+    files = _data_files(path, fields, names)
+    skipped = any(_numbers(fields, name, int, path) not in ([], [0]) for name in ("lineskip", "byteskip"))
+    if fields["encoding"].lower() not in _TEXT[:3] or skipped or (files and len(files) > 1):
+        return None
+    count = 1
+    for n in sizes:
+        count *= n
+    with open(path, "rb") as file:
+        lines = file.read(start).splitlines()
+    kept = [line for line in lines if line and not re.match(rb"(encoding|endian|data ?file):", line, re.IGNORECASE)]
+    header = b"\n".join([*kept, b"encoding: raw", b"endian: little", b"", b""])
+    file, offset = (path, start) if files is None else (files[0], 0)
+    return TextValues(file, offset, _type(fields["type"].lower()), count, header)
+
+
+def _type(kind: str) -> np.dtype:
+    letter = "f" if kind in ("float", "double") else "u" if kind.startswith("u") else "i"
+    return np.dtype(f"{letter}{_BYTES[kind]}")
+
+
 def _data_files(path: Path, fields: dict[str, str], names: list[str]) -> list[Path] | None:
     """The files with the voxels of a detached header; None of an attached one."""
     text = fields.get("datafile")
@@ -238,7 +263,8 @@ def _affine(fields: dict[str, str], spatial: list[int], path: Path) -> tuple[np.
         sizes = _numbers(fields, "spacings", float, path)
         known = [sizes[axis] for axis in spatial if axis < len(sizes)]
         lacking = [] if known and np.isfinite(known).all() else [no_voxel_size(path, "spacings")]
-        return None, " ".join([unplaced, *lacking])
+        reversed_ = [mirrored_axes(path, "spacings", known)] if min(known, default=0) < 0 else []
+        return None, " ".join([unplaced, *lacking, *reversed_])
     columns = [vectors[axis] for axis in spatial]
     if len(columns) != 3 or any(len(column) < 3 for column in columns):
         return None, ""  # of a picture or a plane

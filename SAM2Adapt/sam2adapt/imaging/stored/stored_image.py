@@ -93,6 +93,15 @@ def no_voxel_size(path: Path, missing: str) -> str:
     return f"{path} does not say how large its voxels are ({missing}); 1 x 1 x 1 mm were taken, as in Slicer."
 
 
+def mirrored_axes(path: Path, field: str, spacing: Sequence[float]) -> str:
+    """The sentence about a file that gives negative sizes of voxels."""
+    shown = " ".join(f"{mm:g}" for mm in spacing)
+    return (
+        f"{path} gives negative voxel sizes ({field} {shown}); these axes were taken as running the other way, as in"
+        " Slicer."
+    )
+
+
 def check_spacing(spacing: Sequence[float], path: Path) -> None:
     """Refuse voxel sizes that no image has.
 

@@ -1,4 +1,4 @@
-"""K-class decoding in the predicting form: image tokens stay (B, N, D), and nothing is computed that nobody reads."""
+"""K-class decoding in the predicting form: image tokens stay (B, N, D), and unused results are not computed."""
 
 import torch
 from sam2.modeling.sam.transformer import TwoWayAttentionBlock, TwoWayTransformer
@@ -6,6 +6,7 @@ from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...shared.presets import PEG_ADD
 from ..attention import attention_parts
 from ..network import SegmentationNetwork
 from .ops import Linear, activation_name, attend
@@ -104,7 +105,7 @@ class Decoder:
         self.dtype, self.fourier = dtype, encoder.pe_layer
         self.no_mask = encoder.no_mask_embed.weight.detach()
         self.peg = None if network.decoder_peg is None else Convolution(network.decoder_peg.conv, dtype)
-        self.adds_fourier = network.decoder_peg is None or network.decoder_peg.mode == "add"
+        self.adds_fourier = network.decoder_peg is None or network.decoder_peg.mode == PEG_ADD
         self.tokens = head.all_tokens(decoder).detach()
         self.transformer = Transformer(decoder.transformer, slice(2, 2 + head.num_classes), dtype)
         first, norm, self.activation, second, _ = decoder.output_upscaling

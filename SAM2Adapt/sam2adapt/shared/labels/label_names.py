@@ -1,69 +1,37 @@
-"""What label values mean, from wherever people have written it down: names, colours and codes.
+"""Find what label values mean: names, colours and codes, in or beside the label files.
 
-One function, ``label_table``, for shell, panel and console alike. Understood are, beside or in a label file: segments
-in a .seg.nrrd, the table of Caret in a NIfTI file (as TotalSegmentator writes it), label descriptions of ITK-SNAP,
-colour tables of FreeSurfer and Slicer, ``dseg.tsv`` of BIDS, ``dataset.json`` of nnU-Net (1 and 2) and MSD, and
-``labels.json``.
+``label_table`` serves shell, panel and console. It reads segments in a .seg.nrrd file, the Caret table in a NIfTI file
+(as TotalSegmentator writes it), the colour table in a .mgz file, label descriptions of ITK-SNAP, colour tables of
+FreeSurfer and Slicer, ``dseg.tsv`` of BIDS, ``dataset.json`` of nnU-Net (1 and 2) and MSD, and ``labels.json``.
 """
 
 import csv
 import fnmatch
-import gzip
 import json
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 from .. import paths
 from ..errors import ClassesError, InputFileError, TrainingDataError
+from .embedded_tables import caret_table, freesurfer_table
 from .image_names import SEGMENTATION, stem_of, suffix_of
+from .label_entries import LabelEntry, LabelTable, color_of
 
-_IGNORE = "ignore"  # nnU-Net's name for what is not annotated
+_IGNORE = "ignore"  # nnU-Net's name for voxels that are not annotated
 _BACKGROUND = {"background", "clear label", "unknown", "bg"}  # of value 0
 _LONGEST = 1 << 24  # bytes of a header or table
 _GZIP = b"\x1f\x8b"
 
 
-@dataclass
-class LabelEntry:
-    """What one label value means.
-
-    :ivar color: red, green, blue from 0 to 1, or None. :ivar terminology: Slicer's serialized entry, or "".
-    :ivar segment: the ID of a segment, or "".
-    """
-
-    name: str
-    color: tuple[float, float, float] | None = None
-    terminology: str = ""
-    segment: str = ""
-
-
-@dataclass
-class LabelTable:
-    """What the values of label files mean.
-
-    :ivar source: the file that says it. :ivar entries: by label value, without background.
-    :ivar ignored: values of voxels that are not annotated.
-    :ivar complete: whether every value of it is meant to occur; tables of a program list hundreds that need not.
-    """
-
-    source: Path
-    entries: dict[int, LabelEntry] = field(default_factory=dict)
-    ignored: set[int] = field(default_factory=set)
-    complete: bool = True
-
-
 def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None] | None" = None) -> LabelTable | None:
-    """What the values of one label file mean: from the file itself, from one beside it, or from one for its folder.
+    """Find the meaning of the values in a label file: in the file, in one beside it, or in one for its folder.
 
-    :param of_folder: what to ask for the table of a folder, in the place of ``folder_table``; many files share it.
-    :return: None if nothing says it.
-    :raises InputFileError: a table that cannot be read. :raises TrainingDataError: a damaged ``dataset.json``.
-    :raises ClassesError: regions of nnU-Net, which overlap.
+    :param of_folder: called for the table of a folder, instead of ``folder_table``; it may remember tables.
+    :return: None if no table exists.
+    :raises InputFileError: a table cannot be read. :raises TrainingDataError: ``dataset.json`` is damaged.
+    :raises ClassesError: ``dataset.json`` describes regions that overlap.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -72,23 +40,25 @@ def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None]
     for beside in _beside(path):
         if table := _read_table(beside):
             return table
-    if suffix in (".nii", ".nii.gz") and (table := _caret_table(path)):
+    if suffix in (".nii", ".nii.gz") and (table := caret_table(path)):
+        return table
+    if suffix in (".mgz", ".mgh") and (table := freesurfer_table(path)):
         return table
     return (of_folder or folder_table)(path.parent, suffix)
 
 
 def folder_table(folder: Path, suffix: str = "") -> LabelTable | None:
-    """What the values of all label files of a folder mean, from a table in it or in the folder above.
+    """Find the meaning of the values in all label files of a folder, in a table in this folder or its parent.
 
-    :param suffix: of the label files: those of FreeSurfer have a table that comes with it.
+    :param suffix: of the label files; FreeSurfer has a table for its own.
     """
     for place in (folder, folder.parent):
         if paths.is_file(place / "dataset.json"):
             return dataset_table(place / "dataset.json")
         listed = [file for file in paths.listing(place) if not file.name.startswith(".")]
         for pattern in ("labels.json", "*dseg.tsv", "*.label", "*.ctbl", "*LUT*.txt", "labels.txt", "*label*.txt"):
-            found = [file for file in listed if fnmatch.fnmatch(file.name, pattern) and paths.is_file(file)]
-            if len(found) == 1 and (table := _read_table(found[0])):
+            tables = [file for file in listed if fnmatch.fnmatch(file.name, pattern) and paths.is_file(file)]
+            if len(tables) == 1 and (table := _read_table(tables[0])):
                 return table
     standard = Path(os.environ.get("FREESURFER_HOME", "")) / "FreeSurferColorLUT.txt"
     if suffix in (".mgz", ".mgh") and os.environ.get("FREESURFER_HOME") and paths.is_file(standard):
@@ -99,7 +69,7 @@ def folder_table(folder: Path, suffix: str = "") -> LabelTable | None:
 def dataset_table(path: Path) -> LabelTable:
     """Read the classes of a ``dataset.json``: MSD and nnU-Net 1 write ``{"1": "name"}``, nnU-Net 2 ``{"name": 1}``.
 
-    :raises TrainingDataError: it cannot be understood. :raises ClassesError: it has regions that overlap.
+    :raises TrainingDataError: it cannot be parsed. :raises ClassesError: it describes regions that overlap.
     """
     table, regions = LabelTable(path), {}
     try:
@@ -124,7 +94,7 @@ def dataset_table(path: Path) -> LabelTable:
 
 
 def _add_regions(table: LabelTable, regions: dict[str, tuple[int, ...]]) -> None:
-    """Regions of nnU-Net that do not overlap are classes of several values; others cannot be told apart by voxels."""
+    """Add regions of nnU-Net as classes of several label values; refuse regions that overlap."""
     regions = {name: tuple(n for n in values if n) for name, values in regions.items() if any(values)}
     counted: dict[int, str] = {value: entry.name for value, entry in table.entries.items()}
     for name, values in regions.items():
@@ -133,7 +103,7 @@ def _add_regions(table: LabelTable, regions: dict[str, tuple[int, ...]]) -> None
             numbers = sorted({*counted, *values})
             raise ClassesError(
                 f"'{table.source}' describes regions that overlap ({shown}): voxels of '{name}' also belong to"
-                f" '{clash}', and a model gives each voxel one class.",
+                f" '{clash}', but a model gives each voxel one class.",
                 "Name the label values instead of the regions.",
                 setting="classes",
                 value=",".join(f"{n}=name of {n}" for n in numbers),
@@ -144,9 +114,9 @@ def _add_regions(table: LabelTable, regions: dict[str, tuple[int, ...]]) -> None
 
 
 def segments_in_header(path: Path) -> LabelTable | None:
-    """Segments of a .seg.nrrd file with the label values that the engine reads, from its header alone.
+    """Read the segments of a .seg.nrrd file, with the label values that the engine uses, from its header.
 
-    :raises InputFileError: it cannot be read.
+    :raises InputFileError: the file cannot be read.
     """
     with paths.open_file(path) as file:
         header = b"".join(_until_empty(file.readline)).decode("utf-8", "replace")
@@ -157,12 +127,12 @@ def segments_in_header(path: Path) -> LabelTable | None:
         return None
     segments = [fields[number] for number in sorted(fields)]
     values = [int(segment.get("LabelValue", "1")) for segment in segments]
-    if len(set(values)) < len(values):  # in layers: as segmentation_file.merge_layers numbers them
+    if len(set(values)) < len(values):  # in layers; numbered as in segmentation_file.merge_layers
         values = list(range(1, len(values) + 1))
-    table = LabelTable(path, complete=False)  # a model that was applied writes its structures without voxels, too
+    table = LabelTable(path, complete=False)  # a model also writes structures without voxels
     for value, segment in zip(values, segments, strict=True):
         terminology = re.search(r"(?:^|\|)TerminologyEntry:([^|]*)", segment.get("Tags", ""))
-        color = _color(segment.get("Color", "").split(), 1.0)
+        color = color_of(segment.get("Color", "").split(), 1.0)
         name = segment.get("Name", segment.get("ID", f"Segment_{value}"))
         table.entries[value] = LabelEntry(name, color, terminology[1] if terminology else "", segment.get("ID", ""))
     return table
@@ -182,7 +152,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _read_table(path: Path) -> LabelTable | None:
-    """A table of any kind by what it holds; None if it is none."""
+    """Read a table of any kind, by its contents; None if it is not a table."""
     with paths.open_file(path) as file:
         text = file.read(_LONGEST).decode("utf-8-sig", "replace")
     table = LabelTable(path, complete=False)
@@ -214,7 +184,7 @@ def _from_tsv(text: str) -> Iterator[tuple[int, LabelEntry]]:
             parts = (
                 [str(int(digits[n : n + 2], 16)) for n in (0, 2, 4)] if re.fullmatch("[0-9a-fA-F]{6}", digits) else []
             )
-            yield int(index), LabelEntry(name, _color(parts, 255.0))
+            yield int(index), LabelEntry(name, color_of(parts, 255.0))
 
 
 def _from_lines(text: str) -> Iterator[tuple[int, LabelEntry]]:
@@ -222,47 +192,7 @@ def _from_lines(text: str) -> Iterator[tuple[int, LabelEntry]]:
     for line in text.splitlines():
         snap = re.fullmatch(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+[\d.]+\s+[01]\s+[01]\s+"(.*)"\s*', line)
         if snap:
-            yield int(snap[1]), LabelEntry(snap[5].strip(), _color(snap.groups()[1:4], 255.0))
+            yield int(snap[1]), LabelEntry(snap[5].strip(), color_of(snap.groups()[1:4], 255.0))
             continue
         if named := re.fullmatch(r"\s*(\d+)\s+(\S.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*", line):
-            yield int(named[1]), LabelEntry(named[2], _color(named.groups()[2:5], 255.0))
-
-
-def _color(parts: "list[str] | tuple[str, ...]", largest: float) -> tuple[float, float, float] | None:
-    try:
-        red, green, blue = (float(part) / largest for part in parts[:3])
-    except ValueError:
-        return None
-    return (red, green, blue) if all(0 <= part <= 1 for part in (red, green, blue)) else None
-
-
-def _caret_table(path: Path) -> LabelTable | None:
-    """The table of Caret in the extension of a NIfTI-1 header, if there is one."""
-    try:
-        with paths.open_file(path) as file:
-            packed = file.read(2) == _GZIP
-        with gzip.open(path) if packed else paths.open_file(path) as file:
-            header = file.read(352)
-            if len(header) < 352 or header[344:348] != b"n+1\0" or header[348] == 0:
-                return None
-            order = "<" if struct.unpack("<i", header[:4])[0] == 348 else ">"
-            (start,) = struct.unpack(f"{order}f", header[108:112])
-            data = file.read(min(_LONGEST, max(0, int(start) - 352)))
-    except (OSError, EOFError, ValueError, OverflowError, struct.error):
-        return None  # whoever reads the voxels says what is wrong
-    begin, end = data.find(b"<CaretExtension"), data.rfind(b"</CaretExtension>")
-    if begin < 0 or end < begin or b"<!ENTITY" in data:
-        return None
-    try:
-        root = ET.fromstring(data[begin : end + len(b"</CaretExtension>")].decode("utf-8", "replace"))
-    except ET.ParseError as error:
-        raise InputFileError(
-            f"The names of labels in the header of '{path}' are damaged: {error}.", "Name the label values yourself."
-        ) from error
-    table = LabelTable(path, complete=False)
-    for label in root.iter("Label"):
-        value, name = label.get("Key", ""), (label.text or "").strip()
-        if value.isdigit() and int(value) and name:
-            parts = [label.get(part, "") for part in ("Red", "Green", "Blue")]
-            table.entries[int(value)] = LabelEntry(name, _color(parts, 1.0))
-    return table if table.entries else None
+            yield int(named[1]), LabelEntry(named[2], color_of(named.groups()[2:5], 255.0))

@@ -1,6 +1,6 @@
-"""Which image belongs to which label file: one rule for shell, server, panel and console.
+"""Pair images with label files: one rule for shell, server, panel and console.
 
-Nothing disappears without a sentence: what finds no partner, further channels, and names that two files share.
+Every file that is left out is reported: files without a partner, other channels, names that two files share.
 """
 
 import re
@@ -9,43 +9,46 @@ from pathlib import Path
 
 from .. import paths as look
 from ..errors import InputFileError, TrainingDataError
-from .image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, SEGMENTATION, stem_of, suffix_of
+from .image_names import FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
 
 SUBFOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
-_KNOWN = {*LABEL_SUFFIXES, *PICTURES, *READ_ONLY}
-_CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's number of a channel at the end of an image's name
+_CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net ends the name of an image with the number of its channel
 _LABEL_ENDS = ("_seg", "-seg", "_label", "-label", "_labels", "_mask", "_gt", "_segmentation", "_dseg")
 _SHOWN = 3
 
 
 @dataclass
 class Pairs:
-    """Images with their labels, in the order of their names.
+    """Images with their labels, sorted by name.
 
-    :ivar found: (name, image, label). :ivar notes: sentences about what was left out or could have been meant.
+    :ivar found: (name, image, label). :ivar notes: sentences about files that are left out or are ambiguous.
+    :ivar channels: nnU-Net's channels of the images, the chosen one among them; none for other images.
     """
 
     found: list[tuple[str, Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    channels: tuple[int, ...] = ()
 
 
-def files_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Image and label files of a folder by their names without suffix, in the order of the names.
+def files_by_name(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
+    """Image and label files of a folder by their names without suffix, sorted.
 
+    :param strict: refuse names that are not UTF-8.
     :raises InputFileError: a name is not UTF-8.
     """
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in look.listing(folder):
-        # Archives made on a Mac, the MSD's among them, hold a "._name" beside every file.
-        if suffix_of(path) in _KNOWN and not path.name.startswith("."):
-            look.utf8_name(path)
-            found.setdefault(stem_of(path), []).append(path)
-    return found
+        # Archives made on a Mac (those of the MSD, too) hold a "._name" beside every file.
+        if suffix_of(path) in FILE_SUFFIXES and not path.name.startswith("."):
+            if strict:
+                look.utf8_name(path)
+            files.setdefault(stem_of(path), []).append(path)
+    return files
 
 
-def images_of(folder: Path) -> dict[str, list[Path]]:
-    """As ``files_by_name``, without segmentations, and without labels that lie among their images."""
-    files = files_by_name(folder)
+def images_of(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
+    """As ``files_by_name``, without segmentations and without labels in the folder of their images."""
+    files = files_by_name(folder, strict)
     kept = {}
     for name, paths in files.items():
         images = [path for path in paths if suffix_of(path) != SEGMENTATION]
@@ -57,7 +60,7 @@ def images_of(folder: Path) -> dict[str, list[Path]]:
 
 
 def layout(root: Path) -> tuple[Path, Path]:
-    """The folders of images and labels below a folder; twice the folder itself if it has no such folders."""
+    """The folders of images and labels in a folder; if it has none, the folder itself, twice."""
     for images, labels in SUBFOLDERS:
         if look.is_dir(root / images) and look.is_dir(root / labels):
             return root / images, root / labels
@@ -67,12 +70,13 @@ def layout(root: Path) -> tuple[Path, Path]:
 def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
     """Pair the files of two folders, or of one, by name.
 
-    ``a.nii.gz`` belongs to the label of its own name and suffix, else to the only one of its name, else to the only one
-    with an ending that people give to labels (``a_seg``). In one folder only segmentations (.seg.nrrd) and files with
-    such an ending are labels. nnU-Net's channel suffix ``_0000`` of images is no part of the name.
+    ``a.nii.gz`` belongs to the label file with the same name and suffix, else to the only one with the same name, else
+    to the only one with an ending that is common for labels (``a_seg``). If images and labels share a folder, only
+    segmentations (.seg.nrrd) and files with such an ending are labels. nnU-Net's channel suffix ``_0000`` does not
+    belong to the name of an image.
 
-    :param channel: which of nnU-Net's channels is the image.
-    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or two files claim a name.
+    :param channel: the channel of nnU-Net images to use.
+    :raises InputFileError: a folder is missing. :raises TrainingDataError: no file has a partner, or names clash.
     """
     for folder in (images, labels):
         if not look.is_dir(folder):
@@ -93,6 +97,8 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
             left += paths
             continue
         used.update(path for label in names for path in label_files[label])
+        if number is not None:
+            pairs.channels = tuple(sorted({*pairs.channels, number}))
         if number is not None and number != channel:
             channels.setdefault(number, []).append(case)
             continue
@@ -106,7 +112,7 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
 
 
 def _labels_of(folder: Path, images: dict[str, list[Path]] | None) -> dict[str, list[Path]]:
-    """Label files by name; ``images``: those that lie in the same folder."""
+    """Label files by name; ``images``: the image files, if they are in the same folder."""
     files = files_by_name(folder)
     if images is None:
         return files
@@ -116,7 +122,7 @@ def _labels_of(folder: Path, images: dict[str, list[Path]] | None) -> dict[str, 
 
 
 def _label_names(case: str, labels: dict[str, list[Path]]) -> list[str]:
-    """Names under which there are labels of a case: its own, or those with an ending."""
+    """Names of the label files of a case: the name of the case, or else those with an ending."""
     if case in labels:
         return [case]
     return [case + end for end in _LABEL_ENDS if case + end in labels]
@@ -135,7 +141,7 @@ def _paired(case: str, images: list[Path], names: list[str], labels: dict, notes
             "Move all but one of them to another folder.",
         )
     idle = [path for path in images + candidates if path not in [p for pair in exact for p in pair]]
-    notes += [f"'{path}' is left out: '{exact[0][0].name}' has a partner of its very name." for path in idle]
+    notes += [f"'{path}' is left out: '{exact[0][0].name}' has a partner of exactly the same name." for path in idle]
     if len(exact) == 1:
         return [(case, *exact[0])]
     return [(image.name, image, label) for image, label in exact]

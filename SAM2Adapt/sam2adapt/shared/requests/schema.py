@@ -1,28 +1,20 @@
-"""Which request each method of the engine server takes, and the JSON schema of their parameters."""
+"""The request of each method of the engine server, and the JSON schema of its parameters."""
 
 import json
 
-from .actions import (
+from .actions import Fill, RankVolume, Segment, SegmentBatch, Train
+from .fields import Request, definition
+from .model_actions import (
     AddModel,
-    Cancel,
-    Control,
     DescribeModel,
     DownloadBase,
     ExportModel,
-    Fill,
     ListBases,
-    ListDevices,
     ListModels,
-    RankVolume,
     RemoveBase,
     RemoveModel,
-    Segment,
-    SegmentBatch,
-    SeriesFiles,
-    Shutdown,
-    Train,
 )
-from .fields import Request, definition
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -41,6 +33,7 @@ METHODS: dict[str, type[Request]] = {
     "bases": ListBases,
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
+    "warmUp": WarmUp,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
@@ -104,9 +97,9 @@ _PARTS = {
 
 
 def schema(limits: bool = True) -> dict:
-    """JSON schema of the parameters of all methods of the engine server, one definition a method.
+    """JSON schema of the parameters of all methods of the engine server, a definition for each method.
 
-    :param limits: as of ``fields.definition``.
+    :param limits: see ``fields.definition``.
     """
     first: dict[type[Request], str] = {}
     definitions = dict(_PARTS)

@@ -45,12 +45,12 @@ def measure(context: Context) -> dict[str, Any]:
 def _start(params: dict[str, Any], context: Context) -> dict[str, Any]:
     """Seconds of one engine's life: to its greeting, to the first result, and of each request after that."""
     with Server(context.threads) as server:
-        server.result("segment", params)
+        server.result("segment", **params)
         first = time.perf_counter() - server.started
         requests = []
         for _ in range(1 if context.quick else _WARM):
             asked = time.perf_counter()
-            seconds = server.result("segment", params)["seconds"]
+            seconds = server.result("segment", **params)["seconds"]
             requests.append({"wall": time.perf_counter() - asked, "seconds": seconds})
         return {"ready": server.ready, "first": first, "requests": requests}
 

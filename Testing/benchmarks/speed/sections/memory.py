@@ -46,7 +46,7 @@ def _engine(volume: material.Volume, slices: int, context: Context) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         short = request(material.repeated(volume, _WARM_UP), Path(folder), BUNDLED, str(context.device))
         with Server(context.threads) as server:
-            server.result("segment", short)
+            server.result("segment", **short)
             long = material.repeated(volume, slices)
             params = request(long, Path(folder), BUNDLED, str(context.device))
             sizes = {"input": long.array.nbytes, "labels": long.array[0].size}
@@ -54,7 +54,7 @@ def _engine(volume: material.Volume, slices: int, context: Context) -> dict[str,
             idle = memory.held(server.process.pid)
             memory.forget_peak(server.process.pid)
             started = time.perf_counter()
-            answer = server.result("segment", params)
+            answer = server.result("segment", **params)
             wall = time.perf_counter() - started
             peak = memory.peak(server.process.pid)
     above = None if peak is None else peak - idle

@@ -1,0 +1,47 @@
+"""The requests that only the engine server takes; see ``actions.py``, which has most others."""
+
+# ruff: noqa: RUF009  # ``setting`` makes a field
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..protocol import ACTIONS
+from .fields import SERVER, Request, setting
+
+
+@dataclass(kw_only=True)
+class ListDevices(Request):
+    """List the devices of this machine."""
+
+
+@dataclass(kw_only=True)
+class WarmUp(Request):
+    """Load what filling needs, so that the first filling does not wait for it."""
+
+
+@dataclass(kw_only=True)
+class Shutdown(Request):
+    """End the engine server."""
+
+
+@dataclass(kw_only=True)
+class SeriesFiles(Request):
+    """List the files of a DICOM study of a batch, in the order of their positions."""
+
+    input: Path = setting("path", "As in the manifest", only=SERVER)
+    series: str = setting("word", "As in the manifest", only=SERVER)
+
+
+@dataclass(kw_only=True)
+class Cancel(Request):
+    """Stop a request; it gets no result."""
+
+    id: int | str = setting("id", only=SERVER)
+
+
+@dataclass(kw_only=True)
+class Control(Request):
+    """Pause or resume a training, or stop it and keep its best epoch; stop a batch and keep what is done."""
+
+    id: int | str = setting("id", only=SERVER)
+    action: str = setting("text", only=SERVER, choices=ACTIONS)
