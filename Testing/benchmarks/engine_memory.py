@@ -6,13 +6,19 @@ the model loaded, and 20 MB. Linux only.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from speed import memory
-from speed.server import Server
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_REPOSITORY / "SAM2Adapt"), str(_REPOSITORY / "Testing" / "support")]
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])  # for the engine
+
+from speed import memory  # noqa: E402
+from speed.server import Server  # noqa: E402
 
 MODEL = "torso-ct"
 _GRID = {"origin": [0, 0, 0], "spacing": [0.8, 0.8, 1.0], "direction": [1, 0, 0, 0, 1, 0, 0, 0, 1]}

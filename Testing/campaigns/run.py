@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # children are forked, and threads do not follow
@@ -67,22 +67,22 @@ def campaign_folder() -> Iterator[Path]:
 
 
 def run(
-    seed: int, counts: dict[str, int], first: int = 0, plant: str = "", seconds: float | None = None,
+    seed: int, tries: dict[str, Sequence[int]], plant: str = "", seconds: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Tally]:  # fmt: skip
     """Do a campaign.
 
-    :param counts: tries of each kind; ``first``: number of the first of them.
+    :param tries: of each kind the numbers of the tries.
     :param plant: a defect of ``planted.DEFECTS`` to put into the engine.
     :param seconds: time for each kind, after which no further try of it is begun.
     """
     tallies = []
     with campaign_folder() as folder, DEFECTS[plant].planted() if plant else contextlib.nullcontext():
         world = World.make(folder / "world")
-        for kind, count in counts.items():
+        for kind, numbers in tries.items():
             tally = Tally(kind, left_out=reason_to_leave_out(kind, folder))
             started = time.monotonic()
-            for number in range(first, first + count if not tally.left_out else 0):
+            for number in numbers if not tally.left_out else ():
                 if seconds is not None and time.monotonic() - started > seconds:
                     break
                 place = folder / f"try-{number}"
@@ -107,12 +107,10 @@ def main() -> int:
     parser.add_argument("--plant", default="", choices=list(DEFECTS), help="put a known defect into the engine")
     parser.add_argument("-o", "--output", type=Path, help="also write the report here")
     args = parser.parse_args()
-    if args.only:
-        counts = dict.fromkeys(args.only, args.count)
-    else:
-        counts = {kind: max(1, args.count * share // 100) for kind, (_, share) in KINDS.items()}
+    shares = dict.fromkeys(args.only, 100) if args.only else {kind: share for kind, (_, share) in KINDS.items()}
+    tries = {kind: range(args.first, args.first + max(1, args.count * share // 100)) for kind, share in shares.items()}
     started = time.monotonic()
-    tallies = run(args.seed, counts, args.first, args.plant, args.seconds, lambda text: print(text, file=sys.stderr))
+    tallies = run(args.seed, tries, args.plant, args.seconds, lambda text: print(text, file=sys.stderr))
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     processor = sum(one.ru_utime + one.ru_stime for one in usage)
     title = f"Fault campaign, seed {args.seed}{f', planted: {args.plant}' if args.plant else ''}: "

@@ -56,6 +56,18 @@ def test_fill_preview_apply_undo(panel):
     assert np.array_equal(panel.masks(), before)
 
 
+def test_the_engine_gets_ready_when_the_effect_is_opened(panel, monkeypatch):
+    assert panel.engine.last.method == "warmUp"
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Install import Check
+
+    before = panel.engine.last
+    monkeypatch.setattr(Check, "findProblem", lambda: EngineError("EngineMissing", "Not installed.", "Install it."))
+    panel.editor.setActiveEffectByName("")
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert panel.engine.last is before  # nothing is started without an engine
+
+
 def test_cancel_leaves_everything_as_it_was(panel):
     before = panel.masks()
     panel.widget("previewButton").click()

@@ -86,7 +86,9 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         super().cleanup()
 
     def activate(self):
-        """Called when the user opens the effect."""
+        """Called when the user opens the effect; the engine gets ready, so that the first click need not wait."""
+        if not Check.findProblem():
+            Client.sharedEngine().request("warmUp", {})
         self.updateGUIFromMRML()
 
     def sourceVolumeNodeChanged(self):

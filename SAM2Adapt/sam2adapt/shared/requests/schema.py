@@ -14,7 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -33,6 +33,7 @@ METHODS: dict[str, type[Request]] = {
     "bases": ListBases,
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
+    "warmUp": WarmUp,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
