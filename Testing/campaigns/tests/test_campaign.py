@@ -18,6 +18,9 @@ SEED = 5
 PLANTED = {
     "numbers in cards are not bounded": [6],
     "pipes are opened": [13],
+    "axes are not flipped": [0],
+    "training trusts the clock": [4],
+    "what is half written stays": [101],
     "text is printed as it is": [0],
     "names reach C++ as they are": [0],
     "messages are parsed without care": [2],
