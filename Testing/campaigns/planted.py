@@ -96,7 +96,7 @@ class _NoLock(private.Lock):
 
 
 DEFECTS: dict[str, Defect] = {
-    "numbers in cards are not bounded": Defect("model files", TRACEBACK, ((card, "_impossible", lambda _: None),)),
+    "cards are not checked": Defect("model files", TRACEBACK, ((card, "_problem", lambda _: None),)),
     "tensors as large as a card says": Defect("model files", MEMORY, ((model, "_check_size", lambda _: None),)),
     "axes are not flipped": Defect("stored in other ways", LOST, ((slices, "orientation_axes", _unflipped),)),
     "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),

@@ -67,14 +67,14 @@ def campaign_folder() -> Iterator[Path]:
 
 
 def run(
-    seed: int, tries: dict[str, Sequence[int]], plant: str = "", seconds: float | None = None,
+    seed: int, tries: dict[str, Sequence[int]], plant: str = "", seconds: float | None = None, until: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Tally]:  # fmt: skip
     """Do a campaign.
 
     :param tries: of each kind the numbers of the tries.
     :param plant: a defect of ``planted.DEFECTS`` to put into the engine.
-    :param seconds: time for each kind, after which no further try of it is begun.
+    :param seconds: time for each kind, after which no further try of it is begun; ``until``: an outcome that ends it.
     """
     tallies = []
     with campaign_folder() as folder, DEFECTS[plant].planted() if plant else contextlib.nullcontext():
@@ -83,7 +83,7 @@ def run(
             tally = Tally(kind, left_out=reason_to_leave_out(kind, folder))
             started = time.monotonic()
             for number in numbers if not tally.left_out else ():
-                if seconds is not None and time.monotonic() - started > seconds:
+                if (seconds is not None and time.monotonic() - started > seconds) or tally.counts[until]:
                     break
                 place = folder / f"try-{number}"
                 place.mkdir()

@@ -14,19 +14,19 @@ import pytest
 CAMPAIGNS = Path(__file__).resolve().parents[1]
 SHORT = 6  # tries of the cheapest kind
 SEED = 5
-#: Numbers of tries of this seed among which a defect is found.
+#: Numbers of tries of this seed, until the defect is found.
 PLANTED = {
-    "numbers in cards are not bounded": [6],
+    "cards are not checked": list(range(20)),
     "pipes are opened": [13],
     "axes are not flipped": [0],
-    "training trusts the clock": [4],
+    "training trusts the clock": [4, 7, 9, 10, 13, 15, 16, 17],
     "what is half written stays": [101],
     "text is printed as it is": [0],
     "names reach C++ as they are": [0],
     "messages are parsed without care": [2],
-    "files are written in place": [2],
+    "files are written in place": [2, 9, 16, 18, 30, 33, 34, 35],
     "a closed folder is not expected": [0],
-    "nobody waits for the other": [0],
+    "nobody waits for the other": [0, 7, 11, 12, 17, 19, 26, 28],
 }
 CODE = """
 import json, sys
@@ -36,7 +36,7 @@ found = {}
 for name, numbers in json.loads(sys.argv[1]).items():
     defect = DEFECTS[name]
     children.PATIENCE = 15.0 if defect.outcome == "hung" else 300.0
-    (tally,) = run.run(int(sys.argv[2]), {defect.kind: numbers}, plant=name)
+    (tally,) = run.run(int(sys.argv[2]), {defect.kind: numbers}, plant=name, until=defect.outcome)
     found[name] = [defect.outcome, dict(tally.counts), tally.left_out]
 print(json.dumps(found))
 """
