@@ -27,7 +27,6 @@ from SAM2AdaptLib.Panels.Training.RankingSection import RankingSection
 from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
-from SAM2AdaptLib.Panels.Training.StorageSection import StorageSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
 from SAM2AdaptLib.Scene import LabelImport
 from SAM2AdaptLib.Training import Cases, Classes, Options
@@ -140,7 +139,6 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self._start = StartSection(self.ui)
         self._inputs = InputsSection(self.ui, self.onParameterChanged)
         self._unfinished = UnfinishedSection(self.ui, self.onResume)
-        self._storage = StorageSection(self.ui, self._statusLine.show)
         self._run = RunControl(
             self.logic, self.showProgress, self._onMessage, self._onFinished, self._onStopped, self._onEstimated
         )
@@ -168,7 +166,6 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         """Called each time the user opens this module."""
         self._start.read()
         self._unfinished.read()
-        self._storage.read()
         super().enter()
 
     def onSceneStartClose(self, caller, event) -> None:
@@ -245,7 +242,6 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job)
-        self._storage.read()
         self.update()
 
     def _onStopped(self, error):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ import numpy as np
 from outcomes import DIED, HUNG, LOST, MEMORY, TRACEBACK
 from sam2adapt.cli import app
 from sam2adapt.modelfiles import card, catalog
-from sam2adapt.requests import arrays
 from sam2adapt.segmenting import model, slices
+from sam2adapt.server import messages
 from sam2adapt.shared import paths
 from sam2adapt.shared.safety import private
 from sam2adapt.training import clock, record
@@ -72,8 +73,12 @@ def _open_anything(path) -> os.stat_result:
     return os.stat(path)
 
 
-def _mapped(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+def _as_it_is(path, error=None) -> str:
+    return os.fspath(path)
+
+
+class _Careless:
+    loads = staticmethod(json.loads)
 
 
 def _unflipped(direction: np.ndarray, orientation: str = "LPS", real: Callable = slices.orientation_axes):
@@ -97,7 +102,8 @@ DEFECTS: dict[str, Defect] = {
     "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),
     "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_escape_what_cannot_be_printed", lambda: None),)),
     "training trusts the clock": Defect("jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock),)),
-    "arrays of clients are mapped": Defect("server", DIED, ((arrays, "read_array", _mapped),)),
+    "names reach C++ as they are": Defect("printing", DIED, ((paths, "utf8_name", _as_it_is),)),
+    "messages are parsed without care": Defect("server", LOST, ((messages, "strict_json", _Careless),)),
     "files are written in place": Defect("killed", LOST, ((record, "atomic_write", _write_in_place),)),
     "what is half written stays": Defect("no room", LOST, ((catalog.files, "atomic_write", _write_in_place),)),
     "a closed folder is not expected": Defect("no rights", TRACEBACK, ((paths, "status", _stat_only),)),

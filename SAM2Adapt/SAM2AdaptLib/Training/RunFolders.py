@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from sam2adapt.shared.errors import InputFileError, OutputError, UserError
-from sam2adapt.shared.files import atomic_write, home, make_folder, output_error, replay_folder
+from sam2adapt.shared.files import atomic_write, home, make_folder, output_error
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Training.CaseFiles import IMAGES, LABELS
@@ -173,43 +173,6 @@ def unfinishedRuns():
             finally:
                 run.release()
     return sorted(runs, key=lambda entry: entry["created"], reverse=True)
-
-
-def workFiles():
-    """Files that the engine needed in runs that are done: checkpoint, log and curves."""
-    return [file for run in _doneRuns() for file in run.engineFolder.rglob("*") if file.is_file()]
-
-
-def keptSlices():
-    """Files of training slices that are kept for continuing models."""
-    return sorted(replay_folder().glob("*")) if replay_folder().is_dir() else []
-
-
-def free():
-    """Remove ``workFiles`` and ``keptSlices``; models stay.
-
-    :raises OutputError: a file cannot be removed.
-    """
-    try:
-        for run in _doneRuns():
-            shutil.rmtree(run.engineFolder, ignore_errors=True)
-        for file in keptSlices():
-            file.unlink()
-    except OSError as error:
-        raise output_error(Path(error.filename), error) from error
-
-
-def _doneRuns():
-    """Each run that is done and that no other Slicer uses."""
-    folders = sorted(runsFolder().glob(f"*/{_DESCRIPTION}")) if runsFolder().is_dir() else ()
-    for path in folders:
-        with contextlib.suppress(UserError):
-            run = Run(path.parent)
-            try:
-                if run.content["state"] == DONE:
-                    yield run
-            finally:
-                run.release()
 
 
 def discard(folder):

@@ -4,6 +4,7 @@ Being drawn is a fact of a structure and a slice: it holds voxels there, or was 
 is one of the slice: where no voxel is 255 (not annotated), everything is drawn.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,6 +40,13 @@ class Drawings:
         """Array axes along which something can be filled, the one with the most drawn slices first."""
         counts = [max((len(own[axis]) for own in self.slices), default=0) for axis in range(3)]
         return sorted((axis for axis in range(3) if counts[axis] > 1), key=lambda axis: -counts[axis])
+
+    def digest(self) -> str:
+        """The same for the same drawings."""
+        digest = hashlib.blake2b(repr((self.names, self.slices, self.region, self.masks.shape)).encode())
+        for array in (self.masks, self.fixed):
+            digest.update(b"" if array is None else np.packbits(array).data)
+        return digest.hexdigest()
 
     def limit(self, region: tuple[slice, slice, slice] | None) -> None:
         """Fill in a part of the volume only; all drawings still say what belongs there.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +59,9 @@ class Filling:
 class Filler:
     """Fills one volume; keeps what depends on the image alone, so that filling again is quicker.
 
+    After a change of the drawings it also starts from what was learnt before, so that its answer may differ a little
+    from that of a new filler. The same drawings again get the same answer.
+
     :param volume: (1, K, J, I), any spacing.
     :param seed: the same seed, volume and drawings give the same result.
     :param start: weights of the combiner.
@@ -77,6 +80,7 @@ class Filler:
         self._grey: np.ndarray | None = None
         self._combiner = load_combiner(start)
         self._stacks: dict[int, tuple[PlaneGrid, StackFiller]] = {}
+        self._last: tuple[str, Filling] | None = None
 
     def fill(
         self,
@@ -104,8 +108,13 @@ class Filler:
             if progress:
                 progress(min(1.0, share))
 
-        with self.team.at_work():
-            return _Work(self, drawings, tell).run(preview)
+        key = drawings.digest()
+        if self._last is None or self._last[0] != key:
+            with self.team.at_work():
+                self._last = (key, _Work(self, drawings, tell).run(preview))
+        elif preview:
+            preview(self._last[1].masks)
+        return replace(self._last[1], masks=self._last[1].masks.copy(), warnings=list(drawings.warnings))
 
     def stack(self, axis: int, drawings: Drawings) -> tuple[PlaneGrid, StackFiller]:
         """Grid and filler of the slices along an array axis, made anew where the drawings leave the former grid."""

@@ -62,7 +62,7 @@ def read_image(path: str | os.PathLike) -> StoredImage:
     nrrd = check_nrrd(path) if suffix in (".nrrd", ".nhdr") else None
     meta = check_metaimage(path) if suffix in (".mha", ".mhd") else None
     header = nrrd or meta
-    if header and header.affine is not None:  # what ITK refuses by words of its own is refused here
+    if header and header.affine is not None:  # refused here, with a better sentence than that of ITK
         checked_place(header.affine, header.size, path)
     text = header and header.text
     with enough_memory(path), text.as_binary(path) if text else contextlib.nullcontext(path) as binary:

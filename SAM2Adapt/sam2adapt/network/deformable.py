@@ -22,8 +22,8 @@ def deformable_convolution(x: Tensor, offsets: Tensor, mask: Tensor, weight: Ten
         sample[b, i, j, p] = mask[b, i, j, p] * x at (i + row of p + row offset, j + column of p + column offset)
         out[b, i, j]       = sum over p of weight[p] applied to sample[b, i, j, p], plus bias
 
-    For example, point 0 (row -1, column -1) of position (5, 5), with the offset (0.25, 0.5), reads x at (4.25, 4.5):
-    between rows 4 and 5 and columns 4 and 5, with the weights that ``_weights`` shows.
+    Point 0 (row -1, column -1) of position (5, 5), with the offset (0.25, 0.5), reads x at (4.25, 4.5); see
+    ``_weights``.
 
     ``embedding_bag`` computes all samples at once. Its table has a row of r channels for each position. Each sample is
     a bag of four rows with four weights, which include the mask. Outside x everything is 0, so the table has a border

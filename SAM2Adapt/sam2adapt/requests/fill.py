@@ -66,11 +66,7 @@ def fill(
     _check_names(request)
     with timed(seconds, "read"):
         volume = read_source(request.input, request.series)
-        if not is_array(request.input):
-            check_fits(request.masks, volume)
-        region = region_of(volume, request.roi) if request.roi else None
         drawings, structures = _read_drawings(request, volume)
-        drawings.limit(region)
 
     from ..filling.filler import Filler  # only now: importing torch takes seconds
 
@@ -158,12 +154,18 @@ def _read_drawings(request: Fill, volume: Volume) -> tuple["Drawings", list[Stru
 
     :raises UserError: as ``drawing_files.read_drawings``, or the arrays do not fit the names.
     """
+    region = region_of(volume, request.roi) if request.roi else None
     if is_array(request.input):
-        return _drawings_of_array(request), []
+        drawings, structures = _drawings_of_array(request), []
+    else:
+        from ..filling.drawing_files import read_drawings
 
-    from ..filling.drawing_files import read_drawings
-
-    return read_drawings(request.drawings, volume, request.structures, _axis(request), request.empty)
+        check_fits(request.masks, volume)
+        drawings, structures = read_drawings(
+            request.drawings, volume, request.structures, _axis(request), request.empty
+        )
+    drawings.limit(region)
+    return drawings, structures
 
 
 def _drawings_of_array(request: Fill) -> "Drawings":

@@ -240,9 +240,9 @@ def backward(
         2. with gradients from here on only:  logits (5, K, H, W)  --loss_of-->  loss, and d loss / d logits
         3. again, piece by piece:  forward with gradients, then backward from its rows of d loss / d logits
 
-    Step 3 adds each piece's share to the parameters and frees the piece before the next one; the price is that every
-    piece is computed twice. The result is the gradient of the whole batch up to rounding, with two exceptions: batch
-    norms see single pieces, and each piece twice; prompts are padded to the longest of their piece.
+    Step 3 adds the share of each piece and frees it before the next one, so every piece is computed twice. The result
+    is the gradient of the whole batch up to rounding, with two exceptions: batch norms see single pieces, and each
+    piece twice; prompts are padded to the longest of their piece.
 
     :param forward: returns the same outputs of a piece both times, with the same dropout.
     :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None; ``sizes``: images in each piece.

@@ -14,20 +14,31 @@ import pytest
 CAMPAIGNS = Path(__file__).resolve().parents[1]
 SHORT = 6  # tries of the cheapest kind
 SEED = 5
-#: Tries of this seed among which each defect is found: number of the first, and how many.
+#: Numbers of tries of this seed among which a defect is found.
 PLANTED = {
-    "numbers in cards are not bounded": (0, 12),
+    "numbers in cards are not bounded": [6],
+    "pipes are opened": [13],
+    "axes are not flipped": [0],
+    "training trusts the clock": [4],
+    "what is half written stays": [101],
+    "text is printed as it is": [0],
+    "names reach C++ as they are": [0],
+    "messages are parsed without care": [2],
+    "files are written in place": [2],
+    "a closed folder is not expected": [0],
+    "nobody waits for the other": [0],
 }
 CODE = """
 import json, sys
 import children, run
 from planted import DEFECTS
-children.PATIENCE = 30.0
 found = {}
-for name, (first, count) in json.loads(sys.argv[1]).items():
-    (tally,) = run.run(int(sys.argv[2]), {DEFECTS[name].kind: count}, first, plant=name)
-    found[name] = [DEFECTS[name].outcome, dict(tally.counts), tally.left_out]
-print(json.dumps({"found": found, "defects": list(DEFECTS)}))
+for name, numbers in json.loads(sys.argv[1]).items():
+    defect = DEFECTS[name]
+    children.PATIENCE = 15.0 if defect.outcome == "hung" else 300.0
+    (tally,) = run.run(int(sys.argv[2]), {defect.kind: numbers}, plant=name)
+    found[name] = [defect.outcome, dict(tally.counts), tally.left_out]
+print(json.dumps(found))
 """
 
 
@@ -48,8 +59,7 @@ def test_each_planted_defect_is_found():
     done = campaign("-c", CODE, json.dumps(PLANTED), SEED)
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
-    assert sorted(said["defects"]) == sorted(PLANTED)
-    found = {name: row for name, row in said["found"].items() if not row[2]}
+    found = {name: row for name, row in said.items() if not row[2]}
     missed = {name: counts for name, (outcome, counts, _) in found.items() if outcome not in counts}
     assert missed == {}
     if len(found) < len(PLANTED):

@@ -100,6 +100,7 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
 
 def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answers, tmp_path):
     menu = panel.widget._modelMenu
+    panel.widget._parameterNode.model = "torso-ct@1.0.0"
     bundled = panel.widget._modelList.chosen(panel.widget._parameterNode).path
     count = panel.ui.modelTree.topLevelItemCount
     exported = tmp_path / "exported.safetensors"

@@ -373,9 +373,18 @@ def test_the_engine_fills_and_says_what_it_cannot_fill(lib, nodes, servedEngine)
     assert np.array_equal(result[1], stack([5], 2))
     assert 2 * (result[0] & truth).sum() / (result[0].sum() + truth.sum()) > 0.9
 
-    for masks, sentence in (({"a": stack([4, 5, 6])}, "everything is drawn already"),):
+    crossed = stack([2, 6, 10], 8, (10, 8))
+    crossed[:, [6, 10, 14]] |= stack(range(SHAPE[0]), 8, (10, 16))[:, [6, 10, 14]]
+    for mask, voxel, sentence in (
+        (stack([4, 5, 6]), 0, "everything is drawn already"),
+        (crossed, 0, "contradict each other"),
+        (stack([2, 6, 10]), np.nan, "1 NaN"),
+    ):
         errors.clear()
+        masks = {"a": mask}
         pair = addDrawings(lib, nodes, masks)
+        nodes.slicer.util.arrayFromVolume(pair[0])[0, 0, 0] = voxel
+        nodes.slicer.util.arrayFromVolumeModified(pair[0])
         lib.FillJob.start(servedEngine, *pair, **options)
         servedEngine.run()
         assert len(errors) == 1 and sentence in errors[0]

@@ -19,24 +19,10 @@ class Options:
         :param onDirection, onNextSlice, onEmpty, onTrain: called when the user chooses a direction or clicks a button.
         :param onRegion: called with the region that the user chooses, or None.
         """
-        self.directionComboBox = ctk.ctkComboBox()
-        for text, direction in (
-            (_("As drawn"), ""), (_("Axial"), "axial"), (_("Coronal"), "coronal"), (_("Sagittal"), "sagittal")
-        ):  # fmt: skip
-            self.directionComboBox.addItem(text, direction)
-        self.directionComboBox.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
+        self.directionComboBox = _directionComboBox()
         effect.addLabeledOptionsWidget(_("Slices:"), self.directionComboBox)
 
-        self.regionSelector = slicer.qMRMLNodeComboBox()
-        self.regionSelector.nodeTypes = ["vtkMRMLMarkupsROINode"]
-        self.regionSelector.showChildNodeTypes = False
-        self.regionSelector.noneEnabled = True
-        self.regionSelector.noneDisplay = _("Whole volume")
-        self.regionSelector.renameEnabled = True
-        self.regionSelector.removeEnabled = False
-        self.regionSelector.baseName = _("Region")
-        self.regionSelector.setMRMLScene(slicer.mrmlScene)
-        self.regionSelector.toolTip = _("Only what lies in this box is filled.")
+        self.regionSelector = _regionSelector()
         effect.addLabeledOptionsWidget(_("Region:"), self.regionSelector)
 
         self.structureComboBox = qt.QComboBox()
@@ -127,3 +113,27 @@ def _silently(widget, method, *arguments):
     wasBlocked = widget.blockSignals(True)
     getattr(widget, method)(*arguments)
     widget.blockSignals(wasBlocked)
+
+
+def _regionSelector():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLMarkupsROINode"]
+    selector.showChildNodeTypes = False
+    selector.noneEnabled = True
+    selector.noneDisplay = _("Whole volume")
+    selector.renameEnabled = True
+    selector.removeEnabled = False
+    selector.baseName = _("Region")
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.toolTip = _("Only what lies in this box is filled.")
+    return selector
+
+
+def _directionComboBox():
+    box = ctk.ctkComboBox()
+    for text, direction in (
+        (_("As drawn"), ""), (_("Axial"), "axial"), (_("Coronal"), "coronal"), (_("Sagittal"), "sagittal")
+    ):  # fmt: skip
+        box.addItem(text, direction)
+    box.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
+    return box

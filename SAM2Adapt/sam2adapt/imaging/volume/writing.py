@@ -46,8 +46,8 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
         raise ValueError(f"Labels are one channel of uint8, not {labels.channels} of {labels.array.dtype}.")
-    found = set(np.flatnonzero(count_labels(labels.array[0])).tolist())
-    unknown = found - {0} - {structure.id for structure in structures}
+    present = set(np.flatnonzero(count_labels(labels.array[0])).tolist())
+    unknown = present - {0} - {structure.id for structure in structures}
     if unknown:
         raise ValueError(f"The label values {sorted(unknown)} have no structure.")
     if reference is not None:
