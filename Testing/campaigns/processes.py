@@ -203,7 +203,7 @@ class _Client:
         os.set_blocking(target, False)
         os.set_blocking(source, False)
 
-    def talk(self, data: bytes, meanwhile: Callable[[], None], patience: float = 40.0) -> bool:
+    def talk(self, data: bytes, meanwhile: Callable[[], None], patience: float = 300.0) -> bool:
         """Send all, reading or not, until the last request is answered; False if the other end closed or hangs."""
         sent, started = 0, time.monotonic()
         while time.monotonic() - started < patience:
