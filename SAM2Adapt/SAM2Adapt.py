@@ -21,13 +21,12 @@ from SAM2AdaptLib.Panels import Connectors, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
-from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList
+from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Scene import (
     NewNodes,
-    SampleImages,
     SegmentationHistory,
     Sequences,
     Statistics,
@@ -35,6 +34,7 @@ from SAM2AdaptLib.Scene import (
     Volumes,
 )
 from SAM2AdaptLib.Segmenting.SegmentingLogic import SegmentingLogic
+from SAM2AdaptLib.Segmenting import SampleImages
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
 
 
@@ -121,7 +121,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self.openPanel(SAM2AdaptLogic())
         self._modelList = ModelList(self.ui)
         self._modelMenu = ModelMenu(self.ui, self.logic.engine, self._chosenModel, self._onModelsChanged)
-        self._results = ResultsSection(self.ui, self.update)
+        self._results = ResultsSection(self.ui, self._onResultChanged, self._statusLine.show)
         self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
         self._batch = BatchSection(
             self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
@@ -153,6 +153,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not parameterNode.inputVolume:
             parameterNode.inputVolume = self.logic.firstVolume()
         self._volumeId = parameterNode.inputVolume.GetID() if parameterNode.inputVolume else ""
+        self._results.follow(parameterNode.inputVolume)
         self.setParameterNode(parameterNode)
 
     def connectors(self):
@@ -194,7 +195,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
             parameterNode = self.logic.getParameterNode()
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
-            self._results.show(volumeNode, job.segmentationNode, job.uncertaintyNode)
+                self._results.show(volumeNode, job.segmentationNode)
         took = _("This took {time}.").format(time=ProgressTexts.duration(job.seconds["total"]))
         self._statusLine.show("\n".join([f"{job.message} {took}", *job.result["warnings"]]))
         self._onModelsChanged()
@@ -219,7 +220,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not node:
             return
         self._observeVolume(node.inputVolume)
-        self._leaveOtherResults(node)
+        self._followVolume(node)
         self._modelList.update(node)
         self._results.update()
         self._batch.update()
@@ -232,8 +233,9 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        model = self._chosenModel()
+        warning = mismatch(model, self._modelList.modality) if model else ""
+        self._statusLine.hint("" if running else reason or warning)
         self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
         self.ui.applyButton.enabled = running or not reason
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
@@ -247,17 +249,18 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
             for event in (vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent):
                 self.addObserver(volumeNode, event, self._onVolumeModified)
 
-    def _leaveOtherResults(self, node):
-        """When another volume is chosen, the segmentation of the one before is no longer the output."""
+    def _followVolume(self, node):
+        """When another volume is chosen, its own result is shown and is the output again."""
         volumeId = node.inputVolume.GetID() if node.inputVolume else ""
-        if volumeId == self._volumeId:
-            return
-        self._volumeId = volumeId
-        segmentationNode = node.outputSegmentation
-        if segmentationNode:
-            role = segmentationNode.GetReferenceImageGeometryReferenceRole()
-            if segmentationNode.GetNodeReferenceID(role) not in (None, volumeId):
-                node.outputSegmentation = None
+        if volumeId != self._volumeId:
+            self._volumeId = volumeId
+            node.outputSegmentation = self._results.follow(node.inputVolume)
+
+    def _onResultChanged(self, volumeNode, segmentationNode):
+        """After undo or redo."""
+        if self._parameterNode and self._parameterNode.inputVolume is volumeNode:
+            self._parameterNode.outputSegmentation = segmentationNode
+        self.update()
 
     def _onVolumeModified(self, caller, event):
         if Volumes.hasVoxels(caller):

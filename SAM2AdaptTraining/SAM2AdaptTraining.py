@@ -13,6 +13,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper, WithinRange
 
 from slicer import vtkMRMLSegmentationNode
 
+from sam2adapt.shared.labels.overlaps import LAST
 from sam2adapt.shared.requests.actions import Train
 
 from SAM2AdaptLib.Engine import Client
@@ -69,9 +70,13 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation - A corrected segmentation that another module handed over as a case.
     caseFolders - Folders of which the cases are used.
     fileUses - Use and label file of those cases in folders that are not for training.
+    overlap - Which segment a voxel of several gets: the first, the last, or none, so that the case is refused.
+    channel - Which of nnU-Net's images of a case is used: 0 for _0000, 1 for _0001.
+    labelNames - "1=liver, 2=spleen" for label maps that no file names.
     skippedClasses - Structures of the cases to leave out.
     startModel - NAME@VERSION of the model to continue; "" begins with the base network.
     preset - Base network and method in one word.
+    duration - How long the training may take, unless Expert says it.
     quick - Only the last layers of the model learn.
     modelName, description, license - What the new model's file says.
     The others are the settings under Expert; 0 and "" leave them to the engine.
@@ -80,9 +85,13 @@ class SAM2AdaptTrainingParameterNode:
     exampleSegmentation: vtkMRMLSegmentationNode
     caseFolders: list[str]
     fileUses: list[str]
+    overlap: str = LAST
+    channel: Annotated[int, WithinRange(0, 9999)] = Train.channel
+    labelNames: str
     skippedClasses: list[str]
     startModel: str
     preset: Options.Preset = Options.Preset.NANO
+    duration: Options.Duration = Options.Duration.MEDIUM
     quick: bool = Train.quick
     modelName: str
     description: str
@@ -186,6 +195,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             "device": Connectors.UserDataConnector(self.ui.deviceComboBox),
             "base": Connectors.UserDataConnector(self.ui.baseComboBox),
             "method": Connectors.UserDataConnector(self.ui.methodComboBox),
+            "overlap": Connectors.UserDataConnector(self.ui.overlapComboBox),
             "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
         }
 
@@ -228,7 +238,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
     def _onFinished(self, job):
         """Show the result; the panel may have been left in the meantime."""
         self._statusLine.show(job.message)
-        self._start.read()
+        self._start.read(self._run.addedModel)
         parameterNode = self.logic.getParameterNode()
         parameterNode.modelName = self._start.freeName(parameterNode.modelName)
         self._results.show(job)
@@ -278,8 +288,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         if not self._parameterNode:
             return
         running, reason = self.isRunning(), self.whyNot()
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         self.ui.startButton.visible = not running
         self.ui.startButton.enabled = self.ui.estimateButton.enabled = not reason and not running
         self.ui.startButton.toolTip = reason or _("Train the model; Slicer stays usable.")

@@ -28,7 +28,7 @@ printf '== ruff\n'
 ruff check . || status=1
 ruff format --check --quiet . || status=1
 
-for folder in architecture engine benchmarks/tests slicer host gui; do
+for folder in architecture engine benchmarks/tests campaigns/tests slicer host gui; do
   printf '\n== Testing/%s\n' "$folder"
   result=0
   python -m pytest "Testing/$folder" --junitxml "$reports/${folder//\//-}.xml" "$@" || result=$?

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import slicerio
 from sam2adapt.imaging.volume import Volume, read_labels, read_segments, read_volume
+from scipy import ndimage
 
 DENSITIES = ("2", "3", "4", "8", "three")
 _CHEST = {"right lung": 1, "left lung": 2, "thoracic vertebral column": 3, "lumbar vertebral column": 3,
           "cervical vertebral column": 3}  # fmt: skip
+_SKIN, _BONE = -300, 220  # HU
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class FillCase:
             used = np.flatnonzero(view.any((1, 2)))
             return sorted({int(used[0]), int(used[0] + used[-1]) // 2, int(used[-1])})
         drawn = list(range(0, len(view), int(density)))
-        return drawn if self.set == "ctchest4" else sorted({*drawn, len(view) - 1})
+        return drawn if self.set.startswith("ctchest4") else sorted({*drawn, len(view) - 1})
 
 
 def cases_of(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
@@ -67,7 +69,8 @@ def _pack(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillC
 
 def _chest(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
     volume = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
-    volume = volume.with_array(np.clip(volume.array, -1000, 400))
+    if name == "ctchest4":  # without the padding below air, which the other set keeps
+        volume = volume.with_array(np.clip(volume.array, -1000, 400))
     truth = np.zeros(volume.array.shape[1:], np.uint8)
     for structure, mask in read_segments(slicerio.get_testdata_file("Segmentation.seg.nrrd")):
         if structure.name in _CHEST:
@@ -89,11 +92,28 @@ def _ct(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCas
     yield ct_case(name, data, 8)  # what an annotator would draw side by side
 
 
+def _chaos_parts(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
+    """The liver, and bone and the rest of the body by a fixed threshold, as an annotator makes them."""
+    case = ct_case("chaos_ct", data)
+    grey = case.volume.array[0]
+    body = np.stack([ndimage.binary_fill_holes(_largest(slice_ > _SKIN)) for slice_ in grey])
+    bone = ndimage.binary_opening(body & (grey > _BONE), np.ones((1, 2, 2)))
+    truth = np.where(case.truth == 1, 1, np.where(bone, 3, np.where(body, 2, 0)))
+    yield FillCase(name, name, case.volume, truth.astype(np.uint8))
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    pieces, _ = ndimage.label(mask)
+    return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+
+
 SETS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "ctchest4": (_chest, ("4", "8", "2", "three")),
-    "acdc": (_pack, ("3", "2", "three")),
+    "ctchest4 as stored": (_chest, ("4", "8")),
+    "acdc": (_pack, ("3", "2", "8", "three")),
     "hippocampus": (_pack, ("4", "2", "8", "three")),
-    "la": (_pack, ("8", "4", "three")),
+    "la": (_pack, ("8", "4", "2", "three")),
     "ts_ct_3mm": (_ct, ("4", "8", "2", "three")),
-    "chaos_ct": (_ct, ("8", "three")),
+    "chaos_ct": (_ct, ("8", "4", "2", "three")),
+    "chaos_ct parts": (_chaos_parts, ("8", "three")),
 }

@@ -2,20 +2,26 @@
 
 It learns from volumes that are labelled throughout: some slices count as drawn, and the truth of the others is what the
 combiner shall say. Slices are taken along all directions, thinned out, and drawn at several densities, a few structures
-at a time, so that it knows no structure by name. The shipped weights have seen the training part of ``hippocampus`` and
-the CT and MR of ``ct_sample``, which may be passed on; ``--sets`` leaves a set out, to measure on it.
+at a time, so that it knows no structure by name. The shipped weights have seen the training part of ``hippocampus``,
+the CT and MR of ``ct_sample``, which may be passed on, structures made up in the latter (``fill_start_shapes.py``), and
+made-up volumes. ``--without`` leaves a set out, to measure on it. Samples are kept in WORK, loss and minutes in
+``results/fill_start.csv``; a command that was stopped goes on with the samples that are there.
 """
 
 import argparse
+import csv
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from fill_cases import FillCase, cases_of, ct_case
+from fill_start_shapes import coarser, longer_ct, made_up_structures, made_up_volume
 from safetensors.torch import save_file
 from sam2adapt.filling.combiner import Combiner
+from sam2adapt.filling.evidence import OPINIONS
 from sam2adapt.filling.filler import START
 from sam2adapt.filling.grey import scale_grey
 from sam2adapt.filling.plane_grid import make_grid
@@ -27,8 +33,16 @@ from torch.nn import functional as F
 SIDE = 96  # pixels of a stored sample
 CROP = 64
 STRUCTURES = 6  # of a volume at a time
+MOST = 24  # samples of a view
 DENSITIES = (2, 3, 4, 8, "three")
-SETS = {"hippocampus": (36, 2), "ts_ct_3mm": (1, 6), "ts_mr_3mm": (1, 6), "chaos_ct": (1, 10)}  # cases, views of each
+IMAGE = OPINIONS + 6  # channel of the grey levels
+RESULTS = Path(__file__).parent / "results" / "fill_start.csv"
+# How many cases, views of each, and the share of what is drawn from in training.
+SETS = {
+    "hippocampus": (36, 2, 1.0), "ts_ct_3mm": (1, 10, 1.0), "ts_mr_3mm": (1, 10, 1.0), "chaos_ct": (1, 8, 0.5),
+    "ts_ct_3mm made-up": (9, 2, 1.0), "ts_mr_3mm made-up": (9, 2, 1.0), "chaos_ct made-up": (8, 2, 1.0),
+    "shapes": (48, 1, 1.0),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -36,35 +50,62 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--work", type=Path, required=True, help="folder for the samples")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--without", default="", choices=["", *SETS], help="a set not to be seen, nor made-up in it")
     parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only-samples", action="store_true", help="train nothing")
     parser.add_argument("--output", type=Path, default=START)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    parts = [_samples(name, args.data, args.work / f"{name}.npz") for name in args.sets]
-    combiner = train(parts, args.steps)
+    names = [name for name in SETS if not (args.without and name.startswith(args.without))]
+    parts = [_samples(name, args.data, args.work / f"{name}.npz") for name in names]
+    if args.only_samples:
+        return
+    started, cpu = time.perf_counter(), time.process_time()
+    combiner, loss = train(parts, [SETS[name][2] for name in names], args.steps, args.seed)
     save_file({name: tensor.half().contiguous() for name, tensor in combiner.state_dict().items()}, args.output)
+    _record(args, loss, time.perf_counter() - started, time.process_time() - cpu)
 
 
-def train(parts: list[tuple[np.ndarray, np.ndarray]], steps: int, batch: int = 8, rate: float = 3e-3) -> Combiner:
-    """Train on samples, sets by turns: cross entropy and soft Dice of each structure in each slice."""
-    torch.manual_seed(0)
-    random = np.random.default_rng(0)
+def _record(args: argparse.Namespace, loss: float, seconds: float, cpu: float) -> None:
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["weights", "without", "steps", "seed", "last loss", "minutes", "cpu minutes"])
+        row = [args.output.name, args.without, args.steps, args.seed, f"{loss:.4f}", f"{seconds / 60:.1f}"]
+        writer.writerow([*row, f"{cpu / 60:.1f}"])
+
+
+def train(
+    parts: list[tuple[np.ndarray, np.ndarray]], shares: list[float], steps: int, seed: int, batch: int = 8,
+    rate: float = 3e-3,
+) -> tuple[Combiner, float]:  # fmt: skip
+    """Train on samples, sets by turns: cross entropy and soft Dice of each structure in each slice.
+
+    :param shares: how often a sample comes from each set.
+    :return: the weights, and the mean loss of the last steps.
+    """
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
     combiner = Combiner()
     optimiser = torch.optim.AdamW(combiner.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    mean = 1.0
     for step in range(steps):
-        chosen = [_augmented(*parts[random.integers(len(parts))], random) for _ in range(batch)]
+        sets = random.choice(len(parts), batch, p=np.array(shares) / sum(shares))
+        chosen = [_augmented(*parts[one], random) for one in sets]
         inputs, truth = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*chosen, strict=True))
         loss = _loss(combiner(inputs), truth)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
+        mean = 0.98 * mean + 0.02 * loss.item()
         if step % 100 == 99:
-            print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
-    return combiner
+            print(f"step {step + 1}: loss {mean:.3f}", flush=True)
+    return combiner, mean
 
 
 def _loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -87,21 +128,43 @@ def _augmented(inputs: np.ndarray, truth: np.ndarray, random: np.random.Generato
     maps = maps[:, ::-1] if random.random() < 0.5 else maps
     maps = maps.copy()
     if random.random() < 0.5:
-        maps[8] *= -1
+        maps[IMAGE] *= -1
     return maps[:-1], maps[-1].astype(np.uint8)
 
 
 def _samples(name: str, data: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (N, 15, 96, 96) float16 and truth (N, 96, 96) of a set, kept in a file."""
+    """Inputs (N, 19, 96, 96) float16 and truth (N, 96, 96) of a set, kept in a file."""
     if not path.exists():
-        count, views = SETS[name]
+        count, views, _ = SETS[name]
         random = np.random.default_rng(0)
-        cases = cases_of(name, data, "train", count) if name == "hippocampus" else [ct_case(name, data)]
-        found = [sample for case in cases for sample in _of_case(case, views, random)]
-        np.savez(path, inputs=np.stack([x for x, _ in found]), truth=np.stack([y for _, y in found]))
-        print(f"{name}: {len(found)} samples", flush=True)
+        started, found = time.process_time(), []
+        for case in _cases(name, data, count, random):
+            found += list(_of_case(case, views, random))
+        inputs, truth = (np.stack(arrays) for arrays in zip(*found, strict=True))
+        said = inputs[:, : OPINIONS + 1] > 0
+        inside = (truth < 2)[:, None]
+        dice = 2 * (said & (truth == 1)[:, None]).sum((0, 2, 3)) / ((said & inside).sum((0, 2, 3)) + (truth == 1).sum())
+        np.savez(path, inputs=inputs, truth=truth)
+        print(
+            f"{name}: {len(found)} samples, {time.process_time() - started:.0f} s, opinions {dice.round(3)}", flush=True
+        )
     with np.load(path) as stored:
         return stored["inputs"], stored["truth"]
+
+
+def _cases(name: str, data: Path, count: int, random: np.random.Generator) -> Iterator[FillCase]:
+    """Volumes labelled throughout."""
+    if name == "hippocampus":
+        yield from cases_of(name, data, "train", count)
+    elif name == "shapes":
+        for _ in range(count):
+            yield made_up_volume(random)
+    elif name.endswith("made-up"):
+        case = longer_ct(data) if name.startswith("ts_ct") else coarser(ct_case(name.split(maxsplit=1)[0], data))
+        for _ in range(count):
+            yield made_up_structures(case, random)
+    else:
+        yield coarser(ct_case(name, data))
 
 
 def _of_case(case: FillCase, views: int, random: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -112,6 +175,8 @@ def _of_case(case: FillCase, views: int, random: np.random.Generator) -> Iterato
         truth = np.moveaxis(case.truth, axis, 0)[::thin]
         images = np.moveaxis(scale_grey(case.volume.array[0]), axis, 0)[::thin]
         used = np.flatnonzero(truth.any((1, 2)))
+        if len(used) < 4:
+            continue
         if density == "three":
             drawn = sorted({int(used[0]), int(used[0] + used[-1]) // 2, int(used[-1])})
         else:
@@ -133,11 +198,13 @@ def _of_stack(images, truth, drawn, thickness, across, random) -> Iterator[tuple
     images = np.stack([grid.to_work(image) for image in images])
     filler = StackFiller(images, thickness / grid.pixel, None, Team(1))
     filler.learn([{k: mask[k] for k in drawn} for mask in masks], lambda share: None)
+    given = 0
     for place in random.permutation([k for k in range(drawn[0], drawn[-1]) if k not in drawn])[:8]:
         found = [filler.evidence.at(index, int(place)) for index in range(len(values))]
-        inputs = filler.combiner_inputs(found, filler.logits(int(place)), int(place))
+        inputs = filler.combiner_inputs(found, int(place))
         for own, mask in zip(inputs, masks, strict=True):
-            if own is not None and (mask[place].any() or (own[[0, 1, 5]] > -0.5).any()):
+            if own is not None and given < MOST and (mask[place].any() or (own[[0, 1, OPINIONS]] > -0.5).any()):
+                given += 1
                 yield _cut(own, mask[place], random)
 
 

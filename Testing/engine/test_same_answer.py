@@ -230,6 +230,10 @@ def test_same_answer(name, images, server, tmp_path, capsys):
     }
     if name == "one structure":
         answers["process"] = by_process(request, images, folder("process"), None)
+    for entrance, answer in answers.items():  # who gives a file is told its path, and who gives an array its name
+        path, is_file = str(images[request.image]), entrance != "server"
+        assert name not in ("MR", "constant") or (path in answer.refusal) == is_file
+        answer.refusal = answer.refusal.replace(path, request.image)
     first = answers["command line"]
     assert {entrance: answer.refusal for entrance, answer in answers.items()} == dict.fromkeys(answers, first.refusal)
     assert bool(first.refusal) == (name in REFUSED)

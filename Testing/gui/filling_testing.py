@@ -96,7 +96,11 @@ class FillPanel:
         np.save(request.params["masks"], masks)
         for text in log:
             request.sendLog({"level": "warning", "message": text})
-        report = {"output": request.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K"}
+        structures = [{"name": name, "filled": [3, 4, 5, 7, 8, 9]} for name in request.params["structures"]]
+        report = {
+            "output": request.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K",
+            "structures": structures,
+        }  # fmt: skip
         request.sendResult(report | changes)
 
     def _grid(self):

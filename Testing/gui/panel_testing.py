@@ -16,6 +16,11 @@ class BasePanel:
     def status(self):
         return self.ui.statusLabel.text
 
+    @property
+    def hint(self):
+        """Why the panel's button cannot be clicked."""
+        return "" if self.ui.hintLabel.isHidden() else self.ui.hintLabel.text
+
     def waitFor(self, condition):
         def look():
             if not self.texts or self.texts[-1] != self.status:

@@ -117,7 +117,7 @@ class TrainingPhotographer:
     def _fail(self) -> None:
         """A killed engine, as when memory runs out."""
         self._ui.startButton.click()
-        self._waitFor(lambda: "epoch 3" in self._ui.statusLabel.text)
+        self._waitFor(lambda: "pass 3" in self._ui.statusLabel.text)
         os.kill(self._widget.logic.engine.processId(), 9)
         self._waitFor(self._isOver)
         self._take("training-failed")

@@ -77,7 +77,7 @@ class Panel(BasePanel):
         """Click and wait until the network learns; returns the number of the engine's process."""
         assert self.ui.startButton.enabled, self.status
         self.ui.startButton.click()
-        self.waitFor(lambda: self.status.startswith("Training: epoch") or not self.isRunning())
+        self.waitFor(lambda: self.status.startswith("Training: pass") or not self.isRunning())
         assert self.isRunning(), self.texts
         return self.widget.logic.engine.processId()
 

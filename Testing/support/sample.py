@@ -117,7 +117,7 @@ TORSO_REFUSALS = {
     "unknown structure": "Model 'torso-ct' does not segment 'Spleen'. It segments: right lung, left lung.",
     "MR": "'magnitude' has the grey levels of MR and model 'torso-ct' was trained on CT. If it is CT whose values are"
     " not in Hounsfield units (HU), convert them first: values from 0 to 4095 usually need 1024 subtracted. Choose a"
-    " model for MR, or allow any modality to try it all the same.",
+    " model for MR, or allow any modality to try it anyway.",
 }
 
 

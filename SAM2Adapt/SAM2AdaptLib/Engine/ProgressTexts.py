@@ -9,8 +9,8 @@ _TRAINING_STAGES = {
     protocol.LOADING: lambda: _("Loading the model"),
     protocol.PREPARING: lambda: _("Preparing the slices"),
     protocol.TRAINING: lambda: _("Training"),
-    protocol.VALIDATING: lambda: _("Validating"),
-    protocol.ESTIMATING: lambda: _("Measuring the time of a step"),
+    protocol.VALIDATING: lambda: _("Measuring accuracy"),
+    protocol.ESTIMATING: lambda: _("Measuring how long it takes"),
     protocol.PAUSED: lambda: _("Paused"),
 }
 
@@ -34,8 +34,8 @@ def timeLeft(seconds):
 def segmenting(progress):
     """The engine's progress of ``segment`` as a sentence without full stop.
 
-    :param progress: dict with "stage", and when it is "segmenting", "done", "total" and, where they are known, "rate"
-      (slices a second) and "secondsLeft".
+    :param progress: dict with "stage", and when it is "segmenting", "done", "total" and, where it is known,
+      "secondsLeft".
     """
     stage = progress["stage"]
     if stage == protocol.FINISHING:
@@ -43,9 +43,6 @@ def segmenting(progress):
     if stage != protocol.SEGMENTING:
         return _("Loading the model")
     text = _("Segmenting: {done} of {total} slices").format(done=progress["done"], total=progress["total"])
-    if rate := progress.get("rate"):
-        rate = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-        text = f"{text}, {_('{rate} slices/s').format(rate=rate)}"
     return _withTimeLeft(text, progress.get("secondsLeft"))
 
 
@@ -64,7 +61,7 @@ def ranking(number, count, name, secondsLeft=None):
 def training(progress):
     """The engine's progress of ``train`` or ``estimate`` as a sentence without full stop.
 
-    :param progress: dict with "stage", and where they are known "done", "total", "unit", "loss", "bestDice" and
+    :param progress: dict with "stage", and where they are known "done", "total", "unit", "bestDice" and
       "secondsLeft".
     """
     stage = progress["stage"]
@@ -73,15 +70,12 @@ def training(progress):
     if stage == WRITING:
         return _("Writing case {number} of {total}").format(number=numbers["done"] + 1, total=numbers["total"])
     if progress.get("unit") == "epoch":
-        text = _("{stage}: epoch {done} of {total}").format(stage=text, **numbers)
+        text = _("{stage}: pass {done} of {total}").format(stage=text, **numbers)
     elif stage == protocol.PREPARING and progress.get("unit") == "%":
         text = _("{stage}: {done} %").format(stage=text, done=numbers["done"])
-    parts = [text]
-    if (loss := progress.get("loss")) is not None:
-        parts.append(_("loss {loss}").format(loss=f"{loss:.3f}"))
     if (dice := progress.get("bestDice")) is not None:
-        parts.append(_("best Dice {dice}").format(dice=f"{dice:.3f}"))
-    return _withTimeLeft(", ".join(parts), None if stage == protocol.PAUSED else progress.get("secondsLeft"))
+        text = f"{text}, {_('best accuracy {dice}').format(dice=f'{dice:.2f}')}"
+    return _withTimeLeft(text, None if stage == protocol.PAUSED else progress.get("secondsLeft"))
 
 
 def download(progress):

@@ -1,6 +1,6 @@
 """What a user has drawn: which structures, in which slices, and which slices were declared empty.
 
-A structure is drawn in a slice if it has voxels there, or was declared to have none (``EmptySlices``).
+A structure is drawn in a slice if it has voxels there, or was declared to have none (``SliceTags``).
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sam2adapt.shared import slicing_axis
 from sam2adapt.shared.errors import DrawingError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import EmptySlices, Geometry, SegmentMasks
+from SAM2AdaptLib.Scene import Geometry, SegmentMasks, SliceTags
 
 AXES = slicing_axis.ARRAY_AXES
 _STROKE = 0.2  # area of a stroke, as a share of the drawings around it
@@ -89,7 +89,7 @@ def _describeParallel(drawings, segmentationNode):
     for segmentId, name, mask in zip(drawings.segmentIds, drawings.names, drawings.masks, strict=True):
         drawings.notes += _doubts(name, mask, k)
         drawn = set(_occupied(mask, k).tolist())  # a drawing counts more than what was said before it
-        places = EmptySlices.onAxis(segmentationNode, segmentId, main)
+        places = SliceTags.empty(segmentationNode, segmentId, main)
         places = [place for place in places if place < mask.shape[k] and place not in drawn]
         if places:
             drawings.empty[name] = places
@@ -151,7 +151,7 @@ def _withoutLoneSlices(segmentationNode, ids, masks, main):
     """
     lone = {
         segmentId for segmentId, mask in zip(ids, masks, strict=True)
-        if len({*_occupied(mask, AXES.index(main)), *EmptySlices.onAxis(segmentationNode, segmentId, main)}) < 2
+        if len({*_occupied(mask, AXES.index(main)), *SliceTags.empty(segmentationNode, segmentId, main)}) < 2
     }  # fmt: skip
     names = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetName() for segmentId in ids]
     said = [
@@ -232,5 +232,5 @@ def _unusedDeclarations(segmentationNode, ids, names):
             name=name
         )
         for segmentId, name in zip(ids, names, strict=True)
-        if EmptySlices.declared(segmentationNode, segmentId)
+        if SliceTags.declared(segmentationNode, segmentId)
     ]

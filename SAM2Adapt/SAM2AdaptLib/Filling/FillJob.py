@@ -16,17 +16,19 @@ from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped
 from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
 from SAM2AdaptLib.Filling import Drawings
 from SAM2AdaptLib.Scene import (
-    EmptySlices,
     LabelMaps,
     SegmentationHistory,
     SegmentMasks,
+    SliceTags,
     VolumeGrid,
     VolumeModality,
     VolumeTransfer,
 )
 
 
-def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None, onPreview=None, **callbacks):
+def start(
+    engine, volumeNode, segmentationNode, direction=None, segmentIds=None, roiNode=None, onPreview=None, **callbacks
+):
     """Start filling the slices between drawn ones; returns at once.
 
     :param engine: as of ``SegmentJob.start``; its requests have ``release()``, too, which keeps the engine warm.
@@ -34,18 +36,19 @@ def start(engine, volumeNode, segmentationNode, direction=None, segmentIds=None,
     :param segmentationNode: whose segments are drawn in some slices.
     :param direction: "axial", "coronal" or "sagittal", the slices that are drawn; None: as they were drawn.
     :param segmentIds: which segments to fill; None: all that are visible and not marked as completed.
+    :param roiNode: vtkMRMLMarkupsROINode; only what lies in it is filled.
     :param onPreview: called with the job when ``masks`` are a first answer.
     :param callbacks: those of ``Job``.
     :return: the FillJob.
     :raises EngineError: what is known before anything runs.
     """
     with asEngineErrors():
-        requireInScene(volumeNode, segmentationNode)
+        requireInScene(volumeNode, segmentationNode, roiNode)
         VolumeTransfer.requireSegmentable(volumeNode)
         if not segmentationNode:
             raise SettingsError(_("No segmentation was chosen."), _("Choose the one that was drawn."))
         drawings = Drawings.collect(volumeNode, segmentationNode, direction, segmentIds)
-        job = FillJob(engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks)
+        job = FillJob(engine, volumeNode, segmentationNode, drawings, roiNode, onPreview, **callbacks)
         job.begin([volumeNode, segmentationNode])
     return job
 
@@ -62,12 +65,12 @@ class FillJob(SceneJob):
     :ivar seconds: from the start to the first answer ("preview") and to the last ("total").
     """
 
-    def __init__(self, engine, volumeNode, segmentationNode, drawings, onPreview, **callbacks):
+    def __init__(self, engine, volumeNode, segmentationNode, drawings, roiNode, onPreview, **callbacks):
         super().__init__(**callbacks)
         self.volumeNode, self.segmentationNode, self.drawings = volumeNode, segmentationNode, drawings
         self.masks = self.result = self.expectedDice = self.nextSlice = None
         self.message = ""
-        self._engine, self._onPreview = engine, onPreview
+        self._engine, self._roiNode, self._onPreview = engine, roiNode, onPreview
         self._volume = VolumeGrid.Snapshot(volumeNode, withVoxels=True)
         self._drawingStamp = _drawingStamp(segmentationNode)
 
@@ -83,11 +86,17 @@ class FillJob(SceneJob):
             "structures": drawings.names,
             "empty": drawings.empty,
             "axis": drawings.axis,
+            "roi": self._roiNode and VolumeTransfer.voxelBox(volume, self._roiNode, self._transformOf(volume)),
             "masks": files["masks"],
             "preview": files["preview"],
         }
         np.save(files["drawings"], drawings.masks)
         self._ask(self._engine, "fill", parameters, onPreview=self._unlessOver(self._onFirstAnswer))
+
+    def _transformOf(self, volume):
+        """Transform of the volume that is sent: the user's, or a copy on the voxels of the segmentation."""
+        node = self.volumeNode if volume is self.volumeNode else self.segmentationNode
+        return node.GetParentTransformNode()
 
     def apply(self, saveState=None):
         """Put the filled slices into the segmentation, as one step that can be undone.
@@ -123,6 +132,13 @@ class FillJob(SceneJob):
             raise RuntimeError("segments did not receive what was filled")
         if not np.array_equal(SegmentMasks.read(node, others, drawings.grid), before):
             raise RuntimeError("other segments changed")
+        axis = self.result["axis"]
+        for segmentId, mask, drawn, row in zip(
+            drawings.segmentIds, self.masks, drawings.masks, self.result["structures"], strict=True
+        ):
+            former, places = SliceTags.filled(node, segmentId, drawn)
+            places = {*row["filled"], *(places if former == axis else [])}
+            SliceTags.setFilled(node, segmentId, axis, places, mask)
 
     def _requireUnchanged(self):
         node, drawings = self.segmentationNode, self.drawings
@@ -211,7 +227,7 @@ def expectation(expectedDice, nextSlice):
     """
     if expectedDice is None:
         return _("The slices between the drawn ones are filled.")
-    text = _("Expected Dice {dice}").format(dice=f"{expectedDice:.2f}")
+    text = _("Expected accuracy {dice}").format(dice=f"{expectedDice:.2f}")
     if nextSlice is None:
         return f"{text}."
     return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)
@@ -222,5 +238,5 @@ def _drawingStamp(segmentationNode):
     segmentation, stamp = segmentationNode.GetSegmentation(), []
     for segmentId in segmentation.GetSegmentIDs():
         image = segmentation.GetSegment(segmentId).GetRepresentation(LabelMaps.labelmapName())
-        stamp += [segmentId, image.GetMTime() if image else 0, EmptySlices.declared(segmentationNode, segmentId)]
+        stamp += [segmentId, image.GetMTime() if image else 0, SliceTags.declared(segmentationNode, segmentId)]
     return stamp

@@ -10,7 +10,7 @@ class FillLogic:
         """Fill the slices between drawn ones and wait for it; Slicer stays alive, and ``undo`` takes them out again.
 
         :param segmentationNode: its visible segments are filled, each between its own drawings.
-        :param options: direction, segmentIds, onProgress (see ``FillJob.start``).
+        :param options: direction, segmentIds, roiNode, onProgress (see ``FillJob.start``).
         :return: the ``FillJob``, whose result is in the segmentation: ``expectedDice``, ``nextSlice``, ``log``.
         """
         job = self.startFill(volumeNode, segmentationNode, **options).wait()

@@ -6,6 +6,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from sam2adapt.shared import paths
+from sam2adapt.shared.errors import UserError
+from sam2adapt.shared.files import hash_file
 from sam2adapt.shared.known_bases import BASES
 from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from slicer.i18n import tr as _
@@ -24,6 +27,12 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 FOLDER = "SAM2Adapt-offline"
 
 PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
+SUMS = "SHA256SUMS"  # of the packages, as sha256sum writes and checks it
+_WRITE_SUMS = (
+    f"import hashlib, pathlib; f = pathlib.Path('{FOLDER}'); (f / '{SUMS}').write_text(''.join(hashlib.sha256("
+    "p.read_bytes()).hexdigest() + '  ' + p.name + chr(10) for p in sorted(f.iterdir()) if p.suffix in ('.whl', '.gz',"
+    " '.zip')))"
+)
 
 
 def checkFolder(folder):
@@ -44,6 +53,30 @@ def checkFolder(folder):
             _("There are no Python packages (.whl files) in “{folder}”.").format(folder=folder),
             _("Choose the folder that holds the downloaded packages, not the one above it."),
         )
+    _checkSums(Path(folder))
+
+
+def _checkSums(folder):
+    """Compare the packages with the folder's SHA256SUMS, if it has one.
+
+    :raises EngineError: a package is another than there, or none of those there.
+    """
+    try:
+        lines = paths.read_text(folder / SUMS).splitlines() if paths.is_file(folder / SUMS) else None
+    except (UserError, ValueError) as error:
+        raise EngineError("InstallError", str(error), _("Bring the whole folder again.")) from error
+    if lines is None:
+        return
+    known = {name.strip(" *"): digest for digest, _space, name in (line.partition(" ") for line in lines)}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(PACKAGE_SUFFIXES) and (digest := hash_file(path)) != known.get(path.name):
+            raise EngineError(
+                "InstallError",
+                _("“{name}” has the SHA-256 {digest}, and {sums} says {known}.").format(
+                    name=path.name, digest=digest, sums=SUMS, known=known.get(path.name, _("nothing of it"))
+                ),
+                _("Bring the whole folder again."),
+            )
 
 
 def weightFiles(folder):
@@ -67,7 +100,7 @@ def _isModel(path):
     """Whether a file says that it is a model of SAM2Adapt; the engine checks the rest of it."""
     try:
         return MODEL_KEY in read_metadata(path)
-    except ValueError:
+    except (OSError, ValueError):
         return False
 
 
@@ -86,6 +119,8 @@ def shoppingList(python=None):
             " {python}, open a terminal in Slicer's folder “bin”. These commands fill the folder {folder}:"
         ).format(system=platform.system(), python=".".join(platform.python_version_tuple()[:2]), folder=FOLDER),
         *_packageCommands(PythonEnvironment(python)),
+        _("   and at last their checksums, by which the installation sees that they arrived unchanged:"),
+        _command("-c", _WRITE_SUMS),
         "",
         _("2. Weights of base networks; only some models and trainings need them. Put them into the same folder:"),
         *weights,
@@ -118,5 +153,9 @@ def _packageCommands(environment):
 
 
 def _wheelCommand(*arguments):
-    words = ["PythonSlicer" if os.name == "nt" else "./PythonSlicer", "-m", "pip", "wheel", "-w", FOLDER, *arguments]
+    return _command("-m", "pip", "wheel", "-w", FOLDER, *arguments)
+
+
+def _command(*arguments):
+    words = ["PythonSlicer" if os.name == "nt" else "./PythonSlicer", *arguments]
     return "   " + (subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))

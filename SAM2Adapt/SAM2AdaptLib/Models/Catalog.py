@@ -13,6 +13,7 @@ from sam2adapt.shared.files import bases_folder, bundled_folder
 from sam2adapt.shared.known_bases import BASES
 from sam2adapt.shared.model_cards import BUNDLED, OWN, created, full_name, is_called, mean_dice, model_folders
 from sam2adapt.shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX, read_metadata
+from sam2adapt.shared.safety.texts import visible
 from slicer.i18n import tr as _
 
 __all__ = ["BUNDLED", "OWN", "Model", "defaultModel", "downloadedFiles", "findModel", "modelList"]
@@ -49,10 +50,15 @@ class Model:
 
 
 def modelList() -> list[Model]:
-    """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled."""
+    """Every model file, broken ones too, in the order in which names are looked up: own, newest, bundled.
+
+    A bundled model of which the user has a copy is listed once.
+    """
     models = []
     for folder, where in model_folders():
         here = [model for path in sorted(folder.glob(f"*{SUFFIX}")) if (model := _read(path, where))]
+        known = {model.digest for model in models if model.digest}
+        here = [model for model in here if model.digest not in known]
         models += sorted(here, key=lambda model: model.created, reverse=True)
     return models
 
@@ -63,9 +69,9 @@ def findModel(models: list[Model], text: str) -> Model | None:
 
 
 def defaultModel(models: list[Model], modality: str) -> str:
-    """Id of the model to begin with: the first that works and fits, else the first that works, else ""."""
-    usable = [model for model in models if not model.problem]
-    return next((model.id for model in sorted(usable, key=lambda model: not model.fits(modality))), "")
+    """Id of the model to begin with: of those that work and fit the one with the best measured accuracy, else ""."""
+    fitting = [model for model in models if not model.problem and model.fits(modality)]
+    return max(fitting, key=lambda model: -1.0 if model.dice is None else model.dice).id if fitting else ""
 
 
 def downloadedFiles() -> list[Path]:
@@ -83,7 +89,7 @@ def _read(path, where):
         return _fromCard(path, where, json.loads(metadata[MODEL_KEY]))
     except OSError as error:
         problem = _("The file cannot be read: {reason}.").format(reason=error.strerror or error)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         problem = _("The file is damaged, or no model of SAM2Adapt.")
     return Model(path, where, path.stem, problem=problem)
 
@@ -91,24 +97,38 @@ def _read(path, where):
 def _fromCard(path, where, card):
     if card["schema_version"] > SCHEMA_VERSION:
         problem = _("It was written by a newer SAM2Adapt. Update the extension.")
-        return Model(path, where, str(card.get("name", path.stem)), problem=problem)
-    base = card["base"]["id"]
+        return Model(path, where, visible(str(card.get("name", path.stem))[:100]), problem=problem)
+    base = _text(card["base"]["id"])
     return Model(
         path=path,
         where=where,
-        name=card["name"],
-        version=card["version"],
-        description=card["description"],
-        modality=card["modality"],
-        structures=tuple(entry["name"] for entry in card["classes"]),
-        license=card["license"],
-        dice=mean_dice(card),
-        axis=card["slices"]["axis"],
+        name=_text(card["name"]),
+        version=_text(card["version"]),
+        description=_text(card["description"], keep="\n"),
+        modality=_text(card["modality"]),
+        structures=tuple(_text(entry["name"]) for entry in card["classes"]),
+        license=_text(card["license"]),
+        dice=_share(mean_dice(card)),
+        axis=_text(card["slices"]["axis"]),
         base=base,
         basePresent=_basePresent(base),
         created=created(card),
-        digest=card["digest"],
+        digest=_text(card["digest"]),
     )
+
+
+def _text(value, keep=""):
+    """A text of a card that nobody has checked, as a list may show it; what is no text raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return visible(value, keep)
+
+
+def _share(value):
+    """A Dice of a card that nobody has checked; what is none raises TypeError or ValueError."""
+    if value is None or 0 <= value <= 1:
+        return value
+    raise ValueError(value)
 
 
 def _basePresent(base):

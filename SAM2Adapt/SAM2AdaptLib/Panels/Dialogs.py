@@ -41,7 +41,7 @@ def confirm(text, explanation, action):
 def question(text, explanation, action):
     """The message box of ``confirm``."""
     box = qt.QMessageBox(slicer.util.mainWindow())
-    box.windowTitle = _("SAM2 Auto-Segment")
+    box.windowTitle = _("SAM2Adapt")
     box.icon = qt.QMessageBox.Question
     box.text = text
     box.informativeText = explanation

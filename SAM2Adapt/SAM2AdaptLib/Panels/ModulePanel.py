@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Panels.DeviceList import DeviceList
 from SAM2AdaptLib.Panels.InstallSection import InstallSection
+from SAM2AdaptLib.Panels.KeptSection import KeptSection
 from SAM2AdaptLib.Panels.Widgets import StatusLine
 
 _LIBRARY = __name__.partition(".")[0]
@@ -25,7 +26,7 @@ class ModulePanel:
     - ``whyNot()``: a sentence that says why that button cannot start anything now, "" if it can;
     - ``update()``: shows what parameters, run and engine allow now; ``updateButtons()``: the part of it about buttons.
 
-    The .ui file has what InstallSection and DeviceList need, "statusLabel" and "progressBar".
+    The .ui file has what InstallSection and DeviceList need, "statusLabel", "hintLabel" and "progressBar".
     """
 
     def openPanel(self, logic):
@@ -40,11 +41,14 @@ class ModulePanel:
         self.logic = logic
         self._parameterNode = None
         self._parameterNodeGuiTags = []
-        self._statusLine = StatusLine(self.ui.statusLabel)
+        self._statusLine = StatusLine(self.ui.statusLabel, self.ui.hintLabel)
         self._deviceList = DeviceList(self.ui.deviceComboBox, logic.engine, self._statusLine.show)
         self._installSection = InstallSection(self.ui, self.update)
+        self._keptSection = KeptSection(self.layout)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
@@ -78,6 +82,15 @@ class ModulePanel:
 
     def onSceneEndClose(self, caller, event) -> None:
         """Called just after the scene is closed."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller, event) -> None:
+        """Called before a scene is loaded: boxes that lose their node meanwhile must not empty the parameters."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller, event) -> None:
+        """Called after a scene was loaded, whose parameters the panel shows now."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 

@@ -1,23 +1,24 @@
-"""What the panels do with widgets in the same way everywhere: lists, tables, and the line that says how it stands."""
+"""What the panels do with widgets in the same way everywhere: lists, tables, and the lines that say how it stands."""
 
 import qt
 
 
 class StatusLine:
-    """A label that tells of what is going on; when there is nothing to tell, it says what is missing."""
+    """Two labels: what happened last, and why the button below them cannot be clicked now."""
 
-    def __init__(self, label):
-        self._label = label
-        self._hint = ""
+    def __init__(self, label, hintLabel):
+        self._label, self._hintLabel = label, hintLabel
+        self.show("")
+        self.hint("")
 
     def show(self, text):
-        """Show a sentence, or make room for a hint with ""."""
+        """Show what happened; "" for nothing."""
         self._label.text = text
 
     def hint(self, text):
-        """Show what is missing for a start ("" for nothing), in the place of an earlier hint only."""
-        if self._label.text in ("", self._hint):
-            self._hint = self._label.text = text
+        """Show what is missing for a start; "" for nothing."""
+        self._hintLabel.text = text
+        self._hintLabel.visible = bool(text)
 
 
 def fillComboBox(comboBox, items, keepsChoice=True):

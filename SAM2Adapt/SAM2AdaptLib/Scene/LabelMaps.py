@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import slicer
+import vtk
 from sam2adapt.shared.errors import GeometryError
 from sam2adapt.shared.labels.label_runs import count_labels
 from slicer.i18n import tr as _
@@ -131,6 +132,12 @@ def segmentVolumes(segmentationNode):
         voxelVolume = float(np.prod(image.GetSpacing())) if image else 0.0
         volumes[segmentId] = count * voxelVolume / _CUBIC_MILLIMETRES_PER_MILLILITRE
     return volumes
+
+
+def tag(segment, name):
+    """Text of a tag of a segment, "" if it has no such tag."""
+    text = vtk.reference("")
+    return str(text) if segment.GetTag(name, text) else ""
 
 
 def nodeWithLabelmaps(segmentationNode, reference=None):

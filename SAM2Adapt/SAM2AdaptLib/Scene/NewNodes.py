@@ -15,10 +15,17 @@ def createSegmentationNode(volumeNode):
 
 
 def createUncertaintyNode(volumeNode):
-    """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels."""
+    """New vtkMRMLScalarVolumeNode for the uncertainty of each voxel, 0 to 1, beside the volume and without voxels.
+
+    It is no image to segment, so it is hidden from the lists of nodes; a panel shows it over the image.
+    """
     scene = slicer.mrmlScene
     name = freeNodeName(_("{name} uncertainty").format(name=volumeNode.GetName()))
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetHideFromEditors(True)  # before it is in the scene, so that no list takes it for an image
+    scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()

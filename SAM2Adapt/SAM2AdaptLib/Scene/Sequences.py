@@ -8,7 +8,7 @@ import slicer
 from sam2adapt.shared.errors import GeometryError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import LabelImport, NewNodes, SegmentationHistory
+from SAM2AdaptLib.Scene import LabelImport, NewNodes, Results, SegmentationHistory
 
 
 def browserOf(node):
@@ -99,7 +99,7 @@ class SequenceTarget:
         elif found or segmentationNode:
             segmentationNode = self._addSegmentations(segmentationNode)
         if self._uncertainties:
-            uncertaintyNode = NewNodes.createUncertaintyNode(self._volumeNode)
+            uncertaintyNode = newUncertaintyNode(self._volumeNode)
             if len(self._uncertainties) > 1:
                 self._addSequence(uncertaintyNode, self._uncertainties)
             else:
@@ -160,6 +160,30 @@ class SequenceTarget:
 
 def _updateProxies(browser):
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+
+def newUncertaintyNode(volumeNode):
+    """A node for the uncertainty of the voxels of a volume, in the place of that of an earlier run."""
+    if former := Results.uncertaintyOf(volumeNode):
+        removeUncertainty(former)
+    node = NewNodes.createUncertaintyNode(volumeNode)
+    Results.markUncertainty(node, volumeNode)
+    return node
+
+
+def removeUncertainty(node):
+    """Remove the uncertainty of a run, with its sequence if it has one.
+
+    :return: function that puts it back; None for a sequence.
+    """
+    browser = browserOf(node)
+    if browser:
+        sequence = browser.GetSequenceNode(node)
+        browser.RemoveSynchronizedSequenceNode(sequence.GetID())
+        NewNodes.removeNode(sequence)
+    itsBelongings = NewNodes.belongings(node)
+    NewNodes.removeNode(node)
+    return None if browser else lambda: NewNodes.addAgain(node, itsBelongings)
 
 
 class _State:

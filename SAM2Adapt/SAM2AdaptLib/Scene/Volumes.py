@@ -8,9 +8,9 @@ IMAGE_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 def images():
-    """The image volumes of the scene; label maps are volumes, too, but nothing to segment."""
+    """The image volumes in the lists of nodes; label maps are volumes, too, but nothing to segment."""
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in volumes if node.GetClassName() in IMAGE_CLASSES]
+    return [node for node in volumes if node.GetClassName() in IMAGE_CLASSES and not node.GetHideFromEditors()]
 
 
 def hasVoxels(volumeNode):
@@ -34,14 +34,7 @@ def unlabelled():
     """Volume nodes with voxels on which no segmentation was made that has segments, without label maps."""
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     labelled = {volumeOf(node) for node in segmentations if node.GetSegmentation().GetNumberOfSegments()}
-    return [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if node not in labelled
-        and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        and not node.GetHideFromEditors()
-        and node.GetImageData()
-    ]
+    return [node for node in images() if node not in labelled and node.GetImageData()]
 
 
 def requireVoxels(volumeNode):

@@ -16,9 +16,9 @@ class ExistingSegments(enum.Enum):
 
     def label(self):
         return {
-            ExistingSegments.REPLACE: _("Replace those of the same name"),
-            ExistingSegments.ADD: _("Add new segments"),
-            ExistingSegments.NEW: _("Make a new segmentation"),
+            ExistingSegments.REPLACE: _("Replace same names"),
+            ExistingSegments.ADD: _("Add segments"),
+            ExistingSegments.NEW: _("New segmentation"),
         }[self]
 
 

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import HOPELESS, EngineError
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
-from SAM2AdaptLib.Scene import Volumes
+from SAM2AdaptLib.Scene import Results
 
 
 def start(
@@ -19,7 +19,7 @@ def start(
     :param startSegment: ``SAM2AdaptLogic.startSegment``.
     :param volumeNodes: those to segment, in this order.
     :param chooseSegmentation: function that gives the segmentation into which the result of a volume goes, None for a
-      new one; without it ``Volumes.segmentationOf``.
+      new one; without it ``Results.replaceable``, so that nothing that the user drew or corrected is replaced.
     :param onProgress, onFinished, onError: as for ``FolderBatch.start``.
     :param options: those of ``SegmentJob.start``.
     :return: the SceneBatch.
@@ -28,7 +28,7 @@ def start(
     if not volumeNodes:
         raise EngineError("VolumeError", _("There is no volume to segment."), _("Check at least one in the list."))
     callbacks = {"onProgress": onProgress, "onFinished": onFinished, "onError": onError}
-    chooseSegmentation = chooseSegmentation or Volumes.segmentationOf
+    chooseSegmentation = chooseSegmentation or Results.replaceable
     job = SceneBatch(startSegment, volumeNodes, str(model), chooseSegmentation, options, **callbacks)
     job.begin()
     return job

@@ -16,6 +16,7 @@ from SAM2AdaptLib.Scene import (
     LabelImport,
     LabelMaps,
     NewNodes,
+    Results,
     SegmentationHistory,
     Sequences,
     VolumeGrid,
@@ -130,11 +131,19 @@ class SegmentJob(SceneJob):
             self._folder.remove(path)
         self._index += 1
         if self._index == count:
-            self.segmentationNode, self.uncertaintyNode = self._target.commit(bool(self._found))
+            self._commit(result)
         self.seconds["import"] += time.perf_counter() - began
         if self._index < count:
             self._send()
         return self._index == count
+
+    def _commit(self, result):
+        isNew = not self._target.nodes[0]
+        self.segmentationNode, self.uncertaintyNode = self._target.commit(bool(self._found))
+        if self.segmentationNode:
+            model = result.get("model", {}).get("name", "")
+            names = {structure["name"] for structure in result["structures"]}
+            Results.mark(self.segmentationNode, model or self._request["model"], names, isNew)
 
     def _onEngineProgress(self, progress):
         self.state = RUNNING
@@ -197,7 +206,7 @@ class _VolumeTarget:
             SegmentationHistory.recordCreated(segmentationNode)
         uncertaintyNode = None
         if self._uncertainty is not None:
-            uncertaintyNode = NewNodes.createUncertaintyNode(self._volumeNode)
+            uncertaintyNode = Sequences.newUncertaintyNode(self._volumeNode)
             NewNodes.fillVolume(uncertaintyNode, self._uncertainty, self._volumeNode)
         return segmentationNode, uncertaintyNode
 

@@ -2,14 +2,16 @@
 
 import numpy as np
 import slicer
-from sam2adapt.shared import slicing_axis
+from sam2adapt.shared import protocol, slicing_axis
 from sam2adapt.shared.errors import ClassesError, GeometryError, TrainingDataError, UserError
 from sam2adapt.shared.labels import annotation
+from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_drawn_slices
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import EmptySlices, LabelExport, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelExport, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
+from SAM2AdaptLib.Training.FilledSlices import FilledSlices
 
 TRAIN, VALIDATE, IGNORE = "train", "validate", "ignore"
 
@@ -41,13 +43,17 @@ class TrainingCase:
     :ivar use: "train", "validate" or "ignore".
     :ivar volumeNode, segmentationNode: nodes in the scene; None for a case that lies in files.
     :ivar annotatedSlices: numbers of the slices that are annotated, along ``axis``; None: as the label file says.
+    :ivar filledSlices: those of them that were filled between drawn ones, which weigh less; None: as the file says.
     :ivar isWhole: whether all slices are annotated; None: as the label file says.
     :ivar sliceCount: number of slices along ``axis``; None where the file was not read.
+    :ivar hasOverlap: whether segments of the case overlap, as far as that is known.
+    :ivar isEmpty: whether nothing is drawn and no slice is declared empty.
     :ivar problems: list of UserError; a case that has one cannot be used.
     :ivar notes: list of sentences that the user should know.
     """
 
-    volumeNode = segmentationNode = annotatedSlices = isWhole = sliceCount = axis = None
+    volumeNode = segmentationNode = annotatedSlices = filledSlices = isWhole = sliceCount = axis = None
+    hasOverlap = isEmpty = False
     #: Segment that a voxel of several gets: "first" or "last" in their order; "refuse" makes it a problem.
     overlap = LAST
 
@@ -119,11 +125,15 @@ class SceneCase(TrainingCase):
         for number, segment in enumerate(self._segments, start=1):
             table[number] = values.get(segment.id, 0)
         labels = table[labels]
+        path = folder / CaseFiles.LABELS / f"{identifier}.nrrd"
+        if self._filled:
+            labels[self._filled.voxels() == NOT_ANNOTATED] = annotation.IGNORE
+            write_drawn_slices(path, self._filled.drawn())
         missing = np.setdiff1d(np.arange(self.sliceCount), self.annotatedSlices)
         np.moveaxis(labels, 2 - self.axis, 0)[missing] = annotation.IGNORE
         if writeImage:
             CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
-        CaseFiles.writeLabels(labels, self.volumeNode, folder / CaseFiles.LABELS / f"{identifier}.nrrd")
+        CaseFiles.writeLabels(labels, self.volumeNode, path)
 
     def _labels(self):
         """Labels (K, J, I) of all segments, the n-th having the value n, and everything about them; None on a problem.
@@ -131,13 +141,15 @@ class SceneCase(TrainingCase):
         A problem is kept, not raised.
         """
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
-        self.axis = self.sliceCount = self.annotatedSlices = self.isWhole = None
-        self.drawnSlices = []
+        self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
+        self.drawnSlices, self.hasOverlap = [], False
         try:
             return self._examined()
         except UserError as error:
             self.problems.append(error)
             return None
+        finally:
+            self.isEmpty = not self.annotatedSlices and all(segment.voxels == 0 for segment in self._segments)
 
     def _examined(self):
         if self.volumeNode is None:
@@ -168,6 +180,7 @@ class SceneCase(TrainingCase):
         """Note which segments lose voxels to others, or refuse that."""
         lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
+        self.hasOverlap = bool(notes)
         if notes and self.overlap == REFUSE:
             raise ClassesError(" ".join(notes), _("Take these voxels out of one of the segments."))
         self.notes += notes
@@ -202,6 +215,8 @@ class SceneCase(TrainingCase):
                 _("Correct the list of empty slices."),
             )
         annotated = sorted({*drawn.tolist(), *declared})
+        if self._readFilling(declared):
+            return
         choice = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE)
         isContiguous = len(drawn) > 0 and int(drawn[-1] - drawn[0]) + 1 == len(drawn)
         looksWhole = isContiguous and len(drawn) >= min(_FEWEST_OF_A_WHOLE, self.sliceCount) and not declared
@@ -220,6 +235,28 @@ class SceneCase(TrainingCase):
                 if self.isWhole
                 else _("Only slices with segments are used; the others count as not annotated.")
             )
+
+    def _readFilling(self, declared):
+        """Take drawn and filled slices as a filling left them, unless the user says that all slices are annotated.
+
+        :return: False if that is so, or nothing was filled.
+        """
+        isAll = self.segmentationNode.GetAttribute(ANNOTATED_ATTRIBUTE) == ALL
+        if isAll or not SliceTags.isFilled(self.segmentationNode):
+            return False
+        filled = FilledSlices(self.volumeNode, self.segmentationNode)
+        if not filled.any():
+            return False
+        states = filled.along(self.axis)
+        self._filled, self.isWhole = filled, False
+        self.annotatedSlices = sorted({*np.flatnonzero(states != NOT_ANNOTATED).tolist(), *declared})
+        self.filledSlices = np.flatnonzero(states == FILLED).tolist()
+        self.notes.append(
+            _("{drawn} slices are drawn; {filled} were filled and weigh less in the training.").format(
+                drawn=len(self.annotatedSlices) - len(self.filledSlices), filled=len(self.filledSlices)
+            )
+        )
+        return True
 
 
 def fromScene():
@@ -247,6 +284,11 @@ def sceneCases():
         yield case
 
 
+def heldOut(count):
+    """How many of several cases the engine keeps out of training if none is set to "validate"."""
+    return max(1, count // protocol.HELD_OUT)
+
+
 def setWhole(segmentationNode, whole):
     """Say whether all slices of a segmentation are annotated; None: as its segments look."""
     if whole is None:
@@ -263,13 +305,13 @@ def emptySlices(segmentationNode, axis):
     """
     segmentation = segmentationNode.GetSegmentation()
     for segmentId in segmentation.GetSegmentIDs():
-        for word in EmptySlices.unreadable(segmentationNode, segmentId)[:1]:
+        for word in SliceTags.unreadable(segmentationNode, segmentId)[:1]:
             name = segmentation.GetSegment(segmentId).GetName()
             raise TrainingDataError(
                 _("The empty slices of '{name}' hold '{word}', which is no slice.").format(name=name, word=word),
                 _("Choose the empty slices again."),
             )
-    return EmptySlices.ofAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis])
+    return SliceTags.emptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis])
 
 
 def declareEmpty(segmentationNode, axis, numbers):
@@ -283,7 +325,7 @@ def declareEmpty(segmentationNode, axis, numbers):
             _("Segmentation '{name}' has no segment.").format(name=segmentationNode.GetName()),
             _("Add a segment for each structure first."),
         )
-    EmptySlices.setOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis], numbers)
+    SliceTags.setEmptyOfAll(segmentationNode, slicing_axis.ARRAY_AXES[2 - axis], numbers)
 
 
 def segmentsOf(segmentationNode):

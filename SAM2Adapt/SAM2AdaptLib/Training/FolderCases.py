@@ -11,7 +11,7 @@ from pathlib import Path
 
 import slicer
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
-from sam2adapt.shared.labels import annotation
+from sam2adapt.shared.labels import annotation, drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
 from sam2adapt.shared.labels.label_names import folder_table, label_table
@@ -28,9 +28,14 @@ _VALUES_SUFFIX = ".values.json"  # tells the engine what the values of a label f
 class FileCase(TrainingCase):
     """An image file with its label file.
 
+    :ivar isUnnamed: whether no file says what the label values mean; ``nameLabels`` does.
+
     :param image, label: pathlib.Path; label is a label map or a segmentation that Slicer saved (.seg.nrrd).
     :param table: LabelTable with the meaning of the label values; None where nothing says it.
+    :ivar channels: nnU-Net's channels of the images in the folder, () for other images.
     """
+
+    channels = ()
 
     def __init__(self, name, image, label, table=None, use=TRAIN):
         super().__init__(name, use)
@@ -40,13 +45,14 @@ class FileCase(TrainingCase):
             Segment(entry.segment or str(value), entry.name, entry.terminology, entry.color, None, not table.complete)
             for value, entry in (sorted(table.entries.items()) if table else ())
         ]
-        if not self._segments:
+        self.isUnnamed = not self._segments
+        if self.isUnnamed:
             self.problems.append(
                 ClassesError(
                     _("Nothing says what the label values in '{file}' mean.").format(file=label),
                     _(
-                        "Name them, put a dataset.json or a table of labels beside the files, or save the segmentations"
-                        " from Slicer as .seg.nrrd."
+                        "Name the structures below, put a dataset.json or a table of labels beside the files, or save"
+                        " the segmentations from Slicer as .seg.nrrd."
                     ),
                 )
             )
@@ -72,6 +78,8 @@ class FileCase(TrainingCase):
             return
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
+        if (drawn := drawn_slices.path_beside(self.label)).is_file():
+            CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
         known = {value: values.get(str(value), 0) for value in self._table.entries}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):
@@ -128,6 +136,8 @@ def fromFolder(folder, names=None, channel=0):
         table = _tableOf(label, names) if names and suffix_of(label) != SEGMENTATION else label_table(label, ofFolder)
         found.append(FileCase(name, image, label, table))
     found[0].notes += pairs.notes
+    for case in found:
+        case.channels = pairs.channels
     return found
 
 

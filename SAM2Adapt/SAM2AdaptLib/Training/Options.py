@@ -50,6 +50,20 @@ class Preset(enum.Enum):
         }[self.value].format(size=self.megabytes)
 
 
+class Duration(enum.Enum):
+    """How long a training may take."""
+
+    SHORT = 5
+    MEDIUM = 15
+    LONG = 60
+    UNLIMITED = 0
+
+    def label(self):
+        if self is Duration.UNLIMITED:
+            return _("until it stops improving")
+        return _("{minutes} minutes at most").format(minutes=self.value)
+
+
 BASES = known_bases.NAMES
 METHODS = presets.METHODS
 AXES = slicing_axis.AXES
@@ -80,7 +94,7 @@ def engineOptions(node):
     }
     chosen = {
         "learningRate": node.learningRate,
-        "maxMinutes": node.maxMinutes,
+        "maxMinutes": node.maxMinutes or node.duration.value,
         "patience": node.patience,
         "size": node.imageSize,
         "axis": node.axis,

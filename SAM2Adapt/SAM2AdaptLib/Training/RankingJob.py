@@ -16,20 +16,23 @@ from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import HOPELESS, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
 from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder
-from SAM2AdaptLib.Scene import VolumeModality, VolumeTransfer
+from SAM2AdaptLib.Scene import Geometry, VolumeModality, VolumeTransfer
 from SAM2AdaptLib.Training import FolderCases
 
 
 class RankedSlice:
     """A slice worth correcting.
 
-    :ivar axis: voxel axis across which it lies, "I", "J" or "K"; ``index``: its number along it.
+    :ivar axis: voxel axis across which it lies, "I", "J" or "K"; ``index``: its number along it, from 0.
+    :ivar direction: "axial", "coronal" or "sagittal"; ``count``: number of slices along the axis.
     :ivar position: where the doubt is, (R, A, S) in mm in the world, parent transforms of the volume applied.
     :ivar uncertainty: about how many voxels are in doubt.
     """
 
-    def __init__(self, axis, index, position, uncertainty):
-        self.axis, self.index, self.position, self.uncertainty = axis, index, position, uncertainty
+    def __init__(self, slices, index, position, uncertainty):
+        self.axis, self.index = slicing_axis.ARRAY_AXES[2 - slices.axis], index
+        self.direction, self.count = slices.name, slices.count
+        self.position, self.uncertainty = position, uncertainty
 
 
 class RankedVolume:
@@ -43,18 +46,13 @@ class RankedVolume:
     :ivar slices: list of RankedSlice, the least sure first.
     """
 
-    def __init__(self, source, result, toWorld):
+    def __init__(self, source, result, toWorld, slicesAcross):
         self.name = result["name"]
         self.volumeNode, self.path = (None, source) if isinstance(source, Path) else (source, None)
         self.score, self.found = result["score"], result["found"]
         self.uncertainty, self.disagreement = result["uncertainty"], result["disagreement"]
         self.slices = [
-            RankedSlice(
-                slicing_axis.ARRAY_AXES[2 - entry["axis"]],
-                entry["index"],
-                toWorld(entry["position"]),
-                entry["uncertainty"],
-            )
+            RankedSlice(slicesAcross[entry["axis"]], entry["index"], toWorld(entry["position"]), entry["uncertainty"])
             for entry in result["slices"]
         ]
 
@@ -123,6 +121,8 @@ class RankingJob(Job):
             self._requireInScene()
             modality = "" if isinstance(self._source, Path) else VolumeModality.dicomModality(node)
             parameters = {**self._request, "input": VolumeTransfer.writeVolume(node, path, modality)}
+            matrix, size = Geometry.toWorld(node, Geometry.ijkToRAS(node)), node.GetImageData().GetDimensions()
+            self._slices = [Geometry.Slices(matrix, size, axis) for axis in range(3)]
         except Exception as exception:
             self._fail(_notRanked(exception))
             return
@@ -139,7 +139,7 @@ class RankingJob(Job):
         try:
             self._requireInScene()  # for its parent transforms
             self.ranked.append(
-                RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld())
+                RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld(), self._slices)
             )
         except Exception as exception:
             self._fail(_notRanked(exception))

@@ -204,7 +204,9 @@ class TrainingJob(Job):
         dice = (result.get("dice") or {}).get("mean")
         self.message = _("The model was trained without cases for validation.")
         if dice is not None:
-            self.message = _("Mean Dice on the validation cases: {dice}.").format(dice=f"{dice:.3f}")
+            self.message = _("The model is trained. Accuracy on the validation cases: {dice}.").format(
+                dice=f"{dice:.2f}"
+            )
         try:
             self._run.removeData()
             self._run.update(state=RunFolders.DONE, result={k: v for k, v in result.items() if k != "card"})
@@ -231,9 +233,9 @@ class TrainingJob(Job):
         if not self.canResume:
             self._run.discard()
             return error.withRemedy(error.remedy or _("Nothing was kept."))
-        remedy = "" if "resume" in error.setting else _("The run can be resumed from its last whole epoch.")
+        remedy = "" if "resume" in error.setting else _("The training can be resumed.")
         if not self._run.epochs:
-            remedy = _("The run can be started again; the cases need not be written again.")
+            remedy = _("The training can be started again; the cases need not be written again.")
         with contextlib.suppress(UserError):  # a full disk, most likely what the error is about
             self._run.update(error={"kind": error.kind, "message": error.message, "details": error.details})
         return error.withRemedy(f"{error.remedy} {remedy}".strip())

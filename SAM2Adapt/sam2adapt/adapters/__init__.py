@@ -1,6 +1,6 @@
-"""The published adaptation methods, one file each, and the registry that the rest of the engine asks.
+"""The adaptation methods, one file each, and their registry.
 
-A new method is one file with a ``Method`` and one line here; nothing else in the engine knows their names.
+A new method is one file with a ``Method`` and one line here; only ``shared.presets`` also lists the names.
 """
 
 from .balr import BALR

@@ -1,4 +1,4 @@
-"""Losses that single methods add to the loss of the segmentation: over edges, and over the expected IoU."""
+"""Losses that some methods add to the segmentation loss: of edges, and of the expected IoU."""
 
 import torch
 from monai.networks import one_hot
@@ -10,15 +10,15 @@ from ..shared.labels.annotation import IGNORE
 
 
 def overlap(probability: Tensor, truth: Tensor) -> Tensor:
-    """Sums (3, K) of p g, p and g over batch and pixels, of probabilities and truth (B, K, H, W)."""
+    """Sums (3, K) of p g, p and g over batch and pixels, for probabilities p and truth g (B, K, H, W)."""
     return torch.stack([values.sum(dim=(0, 2, 3)) for values in (probability * truth, probability, truth)])
 
 
 def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     """Mean distance |q - IoU| between the expected IoU q (B, K) and that of the most probable classes.
 
-    SAM2LoRA's term (arXiv 2510.10288), there for one mask. Ours: the mean over images and structures, of which only
-    those count that an image's truth or prediction holds, since the others have no IoU.
+    The term of SAM2LoRA (arXiv 2510.10288), there for one mask. Ours is the mean over images and structures. Structures
+    that occur neither in the truth nor in the prediction do not count, because they have no IoU.
 
     :param logits: (B, K, H, W); no gradient flows through them.
     :param target: class indices (B, H, W), ``IGNORE`` where not annotated.

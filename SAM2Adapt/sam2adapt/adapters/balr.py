@@ -1,8 +1,8 @@
 """BALR-SAM (arXiv 2509.24204): boundary-aware, low-rank adaptation, as we build it on SAM2.
 
-The paper names three parts: a complementary detail enhancement network, low-rank adapters in the encoder's blocks, and
-low-rank tensor attention in the mask decoder. Ranks, widths, where the parts enter, the loss and the distillation that
-follows the factorisation are ours (models.md 4); on Hiera-L they come to 1.8 % of its parameters, as in the paper.
+The paper has three parts: a complementary detail enhancement network, low-rank adapters in the blocks of the encoder,
+and low-rank tensor attention in the mask decoder. Ranks, widths, the places of the parts, the loss and the distillation
+after the factorisation are ours (models.md 4). On Hiera-L, they have 1.8 % of its parameters, as in the paper.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from .method import KeepOn, Method, always
 class BALR(Method):
     """Detail enhancement network, low-rank adapters in every block, low-rank attention in the decoder.
 
-    With low-rank attention, step 0 approximates the base and does not equal it; ``initialise`` brings it nearer.
+    With low-rank attention, the untrained network only approximates the base; ``initialise`` brings it nearer.
 
     :param width: of the detail network; ``high_pass``: also feed it the image's high-pass.
     :param edge: weight of the boundary loss.
@@ -60,11 +60,11 @@ class BALR(Method):
         return DetailNetwork(self.width, self.high_pass, self.edge)
 
     def settings(self) -> dict:
-        """All settings; tuples become lists, as JSON has them."""
+        """All settings, with lists instead of tuples, for JSON."""
         return super().settings() | {"encoder": list(self.encoder)}
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Put all three parts in."""
+        """Put all three parts into the network."""
         self._adapters.apply(network)
         self._detail.apply(network)
         if self.attention:

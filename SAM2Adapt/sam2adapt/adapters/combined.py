@@ -1,4 +1,4 @@
-"""``combined``: several methods in one network, for instance low-rank adapters with the detail enhancement network."""
+"""``combined``: several methods in one network, for example low-rank adapters and the detail enhancement network."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from .method import KeepOn, Method, always, create
 class Combined(Method):
     """Methods applied one after the other and exported in the reverse order.
 
-    :param parts: of each its name and the settings that differ from its defaults: ``{"name": "lora", "settings":
-        {"rank": 8}}``, or the name alone. Parts that need the same place in the network are refused.
+    :param parts: for each part, its name and the settings that differ from its defaults: ``{"name": "lora",
+        "settings": {"rank": 8}}``, or only the name. Parts that need the same place in the network are refused.
     """
 
     name = "combined"
@@ -26,7 +26,7 @@ class Combined(Method):
     def __post_init__(self):
         if isinstance(self.parts, str | dict) or len(self.parts) < 2:
             raise SettingsError("A combination needs several parts.", 'Give a list, for example ["lora", "detail"].')
-        # Written out, so that the bundle does not depend on defaults that may change.
+        # Store all settings, so that the bundle does not depend on defaults, which may change.
         parts = tuple({"name": method.name, "settings": method.settings()} for method in self._methods)
         object.__setattr__(self, "parts", parts)
 
@@ -40,12 +40,12 @@ class Combined(Method):
                     f"'{part}' is not a part of a combination.", 'Give {"name": "lora", "settings": {"rank": 8}}.'
                 )
             if entry["name"] == self.name:
-                raise SettingsError("A combination cannot hold another one.", "List all parts in one combination.")
+                raise SettingsError("A combination cannot contain another one.", "List all parts in one combination.")
             methods.append(create(entry["name"], entry.get("settings")))
         return tuple(methods)
 
     def settings(self) -> dict:
-        """Each part with all its settings, as JSON can hold them."""
+        """Each part with all its settings, as plain data."""
         return {"parts": list(self.parts)}
 
     def apply(self, network: SegmentationNetwork) -> None:
@@ -54,7 +54,7 @@ class Combined(Method):
             method.apply(network)
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Export the parts, the last one first."""
+        """Export the parts in reverse order."""
         for method in reversed(self._methods):
             method.export(network)
 

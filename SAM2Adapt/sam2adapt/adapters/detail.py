@@ -1,9 +1,9 @@
 """Complementary detail enhancement network (CDEN) of BALR-SAM (arXiv 2509.24204), as we build it on SAM2.
 
-The paper states depthwise separable convolutions, multi-scale fusion and boundary sensitivity. Depth, widths, where the
-result enters and the boundary loss with its weights are ours (models.md 4): it runs on the image beside the encoder and
-is added, through zero-initialised 1x1 convolutions, to SAM2's two high-resolution skips and to its embedding. A head of
-one 1x1 convolution on its finest map learns the borders between classes.
+The paper states depthwise separable convolutions, multi-scale fusion and boundary sensitivity. Depth, widths, the place
+of the result and the boundary loss with its weights are ours (models.md 4). The network sees the image, like the
+encoder. Its output is added to SAM2's two high-resolution skips and to its embedding, through 1x1 convolutions that
+start at zero. A head of one 1x1 convolution on its finest map learns the borders between classes.
 """
 
 import math
@@ -18,7 +18,7 @@ from ..network.network import DetailMaps, SegmentationNetwork
 from ..shared.errors import SettingsError
 from .method import Method
 
-_LATE = 0.8  # share of the run from which the boundary loss weighs less
+_LATE = 0.8  # share of the run after which the boundary loss weighs less
 _LATE_FACTOR = 0.4  # 0.5 becomes 0.2
 
 
@@ -42,7 +42,7 @@ def separable(inside: int, out: int, kernel: int = 3, stride: int = 1, dilation:
 
 
 class MultiScale(nn.Module):
-    """x plus a 1x1 mixture of four separable convolutions of different reach, each of a quarter of the channels."""
+    """x plus a 1x1 mixture of four separable convolutions of different reach, each with a quarter of the channels."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -55,11 +55,11 @@ class MultiScale(nn.Module):
 
 
 class DetailEnhancement(nn.Module):
-    """Images (B, 3, H, W), H and W multiples of 32, to additions to SAM2's features and edge logits.
+    """Computes additions to SAM2's features, and edge logits, from images (B, 3, H, W); H and W are multiples of 32.
 
     :param width: channels at stride 4; twice and four times as many at strides 8 and 16. A multiple of 4.
     :param dim: D of the decoder.
-    :param high_pass: also feed what a blur of 5 pixels takes away.
+    :param high_pass: also use the difference between the image and a blur of 5 pixels.
     """
 
     def __init__(self, width: int, dim: int, high_pass: bool = False):
@@ -105,9 +105,9 @@ class DetailNetwork(Method):
     edge: float = 0.5
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Put the detail network into the network's slot for it."""
+        """Put the detail network into its slot."""
         if self.width < 4 or self.width % 4:
-            raise SettingsError(f"A detail network cannot be {self.width} wide.", "Give a width that 4 divides.")
+            raise SettingsError(f"A detail network cannot be {self.width} wide.", "Give a multiple of 4.")
         if network.detail is not None:
             raise SettingsError("The network would get two detail networks.", "Combine only one with others.")
         network.detail = DetailEnhancement(self.width, network.base.config.decoder_dim, self.high_pass)
@@ -115,11 +115,11 @@ class DetailNetwork(Method):
             network.detail.edge = None
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Drop the boundary head, which only the training reads."""
+        """Drop the boundary head, which only the training uses."""
         network.detail.edge = None
 
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
-        """Boundary loss, weighted less towards the end of the run; none where the encoder's side does not run."""
+        """Boundary loss, with less weight towards the end of the run; 0 if the encoder side does not run."""
         if "edge" not in extras:
             return 0.0
         from .auxiliary_losses import edge_loss  # MONAI takes two seconds to import, and prediction never needs it

@@ -16,7 +16,7 @@ from ..network.network import SegmentationNetwork
 
 logger = logging.getLogger(__name__)
 
-_BATCHES = 16  # whose encoded features are kept: the frozen encoder runs once for each
+_BATCHES = 16  # whose encoded features are kept, so that the frozen encoder runs only once for each
 _LEARNING_RATE = 1e-3
 
 
@@ -33,9 +33,9 @@ def distil_decoder(
     The error is the mean squared difference, divided by the variance of the teacher's outputs, so that tokens and
     features of any scale weigh the same.
 
-    :param students: the modules to train; all else stays as it is.
+    :param students: the modules to train; all others stay as they are.
     :param batches: normalised images (B, 3, H, W) on the network's device.
-    :param keep_on: called after every step with the share that is done; false ends the distillation.
+    :param keep_on: called after every step with the share that is done; if it returns false, the distillation ends.
     :return: mean error over all kept batches before and after.
     """
     training = network.training

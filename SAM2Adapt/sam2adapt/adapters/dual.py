@@ -1,10 +1,11 @@
 """Dual adapters (arXiv 2605.05979): bottlenecks beside the MLP of the trunk's blocks.
 
-Per block with normalised tokens n (section 3, as far as the paper says it): out = x + MLP(n) + s Up(S(GELU(Down n))).
+In each block with normalised tokens n (section 3, as far as the paper says): out = x + MLP(n) + s Up(S(GELU(Down n))).
 The High-Performance adapter's S is a modulated deformable convolution (DCNv2, arXiv 1811.11168) with a residual; the
 Lightweight adapter's S is a sum of convolution branches that re-parameterisation fuses to one 3x3.
 Ours, because the paper does not say: ratio 1/8 with at least 8 channels, depthwise kernels, s = 0.5, all blocks, the
-residual around the deformable convolution, and a zero-initialised ``Up`` so that step 0 is the base network.
+residual around the deformable convolution, and an ``Up`` that starts at zero, so that the untrained network is the
+base.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class ResidualDeformableConvolution(nn.Module):
         self.steering = nn.Conv2d(channels, 3 * self.points, 3, padding=1)
         nn.init.zeros_(self.steering.weight)
         nn.init.zeros_(self.steering.bias)
-        # Loading it takes as long as loading torch itself, and most models do without.
+        # Imported here, because the import takes as long as that of torch, and most models do not need it.
         from torchvision.ops import DeformConv2d
 
         self.convolution = DeformConv2d(channels, channels, 3, padding=1, groups=1 if dense else channels)
@@ -156,7 +157,7 @@ class HighPerformanceAdapters(Method):
         insert(network, self.blocks, self.ratio, self.scale, lambda r: ResidualDeformableConvolution(r, self.dense))
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Leave the adapters: where they sample depends on the image, so nothing can be fused."""
+        """Keep the adapters: the places that they sample depend on the image, so nothing can be fused."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,5 @@ def _chosen(trunk: nn.Module, blocks: str | int) -> nn.ModuleList:
     if isinstance(blocks, int) and 1 <= blocks <= count:
         return trunk.blocks[count - blocks :]
     if blocks not in BLOCKS:
-        raise SettingsError(
-            f"There is no choice of blocks '{blocks}'.", f"Choose one of {', '.join(BLOCKS)}, or 1 to {count}."
-        )
+        raise SettingsError(f"The blocks cannot be '{blocks}'.", f"Choose one of {', '.join(BLOCKS)}, or 1 to {count}.")
     return trunk.blocks[{"all": 0, "stage3+": trunk.stage_ends[1] + 1, "stage4": trunk.stage_ends[2] + 1}[blocks] :]

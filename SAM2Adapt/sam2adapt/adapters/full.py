@@ -1,4 +1,4 @@
-"""``full``: fine-tuning of all of SAM2's image path, for comparison with the methods that leave it frozen."""
+"""``full``: fine-tune SAM2's whole image path, for comparison with methods that leave it frozen."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from .method import Method
 
 @dataclass(frozen=True)
 class FullFineTuning(Method):
-    """Nothing is put in; every parameter of encoder and decoder is trained, and its bundle holds them all."""
+    """Adds no modules; trains every parameter of encoder and decoder, and the bundle holds all of them."""
 
     name = "full"
     summary = "all of SAM2 fine-tuned, for comparison; makes large model files"
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Let everything that takes part in prompt-free decoding be trained."""
+        """Make everything trainable that takes part in prompt-free decoding."""
         base = network.base
         for module in (base.image_encoder, base.sam_mask_decoder):
             module.requires_grad_(True)

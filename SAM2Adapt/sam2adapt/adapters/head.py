@@ -1,4 +1,4 @@
-"""``head``: frozen SAM2 with class head and PEG only, the "vanilla SAM2" that the methods are compared with."""
+"""``head``: frozen SAM2 with only class head and PEG, the "vanilla SAM2" for comparison with the methods."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from .method import Method
 
 @dataclass(frozen=True)
 class HeadOnly(Method):
-    """Nothing is put into the base."""
+    """Adds nothing to the base."""
 
     name = "head"
     summary = "class head and position encoding on a frozen SAM2"

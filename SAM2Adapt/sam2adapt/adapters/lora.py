@@ -116,7 +116,7 @@ class SAM2LoRA(Method):
         return alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def settings(self) -> dict:
-        """All settings; tuples become lists, as JSON has them."""
+        """All settings, with lists instead of tuples, for JSON."""
         return super().settings() | {"encoder": list(self.encoder), "decoder": list(self.decoder)}
 
     def loss_weights(self) -> dict[str, float]:
@@ -124,7 +124,7 @@ class SAM2LoRA(Method):
         return {"ce": 1.0, "dice": 1.0, "focal_tversky": 1.0}
 
     def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
-        """Points or a box for the share of the images that the settings name."""
+        """Points or a box for a share of the images."""
         if not self.prompts:
             return None
         from .prompt_drawing import draw_prompts
@@ -140,9 +140,9 @@ class SAM2LoRA(Method):
         return self.quality * quality_loss(extras["quality"], extras["logits"], targets)
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Exchange every target for a ``LoRALinear``; names of the base's parameters stay.
+        """Replace every target by a ``LoRALinear``; the parameters of the base keep their names.
 
-        With ``quality`` or ``prompts``, also put in the quality head or what turns prompts into tokens.
+        With ``quality`` or ``prompts``, also add the quality head or the module that turns prompts into tokens.
         """
         for parent, name in list(self._targets(network)):
             linear = getattr(parent, name)
@@ -156,7 +156,7 @@ class SAM2LoRA(Method):
             network.prompts = PromptTokens(classes, decoder.transformer_dim)
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Merge every adapter into its layer's weight and drop the quality head, which only the training reads."""
+        """Merge every adapter into the weight of its layer, and drop the quality head, which only the training uses."""
         network.head.quality = None
         for parent in list(network.modules()):
             for name, child in list(parent.named_children()):
@@ -183,7 +183,7 @@ class SAM2LoRA(Method):
             for attention in attentions:
                 if not all(hasattr(attention, name) for name in _PROJECTIONS):
                     raise SettingsError(
-                        "LoRA cannot be put into attentions that a low-rank tensor attention has replaced.",
+                        "LoRA does not work in attentions that a low-rank tensor attention has replaced.",
                         "Set the LoRA's placement to encoder.",
                     )
                 yield from ((attention, name) for name in _PROJECTIONS)

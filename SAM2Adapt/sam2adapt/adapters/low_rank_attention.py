@@ -2,9 +2,9 @@
 
 The paper states low-rank attention in the decoder and 75 % less memory; the factorisation is ours (models.md 4). Head h
 of an attention scores q_h . k_h / sqrt d, which is [x;1]^T M_h [y;1] / sqrt d with M_h = [Wq|bq]_h^T [Wk|bk]_h of rank
-d, and adds Wo_h Wv_h y. Both products are replaced by their best approximations of rank r < d, from singular values, so
-that queries, keys, values and results, which are kept for the backward pass, shrink to r / d. At r = d the attention is
-the base's. What it does not make smaller: trained factors need their inputs kept, which frozen ones do not.
+d, and adds Wo_h Wv_h y. Both products are replaced by their best approximations of rank r < d (by singular values). So
+queries, keys, values and results, which are kept for the backward pass, shrink to r / d. With r = d, the attention is
+that of the base. One thing grows: the inputs of trained factors must be kept, those of frozen factors need not.
 """
 
 import copy
@@ -33,7 +33,7 @@ class LowRankAttention(nn.Module):
         self.num_heads, depth = base.num_heads, base.internal_dim // base.num_heads
         self.rank = max(1, math.floor(depth * fraction + 1e-6))
         self.scale = 1 / math.sqrt(depth)
-        # In a list, because as a module it would be saved and moved with the network.
+        # In a list: as a module, it would be saved and moved with the network.
         self.teacher = [base]
         width, dim = self.num_heads * self.rank, base.embedding_dim
         options = {"device": base.q_proj.weight.device}
@@ -100,7 +100,7 @@ def factorise(transformer: TwoWayTransformer, fraction: float) -> None:
 
 
 def teacher_of(transformer: TwoWayTransformer) -> TwoWayTransformer:
-    """A frozen copy of the transformer as it was before ``factorise``, on the same device."""
+    """A frozen copy of the transformer before ``factorise``, on the same device."""
     restored = copy.deepcopy(transformer)
     for parent, name in _attentions(restored):
         setattr(parent, name, getattr(parent, name).teacher[0])

@@ -1,4 +1,4 @@
-"""What every adaptation method can do."""
+"""The base class of the adaptation methods, and their creation by name."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
@@ -39,19 +39,19 @@ class Method:
         return [field.name for field in fields(cls)]
 
     def settings(self) -> dict:
-        """All settings, defaults included, as JSON can hold them."""
+        """All settings, including defaults, as plain data."""
         return asdict(self)
 
     def apply(self, network: SegmentationNetwork) -> None:
-        """Put the method's modules into the network, in place; at step 0 the output must not change."""
+        """Put the modules of the method into the network, in place; this must not change the output yet."""
         raise NotImplementedError
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Merge and fuse the method's modules for prediction, in place and exactly."""
+        """Merge and fuse the modules of the method for prediction, in place and exactly."""
         raise NotImplementedError
 
     def loss_weights(self) -> dict[str, float]:
-        """Weights of the terms of ``training.losses.SegmentationLoss`` that the method is trained with by default."""
+        """Default weights of the terms of ``training.losses.SegmentationLoss`` for this method."""
         return {"ce": 1.0, "dice": 1.0}
 
     def draw_prompts(self, targets: Tensor) -> list[Prompts] | None:
@@ -62,30 +62,30 @@ class Method:
         return None
 
     def auxiliary_loss(self, extras: dict[str, Tensor], targets: Tensor, fraction: float) -> Tensor | float:
-        """A loss that the method adds to that of the logits.
+        """A loss that the method adds to the segmentation loss.
 
-        :param extras: what ``SegmentationNetwork.forward_with_extras`` returned, logits apart.
+        :param extras: the dictionary that ``SegmentationNetwork.forward_with_extras`` returned.
         :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
         :param fraction: share of the run that is done.
         """
         return 0.0
 
     def initialise(self, network: SegmentationNetwork, batches: Iterable[Tensor], keep_on: KeepOn = always) -> None:
-        """Initialise the applied modules from images without labels, before a training from the base begins.
+        """Initialise the modules of the method from images without labels, before a training from the base begins.
 
         :param batches: normalised training images (B, 3, H, W) on the network's device.
-        :param keep_on: called after every step with the share that is done; false ends it.
+        :param keep_on: called after every step with the share that is done; if it returns false, stop.
         """
 
 
-#: All methods by name; the package fills it, and ``combined`` makes its parts from it.
+#: All methods by name; the package fills it, and ``combined`` creates its parts from it.
 METHODS: dict[str, type[Method]] = {}
 
 
 def create(name: str, settings: dict | None = None) -> Method:
-    """Make a method by its name with settings that differ from its defaults.
+    """Create a method by its name, with settings that differ from its defaults.
 
-    :raises SettingsError: there is no such method, or it does not have such a setting.
+    :raises SettingsError: the method or one of the settings does not exist.
     """
     if name not in METHODS:
         raise SettingsError(f"There is no method '{name}'.", f"Choose one of: {', '.join(METHODS)}.")
@@ -108,10 +108,10 @@ def _check_value(method: str, key: str, value: object) -> None:
     kinds = get_type_hints(METHODS[method]).get(key)
     if kinds is None:
         return  # no such setting, which is said of all together
-    wanted = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
-    if any(_is_a(value, kind) for kind in wanted):
+    allowed = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
+    if any(_is_a(value, kind) for kind in allowed):
         return
-    words = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in wanted)
+    words = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in allowed)
     raise SettingsError(
         f"Setting '{key}' of method '{method}' cannot be {str(value)[:60]!r}.", f"Give {words}.", setting="settings"
     )

@@ -11,11 +11,11 @@ _JITTER = 0.02  # of a box's height and width
 
 
 def draw_prompts(targets: Tensor, share: float) -> list[Prompts]:
-    """Draw each image's prompts: none, or with a probability of ``share`` as often 1 to 5 points as a box.
+    """Draw the prompts of each image: with a probability of ``share`` either 1 to 5 points or a box, else none.
 
-    Each point is of a class that occurs, background included, at one of its pixels; a box is around all pixels of a
-    structure that occurs, each side moved by up to 2 % of the box. Shares and numbers are those of models.md 2.B; that
-    points are of several classes is ours, since a correction may be needed in any of them.
+    Each point is on a random pixel of a class that occurs (background, too). A box surrounds all pixels of a structure;
+    each side is moved by up to 2 % of the box. Shares and numbers are those of models.md 2.B. Ours: points are of
+    several classes, because each of them may need a correction.
 
     :param targets: class indices (B, H, W), ``IGNORE`` where not annotated.
     """

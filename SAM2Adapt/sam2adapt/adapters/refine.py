@@ -1,8 +1,8 @@
-"""``refine``: class maps at half or all of the image's resolution, where SAM2's decoder gives a quarter.
+"""``refine``: class maps at half or full resolution of the image; those of SAM2's decoder have a quarter.
 
-Ours, for thin vessels, membranes and small organs, of which a map at a quarter of the resolution loses what is narrower
-than four pixels. A small network sees the image at stride 2 or 1 together with the decoder's pixel features, and adds
-to these what the same class kernels then read. It starts at zero, so step 0 is the base's output.
+Ours, for thin vessels, membranes and small organs: a map at a quarter of the resolution loses everything that is less
+than four pixels wide. A small network sees the image at stride 2 or 1 together with the pixel features of the decoder.
+The class kernels multiply its output, too, and add it to their maps. It starts at zero.
 """
 
 import math
@@ -37,7 +37,7 @@ class Refinement(nn.Module):
     def forward(self, pixels: Tensor, fine: Tensor) -> Tensor:
         """Pixel features (B, D/8, H/2, W/2) to add to those at stride 4.
 
-        :param pixels: (B, D/8, H/4, W/4); ``fine``: what the stem gave of the images, (B, width, H/2, W/2).
+        :param pixels: (B, D/8, H/4, W/4); ``fine``: output of the stem, (B, width, H/2, W/2).
         """
         x = fine + _twice(self.context(pixels))
         return self.out(x + self.mix(x))
@@ -46,7 +46,7 @@ class Refinement(nn.Module):
 class FullRefinement(nn.Module):
     """Pixel features at stride 1 from those at stride 4 and the image, by the two upper levels of a U-Net.
 
-    Its convolutions are dense, as a U-Net's are.
+    Its convolutions are dense, as in a U-Net.
 
     :param width: channels at stride 2, an even number; half as many at stride 1.
     :param dim: channels of the decoder's pixel features (D/8).
@@ -67,7 +67,7 @@ class FullRefinement(nn.Module):
     def forward(self, pixels: Tensor, fine: Tensor) -> Tensor:
         """Pixel features (B, D/8, H, W) to add to those at stride 4.
 
-        :param pixels: (B, D/8, H/4, W/4); ``fine``: what the stem gave of the images, (B, width / 2, H, W).
+        :param pixels: (B, D/8, H/4, W/4); ``fine``: output of the stem, (B, width / 2, H, W).
         """
         x = self.stride_2(torch.cat([self.down(fine), _twice(self.context(pixels))], dim=1))
         return self.out(self.stride_1(torch.cat([fine, _twice(x)], dim=1)))
@@ -88,11 +88,11 @@ class RefinementMethod(Method):
     """Refinement alone, for combination with other methods and to measure what it adds.
 
     :param width: channels of the refinement, at stride 2.
-    :param stride: of its class maps, pixels: 2, or 1 for all of the image's resolution (``width`` must be even).
+    :param stride: of its class maps, pixels: 2, or 1 for full resolution (``width`` must be even).
     """
 
     name = "refine"
-    summary = "class maps at half or all of the image's resolution, for thin and small structures"
+    summary = "class maps at half or full resolution of the image, for thin and small structures"
     width: int = 32
     stride: int = 2
 
@@ -112,4 +112,4 @@ class RefinementMethod(Method):
         network.refinement = form(self.width, network.base.config.decoder_dim // 8)
 
     def export(self, network: SegmentationNetwork) -> None:
-        """Leave the network as it is: there is nothing to merge."""
+        """Leave the network as it is; there is nothing to merge."""

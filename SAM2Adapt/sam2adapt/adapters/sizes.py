@@ -1,4 +1,4 @@
-"""Parameters and bytes of networks, computed from shapes alone: nothing is loaded, and it takes no time."""
+"""Compute parameters and bytes of networks from shapes, without loading weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Sizes:
     """Sizes of a method on a base.
 
     :param trained: trainable parameters.
-    :param training: the network as it is trained; ``exported``: as it segments, merged and fused.
-    :param file_bytes: of the tensors in the model file, which holds what was trained.
+    :param training: the training form; ``exported``: the form that segments, merged and fused.
+    :param file_bytes: bytes of the tensors in the model file, which holds the trained ones.
     """
 
     trained: int
@@ -46,13 +46,13 @@ def measure(
     """Measure a method on a base.
 
     :param classes: K, background included; ``settings``: those of ``SegmentationNetwork``.
-    :param inspect: called with the exported network, which can be called in turn; its tensors have shapes only.
+    :param inspect: called with the exported network, which can be called, but whose tensors have only shapes.
     """
     network = shapes_only(base_id, method, classes, **settings)
     training, trained = _form(network), parameter_counts(network)["trained"]
     file_bytes = sum(4 * tensor.numel() for tensor in network.trained_state().values())
     with FakeTensorMode(allow_non_fake_inputs=True):
-        # From the meta device to the CPU, as fake tensors still: some operators exist on real devices only.
+        # From the meta device to the CPU, still as fake tensors, because some operators exist only on real devices.
         network.to_empty(device="cpu").eval()
         method.export(network)
         exported = _form(network)
@@ -62,7 +62,7 @@ def measure(
 
 
 def shapes_only(base_id: str, method: adapters.Method | None, classes: int = 4, **settings) -> SegmentationNetwork:
-    """Build a network on the meta device, where tensors have shapes but no memory; None: without any method."""
+    """Build a network on the meta device, where tensors have shapes but no memory; ``method`` None: no method."""
     with torch.device("meta"), _RealLinspace():
         network = SegmentationNetwork(ImagePath(CONFIGS[base_id]), classes, **settings)
         if method is not None:
@@ -71,7 +71,7 @@ def shapes_only(base_id: str, method: adapters.Method | None, classes: int = 4, 
 
 
 class _RealLinspace(TorchFunctionMode):
-    """Lets ``torch.linspace`` make numbers on the meta device as well: Hiera reads its drop rates back from one."""
+    """Lets ``torch.linspace`` return numbers even on the meta device, because Hiera reads its drop rates from one."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         named = kwargs or {}

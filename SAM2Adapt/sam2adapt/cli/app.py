@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     _escape_what_cannot_be_printed()
     args = _parser().parse_args(arguments)
     keep_freed_memory()
-    if args.command != "serve":  # which does so while it already answers
+    if args.command not in ("serve", "train"):  # which do so themselves, train after it has claimed what it resumes
         private.sweep()
     return exit_status(lambda: args.run(args), args.parser)
 

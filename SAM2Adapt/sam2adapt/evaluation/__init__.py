@@ -1,1 +1,1 @@
-"""Labelled cases, and how well a model does on them."""
+"""Labelled cases, and the quality of a model on them."""

@@ -1,11 +1,11 @@
-"""Pairs of images and labels on disk, and what the values of the labels mean."""
+"""Find pairs of images and labels on disk, and the meaning of label values."""
 
 import functools
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
 from ..shared.labels.annotation import IGNORE
+from ..shared.labels.drawn_slices import read_drawn_slices
 from ..shared.labels.label_entries import LabelEntry, LabelTable
 from ..shared.labels.label_names import dataset_table, folder_table, label_table
 from ..shared.labels.training_pairs import find_pairs, images_of, layout
 
 _LARGEST_CLASS = 254
-_LARGEST_TABLE = 1 << 24  # label values up to which one look-up table does; FreeSurfer's go to 14175
-VALUES_SUFFIX = ".values.json"  # of a file beside a label file that says what its values become
+_LARGEST_TABLE = 1 << 24  # largest label value for a look-up table; those of FreeSurfer go up to 14175
+VALUES_SUFFIX = ".values.json"  # of a file beside a label file that maps its values to classes
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Case:
         annotated; None where the values are the classes.
     :ivar overlap: which of two overlapping segments counts, see ``volume.read_labels``.
     :ivar series: SeriesInstanceUID of the image in its folder, "" for files.
+    :ivar drawn: by array axis the slices that were drawn, the others being filled; None where nothing was filled.
     """
 
     id: str
@@ -41,15 +43,16 @@ class Case:
     values: tuple[tuple[int, int], ...] | None = None
     overlap: str = "last"
     series: str = ""
+    drawn: dict[str, list[int]] | None = field(default=None, hash=False)
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their names, in the order of the names; without suffix where no other has that name.
+    """Image files of a folder by name, sorted; the name has no suffix, unless several files share it.
 
-    Segmentations, and labels that lie among their images, are left out. Reading refuses names that are not UTF-8.
+    Segmentations, and labels in the folder of their images, are left out. Reading refuses names that are not UTF-8.
     """
-    found = images_of(folder, strict=False)
-    return {path.name if len(paths) > 1 else name: path for name, paths in found.items() for path in paths}
+    images = images_of(folder, strict=False)
+    return {path.name if len(paths) > 1 else name: path for name, paths in images.items() for path in paths}
 
 
 def find_cases(
@@ -57,27 +60,30 @@ def find_cases(
 ) -> list[Case]:
     """Pair the files of two folders, or of one, by name; see ``shared.labels.training_pairs.find_pairs``.
 
-    Where no names pair, DICOM segmentations and structure sets are paired with the series that they refer to.
+    If no names match, DICOM segmentations and structure sets are paired with the series that they refer to.
 
-    :param say: is told what is left out, and what could have been meant.
-    :raises InputFileError: a folder is missing. :raises TrainingDataError: nothing pairs, or names are ambiguous.
+    :param say: called with sentences about files that are left out or ambiguous.
+    :raises InputFileError: a folder is missing. :raises TrainingDataError: no file has a partner, or names clash.
     """
     try:
         pairs = find_pairs(images, labels, channel)
     except TrainingDataError:
-        if found := _dicom_cases(images, labels, say, overlap):
-            return found
+        if cases := _dicom_cases(images, labels, say, overlap):
+            return cases
         raise
     for _, image, label in pairs.found:
         paths.utf8_name(image)
         paths.utf8_name(label)
     for note in pairs.notes:
         say(note)
-    return [Case(name, image, label, _stated_values(label), overlap) for name, image, label in pairs.found]
+    return [
+        Case(name, image, label, _stated_values(label), overlap, drawn=read_drawn_slices(label))
+        for name, image, label in pairs.found
+    ]
 
 
 def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap: str) -> list[Case]:
-    """Segmentations and structure sets with the series of ``images`` on which they were drawn."""
+    """Pair segmentations and structure sets with the series in ``images`` that they were drawn on."""
     from ..imaging.dicom import scan
     from ..imaging.dicom.labels import label_files
 
@@ -96,15 +102,15 @@ def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap
         folder = Path(os.path.commonpath([Path(file).parent for file in info.files]))
         cases.append(Case(Path(path).stem, folder, Path(path), overlap=overlap, series=info.uid))
     if alone:
-        say(f"{len(alone)} label files have no series of their own in {images} and are left out: {alone[0]} for one.")
+        say(f"{len(alone)} label files without a series in {images} are left out, for example {alone[0]}.")
     if idle := [str(info) for uid, info in series.items() if uid not in taken]:
-        say(f"{len(idle)} series in {images} have no labels and are left out: {idle[0]} for one.")
+        say(f"{len(idle)} series without labels in {images} are left out, for example {idle[0]}.")
     names = Counter(case.id for case in cases)  # "RTSTRUCT.dcm" in the folder of each patient is common
     return [case if names[case.id] == 1 else replace(case, id=case.series) for case in cases]
 
 
 def named_by_dicom(cases: list[Case]) -> dict[int, str]:
-    """Label values 1, 2, 3 … and names of all structures that DICOM labels hold, one for each name in whatever case."""
+    """Number all structures in DICOM labels 1, 2, 3, …; names that differ only in case are the same structure."""
     from ..imaging.volume import read_structures
 
     names: dict[str, str] = {}
@@ -115,10 +121,10 @@ def named_by_dicom(cases: list[Case]) -> dict[int, str]:
 
 
 def case_labels(case: Case, structures: Sequence[Structure] = (), image: Volume | None = None) -> Volume:
-    """The labels of a case as classes, 0 for background and 255 for not annotated.
+    """Read the labels of a case as classes, 0 for background and 255 for not annotated.
 
-    :param structures: of DICOM labels, those to take, by name. :param image: that of the case, if it was read already.
-    :raises InputFileError: see ``volume.read_labels``. :raises ClassesError: a value in the file that means nothing.
+    :param structures: structures to take from DICOM labels, by name. :param image: the image, if it is already read.
+    :raises InputFileError: see ``volume.read_labels``. :raises ClassesError: a value in the file has no meaning.
     """
     labels = read_labels(case.label, image or case.image, structures, case.overlap)
     if case.values is None:
@@ -138,7 +144,7 @@ def case_labels(case: Case, structures: Sequence[Structure] = (), image: Volume 
 def _present(labels: np.ndarray) -> list[int]:
     """Label values that occur."""
     if int(labels.max(initial=0)) < _LARGEST_TABLE:
-        # Plane by plane, because NumPy widens what it counts to 64 bits.
+        # One plane at a time, because NumPy copies indices to 64 bits.
         seen = np.zeros(int(labels.max(initial=0)) + 1, bool)
         for plane in labels.reshape(-1, labels.shape[-1] * labels.shape[-2]):
             seen[plane] = True
@@ -157,9 +163,9 @@ def _stated_values(label: Path) -> tuple[tuple[int, int], ...] | None:
 
 
 def dataset_folders(root: Path) -> tuple[Path, Path, dict[int, str]]:
-    """Read an MSD or nnU-Net folder: its image and label folders and the names of its classes.
+    """Read an MSD or nnU-Net dataset folder: its image and label folders and the names of its classes.
 
-    :raises TrainingDataError: ``dataset.json`` cannot be understood. :raises ClassesError: overlapping regions.
+    :raises TrainingDataError: ``dataset.json`` cannot be parsed. :raises ClassesError: its regions overlap.
     """
     table = dataset_table(root / "dataset.json")
     return *_dataset_layout(root), {value: entry.name for value, entry in table.entries.items()}
@@ -178,15 +184,15 @@ def named_cases(
     say: Callable[[str], None] = lambda text: None,
     overlap: str = "last",
 ) -> tuple[list[Case], list[Structure]]:
-    """Cases of two folders, or of an MSD or nnU-Net folder, and the classes that their labels show.
+    """Find the cases in two folders, or in an MSD or nnU-Net dataset folder, and their classes.
 
-    Names, colours and codes come from ``names``, else from where ``shared.labels.label_names.label_table`` finds them.
-    Where the files number their structures differently, or higher than 254, the classes are numbered anew, by name.
+    Names, colours and codes come from ``names``, or else from ``shared.labels.label_names.label_table``. If files
+    number structures differently, or use values above 254, the classes get new numbers, by name.
 
     :param labels: None: ``images`` is a folder with ``dataset.json``, or with folders of images and labels.
-    :param names: of the values in the label files.
-    :return: no classes if nothing names them.
-    :raises UserError: nothing pairs, or the names do not say what to train.
+    :param names: names of the values in the label files.
+    :return: cases and classes; no classes if nothing names them.
+    :raises UserError: no file has a partner, or the classes remain unclear.
     """
     described = None
     if labels is None:
@@ -196,7 +202,7 @@ def named_cases(
             images, labels = _dataset_layout(root)
         elif images == labels:
             raise InputFileError(
-                f"Nothing says where the labels are: '{root}' has no dataset.json and no folders of images and labels.",
+                f"The labels are missing: '{root}' has no dataset.json and no folders of images and labels.",
                 "Give the folder of the label maps.",
                 setting="labels",
             )
@@ -214,18 +220,18 @@ def named_cases(
 def occurring(
     structures: list[Structure], optional: set[int], cases: list[Case], say: Callable[[str], None]
 ) -> list[Structure]:
-    """Structures without those that need not occur and that no case shows, of tables with hundreds for instance."""
+    """Leave out structures that are optional and that no case shows, for example those of a table with hundreds."""
     seen = set().union(*(_present(case_labels(case, structures).array) for case in cases))
     absent = [structure for structure in structures if structure.id in optional and structure.id not in seen]
     if absent:
-        say(f"{len(absent)} structures that no label shows are left out, '{absent[0].name}' for instance.")
+        say(f"{len(absent)} structures that no label shows are left out, for example '{absent[0].name}'.")
     return [structure for structure in structures if structure not in absent]
 
 
 def as_classes_of(structures: list[Structure], cases: list[Case], named: list[Structure]) -> list[Case]:
-    """Cases with the label values of a model's classes, where a file names each class of the labels as the model does.
+    """Give cases the label values of a model's classes, if all their classes have names of the model.
 
-    :param structures: the model's. :param cases: with ``named``, what ``named_cases`` gave.
+    :param structures: those of the model. :param cases: with ``named``, the result of ``named_cases``.
     """
     numbers = {structure.name.strip().lower(): structure.id for structure in structures}
     known = {structure.id: numbers.get(structure.name.strip().lower()) for structure in named}
@@ -240,16 +246,16 @@ def as_classes_of(structures: list[Structure], cases: list[Case], named: list[St
 
 
 def _ignored(described: Path | None, names: dict[int, str]) -> set[int]:
-    """Values that a ``dataset.json`` calls not annotated, unless they were named otherwise."""
+    """Values that are not annotated according to a ``dataset.json``, unless ``names`` has them."""
     try:
-        found = dataset_table(described).ignored if described and paths.is_file(described) else set()
-    except ClassesError:  # of regions, in the place of which the values were named
+        ignored = dataset_table(described).ignored if described and paths.is_file(described) else set()
+    except ClassesError:  # it has regions, but the values are named instead
         return set()
-    return found - names.keys() - {IGNORE}
+    return ignored - names.keys() - {IGNORE}
 
 
 def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Case], list[Structure]]:
-    """Classes by name over all cases, and for each case what its values become."""
+    """Find the classes of all cases by name, and map the values of each case to them."""
     of_folder = functools.cache(folder_table)
     tables = [label_table(case.label, of_folder) for case in cases]
     known = [table for table in tables if table]
@@ -258,21 +264,21 @@ def _with_tables(cases: list[Case], say: Callable[[str], None]) -> tuple[list[Ca
     if len(known) < len(cases):
         unnamed = next(case for case, table in zip(cases, tables, strict=True) if table is None)
         raise ClassesError(
-            f"Nothing says what the label values in '{unnamed.label}' mean, while '{known[0].source}' names those of"
-            " another case.", "Name the label values of all.", setting="classes",
+            f"The label values in '{unnamed.label}' have no names, while '{known[0].source}' names those of another"
+            " case.", "Name the label values of all.", setting="classes",
         )  # fmt: skip
     entries = [_occurring(case, table) for case, table in zip(cases, tables, strict=True)]
     numbers = _numbers(entries, cases[0].label.parent)
-    kept = all(numbers[_key(entry)] == value for found in entries for value, entry in found.items())
+    kept = all(numbers[_key(entry)] == value for named in entries for value, entry in named.items())
     if not kept or any(table.ignored - {IGNORE} for table in known):
         cases = [
-            replace(case, values=_values(found, table, numbers))
-            for case, table, found in zip(cases, tables, entries, strict=True)
+            replace(case, values=_values(named, table, numbers))
+            for case, table, named in zip(cases, tables, entries, strict=True)
         ]
-    merged = {_key(entry): entry for found in reversed(entries) for entry in found.values()}
+    merged = {_key(entry): entry for named in reversed(entries) for entry in named.values()}
     if not kept:
         shown = ", ".join(f"{number} = {merged[key].name}" for key, number in list(numbers.items())[:20])
-        say(f"The label values were numbered anew by the names of the structures: {shown}.")
+        say(f"The label values were renumbered by the names of the structures: {shown}.")
     return cases, [_structure(number, merged[key]) for key, number in sorted(numbers.items(), key=lambda one: one[1])]
 
 
@@ -288,31 +294,31 @@ def _occurring(case: Case, table: LabelTable) -> dict[int, LabelEntry]:
 
 
 def _numbers(entries: list[dict[int, LabelEntry]], folder: Path) -> dict[str, int]:
-    """Class of each name: the value in the files where that is the same in all and possible, else a free number.
+    """Class of each name: its value in the files, if all agree and it is possible, else a free number.
 
     :raises ClassesError: more classes than a model can have.
     """
     values: dict[str, int] = {}
     names: dict[int, set[str]] = {}
-    for found in entries:
-        for value, entry in found.items():
+    for named in entries:
+        for value, entry in named.items():
             values.setdefault(_key(entry), value)
             names.setdefault(value, set()).add(_key(entry))
     if len(values) > _LARGEST_CLASS:
         raise ClassesError(
             f"The labels in '{folder}' show {len(values)} structures, and a model can have {_LARGEST_CLASS}.",
-            "Name those that are to be trained, and set the others to 0.",
+            "Name those to train, and set the others to 0.",
             setting="classes",
         )
-    if any(len(found) > 1 for found in names.values()):
+    if any(len(named) > 1 for named in names.values()):
         return {name: number for number, name in enumerate(values, start=1)}
     taken = {value for value in values.values() if value <= _LARGEST_CLASS}
     free = (number for number in range(1, _LARGEST_CLASS + 1) if number not in taken)
     return {name: value if value <= _LARGEST_CLASS else next(free) for name, value in values.items()}
 
 
-def _values(found: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
-    classes = tuple((value, numbers[_key(entry)]) for value, entry in found.items())
+def _values(named: dict[int, LabelEntry], table: LabelTable, numbers: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    classes = tuple((value, numbers[_key(entry)]) for value, entry in named.items())
     return classes + tuple((value, IGNORE) for value in table.ignored)
 
 
@@ -322,9 +328,9 @@ def _structure(number: int, entry: LabelEntry) -> Structure:
 
 
 def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[Case]:
-    """Cases of one part of a split; an entry matches every case whose id or image file name starts with it.
+    """The cases of one part of a split; an entry matches every case whose id or image file name starts with it.
 
-    Where entries of several parts match a case, the longest decides: "p1" must not take "p10" out of another part.
+    If entries of several parts match a case, the longest entry decides, so that "p1" does not match "p10".
 
     :raises TrainingDataError: the split lacks the part, or an entry matches nothing.
     """
@@ -338,20 +344,20 @@ def select(cases: list[Case], split: dict[str, list[str]], subset: str) -> list[
             setting="split",
         )
     entries = [entry for part in split.values() if isinstance(part, list) for entry in part]
-    own = {case.id: _longest_match(case, split[subset]) for case in cases}
-    return [case for case in cases if own[case.id] and own[case.id] == _longest_match(case, entries)]
+    matches = {case.id: _longest_match(case, split[subset]) for case in cases}
+    return [case for case in cases if matches[case.id] and matches[case.id] == _longest_match(case, entries)]
 
 
 def _longest_match(case: Case, entries: list[str]) -> int:
-    """Length of the longest entry with which the case's id or image file name starts; 0 if none."""
+    """Length of the longest entry that the case's id or image file name starts with; 0 if there is none."""
     names = (case.id, case.image.name)
     return max((len(entry) for entry in entries if any(name.startswith(entry) for name in names)), default=0)
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
-    """Read ``{"train": [...], "val": [...]}``; further lists of names are further parts, all else is left out.
+    """Read ``{"train": [...], "val": [...]}``; other lists of names are other parts, everything else is left out.
 
-    What a card's split holds beside them, ``"val_slices": {case: [slice, ...]}``, is read too.
+    ``"val_slices": {case: [slice, ...]}``, which the split of a card may hold, is read, too.
     """
     try:
         split = json.loads(paths.read_text(path))

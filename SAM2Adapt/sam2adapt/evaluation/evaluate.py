@@ -1,4 +1,4 @@
-"""A model against the labels of many cases, on each case's own grid."""
+"""Compare a model with the labels of many cases, each on its native grid."""
 
 from collections.abc import Callable
 
@@ -26,17 +26,17 @@ def evaluate(
     slices: Slices | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict:
-    """Segment each case as a user would and compare it with its labels.
+    """Segment each case as a user would, and compare the result with the labels.
 
-    Voxels labelled 255 ("not annotated") count for nothing. AUC is that of the network's probabilities, before
-    post-processing.
+    Voxels with the label 255 ("not annotated") do not count. AUC is computed from the probabilities of the network,
+    before post-processing.
 
     :param progress: called with (cases done, cases in all).
-    :param slices: of each case (by id) those that count, indices along the model's slicing axis; None: all.
-    :param say: is told what had to be decided on reading.
+    :param slices: for each case id, the slices that count, indices along the model's slicing axis; None: all.
+    :param say: called with sentences about decisions that reading took.
     :raises ClassesError: no label shows any class of the model. :raises ModalityError: colour for a model of grey
         levels, or the reverse.
-    :return: what ``metrics.aggregate`` gives: Dice, IoU, HD95, ASSD, AUC per class and case, and mIoU with background.
+    :return: as ``metrics.aggregate``: Dice, IoU, HD95, ASSD and AUC of each class, and mIoU with background.
     """
     ids = [structure.id for structure in model.structures]
     confusion, areas = ConfusionMatrix(ids), HistogramAUC(ids)
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
-    """Refuse labels of which nothing could be right, before hours of work: reading goes on to the first class found."""
+    """Refuse cases without any voxel of a class, before hours of work; stop reading at the first such voxel."""
     ids, unannotated = [structure.id for structure in model.structures], False
     for case in cases:
         values = case_labels(case, model.structures).array
@@ -68,16 +68,16 @@ def _check_a_class_occurs(cases: list[Case], model: Model) -> None:
             return
         unannotated = unannotated or bool((values == IGNORE).any())
     if not unannotated:
-        return  # empty labels are a statement: nothing is there
+        return  # empty labels state that nothing is there
     raise ClassesError(
-        f"No label of the {len(cases)} cases, '{cases[0].label}' among them, holds a voxel of a class of the model"
+        f"No label of the cases, '{cases[0].label}' for one, holds a voxel of a class of the model"
         f" ({', '.join(f'{s.id}={s.name}' for s in model.structures)}).",
         MASK_REMEDY,
     )
 
 
 def _other_modality(volume: Volume, model: Model) -> list[str]:
-    """A sentence if the volume is not of the model's modality; labels may show that the model works all the same.
+    """A sentence if the volume is not of the model's modality; the model may work anyway, as the labels show.
 
     :raises ModalityError: colour for a model of scanner volumes, or the reverse.
     """
@@ -86,12 +86,12 @@ def _other_modality(volume: Volume, model: Model) -> list[str]:
     try:
         check_modality(volume, modality, name)
     except ModalityError as error:
-        return [f"{error.message} It was measured all the same."]
+        return [f"{error.message} It was measured anyway."]
     return []
 
 
 def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:
-    """Image and label values (K, J, I), not annotated outside the slices that count."""
+    """Image and label values (K, J, I); slices that do not count are not annotated."""
     volume, truth = load_case(case, model.structures)
     if slices is None:
         return volume, truth
@@ -121,9 +121,9 @@ def mean_dice(
 
     Processes that train together share the cases.
 
-    :param slices: as ``evaluate`` has it.
-    :param watch: called after each batch of slices; what it raises ends the measurement.
-    :param observe: is given each case and its predicted labels (K, J, I).
+    :param slices: see ``evaluate``.
+    :param watch: called after each batch of slices; an error that it raises ends the measurement.
+    :param observe: called with each case and its predicted labels (K, J, I).
     """
 
     def measure(case: Case) -> list[float]:

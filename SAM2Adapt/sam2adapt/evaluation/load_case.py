@@ -1,4 +1,4 @@
-"""One labelled case, read and checked; training, splitting and evaluation all read cases here."""
+"""Read and check one labelled case, for training, splitting and evaluation."""
 
 from dataclasses import replace
 
@@ -8,13 +8,17 @@ from ..imaging.terminology import Structure
 from ..imaging.volume import Volume, check_on_grid, check_voxels, read_volume
 from ..shared.errors import ClassesError
 from ..shared.labels.annotation import IGNORE
+from ..shared.labels.drawn_slices import drawn_voxels
 from .cases import Case, case_labels
 
 
-def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarray]:
+def load_case(case: Case, structures: list[Structure], filled: bool = False) -> tuple[Volume, np.ndarray]:
     """Read an image and its label values (K, J, I), and check that they belong together.
 
+    :param filled: with slices that were filled, not drawn; they are fit to train on, and otherwise not annotated.
+
     :raises GeometryError, ClassesError, VolumeError: they do not, or hold values that no class has.
+    :raises TrainingDataError: a slice that counts as drawn is not there.
     """
     volume = read_volume(case.image, case.series or None)
     labels = case_labels(case, structures, volume)
@@ -30,4 +34,6 @@ def load_case(case: Case, structures: list[Structure]) -> tuple[Volume, np.ndarr
             "Set it to 0 in the file, or add it to the classes.",
             setting="classes",
         )
+    if case.drawn is not None and not filled:
+        values = np.where(drawn_voxels(values.shape, case.drawn, case.label.name), values, IGNORE).astype(values.dtype)
     return replace(volume, notes=(*volume.notes, *labels.notes)), values

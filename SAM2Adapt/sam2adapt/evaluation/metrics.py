@@ -1,7 +1,7 @@
-"""How well labels agree: Dice, IoU and surface distances of one case, and confusion and ROC areas over a set.
+"""Measure agreement of labels: Dice, IoU and surface distances of a case, confusion and ROC areas of a set.
 
-Surface distances are MONAI's (``monai.metrics``). The surface of a mask is its voxels with a face on the
-outside; HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both surfaces.
+Surface distances are those of MONAI (``monai.metrics``). The surface of a mask consists of its voxels that have a face
+on the outside. HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both surfaces.
 """
 
 import math
@@ -22,14 +22,14 @@ _LOGIT_LIMIT = 40.0  # a softmax in float64 rounds to 1 at 37; below -40 the net
 def case_metrics(
     prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int], spacing: Sequence[float] | None = None
 ) -> dict[int, dict[str, float]]:
-    """Agreement of two label volumes, class by class.
+    """Measure the agreement of two label volumes, class by class.
 
     :param prediction: (K, J, I) unsigned integers.
     :param truth: (K, J, I) unsigned integers.
     :param ids: the label values to compare.
     :param spacing: mm along K, J, I; distances are in mm, or in voxels if None.
-    :return: for each id "dice", "iou", "hd95" and "assd". A class that neither has is NaN throughout (it says nothing);
-        a class that only one has gets Dice and IoU 0 and distances NaN, for no distance is defined.
+    :return: for each id "dice", "iou", "hd95" and "assd". If neither volume has a class, all are NaN. If only one has
+        it, Dice and IoU are 0, and the distances are NaN, because they are not defined.
     :raises ValueError: the shapes differ.
     """
     if prediction.shape != truth.shape or prediction.ndim != 3:
@@ -57,11 +57,11 @@ def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes
         return dict.fromkeys(MEASURES, _NAN)
     if len(present) == 1:
         return {"dice": 0.0, "iou": 0.0, "hd95": _NAN, "assd": _NAN}
-    # Nothing outside the joint box counts, and distance maps of a whole CT would take minutes
+    # Nothing outside the joint box counts, and distance maps of a whole CT would take minutes.
     joint = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*present, strict=True))
     masks = [torch.from_numpy(array[joint] == number) for array in (prediction, truth)]
     twice_common, both = dice_counts(*(mask.numpy() for mask in masks)).tolist()
-    # A picture is no thin volume: along an axis of one voxel every voxel would lie on the surface
+    # Leave out axes of one voxel, along which every voxel would be on the surface.
     thick = [axis for axis in range(3) if truth.shape[axis] > 1] or [2]
     flat = [mask.reshape([mask.shape[axis] for axis in thick]) for mask in masks]
     surfaces = get_mask_edges(*flat)
@@ -80,8 +80,8 @@ def _class_metrics(prediction: np.ndarray, truth: np.ndarray, number: int, boxes
 class ConfusionMatrix:
     """Voxel counts over a whole set, for the mean IoU that papers on 2-D data report.
 
-    One matrix is summed over all cases and the IoU is taken at the end, background included (the protocol of G-SAM and
-    of the SAM2 adapter papers); cases are not weighted alike, large ones count more.
+    One matrix is summed over all cases, and the IoU, including the background, is computed at the end (as in G-SAM and
+    the SAM2 adapter papers). So large cases count more.
 
     :param ids: label values of the classes; every other value counts as background.
     """
@@ -116,10 +116,10 @@ class ConfusionMatrix:
 
 
 class HistogramAUC:
-    """Area under the ROC curve of each class over a set, from histograms instead of kept probabilities.
+    """Area under the ROC curve of each class over a set, from histograms instead of stored probabilities.
 
-    Bins are equal in logit, so that the confident ends, where networks put most voxels, stay resolved. Voxels of one
-    bin count as ties (half), as in the Mann-Whitney statistic.
+    Bins are equal in logit, because networks give most voxels a probability near 0 or 1. Voxels in one bin count as
+    ties (half), as in the Mann-Whitney statistic.
 
     :param ids: label values of the classes, in the order of the probabilities.
     :param bins: number of bins; with 4096 the area is right to 1e-3.
@@ -134,7 +134,7 @@ class HistogramAUC:
     def update(self, probabilities: np.ndarray, truth: np.ndarray) -> None:
         """Add voxels.
 
-        :param probabilities: (classes, …) from 0 to 1, background left out.
+        :param probabilities: (classes, …) from 0 to 1, without background.
         :param truth: (…) label values.
         """
         if probabilities.shape != (len(self.ids), *truth.shape):
@@ -150,7 +150,7 @@ class HistogramAUC:
             self.negative[index] += np.bincount(place[~hit], minlength=self.bins)
 
     def auc(self) -> dict[int, float]:
-        """Area of each class against all the rest; NaN where a set has no voxel of it, or nothing else."""
+        """Area of each class against all others; NaN if the set has no voxel of it, or no other voxel."""
         result = {}
         for index, number in enumerate(self.ids):
             positive, negative = self.positive[index], self.negative[index]
@@ -168,16 +168,16 @@ def aggregate(
     auc: Mapping[int, float] | None = None,
     distance_unit: str = "mm",
 ) -> dict:
-    """What ``evaluate --json`` writes.
+    """Summarise the measurements of all cases, as ``evaluate --json`` writes them.
 
-    :param cases: for each case's name what :func:`case_metrics` gave.
+    :param cases: for each name of a case, the result of :func:`case_metrics`.
     :param structures: the classes; their names become the keys.
     :param miou: :meth:`ConfusionMatrix.miou` of the set.
     :param auc: :meth:`HistogramAUC.auc` of the set.
     :param distance_unit: "mm" or "voxel", of HD95 and ASSD.
-    :return: per measure the mean over cases for each class, and their mean over classes under "mean"; every undefined
-        value is left out of means and is None, for JSON has no NaN. Under "left_out", for each class and "mean", the
-        number of cases that have no distance because only the labels or only the prediction show the class.
+    :return: for each measure, the mean over cases for each class, and under "mean" their mean over classes. Undefined
+        values do not count in means and are None, because JSON has no NaN. "left_out" has, for each class and "mean",
+        the number of cases without distances, because only the labels or only the prediction show the class.
     """
     result: dict = {}
     for measure in MEASURES:

@@ -11,28 +11,31 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .evidence import Slice
+from .evidence import OPINIONS, Slice
 
-CHANNELS = 15
+CHANNELS = 19
+_FIRST_WEIGHTS = (1.0, 3.0, 0.5, 0.5, 1.5, 0.5)  # of the opinions, the learner's here and beside last
 _WIDTH = 24
 
 
 def channels(
-    own: Slice, learnt: np.ndarray, others: tuple[np.ndarray, np.ndarray], image: np.ndarray, edges: np.ndarray,
-    trust: np.ndarray, step: float,
+    own: Slice, learnt: tuple[np.ndarray, np.ndarray], others: tuple[np.ndarray, np.ndarray], image: np.ndarray,
+    edges: np.ndarray, trust: np.ndarray, step: float,
 ) -> np.ndarray:  # fmt: skip
-    """The network's input (15, H, W) for a structure in a slice.
+    """The network's input (19, H, W) for a structure in a slice.
 
-    :param own: the evidence; :param learnt: (H, W) logits of the learner.
+    :param own: the evidence.
+    :param learnt: (H, W) logits of the learner, in the slice and the mean of those in the slices beside it.
     :param others: the largest flow and the largest learnt logit of all other structures, (H, W) each.
     :param image: (H, W) grey levels; :param edges: (H, W) their gradient.
-    :param trust: (3,) Dice of distance, flow and growth on the hidden drawn slices.
+    :param trust: (5,) Dice of the opinions and of the learner on the hidden drawn slices.
     :param step: distance of the slices in pixels.
     """
-    constant = np.array([np.log(own.gap + 0.1), np.log(own.gap * step + 0.1), *trust], np.float32)
+    doubt = np.log(1.02 - np.minimum(trust, 1))
+    constant = np.array([np.log(own.gap + 0.1), np.log(own.gap * step + 0.1), *doubt], np.float32)
     maps = [
-        own.maps[:2] / 8, own.maps[2:3] / 2, own.maps[3:] / 8, learnt[None] / 4, np.clip(others[0][None], -16, 16) / 8,
-        others[1][None] / 4, image[None], 4 * edges[None],
+        own.maps[:2] / 8, own.maps[2:OPINIONS] / 2, np.stack(learnt) / 4, own.maps[OPINIONS:] / 8,
+        np.clip(others[0][None], -16, 16) / 8, others[1][None] / 4, image[None], 4 * edges[None],
         np.broadcast_to(constant[:, None, None], (len(constant), *image.shape)),
     ]  # fmt: skip
     return np.concatenate(maps).astype(np.float32)
@@ -47,23 +50,23 @@ class Combiner(nn.Module):
             nn.Conv2d(CHANNELS, _WIDTH, 3, padding=1), nn.GELU(),
             nn.Conv2d(_WIDTH, _WIDTH, 3, padding=2, dilation=2), nn.GELU(),
             nn.Conv2d(_WIDTH, _WIDTH, 3, padding=4, dilation=4), nn.GELU(),
-            nn.Conv2d(_WIDTH, 5, 1),
+            nn.Conv2d(_WIDTH, len(_FIRST_WEIGHTS) + 1, 1),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, H, W) of inputs (B, 15, H, W)."""
-        *weights, correction = self.layers(x).unbind(1)
-        opinions = (x[:, 0], x[:, 1], x[:, 2], x[:, 5])
-        start = (1.0, 3.0, 1.0, 2.0)
-        return correction + sum(
-            opinion * (first * torch.exp(weight.clamp(-3, 3)))
-            for opinion, first, weight in zip(opinions, start, weights, strict=True)
-        )
+        """Logits (B, H, W) of inputs (B, 19, H, W)."""
+        return self.parts(x).sum(1)
+
+    def parts(self, x: Tensor) -> Tensor:
+        """What the logits are the sum of, (B, 7, H, W): the opinions, weighed, and the correction."""
+        weights, correction = self.layers(x).split((len(_FIRST_WEIGHTS), 1), 1)
+        first = torch.tensor(_FIRST_WEIGHTS).view(-1, 1, 1)
+        return torch.cat([x[:, : len(first)] * first * torch.exp(weights.clamp(-3, 3)), correction], 1)
 
     @torch.no_grad()
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits (H, W) of one input (15, H, W)."""
-        return self(torch.from_numpy(inputs)[None])[0].numpy()
+        """Parts (7, H, W) of the logits for one input (19, H, W)."""
+        return self.parts(torch.from_numpy(inputs)[None])[0].numpy()
 
 
 def load_combiner(path: Path) -> Combiner:

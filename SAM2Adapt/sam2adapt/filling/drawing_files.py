@@ -8,10 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from ..imaging.dicom import Grid
-from ..imaging.terminology import Structure, describe
-from ..imaging.volume import Volume, check_on_grid, holds_segments, read_labels, read_segments, write_labels
+from ..imaging.terminology import Structure, describe, name_key
+from ..imaging.volume import (
+    Volume,
+    check_on_grid,
+    holds_segments,
+    read_labels,
+    read_segments,
+    write_labels,
+    write_segments,
+)
 from ..shared.errors import DrawingError
 from ..shared.labels.annotation import IGNORE
+from ..shared.labels.drawn_slices import DRAWN, NOT_ANNOTATED, slice_states, write_drawn_slices
+from ..shared.labels.image_names import SEGMENTATION, suffix_of
+from ..shared.labels.slice_tags import EMPTY, empty_slices
+from ..shared.slicing_axis import ARRAY_AXES
 from ..shared.tolerance import VOXEL_SHARE, displacement
 from .drawings import Drawings, drawings_from_labels, drawings_from_masks
 from .filler import Filling
@@ -23,6 +35,8 @@ def read_drawings(
 ) -> tuple[Drawings, list[Structure]]:  # fmt: skip
     """Drawings on a volume's grid: a label map with 255 where nothing is drawn, or the segments of a ``.seg.nrrd``, a
     DICOM segmentation or an RT structure set.
+
+    Segments are drawn where they have voxels, and in slices in which Slicer's effect declared them empty.
 
     :param names: of the label values 1, 2, … in order; of segments those to take.
     :param axis, empty: as :func:`drawings.drawings_from_labels`.
@@ -38,7 +52,8 @@ def read_drawings(
         masks = np.zeros((len(segments), *volume.array.shape[1:]), bool)
         for whole, (_, mask) in zip(masks, segments, strict=True):
             whole[place] = mask
-        drawings = drawings_from_masks(masks, [one.name for one in structures], axis, empty)
+        declared = {name: _by_axis(tags[EMPTY]) for name, tags in found.tags.items() if EMPTY in tags}
+        drawings = drawings_from_masks(masks, [one.name for one in structures], axis, empty, declared)
         drawings.warnings[:0] = found.notes
         return drawings, structures
     labels = read_labels(path)
@@ -51,17 +66,61 @@ def read_drawings(
     return drawings, structures
 
 
+def _by_axis(text: str) -> dict[int, list[int]]:
+    """The slices that a tag declares empty, by array axis."""
+    pairs = empty_slices(text)
+    return {number: [place for own, place in pairs if own == axis] for number, axis in enumerate(ARRAY_AXES)}
+
+
 def write_filling(path: Path, filling: Filling, structures: Sequence[Structure], volume: Volume) -> None:
-    """Write a filling; where structures overlap, the later one is written, and a warning added.
+    """Write a filling; a ``.seg.nrrd`` keeps structures that overlap, in other formats a warning is added.
 
     :raises OutputError: as ``volume.write_labels``.
     """
+    if suffix_of(path) == SEGMENTATION:
+        write_segments(path, filling.masks, structures, volume)
+        return
+    write_labels(path, volume.with_array(_flattened(filling, structures)), structures, volume)
+
+
+def write_training_labels(
+    path: Path, filling: Filling, drawings: Drawings, structures: Sequence[Structure], volume: Volume
+) -> None:
+    """Write a filling as a training reads it: 255 where nothing is known, and beside it which slices were drawn.
+
+    :raises OutputError: as ``volume.write_labels``.
+    """
+    labels, states = _flattened(filling, structures), _states(filling, drawings)
+    known = np.zeros(labels.shape, bool)
+    np.moveaxis(known, filling.axis, 0)[states != NOT_ANNOTATED] = True
+    labels[~(known & drawings.inside() | drawings.drawn_voxels())] = IGNORE
+    write_labels(path, volume.with_array(labels), [*structures, Structure(IGNORE, "not annotated")], volume)
+    drawn = {filling.axis: np.flatnonzero(states == DRAWN).tolist()}
+    for axis in drawings.axes():
+        drawn.setdefault(axis, sorted({place for own in drawings.slices for place in own[axis]}))
+    write_drawn_slices(path, {ARRAY_AXES[axis]: places for axis, places in drawn.items()})
+
+
+def _states(filling: Filling, drawings: Drawings) -> np.ndarray:
+    """(slices,) along the axis of a filling, as of ``slice_states``."""
+    present = np.moveaxis(drawings.masks, filling.axis + 1, 1).any((2, 3))
+    drawn, filled = np.zeros_like(present), np.zeros_like(present)
+    for index, (own, places) in enumerate(zip(drawings.slices, filling.filled, strict=True)):
+        drawn[index, list(own[filling.axis])] = True
+        filled[index, places] = True
+    return slice_states(present, drawn, filled)
+
+
+def _flattened(filling: Filling, structures: Sequence[Structure]) -> np.ndarray:
+    """Labels (K, J, I), the last of the structures that overlap; then a warning is added."""
     labels = np.zeros(filling.masks.shape[1:], np.uint8)
     for structure, mask in zip(structures, filling.masks, strict=True):
         labels[mask] = structure.id
     if filling.masks.sum() > np.count_nonzero(labels):
-        filling.warnings.append("Structures overlap; in the file, a voxel belongs to the last of them.")
-    write_labels(path, volume.with_array(labels), structures, volume)
+        filling.warnings.append(
+            "Structures overlap; in the file, a voxel belongs to the last of them. Write .seg.nrrd to keep all."
+        )
+    return labels
 
 
 def _place(labels: Grid, image: Grid) -> tuple[slice, ...]:
@@ -84,12 +143,12 @@ def _chosen(segments: list, names: Sequence[str] | None, path: Path) -> list:
         raise DrawingError(f"{path} has no segment.", "Draw one in Slicer's Segment Editor.")
     if names is None:
         return segments
-    known = {structure.name.lower(): (structure, mask) for structure, mask in segments}
+    known = {name_key(structure.name): (structure, mask) for structure, mask in segments}
     for name in names:
-        if name.lower() not in known:
+        if name_key(name) not in known:
             raise DrawingError(
                 f"{path} has no segment '{name}'.",
                 f"Choose among {', '.join(s.name for s, _ in segments)}.",
                 setting="structures",
             )
-    return [known[name.lower()] for name in names]
+    return [known[name_key(name)] for name in names]

@@ -4,12 +4,14 @@ Being drawn is a fact of a structure and a slice: it holds voxels there, or was 
 is one of the slice: where no voxel is 255 (not annotated), everything is drawn.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.terminology import name_key
 from ..shared.errors import DrawingError
 from ..shared.labels.annotation import IGNORE
 from ..shared.slicing_axis import ARRAY_AXES as AXES
@@ -23,6 +25,7 @@ class Drawings:
     :ivar masks: (S, K, J, I) bool, what is drawn of each.
     :ivar slices: for each structure and array axis the slices in which it is drawn, in order.
     :ivar fixed: (K, J, I) bool, voxels outside these slices that keep their value, too (single strokes); or None.
+    :ivar region: array ranges (K, J, I) outside which nothing is filled; None: no limit.
     :ivar warnings: sentences about drawings that are not used.
     """
 
@@ -31,18 +34,54 @@ class Drawings:
     slices: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
     fixed: np.ndarray | None = None
     warnings: list[str] = field(default_factory=list)
+    region: tuple[slice, slice, slice] | None = None
 
     def axes(self) -> list[int]:
         """Array axes along which something can be filled, the one with the most drawn slices first."""
         counts = [max((len(own[axis]) for own in self.slices), default=0) for axis in range(3)]
         return sorted((axis for axis in range(3) if counts[axis] > 1), key=lambda axis: -counts[axis])
 
-    def known(self, index: int) -> np.ndarray:
-        """(K, J, I) bool, where a structure is not to be changed."""
-        known = self.masks[index].copy() if self.fixed is None else self.masks[index] | self.fixed
-        for axis in range(3):
-            np.moveaxis(known, axis, 0)[list(self.slices[index][axis])] = True
-        return known
+    def digest(self) -> str:
+        """The same for the same drawings."""
+        digest = hashlib.blake2b(repr((self.names, self.slices, self.region, self.masks.shape)).encode())
+        for array in (self.masks, self.fixed):
+            digest.update(b"" if array is None else np.packbits(array).data)
+        return digest.hexdigest()
+
+    def limit(self, region: tuple[slice, slice, slice] | None) -> None:
+        """Fill in a part of the volume only; all drawings still say what belongs there.
+
+        :param region: array ranges (K, J, I); None: the whole volume.
+        :raises DrawingError: nothing that is to be filled lies in it.
+        """
+        self.region = region
+        if region is None:
+            return
+        for own in self.slices:
+            for axis, places in enumerate(own):
+                between = range(places[0], places[-1]) if places else range(0)
+                if {*range(region[axis].start, region[axis].stop)} & {*between} - {*places}:
+                    return
+        raise DrawingError(
+            "The region holds no slice that lies between drawn ones and is to be filled.",
+            "Choose a larger region, or none.", setting="roi",
+        )  # fmt: skip
+
+    def inside(self) -> np.ndarray:
+        """(K, J, I) bool, what may be filled."""
+        inside = np.ones(self.masks.shape[1:], bool)
+        if self.region is not None:
+            inside[:] = False
+            inside[self.region] = True
+        return inside
+
+    def drawn_voxels(self) -> np.ndarray:
+        """(K, J, I) bool, the slices that are drawn of any structure, in all directions, and single strokes."""
+        drawn = self.masks.any(0) if self.fixed is None else self.masks.any(0) | self.fixed
+        for own in self.slices:
+            for axis in range(3):
+                np.moveaxis(drawn, axis, 0)[list(own[axis])] = True
+        return drawn
 
 
 def drawings_from_labels(
@@ -75,10 +114,13 @@ def drawings_from_labels(
 
 def drawings_from_masks(
     masks: np.ndarray, names: Sequence[str], axis: int | None = None, empty: Mapping[str, Sequence[int]] = {},
+    declared: Mapping[str, Mapping[int, Sequence[int]]] = {},
 ) -> Drawings:  # fmt: skip
     """Drawings from one mask a structure, drawn in the slices in which it has voxels; masks may overlap.
 
     :param masks: (S, K, J, I) bool; :param axis, empty: as :func:`drawings_from_labels`.
+    :param declared: as ``empty``, by array axis, and as it was said earlier: where something was drawn since, or along
+        an axis across which nothing is drawn, it does not count.
     :raises DrawingError: nothing can be filled from them.
     """
     together = masks.any(0)
@@ -88,6 +130,10 @@ def drawings_from_masks(
     for name, mask in zip(names, masks, strict=True):
         own = [_occupied(mask, k, len(axes) > 1) if k in axes else () for k in range(3)]
         _check_crossings(name, mask, own)
+        for k in axes:
+            drawn = mask.any(tuple(other for other in range(3) if other != k))
+            places = [place for place in declared.get(name, {}).get(k, ()) if place < len(drawn) and not drawn[place]]
+            own[k] = tuple(sorted({*own[k], *places}))
         slices.append(tuple(own))
         warnings += _strokes(mask, own, f"'{name}'")
     return _checked(_with_empty(Drawings(list(names), masks, slices, None, warnings), axis, empty))
@@ -166,14 +212,15 @@ def _with_empty(drawings: Drawings, axis: int | None, empty: Mapping[str, Sequen
 
     :raises DrawingError: no such structure or slice, or it holds voxels.
     """
+    keys = [name_key(name) for name in drawings.names]
     for name, places in empty.items():
-        if name not in drawings.names:
+        if name_key(name) not in keys:
             raise DrawingError(
                 f"There is no structure '{name}' to be declared empty.",
                 f"Choose among {', '.join(drawings.names) or 'structures that are drawn'}.",
                 setting="empty",
             )
-        index = drawings.names.index(name)
+        index = keys.index(name_key(name))
         along = axis if axis is not None else (drawings.axes() or [0])[0]
         mask = np.moveaxis(drawings.masks[index], along, 0)
         for place in places:

@@ -17,14 +17,15 @@ from .growth import grow_on, preference, seeds
 from .shape import empty_beside, signed_distance
 from .threads import Team
 
-MAPS = ("distance", "flow", "growth", "distance spread", "flow spread")
+MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
+OPINIONS = 4  # the first of them
 
 
 @dataclass(frozen=True)
 class Slice:
     """What is known of one structure in one slice.
 
-    :ivar maps: (5, H, W) float32, as ``MAPS`` names them: three opinions, and how far the two neighbours differ.
+    :ivar maps: (6, H, W) float32, as ``MAPS`` names them: four opinions, and how far the two neighbours differ.
     :ivar gap: how far the slice is from what is drawn, in slices: the variance of a bridge between its neighbours.
     """
 
@@ -63,25 +64,31 @@ class Evidence:
         places = [
             (k, *way) for (low, high), own in sorted(gaps.items()) for k in own for way in ((low, high), (high, low))
         ]
-        keys = [(index, source, target, self.drawn[index][source].tobytes()) for index, source, target in places]
-        missing = [n for n, key in enumerate(keys) if key not in self._carried]
-        for number, carried in enumerate(self._team.map(lambda n: self._carry(*places[n]), missing)):
-            self._carried[keys[missing[number]]] = carried
+        keys = {place: (*place, self.drawn[place[0]][place[1]].tobytes()) for place in places}
+        missing: dict[tuple[int, int], list[int]] = {}
+        for index, *way in places:
+            if keys[index, *way] not in self._carried:
+                missing.setdefault(tuple(way), []).append(index)
+        found = self._team.map(lambda way: self._carry(missing[way], *way), missing)
+        for number, (way, carried) in enumerate(zip(missing, found, strict=True)):
+            self._carried.update({keys[index, *way]: one for index, one in zip(missing[way], carried, strict=True)})
             tell(0.4 + 0.6 * number / len(missing))
-        self._carried = {key: self._carried[key] for key in keys}
-        self._used = dict(zip(places, self._carried.values(), strict=True))
+        self._carried = {key: self._carried[key] for key in keys.values()}
+        self._used = {place: self._carried[key] for place, key in keys.items()}
 
-    def _carry(self, index: int, source: int, target: int) -> "_Carried":
+    def _carry(self, indices: list[int], source: int, target: int) -> list["_Carried"]:
+        """Carry structures from a drawn slice to the next one that is drawn of them."""
         way = 1 if target > source else -1
-        distance = torch.from_numpy(self._distance(index, source, target))[None]
-        costs = seeds(self.drawn[index][source])
-        flows, grown = [], []
+        distances = torch.from_numpy(np.stack([self._distance(index, source, target) for index in indices]))
+        costs = seeds(np.stack([self.drawn[index][source] for index in indices]))
+        result = [_Carried(source, [], []) for _ in indices]
         for k in range(source + way, target + way, way):
-            distance = self.flow.carry(distance, k - way, k)
+            distances = self.flow.carry(distances, k - way, k)
             costs = grow_on(costs, self.images[k - way], self.images[k], self.step)
-            flows.append(distance[0].numpy().astype(np.float16))
-            grown.append(costs.astype(np.float16))
-        return _Carried(source, flows, grown)
+            for number, carried in enumerate(result):
+                carried.flows.append(distances[number].numpy().astype(np.float16))
+                carried.costs.append(costs[:, 2 * number : 2 * number + 2].astype(np.float16))
+        return result
 
     def _distance(self, index: int, slice_: int, beside: int) -> np.ndarray:
         """The signed distance in a drawn slice; if it is empty, that which ends the structure half-way."""
@@ -115,7 +122,7 @@ class Evidence:
         maps = [
             sum(w * shape for w, shape in zip(weights, shapes, strict=True)),
             sum(w * flow for w, flow in zip(weights, flows, strict=True)),
-            preference(costs),
+            *preference(costs),
             np.ptp(shapes, axis=0),
             np.ptp(flows, axis=0),
         ]
@@ -130,7 +137,7 @@ def _steps(low: int, high: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Carried:
-    """A drawn slice carried to those after it: signed distances (H, W) and costs (2, H, W) for each."""
+    """A drawn slice carried to those after it: signed distances (H, W) and costs (2, 2, H, W) for each."""
 
     source: int
     flows: list[np.ndarray]

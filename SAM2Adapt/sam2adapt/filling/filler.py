@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,8 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
+_LOCAL = 0.5  # of how hard a slice is to fill; the rest is the mean of its gap
+_SOBERING = 0.7  # of the odds of the Dice that the probabilities promise: they forget that pixels err together
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -31,6 +33,7 @@ class Filling:
     :ivar expected_dice: of each structure on the slices that were filled; NaN where none was.
     :ivar uncertainty: (slices,) along ``axis`` expected share of wrong voxels, 0 to 1; 0 where drawn.
     :ivar axis: array axis that most slices were drawn along.
+    :ivar filled: for each structure the slices along ``axis`` that were filled wholly.
     :ivar next_slice: which to draw next, along ``axis``; None where nothing is left to fill.
     :ivar warnings: sentences that the user must see.
     :ivar seconds: time of each stage.
@@ -42,6 +45,7 @@ class Filling:
     expected_dice: list[float]
     uncertainty: np.ndarray
     next_slice: int | None
+    filled: list[list[int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -54,6 +58,9 @@ class Filling:
 
 class Filler:
     """Fills one volume; keeps what depends on the image alone, so that filling again is quicker.
+
+    After a change of the drawings it also starts from what was learnt before, so that its answer may differ a little
+    from that of a new filler. The same drawings again get the same answer.
 
     :param volume: (1, K, J, I), any spacing.
     :param seed: the same seed, volume and drawings give the same result.
@@ -73,6 +80,7 @@ class Filler:
         self._grey: np.ndarray | None = None
         self._combiner = load_combiner(start)
         self._stacks: dict[int, tuple[PlaneGrid, StackFiller]] = {}
+        self._last: tuple[str, Filling] | None = None
 
     def fill(
         self,
@@ -100,8 +108,13 @@ class Filler:
             if progress:
                 progress(min(1.0, share))
 
-        with self.team.at_work():
-            return _Work(self, drawings, tell).run(preview)
+        key = drawings.digest()
+        if self._last is None or self._last[0] != key:
+            with self.team.at_work():
+                self._last = (key, _Work(self, drawings, tell).run(preview))
+        elif preview:
+            preview(self._last[1].masks)
+        return replace(self._last[1], masks=self._last[1].masks.copy(), warnings=list(drawings.warnings))
 
     def stack(self, axis: int, drawings: Drawings) -> tuple[PlaneGrid, StackFiller]:
         """Grid and filler of the slices along an array axis, made anew where the drawings leave the former grid."""
@@ -126,6 +139,7 @@ class _Work:
         self.filler, self.drawings, self.tell = filler, drawings, tell
         self.axes = drawings.axes()
         self.masks = drawings.masks.copy()
+        self.inside = drawings.inside()
         self.exclusive = _exclusive(drawings)
         self.seconds: dict[str, float] = {}
         count = len(drawings.names)
@@ -148,6 +162,7 @@ class _Work:
         before = time.perf_counter()
         wrong = self._fill(stacks)
         self._drop_loose_pieces()
+        self._limit(self.masks)
         self._note("fill", before)
         self.seconds["total"] = time.perf_counter() - started
         return self._filling(wrong)
@@ -168,15 +183,26 @@ class _Work:
         masks = self.drawings.masks.copy()
         for place, opinions in stack.first_answer(self._drawn(axis, grid)):
             self._paint(masks, axis, place, grid, self._decide(grid.to_volume(opinions), axis, place, grid))
+        self._limit(masks)
         return masks
 
     def _fill(self, stacks) -> np.ndarray:
-        """Fill along the main axis, with what the others say; the expected number of wrong voxels of each slice."""
+        """Fill along the main axis, with what the others say.
+
+        :return: for each slice how many voxels are expected to be wrong, of how many, and as shares of the structures.
+        """
         axis = self.axes[0]
         grid, stack = stacks[axis]
         others = [self._other_axis(other, *stacks[other], axis, grid) for other in self.axes[1:]]
         length = self.masks.shape[axis + 1]
-        wrong = np.zeros((length, 2))
+        wrong = np.zeros((length, 3))
+        # Every structure counts the same, however large it is drawn.
+        sizes = np.array(
+            [
+                max(1.0, mask.sum() / max(1, len(own[axis])))
+                for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
+            ]
+        )
         places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
         answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
         for number, (place, own) in enumerate(zip(places, answers, strict=True)):
@@ -187,10 +213,12 @@ class _Work:
             filled = self._decide(logits, axis, place, grid)
             self._paint(self.masks, axis, place, grid, filled)
             probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-            probability[~open_] = 0
-            filled &= open_[:, None, None]
+            inside = np.moveaxis(self.inside, axis, 0)[place][grid.box]
+            probability[~open_] = probability[:, ~inside] = 0
+            filled &= open_[:, None, None] & inside
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
-            wrong[place] = np.minimum(probability, 1 - probability).sum(), max(filled.sum(), known.sum(), 1)
+            doubt = np.minimum(probability, 1 - probability).sum((1, 2))
+            wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
         return wrong
 
     def _drop_loose_pieces(self) -> None:
@@ -204,6 +232,17 @@ class _Work:
             held = np.zeros(count + 1, bool)
             held[np.unique(pieces[drawn[box[0]]])] = True
             part &= held[pieces]
+
+    def _filled_slices(self) -> list[list[int]]:
+        whole = np.moveaxis(self.inside, self.axes[0], 0).all((1, 2))
+        return [
+            [k for k in np.flatnonzero(whole).tolist() if self._is_open(index, k)] for index in range(len(self.masks))
+        ]
+
+    def _limit(self, masks: np.ndarray) -> None:
+        """Leave everything outside the region as it was drawn."""
+        if self.drawings.region is not None:
+            np.copyto(masks, self.drawings.masks, where=~self.inside)
 
     def _is_open(self, index: int, place: int) -> bool:
         """Whether a structure is to be filled in a slice of the main axis."""
@@ -255,11 +294,13 @@ class _Work:
         hit, probability, size = self.sums.T
         with np.errstate(invalid="ignore"):
             dice = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+            odds = _SOBERING * dice / (1 - np.minimum(dice, 1 - 1e-6))
+        dice = odds / (1 + odds)
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
-            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 0], drawn),
-            self.drawings.warnings, self.seconds,
+            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
+            self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
 
 
@@ -297,17 +338,29 @@ def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
 
 
 def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
-    """The middle, weighed by what is expected to be wrong, of the gap in which most is."""
+    """The slice that would save most of what is expected to be wrong, if it were drawn.
+
+    What is wrong in a slice grows as the variance of a bridge between the drawn slices on both sides.
+    """
     best, found = 0.0, None
     for low, high in pairwise(drawn):
-        part = wrong[low + 1 : high]
-        if part.sum() > best:
-            best = part.sum()
-            found = low + 1 + round(float((part * np.arange(len(part))).sum() / part.sum()))
+        places = np.arange(low + 1, high)
+        part = wrong[low + 1 : high] / np.maximum(_bridge(places, low, high), 1e-6)
+        difficulty = _LOCAL * part + (1 - _LOCAL) * part.mean() if len(part) else part
+        for place in places:
+            parts = _bridge(places, low, place) + _bridge(places, place, high)
+            saved = float((difficulty * (_bridge(places, low, high) - parts)).sum())
+            if saved > best:
+                best, found = saved, int(place)
     if found is None and wrong.any():
         # Every slice is drawn, though not for every structure.
         found = int(wrong.argmax())
     return found
+
+
+def _bridge(places: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Its variance between two drawn slices, in slices; 0 outside."""
+    return np.maximum(0, (places - low) * (high - places)) / (high - low)
 
 
 def _size(array: np.ndarray) -> str:

@@ -25,18 +25,16 @@ class SliceFlow:
     """
 
     def __init__(self, images: np.ndarray, team: Team):
-        shrink = min(1.0, _LARGEST / max(images.shape[1:]))
-        size = tuple(max(8, round(n * shrink)) for n in images.shape[1:])
         self._images, self._team = images, team
-        self._small = images
-        if size != images.shape[1:]:
-            self._small = np.stack([resize(image, size, anti_aliasing=True) for image in images]).astype(np.float32)
+        self._small: np.ndarray | None = None  # not before it is needed: a preview does without
         self._fields: dict[tuple[int, int], torch.Tensor] = {}
         self._base = _identity(images.shape[1:])
 
     def prepare(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Compute the flow of (target, source) slices, several at once."""
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._fields]
+        if missing and self._small is None:
+            self._small = _shrunk(self._images)
         self._fields.update(zip(missing, self._team.map(self._compute, missing), strict=True))
 
     def carry(self, maps: torch.Tensor, source: int, target: int) -> torch.Tensor:
@@ -57,6 +55,14 @@ class SliceFlow:
         if tuple(field.shape[-2:]) != size:
             field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
         return field[0].permute(1, 2, 0)
+
+
+def _shrunk(images: np.ndarray) -> np.ndarray:
+    shrink = min(1.0, _LARGEST / max(images.shape[1:]))
+    size = tuple(max(8, round(n * shrink)) for n in images.shape[1:])
+    if size == images.shape[1:]:
+        return images
+    return np.stack([resize(image, size, anti_aliasing=True) for image in images]).astype(np.float32)
 
 
 def _identity(size: tuple[int, ...]) -> torch.Tensor:

@@ -20,7 +20,12 @@ def scale_grey(images: np.ndarray) -> np.ndarray:
         inner_low, inner_high = map(float, np.percentile(inner, [1, 99]))
         if inner_low - low > _PADDING_GAP * (inner_high - inner_low) > 0:
             low, high = inner_low, inner_high
-    return np.clip((images.astype(np.float32) - low) / max(high - low, 1e-6) * 2 - 1, -2, 2)
+    scaled = images.astype(np.float32)  # one copy, then in place: a CT has tens of millions of voxels
+    scaled -= low
+    scaled /= max(high - low, 1e-6)
+    scaled *= 2
+    scaled -= 1
+    return np.clip(scaled, -2, 2, out=scaled)
 
 
 def pixel_features(images: np.ndarray, index: int) -> np.ndarray:

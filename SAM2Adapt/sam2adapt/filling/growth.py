@@ -1,11 +1,14 @@
 """Grow drawings through the image: the geodesic distance from a drawn slice, in which a step costs its change in grey.
 
 This is the idea of *Grow from seeds*, from slice to slice: each pixel belongs to what reaches it at the lower cost.
+It is done twice. Where noise hides the edges, length must cost something; where structures are told apart by their grey
+level alone, length must cost next to nothing.
 """
 
 import numpy as np
 
-_STEP = 0.02  # cost of one pixel's length where the grey level does not change
+LENGTHS = (0.02, 0.004)  # cost of one pixel's length where the grey level does not change
+_LENGTHS = np.array(LENGTHS, np.float32)[:, None, None, None]
 _START = 1e4
 _SWEEPS = 2
 
@@ -13,10 +16,10 @@ _SWEEPS = 2
 def grow_on(costs: np.ndarray, here: np.ndarray, there: np.ndarray, step: float) -> np.ndarray:
     """Carry costs from one slice to the slice beside it.
 
-    :param costs: (C, H, W) lowest cost at which each of C seeds reaches the pixels of a slice.
+    :param costs: (2, C, H, W) lowest cost at which each of C seeds reaches the pixels of a slice, for each of LENGTHS.
     :param here: (H, W) its grey levels; :param there: those of the next slice.
     :param step: distance of the slices in pixels.
-    :return: (C, H, W) costs in the next slice.
+    :return: (2, C, H, W) costs in the next slice.
     """
     reached = np.full_like(costs, _START)
     height, width = here.shape
@@ -24,32 +27,32 @@ def grow_on(costs: np.ndarray, here: np.ndarray, there: np.ndarray, step: float)
         for dx in (-1, 0, 1):
             to_y, from_y = _overlap(dy, height)
             to_x, from_x = _overlap(dx, width)
-            length = _STEP * np.sqrt(step**2 + dy**2 + dx**2)
-            cost = np.abs(there[to_y, to_x] - here[from_y, from_x]) + np.float32(length)
-            target = reached[:, to_y, to_x]
-            np.minimum(target, costs[:, from_y, from_x] + cost, out=target)
+            length = _LENGTHS * np.float32(np.sqrt(step**2 + dy**2 + dx**2))
+            cost = np.abs(there[to_y, to_x] - here[from_y, from_x]) + length
+            target = reached[..., to_y, to_x]
+            np.minimum(target, costs[..., from_y, from_x] + cost, out=target)
     return spread(reached, there)
 
 
 def spread(costs: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Let costs (C, H, W) spread within a slice, in place, by sweeps over its rows and columns."""
+    """Let costs (2, C, H, W) spread within a slice, in place, by sweeps over its rows and columns."""
     for _ in range(_SWEEPS):
-        for columns, grey in ((costs, image), (costs.transpose(0, 2, 1), image.T)):
-            _sweep(columns, grey)
-            _sweep(columns[:, ::-1], grey[::-1])
+        for rows, grey in ((costs, image), (costs.swapaxes(2, 3), image.T)):
+            _sweep(rows, grey)
+            _sweep(rows[:, :, ::-1], grey[::-1])
     return costs
 
 
 def _sweep(costs: np.ndarray, image: np.ndarray) -> None:
     """From the first row to the last, each pixel from the three before it."""
-    width = image.shape[1]
-    steps = [(_overlap(dx, width), np.float32(_STEP * np.sqrt(1 + dx**2))) for dx in (-1, 0, 1)]
+    height, width = image.shape
+    steps = [(_overlap(dx, width), _LENGTHS * np.float32(np.sqrt(1 + dx**2))) for dx in (-1, 0, 1)]
     weights = [np.abs(image[1:, to] - image[:-1, source]) + length for (to, source), length in steps]
-    for row in range(1, len(image)):
-        current, former = costs[:, row], costs[:, row - 1]
+    for row in range(1, height):
+        current, former = costs[:, :, row], costs[:, :, row - 1]
         for ((to, source), _), weight in zip(steps, weights, strict=True):
-            target = current[:, to]
-            np.minimum(target, former[:, source] + weight[row - 1], out=target)
+            target = current[..., to]
+            np.minimum(target, former[..., source] + weight[:, :, row - 1], out=target)
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:
@@ -57,12 +60,17 @@ def _overlap(shift: int, length: int) -> tuple[slice, slice]:
     return slice(max(0, shift), length + min(0, shift)), slice(max(0, -shift), length + min(0, -shift))
 
 
-def seeds(mask: np.ndarray) -> np.ndarray:
-    """Costs (2, H, W) in a drawn slice: 0 in the structure for the first, 0 around it for the second."""
-    return np.where(np.stack([mask, ~mask]), 0, _START).astype(np.float32)
+def seeds(masks: np.ndarray) -> np.ndarray:
+    """Costs (2, 2 S, H, W) in a drawn slice (S, H, W), by turns: 0 in a structure, and 0 around it."""
+    both = np.stack([masks, ~masks], 1).reshape(-1, *masks.shape[1:])
+    return np.broadcast_to(np.where(both, 0, _START), (len(LENGTHS), *both.shape)).astype(np.float32)
 
 
 def preference(costs: np.ndarray) -> np.ndarray:
-    """(H, W) by how much the structure reaches a pixel more cheaply than what is around it, from about -6 to 6."""
+    """By how much a structure reaches a pixel more cheaply than what is around it, from about -6 to 6.
+
+    :param costs: (2, 2, H, W) for each of LENGTHS the structure's and those of what is around it.
+    :return: (2, H, W)
+    """
     costs = np.minimum(costs, 10.0) + 0.02
-    return np.log(costs[1] / costs[0])
+    return np.log(costs[:, 1] / costs[:, 0])

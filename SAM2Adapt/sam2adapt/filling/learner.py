@@ -1,5 +1,10 @@
-"""A small network that learns from the drawn slices alone how grey levels and carried drawings make a structure."""
+"""A few small networks that learn from the drawn slices alone how grey levels and carried drawings make a structure.
 
+Each network leaves out some of the drawn slices. So there is an honest answer for every drawn slice, that of a network
+which has not seen it, and for all other slices the mean of several answers.
+"""
+
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -7,63 +12,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .evidence import OPINIONS
+
+FOLDS = 3
 _WIDTH = 64
-_STEPS = 200
-_BATCH = 4096
-_RATE = 2e-3
+_STEPS = 130
+_BATCH = 3072
+_RATE = 3e-3
 _LOGIT_LIMIT = 12.0
-OPINIONS = 3  # distance, flow and growth, the first maps of the evidence
-_FIRST_WEIGHTS = (0.1, 0.3, 0.5)  # of the opinions, before anything is learnt
+_CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
+_FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
 
 class PixelLearner:
-    """A pixel classifier with one output a structure, so that structures may overlap.
+    """Pixel classifiers with one output a structure, so that structures may overlap.
 
-    It starts from a fixed weighing of the opinions, and a second training from where the first ended.
+    They start from a fixed weighing of the opinions, and a second training from where the first ended.
 
     :param seed: of initial weights and batches; the same seed gives the same result.
     """
 
     def __init__(self, seed: int = 0):
         self._seed = seed
-        self._network: _Network | None = None
+        self._network: _Networks | None = None
 
-    def fit(self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, tell: Callable[[float], None]) -> None:
+    def fit(
+        self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
+        tell: Callable[[float], None],
+    ) -> None:  # fmt: skip
         """Train on pixels.
 
-        :param inputs: (P, 3 S + F) opinions on each of S structures, then features of the image.
+        :param inputs: (P, 4 S + F) opinions on each of S structures, then features of the image.
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
+        :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
         """
         generator = torch.Generator().manual_seed(self._seed)
         x, y = torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.float32))
         weight = torch.from_numpy(known.astype(np.float32))
+        # Where all that is drawn lies in one fold, its network has nothing else to learn from.
+        seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
+        seen = [torch.from_numpy(own if len(own) else np.arange(len(fold))) for own in seen]
         warm = self._network is not None and self._network.shape == (x.shape[1], y.shape[1])
         if not warm:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
-                self._network = _Network(x, y.shape[1])
+                self._network = _Networks(x, y.shape[1])
         steps = _STEPS // 4 if warm else _STEPS
         optimiser = torch.optim.AdamW(self._network.parameters(), weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE / 2 if warm else _RATE, total_steps=steps)
         for step in range(steps):
             tell(step / steps)
-            chosen = torch.randint(len(x), (_BATCH,), generator=generator)
-            loss = F.binary_cross_entropy_with_logits(self._network(x[chosen]), y[chosen], weight[chosen])
+            chosen = torch.stack([own[torch.randint(len(own), (_BATCH,), generator=generator)] for own in seen])
+            # The sum over networks: none learns more slowly because there are others.
+            loss = FOLDS * F.binary_cross_entropy_with_logits(self._network(x[chosen]), y[chosen], weight[chosen])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
 
     @torch.no_grad()
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits (S, H, W) of a slice's inputs (3 S + F, H, W)."""
+    def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:
+        """Logits (S, H, W) of a slice's inputs (4 S + F, H, W).
+
+        :param fold: of a drawn slice, for the answer of the network that has not seen it.
+        """
         pixels = torch.from_numpy(inputs.reshape(len(inputs), -1)).T
-        logits = torch.cat([self._network(part) for part in pixels.split(65536)])
-        return logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).T.reshape(-1, *inputs.shape[1:]).numpy()
+        logits = torch.cat([self._answer(part, fold) for part in pixels.split(_CHUNK)])
+        return logits.T.reshape(-1, *inputs.shape[1:]).numpy()
+
+    def _answer(self, pixels: Tensor, fold: int | None) -> Tensor:
+        logits = self._network(pixels.expand(FOLDS, -1, -1)) if fold is None else self._network(pixels[None], fold)
+        return logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).mean(0)
 
 
-class _Network(nn.Module):
+class _Networks(nn.Module):
     """Opinions, weighed, plus what a multi-layer perceptron makes of all inputs, which is nothing at first."""
 
     def __init__(self, inputs: Tensor, structures: int):
@@ -71,14 +94,22 @@ class _Network(nn.Module):
         self.shape = (inputs.shape[1], structures)
         self.register_buffer("mean", inputs.mean(0))
         self.register_buffer("scale", inputs.std(0) + 1e-3)
-        self.weights = nn.Parameter(torch.tensor(_FIRST_WEIGHTS).repeat(structures, 1))
-        self.layers = nn.Sequential(
-            nn.Linear(inputs.shape[1], _WIDTH), nn.GELU(), nn.Linear(_WIDTH, _WIDTH), nn.GELU(),
-            nn.Linear(_WIDTH, structures),
-        )  # fmt: skip
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        self.weights = nn.Parameter(torch.tensor(_FIRST_WEIGHTS).repeat(FOLDS, structures, 1))
+        sizes = (inputs.shape[1], _WIDTH, _WIDTH, structures)
+        self.matrices = nn.ParameterList(
+            torch.randn(FOLDS, before, after) / before**0.5
+            if after is not structures
+            else torch.zeros(FOLDS, before, after)
+            for before, after in itertools.pairwise(sizes)
+        )
+        self.shifts = nn.ParameterList(torch.zeros(FOLDS, 1, after) for after in sizes[1:])
 
-    def forward(self, x: Tensor) -> Tensor:
-        opinions = x[:, : self.weights.numel()].reshape(-1, *self.weights.shape)
-        return self.layers((x - self.mean) / self.scale) + (opinions * self.weights).sum(-1)
+    def forward(self, x: Tensor, fold: int | None = None) -> Tensor:
+        """Logits (K, P, S) of pixels (K, P, 4 S + F), all networks' or one's."""
+        own = slice(None) if fold is None else slice(fold, fold + 1)
+        opinions = x[..., : self.shape[1] * OPINIONS].unflatten(-1, (self.shape[1], OPINIONS))
+        result = (opinions * self.weights[own, None]).sum(-1)
+        x = (x - self.mean) / self.scale
+        for number, (matrix, shift) in enumerate(zip(self.matrices, self.shifts, strict=True)):
+            x = torch.baddbmm(shift[own], F.gelu(x) if number else x, matrix[own])
+        return result + x

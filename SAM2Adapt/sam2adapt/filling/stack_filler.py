@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from .adaptation import Adaptation, adapt
 from .combiner import Combiner, channels
-from .evidence import Evidence, Slice
+from .evidence import OPINIONS, Evidence, Slice
 from .grey import edges_of, pixel_features
-from .learner import OPINIONS, PixelLearner
+from .learner import FOLDS, PixelLearner
 from .shape import interpolated, signed_distance
 from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
 _FAR_SHARE = 0.1
+_JUDGES = 6  # drawn slices of a structure, hidden in turn, on which opinions are judged
 
 Drawn = Sequence[dict[int, np.ndarray]]  # for each structure masks (H, W) by slice
 
@@ -30,9 +32,11 @@ class StackFiller:
     def __init__(self, images: np.ndarray, step: float, combiner: Combiner | None, team: Team, seed: int = 0):
         self.images, self.step, self.seed = images, step, seed
         self.evidence = Evidence(images, step, team)
-        self._combiner, self._learner = combiner, PixelLearner(seed)
+        self._combiner, self._learner, self._team = combiner, PixelLearner(seed), team
         self._features: dict[int, np.ndarray] = {}
         self._edges: dict[int, np.ndarray] = {}
+        self._learnt: dict[int, np.ndarray] = {}
+        self._folds: dict[int, int] = {}  # of drawn slices: which network must not see them
 
     def learn(self, drawn: Drawn, tell: Callable[[float], None]) -> None:
         """Carry the drawings to their neighbours and learn from the drawn slices.
@@ -40,8 +44,14 @@ class StackFiller:
         :param tell: is told the share that is done; may raise to stop.
         """
         self.evidence.carry(drawn, lambda share: tell(0.6 * share))
-        self.trust = np.stack([self._hidden_dice(index) for index in range(len(drawn))])
+        for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
+            self._folds[slice_] = len(self._folds) % FOLDS
+        self._learnt.clear()
         self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share))
+        self.trust = self._hidden_dice()
+        self.adaptations = [Adaptation() for _ in drawn]
+        if self._combiner is not None:
+            self._adapt()
 
     def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
         """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
@@ -54,18 +64,46 @@ class StackFiller:
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""
-        found = [self.evidence.at(index, slice_) for index in range(len(self.evidence.drawn))]
-        learnt = self._learner.predict(self._inputs(found, slice_))
+        found = self._found(slice_)
         if self._combiner is None:
-            result = learnt
+            result = self.learnt(slice_).astype(np.float32)
         else:
-            inputs = self.combiner_inputs(found, learnt, slice_)
-            result = np.stack([learnt[0] if x is None else self._combiner.predict(x) for x in inputs])
+            pairs = zip(self.combiner_inputs(found, slice_), self.adaptations, strict=True)
+            nothing = np.zeros(self.images.shape[1:], np.float32)
+            result = np.stack([nothing if x is None else own.logits(self._combiner.predict(x)) for x, own in pairs])
         result[[known is None for known in found]] = -np.inf
         return result
 
-    def combiner_inputs(self, found: list[Slice | None], learnt: np.ndarray, slice_: int) -> list[np.ndarray | None]:
+    def _found(self, slice_: int) -> list[Slice | None]:
+        return [self.evidence.at(index, slice_) for index in range(len(self.evidence.drawn))]
+
+    def learnt(self, slice_: int) -> np.ndarray:
+        """What the learner says (S, H, W) float16; of a drawn slice, what it says without having seen it."""
+        if slice_ not in self._learnt:
+            inputs = self._inputs(self._found(slice_), slice_)
+            self._learnt[slice_] = self._learner.predict(inputs, self._folds.get(slice_)).astype(np.float16)
+        return self._learnt[slice_]
+
+    def _beside(self, index: int, slice_: int) -> np.ndarray:
+        """The mean (H, W) of what is known or learnt of a structure on both sides of a slice.
+
+        Of a drawn slice they would tell what was drawn in it: what is learnt of itself stands for them.
+        """
+        masks, logits = self.evidence.drawn[index], []
+        for place in (slice_ - 1, slice_ + 1):
+            if place in masks and slice_ not in masks:
+                logits.append(np.clip(2 * self.evidence.distances[index][place], -6, 6))
+            elif slice_ in masks or self.evidence.at(index, place) is None:
+                logits.append(self.learnt(slice_)[index])
+            else:
+                logits.append(self.learnt(place)[index])
+        # The farther the slices are from each other, the less they say of each other.
+        share, own = 1 / max(1.0, self.step) ** 2, self.learnt(slice_)[index].astype(np.float32)
+        return own + share * (np.mean(logits, axis=0, dtype=np.float32) - own)
+
+    def combiner_inputs(self, found: list[Slice | None], slice_: int) -> list[np.ndarray | None]:
         """What the combiner sees of each structure; None for one without evidence."""
+        learnt = self.learnt(slice_).astype(np.float32)
         flows = [None if known is None else known.maps[1] for known in found]
         image, edges = self.images[slice_], self._edges_of(slice_)
         result: list[np.ndarray | None] = []
@@ -79,32 +117,52 @@ class StackFiller:
                 np.max([flows[k] for k in others], axis=0) if others else nothing,
                 np.max([learnt[k] for k in others], axis=0) if others else nothing / 2,
             )
-            result.append(channels(known, learnt[index], other, image, edges, self.trust[index], self.step))
+            own = learnt[index], self._beside(index, slice_)
+            result.append(channels(known, own, other, image, edges, self.trust[index], self.step))
         return result
 
-    def _hidden_dice(self, index: int) -> np.ndarray:
-        """Dice (3,) of each opinion on the drawn slices, each hidden in turn."""
-        masks = self.evidence.drawn[index]
-        overlap, total = np.zeros(OPINIONS), np.zeros(OPINIONS)
-        for slice_ in list(masks)[1:-1] or list(masks):
-            known = self.evidence.at(index, slice_)
-            if known is None:
-                continue
-            said = known.maps[:OPINIONS] > 0
-            overlap += 2 * (said & masks[slice_]).sum((1, 2))
-            total += said.sum((1, 2)) + masks[slice_].sum()
+    def _hidden_dice(self) -> np.ndarray:
+        """Dice (S, 5) of each opinion and of the learner on the drawn slices, each hidden in turn."""
+        drawn = self.evidence.drawn
+        judges = [set(_judges(masks)) for masks in drawn]
+        overlap, total = np.zeros((2, len(drawn), OPINIONS + 1))
+        for slice_ in sorted(set().union(*judges)):
+            learnt = self.learnt(slice_)
+            for index, own in enumerate(self._found(slice_)):
+                if own is None or slice_ not in judges[index]:
+                    continue
+                said, mask = np.concatenate([own.maps[:OPINIONS], learnt[index, None]]) > 0, drawn[index][slice_]
+                overlap[index] += 2 * (said & mask).sum((1, 2))
+                total[index] += said.sum((1, 2)) + mask.sum()
         # Two slices' worth of doubt keep few or tiny slices from saying much.
         return ((overlap + 20) / (total + 30)).astype(np.float32)
 
-    def _pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the learner is trained on: inputs, targets and what of them is known."""
+    def _adapt(self) -> None:
+        """Fit the weighing of each structure to some of its drawn slices, each hidden in turn."""
+        drawn = self.evidence.drawn
+        judges = [_judges(masks) for masks in drawn]
+        places = sorted(set().union(*judges))
+
+        def parts(slice_: int) -> list[np.ndarray | None]:
+            inputs = self.combiner_inputs(self._found(slice_), slice_)
+            wanted = [x is not None and slice_ in own for x, own in zip(inputs, judges, strict=True)]
+            return [self._combiner.predict(x) if yes else None for x, yes in zip(inputs, wanted, strict=True)]
+
+        said = dict(zip(places, self._team.map(parts, places), strict=True))
+        for index, own in enumerate(judges):
+            places = [k for k in own if said[k][index] is not None]
+            if places:
+                self.adaptations[index] = adapt([said[k][index] for k in places], [drawn[index][k] for k in places])
+
+    def _pixels(self) -> tuple[np.ndarray, ...]:
+        """What the learner is trained on: inputs, targets, what of them is known, and folds."""
         drawn = self.evidence.drawn
         slices = sorted({k for masks in drawn for k in masks})
         random = np.random.default_rng(self.seed)
         parts = []
         for slice_ in slices:
             # Opinions on a structure that is not drawn here are inputs all the same, as they are when it is predicted.
-            found = [self.evidence.at(index, slice_) for index in range(len(drawn))]
+            found = self._found(slice_)
             known = [own is not None and slice_ in masks for own, masks in zip(found, drawn, strict=True)]
             if not any(known):
                 continue
@@ -113,7 +171,8 @@ class StackFiller:
             chosen = random.random(share.shape) < share * min(1.0, _PIXELS / len(slices) / share.sum())
             inputs = self._inputs(found, slice_)[:, chosen].T
             masks = [own.get(slice_, np.zeros_like(chosen))[chosen] for own in drawn]
-            parts.append((inputs, np.stack(masks, 1), np.broadcast_to(known, (len(inputs), len(known)))))
+            fold = np.full(len(inputs), self._folds[slice_])
+            parts.append((inputs, np.stack(masks, 1), np.broadcast_to(known, (len(inputs), len(known))), fold))
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
     def _distance_of(self, index: int, known: Slice, slice_: int) -> np.ndarray:
@@ -132,3 +191,10 @@ class StackFiller:
         if slice_ not in self._edges:
             self._edges[slice_] = edges_of(self.images[slice_])
         return self._edges[slice_]
+
+
+def _judges(masks: dict[int, np.ndarray]) -> list[int]:
+    """Which drawn slices of a structure to hide: some between the first and the last, or all of two."""
+    places = list(masks)[1:-1] or list(masks)
+    chosen = np.linspace(0, len(places) - 1, min(_JUDGES, len(places))).round().astype(int)
+    return [places[k] for k in chosen]

@@ -81,10 +81,10 @@ def _kept(runs: Runs, largest: list[int], minimum: int) -> np.ndarray:
     sizes = np.bincount(piece, chosen.length, minlength=len(chosen))  # at the first run of each piece, 0 elsewhere
     stays = sizes >= minimum
     for value in largest:
-        own = np.flatnonzero(chosen.label == value)
-        if len(own):
+        members = np.flatnonzero(chosen.label == value)
+        if len(members):
             # Of two equally large ones the first in the order of voxels stays.
-            stays[own] &= own == own[sizes[own].argmax()]
+            stays[members] &= members == members[sizes[members].argmax()]
     kept = ~concerned
     kept[concerned] = stays[piece]
     return kept

@@ -62,12 +62,12 @@ def read_image(path: str | os.PathLike) -> StoredImage:
     nrrd = check_nrrd(path) if suffix in (".nrrd", ".nhdr") else None
     meta = check_metaimage(path) if suffix in (".mha", ".mhd") else None
     header = nrrd or meta
-    if header and header.affine is not None:  # what ITK refuses by words of its own is refused here
+    if header and header.affine is not None:  # refused here, with a better sentence than that of ITK
         checked_place(header.affine, header.size, path)
     text = header and header.text
     with enough_memory(path), text.as_binary(path) if text else contextlib.nullcontext(path) as binary:
         image = _read_with_itk(path, binary)
-        array, keys = sitk.GetArrayFromImage(image), {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+        array, keys = sitk.GetArrayFromImage(image), _texts(image)
         if meta and meta.packed is not None:
             array = read_packed(meta, path).reshape(array.shape).astype(array.dtype, copy=False)
     if nrrd and nrrd.packed_at is not None:
@@ -187,6 +187,12 @@ def _check_sum(path: Path, offset: int, array: np.ndarray) -> None:
             return
         file.seek(offset)
         Unpacked(file, path).skip()
+
+
+def _texts(image: sitk.Image) -> dict[str, str]:
+    """The texts in an image's header by their keys; SimpleITK cannot look up a key that is not valid UTF-8."""
+    keys = (key for key in image.GetMetaDataKeys() if not any("\ud800" <= letter <= "\udfff" for letter in key))
+    return {key: image.GetMetaData(key) for key in keys}
 
 
 @contextlib.contextmanager

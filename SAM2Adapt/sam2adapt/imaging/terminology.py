@@ -77,17 +77,22 @@ def choose(structures: Sequence[Structure], names: Sequence[str] | None, model: 
     """
     if names is None:
         return list(structures)
-    known, requested = {_spelled(structure.name) for structure in structures}, [_spelled(name) for name in names]
+    known, requested = {name_key(structure.name) for structure in structures}, [name_key(name) for name in names]
     remedy = f"It segments: {', '.join(structure.name for structure in structures)}."
     if not requested:
         raise ClassesError(f"No structure of model '{model}' was chosen.", remedy)
     for name, spelled in zip(names, requested, strict=True):
         if spelled not in known:
             raise ClassesError(f"Model '{model}' does not segment '{name.strip()}'.", remedy, setting="structures")
-    return [structure for structure in structures if _spelled(structure.name) in requested]
+    return [structure for structure in structures if name_key(structure.name) in requested]
 
 
-def _spelled(name: str) -> str:
+def name_key(name: str) -> str:
+    """What two spellings of a structure's name have in common: case and spaces do not matter.
+
+    >>> name_key(" Left  Lung") == name_key("left lung")
+    True
+    """
     return " ".join(name.casefold().split())
 
 

@@ -1,1 +1,1 @@
-"""What computes: device, memory, and the processes that work together."""
+"""Devices, memory, and processes that work together."""

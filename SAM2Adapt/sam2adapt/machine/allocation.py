@@ -1,4 +1,4 @@
-"""How the C library treats memory that was freed."""
+"""Tell the C library to keep freed memory."""
 
 import ctypes
 import sys
@@ -9,9 +9,10 @@ _LARGEST = 32 << 20  # glibc takes no more
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 256 MiB of freed memory for the network's next layer; do nothing with other C libraries.
+    """Let glibc keep up to 256 MiB of freed memory for the next layer of the network; other C libraries stay as they
+    are.
 
-    By default glibc returns it to the system at once, which then has to clear every page again.
+    By default, glibc returns it to the system at once, which must then clear every page again.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGEST)

@@ -1,4 +1,4 @@
-"""Choice of device and arithmetic, each with its reason in words."""
+"""Choose device and arithmetic, with a reason in words."""
 
 import platform
 import sys
@@ -17,8 +17,8 @@ except ImportError:  # on Windows
 def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     """Choose a device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    :return: the device, and why this one.
-    :raises DeviceError: there is no such device.
+    :return: the device and the reason for it.
+    :raises DeviceError: the device does not exist.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -33,21 +33,21 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
         raise DeviceError(
             f"There is no device '{name}'.", "Choose auto, cpu, cuda, cuda:N or mps.", setting="device"
         ) from error
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there.get(device.type, False):
-        found = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
-        raise DeviceError(f"Device '{name}' cannot be used: {found}.", "Choose auto or cpu.", setting="device")
-    return device, f"{name}, as asked for"
+    if not available.get(device.type, False):
+        reason = f"{torch.cuda.device_count()} NVIDIA GPU(s) found" if device.type == "cuda" else "it was not found"
+        raise DeviceError(f"Device '{name}' cannot be used: {reason}.", "Choose auto or cpu.", setting="device")
+    return device, f"{name}, as requested"
 
 
 def list_devices() -> list[dict[str, Any]]:
     """Devices of this machine: ``id``, ``name``, ``reason`` and ``memoryBytes`` (None: the computer's memory).
 
-    The first entry has the id ``auto``: the device that ``auto`` chooses, and why.
+    The first entry has the id ``auto``: the device that ``auto`` chooses, with the reason.
     """
     chosen, reason = choose_device()
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
@@ -63,7 +63,7 @@ def list_devices() -> list[dict[str, Any]]:
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision in which the device is faster than in float32, or None."""
+    """The half precision in which the device is faster than in float32; None if there is none."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
@@ -72,13 +72,13 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Context in which matrix products run in the device's half precision, where it has one."""
+    """Context in which matrix products run in the half precision of the device, if it has one."""
     dtype = autocast_dtype(device)
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def memory_used(device: torch.device) -> int | None:
-    """Peak memory in bytes: of the GPU, or else of the process; None if the system does not tell."""
+    """Peak memory in bytes, of the GPU or else of the process; None if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     if resource is None:
@@ -88,13 +88,13 @@ def memory_used(device: torch.device) -> int | None:
 
 
 def release_memory() -> None:
-    """Return GPU memory that is not in use to the system."""
+    """Return unused GPU memory to the system."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+    """Whether an error means that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

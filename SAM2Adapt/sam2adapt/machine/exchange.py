@@ -1,12 +1,12 @@
-"""Collective operations of one training in several processes that ``torchrun`` started.
+"""Collective operations for one training in several processes that ``torchrun`` started.
 
 Each process computes its shard of every batch. The loss of a batch is a ratio of sums over its images, so the processes
-all-reduce these sums, and each computes the loss of the whole batch; after that, gradients only need to be added up.
-This happens once a step, in one buffer. torch's DistributedDataParallel does not fit: it wraps a module and expects one
-``forward`` a step, while ours is called in pieces, twice each, and by other names. With a frozen base there is also too
-little to send to gain from sending it during the backward pass.
+all-reduce these sums, and each computes the loss of the whole batch. After that, the gradients only need to be added:
+once per step, in one buffer. torch's DistributedDataParallel does not fit, because it expects one call of ``forward``
+per step; ours is called in pieces, each twice, and by other names. And with a frozen base, there is too little to send
+to gain from sending it during the backward pass.
 
-Outside ``process_group``, every function here does what a single process needs.
+Outside ``process_group``, every function here works for a single process.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ from .team import Team
 
 T = TypeVar("T")
 
-# A process may wait long for another one: while it reads an archive, validates, or is paused over the weekend. That
-# another one has died is torchrun's to notice, not a time limit's.
+# A process may wait long for another one that reads an archive, validates, or is paused over the weekend. torchrun, not
+# a time limit, notices that a process has died.
 _LONGEST = timedelta(days=7)
 
 
 @contextlib.contextmanager
 def process_group(team: Team) -> Iterator[None]:
-    """Connect the processes of a team during the block; do nothing if there is one process, or they are connected."""
+    """Connect the processes of a team in the block; do nothing for one process, or if they are connected."""
     if team.world_size == 1 or dist.is_initialized():
         yield
         return
-    # Import this before the group exists: its functions keep the group that they see at import, which could then never
-    # be destroyed, and its threads can abort the process at exit ("terminate called without an active exception").
+    # Import this before the group exists: its functions keep a group that exists at import, which can then never be
+    # destroyed, and whose threads can abort the process at exit ("terminate called without an active exception").
     import torch.distributed.nn
 
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
@@ -50,9 +50,9 @@ def process_group(team: Team) -> Iterator[None]:
 
 
 def training_device(team: Team, name: str) -> tuple[torch.device, str]:
-    """Choose this process's GPU, or its share of the cores.
+    """Choose the GPU of this process, or its share of the CPU cores.
 
-    :raises DeviceError: there is no such device, or several processes would have to share it.
+    :raises DeviceError: the device does not exist, or several processes would have to share it.
     """
     if team.world_size == 1:
         return team.device(name)
@@ -67,7 +67,7 @@ def training_device(team: Team, name: str) -> tuple[torch.device, str]:
     if processes > 1 and name.startswith("cuda:"):
         raise DeviceError(
             f"{processes} processes cannot share '{name}'.",
-            "Choose no GPU: each process then takes its own.",
+            "Choose no particular GPU: each process then takes its own.",
             setting="device",
             value="auto",
         )
@@ -90,19 +90,19 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process among them; rank 0 decides, writes files and talks to the user."""
+    """Number of this process; rank 0 decides, writes files and talks to the user."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def shard(items: Sequence[T]) -> Sequence[T]:
-    """Every n-th of the items, with n the world size: rank 1 of 3 gets items 1, 4, 7, …"""
+    """The items of this rank, every n-th for n processes: rank 1 of 3 gets items 1, 4, 7, …"""
     return items[rank() :: world_size()]
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
     """Call ``work`` on rank 0 only and return its result on every rank; the others wait for it.
 
-    :raises UserError: ``work`` raised it; then every rank does.
+    :raises UserError: on every rank, if ``work`` raised it.
     """
     if world_size() == 1:
         return work()
@@ -115,7 +115,7 @@ def on_rank_zero(work: Callable[[], T]) -> T:
 def all_gather(work: Callable[[], T]) -> list[T]:
     """Call ``work`` on every rank and return the results of all ranks, by rank.
 
-    :raises UserError: ``work`` raised it on one rank; then every rank does.
+    :raises UserError: on every rank, if ``work`` raised it on one.
     """
     if world_size() == 1:
         return [work()]
@@ -126,9 +126,9 @@ def all_gather(work: Callable[[], T]) -> list[T]:
 
 
 def on_every_rank(work: Callable[[], T]) -> T:
-    """Call ``work`` on every rank and return this rank's result, which is not sent.
+    """Call ``work`` on every rank and return the result of this rank, which is not sent.
 
-    :raises UserError: ``work`` raised it on one rank; then every rank does, and none goes on alone.
+    :raises UserError: on every rank, if ``work`` raised it on one, so that none goes on alone.
     """
     results: list[T] = []
     all_gather(lambda: results.append(work()))
@@ -136,9 +136,9 @@ def on_every_rank(work: Callable[[], T]) -> T:
 
 
 def map_over_ranks(work: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-    """``[work(item) for item in items]`` on every rank, where each rank computes a shard of it.
+    """Return ``[work(item) for item in items]`` on every rank; each rank computes its shard.
 
-    :raises UserError: ``work`` raised it on one rank; then every rank does.
+    :raises UserError: on every rank, if ``work`` raised it on one.
     """
     shards = all_gather(lambda: [work(item) for item in shard(items)])
     # Shards of unequal length end in None, which the last slice removes: [0, 2, 4], [1, 3] -> 0 1 2 3 4 None.
@@ -174,14 +174,14 @@ def bytes_sent() -> int:
 
 
 def report_out_of_memory() -> None:
-    """Tell the other ranks, which wait for this one in their next all-reduce."""
+    """Tell the other ranks, which wait in their next all-reduce, that this one has failed."""
     if world_size() > 1:
         with contextlib.suppress(OutOfMemoryElsewhere):
             _meet(failed=True)
 
 
 def _meet(failed: bool = False) -> None:
-    """Ask all ranks whether one has failed, so that none waits in an all-reduce for a rank that never comes."""
+    """Ask all ranks whether one has failed, so that none waits for a rank that never comes."""
     flag = torch.tensor(float(failed))
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     if flag:
@@ -197,11 +197,11 @@ def _all_reduce(tensor: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum of a tensor over the ranks, with a gradient that fits what is computed from the sum.
+    """Sum of a tensor over the ranks, with the gradient for what the ranks compute from the sum.
 
-    ``alike`` true: every rank computes the same scalar from it (the loss of the whole batch), so each already has the
-    whole gradient. False: every rank computes something of its own images (batch norm), and the gradient is the sum of
-    what all ranks have.
+    ``alike`` true: every rank computes the same scalar (the loss of the whole batch), so each has the whole gradient.
+    ``alike`` false: each rank computes something about its own images (batch norm), and the gradient is the sum over
+    all ranks.
     """
 
     @staticmethod
@@ -221,13 +221,14 @@ def all_reduce(tensor: Tensor) -> Tensor:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm by the statistics of all ranks' images; torch's own ``SyncBatchNorm`` needs GPUs."""
+    """Batch norm with the statistics of the images of all ranks; torch's ``SyncBatchNorm`` needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise this rank's images (B, C, H, W) by mean and variance over the images of all ranks.
+        """Normalise the images (B, C, H, W) of this rank by mean and variance over the images of all ranks.
 
-        Ranks may hold different numbers of images. Of rank r and one channel, let n_r be the number of pixels
-        B * H * W, m_r their mean and v_r their variance. The ranks add up three numbers, (2 C + 1,) in all::
+        Ranks may hold different numbers of images. On rank r, one channel has n_r = B * H * W pixels with mean m_r and
+        variance v_r. The ranks all-reduce one vector (2 C + 1,): n_r m_r and n_r (v_r + m_r²) of each channel, and n_r.
+        From the sums follow::
 
             N = sum of n_r,    mean = sum of n_r m_r / N,    variance = sum of n_r (v_r + m_r²) / N - mean²
 
@@ -249,8 +250,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self._update_running_statistics(mean.detach(), variance.detach() * pixels / (pixels - 1))
         # weight * (x - mean) / std + bias, as one product and one sum.
         scale = self.weight * (variance + self.eps).rsqrt().float()
-        # "1 *" gives the bias a gradient tensor of its own. For maps of a single pixel autograd would hand the same
-        # tensor to all biases whose sum follows, and what a later piece of the batch adds to one would reach them all.
+        # "1 *" gives the bias its own gradient tensor. For maps of a single pixel, autograd would give several biases
+        # the same tensor, and what a later piece of the batch adds to one of them would reach all.
         shift = 1 * self.bias - mean.float() * scale
         return torch.addcmul(shift.view(1, -1, 1, 1), x.float(), scale.view(1, -1, 1, 1)).to(x.dtype)
 
@@ -262,7 +263,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Let the batch norms of a network see the images of all ranks."""
+    """Let the batch norms of a network use the images of all ranks."""
     if world_size() > 1:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
@@ -278,7 +279,7 @@ def broadcast_from_rank_zero(tensors: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def all_reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Add up the gradients of all ranks; one that no rank has stays None, as in one process."""
+    """Add the gradients of all ranks; a gradient that no rank has stays None, as in a single process."""
     if world_size() == 1:
         return
     present = [float(parameter.grad is not None) for parameter in parameters]

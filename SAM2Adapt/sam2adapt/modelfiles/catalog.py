@@ -115,7 +115,11 @@ def add_model(path: Path) -> Path:
     :raises OutputError: the folder cannot be written.
     """
     path = paths.expand(path)
-    card, data = _without_names(*read_verified(path), path)
+    card, data = read_verified(path)
+    for entry in list_models():
+        if entry.where == OWN and entry.card and entry.card["digest"] == card["digest"]:
+            return entry.path
+    card, data = _without_names(card, data, path)
     folder = files.make_folder(models_folder())
     # One process at a time, so that two that add the same model do not both find that it is missing.
     with _one_at_a_time(folder):
@@ -193,9 +197,9 @@ def export_model(name: str, target: Path, names: bool = False) -> Path:
 
 
 def _without_names(card: dict[str, Any], data: bytes, path: Path) -> tuple[dict[str, Any], bytes]:
-    """Card and bytes of a model file whose cases have numbers, not names.
+    """Replace the names of the cases in a model file by numbers; return card and bytes.
 
-    The models that come with SAM2Adapt were trained on public images, and stay as they are.
+    Models that come with SAM2Adapt stay as they are, because they were trained on public images.
     """
     count = len(names_in(card))
     if not count or any(e.card and e.card["digest"] == card["digest"] for e in list_models() if e.where != OWN):

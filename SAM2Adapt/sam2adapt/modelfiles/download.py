@@ -52,7 +52,7 @@ def download(
     What has arrived is kept as ``<name>.part``, and the next call continues it. ``urllib`` takes the proxies of the
     environment and the system.
 
-    :param url: ``https://``, ``http://`` or ``file://`` address, or a path.
+    :param url: ``https://`` or ``file://`` address, ``http://`` on this computer only, or a path.
     :param path: where to put the file; its folder is made.
     :param sha256: 64 hex digits; ``size``: bytes.
     :param progress: called with (bytes done, bytes in all); ``cancel``: called between pieces, true stops.
@@ -166,6 +166,7 @@ class _Transfer:
             opener = urllib.request.build_opener()
             response = opener.open(urllib.request.Request(self.url, headers=headers), timeout=TIMEOUT)
         with response:
+            _check_encrypted(response.geturl())  # where it was redirected to
             have = self._start(response, have)
             with self.part.open("ab" if have else "wb") as file:
                 while have < self.size:
@@ -226,6 +227,7 @@ def _local_source(url: str) -> Path | None:
     """Path of a local source; None for one in the network."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme in ("http", "https"):
+        _check_encrypted(url)
         return None
     if parts.scheme == "file":
         # For a Windows share, the host is the server: file://server/share/name.
@@ -234,6 +236,16 @@ def _local_source(url: str) -> Path | None:
     if "://" in url:
         raise DownloadError(f"'{url}' is not an address to download from.", "Use https://, file:// or a path.")
     return paths.expand(url)
+
+
+def _check_encrypted(url: str) -> None:
+    """Refuse addresses that others on the way can read and change; this computer itself is no way.
+
+    :raises DownloadError: it is one.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise DownloadError(f"'{url}' is not encrypted.", "Use an https:// address.")
 
 
 @contextlib.contextmanager

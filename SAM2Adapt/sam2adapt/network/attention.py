@@ -1,8 +1,8 @@
-"""SAM2's decoder attention with a bias on its keys, so that K copies of one token weigh as much as the one.
+"""SAM2's decoder attention with a bias on its keys, so that K equal tokens weigh as much as one.
 
-With K class tokens instead of SAM2's single mask token, softmax would count that token K times, and the pretrained
-attention pattern would be lost. A bias of -log K on each of the K keys lets K equal tokens act exactly as one did. This
-is ours; no paper says how the added tokens share the attention.
+With K class tokens instead of SAM2's single mask token, softmax would count this token K times, and the pretrained
+attention pattern would be lost. With a bias of -log K on their keys, K equal tokens act exactly like one. This is ours;
+no paper says how added tokens should share the attention.
 """
 
 import math
@@ -55,7 +55,7 @@ def attention_parts(attention: nn.Module) -> AttentionParts:
 
 
 def score_bias(key_bias: Tensor | None, keys: Tensor) -> Tensor | None:
-    """What to add to the scores of keys (B, heads, M, d); the last keys, which are prompts and have no bias, get 0."""
+    """The bias to add to the scores of keys (B, heads, M, d); the last keys, those of prompts, get 0."""
     if key_bias is None:
         return None
     return F.pad(key_bias.to(keys.dtype), (0, keys.shape[-2] - len(key_bias))).view(1, 1, 1, -1)
@@ -72,7 +72,7 @@ def use_key_bias(transformer: TwoWayTransformer) -> TwoWayTransformer:
 
 
 def share_token_weight(transformer: TwoWayTransformer, before: int, count: int, after: int) -> None:
-    """Let ``count`` tokens, which lie between ``before`` and ``after`` others, weigh as much as one token together."""
+    """Let ``count`` tokens together, after ``before`` and before ``after`` other tokens, weigh as much as one token."""
     bias = torch.zeros(before + count + after)
     bias[before : before + count] = -math.log(count)
     for module in transformer.modules():

@@ -1,7 +1,7 @@
 """The image path of SAM 2.1, built from the classes of the ``sam2`` package, without its memory modules.
 
-Parameter names are those of the official checkpoints, so that these load strictly. Only what limits SAM2 to 1024 x 1024
-is different: the tiling of the window position embedding and the fixed grid of the dense position encoding.
+Parameter names are those of the official checkpoints, so that these load strictly. Two things differ, which limit SAM2
+to 1024 x 1024 pixels: the tiling of the window position embedding, and the fixed grid of the dense position encoding.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class BaseConfig:
     background_size: tuple[int, int] = (7, 7)
     decoder_dim: int = 256
     decoder_mlp_dim: int = 2048
-    window_multiple: int = 224  # image sizes that are multiples of this leave no window partly empty
+    window_multiple: int = 224  # with image sizes that are multiples of this, no window is partly empty
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ class AnySizeHiera(Hiera):
         self.use_position_embedding = True
 
     def _get_pos_embed(self, hw: tuple[int, int]) -> Tensor:
-        # The original tiles floor(h / 8) windows and so accepts multiples of 32 pixels only by luck of the window size.
+        # The original tiles floor(h / 8) windows, which fits multiples of 32 pixels only for some window sizes.
         window = self.pos_embed_window
         repeats = [1, 1, *(-(-n // m) for n, m in zip(hw, window.shape[-2:], strict=True))]
         tiled = window.tile(repeats)[..., : hw[0], : hw[1]]

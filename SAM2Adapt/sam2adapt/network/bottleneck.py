@@ -22,7 +22,7 @@ class AdaptedMLP(MLP):
 class Bottleneck(nn.Module):
     """Down, GELU, a spatial operator on (B, r, H, W), Up; tokens (B, H, W, C) in and out.
 
-    :param spatial: after export a convolution, or a module whose method ``prepared`` returns its form for tokens.
+    :param spatial: after export, a convolution or a module with a method ``prepared`` that returns its form for tokens.
     """
 
     def __init__(self, channels: int, width: int, spatial: nn.Module):

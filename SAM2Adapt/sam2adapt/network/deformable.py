@@ -1,7 +1,7 @@
-"""Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168) on the CPU, from operators that are fast there.
+"""Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168), made of operators that are fast on the CPU.
 
-Torchvision's kernel gathers one number at a time. Here every sample is a bag of its four neighbours, whose channels lie
-side by side: measured 5 times as fast.
+Torchvision's kernel reads one number at a time. Here, each sample is a bag of its four neighbours, whose channels are
+side by side in memory, which is 5 times as fast (measured).
 """
 
 import functools
@@ -16,25 +16,28 @@ _POINTS = 9
 def deformable_convolution(x: Tensor, offsets: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Compute ``torchvision.ops.deform_conv2d`` with padding 1, without gradients.
 
-    A plain 3x3 convolution reads nine points around each position. Here each point moves by its own offset, to a place
-    between four positions, where x is interpolated bilinearly and multiplied by the point's mask::
+    A plain 3x3 convolution reads nine points around each position. Here, each point moves by its own offset, to a place
+    between four positions. There, x is interpolated bilinearly and multiplied by the mask of the point::
 
-        sample[b, y, x, p] = mask[b, y, x, p] * x at (y + row of p + row offset, x + column of p + column offset)
-        out[b, y, x]       = sum over p of weight[p] applied to sample[b, y, x, p], plus bias
+        sample[b, i, j, p] = mask[b, i, j, p] * x at (i + row of p + row offset, j + column of p + column offset)
+        out[b, i, j]       = sum over p of weight[p] applied to sample[b, i, j, p], plus bias
 
-    ``embedding_bag`` computes all samples at once. Its table has a row of r channels for each position, and each sample
-    is a bag of four rows with four weights (the mask is part of them). Outside x there are zeros: the table has a
-    border of them, H + 3 rows and W + 3 columns in all, and places further out are moved onto the border.
+    Point 0 (row -1, column -1) of position (5, 5), with the offset (0.25, 0.5), reads x at (4.25, 4.5); see
+    ``_weights``.
+
+    ``embedding_bag`` computes all samples at once. Its table has a row of r channels for each position. Each sample is
+    a bag of four rows with four weights, which include the mask. Outside x everything is 0, so the table has a border
+    of zeros, H + 3 rows and W + 3 columns in all, and places further out are moved onto the border.
 
     :param x: tokens (B, H, W, r), float32.
     :param offsets: (B, H, W, 18) in positions: row and column of point 0, row and column of point 1, …
     :param mask: (B, H, W, 9).
-    :param weight: (r, 1, 3, 3), depthwise, or (r', r, 3, 3); ``bias``: one number for each channel that comes out.
+    :param weight: (r, 1, 3, 3), depthwise, or (r', r, 3, 3); ``bias``: (r',).
     :return: (B, H, W, r').
     """
     batch, height, width, channels = x.shape
     points, neighbours = _points(height, width)
-    # One row and column of zeros before and two behind: every place has four neighbours there.
+    # One row and column of zeros before x and two after it, so that every place has four neighbours.
     padded = F.pad(x, (0, 0, 1, 2, 1, 2))
     rows, columns = (  # of the samples in the padded map, (B, H, W, 9)
         (offsets[..., axis::2] + points[axis]).clamp_(0, size + 1) for axis, size in enumerate((height, width))
@@ -66,7 +69,7 @@ def _weights(down: Tensor, right: Tensor, mask: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _points(height: int, width: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Where the nine points of each position lie in the padded map before they move, and the way to four neighbours.
+    """Places of the nine points of each position in the padded map, without offsets, and steps to the four neighbours.
 
     :return: rows (H, 1, 9) and columns (1, W, 9); steps (4,) in the padded map from the upper left neighbour to itself,
         the upper right, the lower left and the lower right one.

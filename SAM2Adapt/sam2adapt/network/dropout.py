@@ -1,6 +1,6 @@
-"""Dropout whose mask depends on a seed for each image, and not on the other images of the batch.
+"""Dropout whose mask depends on a seed for each image, not on the other images of the batch.
 
-A batch that is computed in pieces or by several processes then has the same masks as in one piece.
+So the masks are the same if a batch is computed at once, in pieces, or by several processes.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ _generators: list[torch.Generator] = []  # of the images of the current forward 
 
 @contextlib.contextmanager
 def seeded(seeds: Sequence[int], device: torch.device) -> Iterator[None]:
-    """Draw the masks in the block from these seeds, one for each image; equal seeds give equal masks."""
+    """Draw the masks in the block from these seeds, one for each image. Equal seeds give equal masks."""
     with _drawing([torch.Generator(device).manual_seed(seed) for seed in seeds]):
         yield
 
 
 @contextlib.contextmanager
 def only(places: Sequence[int]) -> Iterator[None]:
-    """In the block, compute only some of the images, given by their places in the batch."""
+    """Compute only some images in the block, given by their indices in the batch."""
     with _drawing([_generators[place] for place in places] if _generators else []):
         yield
 

@@ -1,8 +1,8 @@
 """K-class decoding with SAM2's mask decoder, without prompts by default (models.md 1.5).
 
-Ours, for all methods: each class has a token and a last hyper-network layer, which start from those of the pretrained
-single mask; everything between them is SAM2's. (The dual-adapter paper extends the decoder to K classes and does not
-say how.) ``MaskDecoder.forward`` is not used, because it may replace a mask by another one of better stability.
+For all methods, and ours: each class has a token and a last hyper-network layer, which start from those of the
+pretrained single mask; everything in between is SAM2's. (The dual-adapter paper extends the decoder to K classes
+without saying how.) ``MaskDecoder.forward`` is not used, because it may replace a mask by a more stable one.
 """
 
 import torch

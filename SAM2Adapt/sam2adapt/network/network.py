@@ -1,4 +1,4 @@
-"""The network that segments: SAM2's image path, PEG, class head, and the adapters of one method."""
+"""The segmentation network: SAM2's image path, PEG, class head, and the adapters of a method."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -57,9 +57,10 @@ class SegmentationNetwork(nn.Module):
         self.base_names = frozenset(f"base.{name}" for name in base.state_dict())
         self.head = ClassHead(base.sam_mask_decoder, num_classes)
         self.decoder_peg = None
-        self.detail: nn.Module | None = None  # of the padded images: additions to the features, as ``DetailMaps``
-        self.refinement: nn.Module | None = None  # of pixel features at stride 4 and its ``stem``'s of the images
-        self.prompts: PromptTokens | None = None  # only networks that are trained with prompts take them
+        self.detail: nn.Module | None = None  # from padded images to additions to the features (``DetailMaps``)
+        # From pixel features at stride 4, and features that its ``stem`` computes from the images.
+        self.refinement: nn.Module | None = None
+        self.prompts: PromptTokens | None = None  # only in networks that are trained with prompts
         if peg != PEG_NONE:
             trunk = base.image_encoder.trunk
             trunk.peg = TrunkPEG(base.config.embed_dim, peg)
@@ -73,8 +74,8 @@ class SegmentationNetwork(nn.Module):
     def forward(self, images: Tensor, prompts: Sequence[Prompts] | None = None) -> Tensor:
         """Segment images (B, 3, H, W), normalised as for SAM2; returns logits (B, K, H, W).
 
-        :param prompts: of each image, empty ones included; None: none at all.
-        :raises SettingsError: prompts for a network that was not trained with any, or of classes that it lacks.
+        :param prompts: one for each image, perhaps empty; None: no image has prompts.
+        :raises SettingsError: the network was not trained with prompts, or lacks a class of a prompt.
         """
         return self.forward_with_extras(images, prompts)[0]
 
@@ -91,10 +92,10 @@ class SegmentationNetwork(nn.Module):
         return logits, extras | more
 
     def encode(self, images: Tensor) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
-        """Compute what ``segment_features`` needs of images (B, 3, H, W).
+        """Compute the features of images (B, 3, H, W) for ``segment_features``.
 
-        :return: embedding, s0 and s1, as ``ImagePath.features`` gives them, with a refinement also what its stem gives;
-            of networks that have them ``edge`` logits.
+        :return: embedding, s0 and s1, see ``ImagePath.features``, and with a refinement the output of its stem; and
+            ``edge`` logits, if the network has them.
         """
         padded = pad_to_stride(images)
         features = self.base.features(padded)
@@ -140,7 +141,7 @@ class SegmentationNetwork(nn.Module):
     def _decode_prompted(
         self, features: Sequence[Tensor], prompts: Sequence[Prompts], size: tuple[int, int]
     ) -> Decoded:
-        """Decode images with prompts apart from those without, since SAM2's padding tokens have an effect, too."""
+        """Decode images with and without prompts separately, because SAM2's padding tokens have an effect, too."""
         if self.prompts is None:
             raise SettingsError(
                 "This model was not trained with prompts.",
@@ -159,7 +160,7 @@ class SegmentationNetwork(nn.Module):
         return Decoded(*(None if part[0] is None else torch.cat(part)[places] for part in zip(*parts, strict=True)))
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What a bundle holds: every tensor that the base lacks, and those of the base that are trained."""
+        """The tensors of a bundle: all that the base lacks, and those of the base that are trained."""
         trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {
             name: tensor.detach()
@@ -170,22 +171,22 @@ class SegmentationNetwork(nn.Module):
     def load_trained_state(self, tensors: dict[str, Tensor]) -> None:
         """Load what ``trained_state`` returned.
 
-        :raises ModelFileError: names or shapes do not agree exactly.
+        :raises ModelFileError: names or shapes differ.
         """
         self.check_trained_state(tensors)
         self.load_state_dict(tensors, strict=False)
 
     def check_trained_state(self, tensors: dict[str, Tensor]) -> None:
-        """Make sure that tensors are those of this network.
+        """Make sure that tensors fit this network.
 
-        :raises ModelFileError: names or shapes do not agree exactly.
+        :raises ModelFileError: names or shapes differ.
         """
-        own = self.trained_state()
-        wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
+        state = self.trained_state()
+        wrong = sorted(state.keys() ^ tensors.keys()) or [n for n in state if state[n].shape != tensors[n].shape]
         if wrong:
             raise ModelFileError(
                 f"The model's tensors do not fit its settings ({len(wrong)} of them, for example '{wrong[0]}').",
-                "Get the model file again from where it came from.",
+                "Get the model file again from its source.",
             )
 
 
@@ -200,7 +201,8 @@ def class_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Enlarge logits (B, K, h, w) of padded images and cut off the padding: (B, K, H, W)."""
-    # Channel by channel: for three of them, a single thread uses another kernel of PyTorch, which rounds differently.
+    # One channel at a time: for three channels, a single thread uses another kernel of PyTorch, which rounds
+    # differently.
     single = logits.float().flatten(0, 1).unsqueeze(1)
     enlarged = F.interpolate(single, size=_padded(size), mode="bilinear", align_corners=False)
     return enlarged.view(*logits.shape[:2], *enlarged.shape[-2:])[..., : size[0], : size[1]]

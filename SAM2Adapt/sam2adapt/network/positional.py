@@ -1,8 +1,8 @@
 """Position encoding generator (PEG): a depthwise 3x3 convolution whose zero padding carries absolute position.
 
-CPVT (arXiv 2102.10882, section 3.2), taken into SAM2 by the dual-adapter paper (arXiv 2605.05979), which replaces
-SAM2's position encodings by it. Ours by default is ``add``: zero-initialised and added to them, so that the step 0
-network is the pretrained one; ``replace`` is the paper's.
+It comes from CPVT (arXiv 2102.10882, section 3.2); the dual-adapter paper (arXiv 2605.05979) replaces SAM2's position
+encodings by it (``replace``). Our default is ``add``: the generator starts at zero and is added to SAM2's encodings, so
+that the untrained network equals the pretrained one.
 """
 
 from torch import Tensor, nn

@@ -1,8 +1,8 @@
-"""Points and boxes that say where a class is, for interactive refinement.
+"""Points and boxes that show where a class is, for interactive refinement.
 
-SAM2's prompt encoder turns them into tokens, which join those of the mask decoder. SAM2 knows a single object only, so
-these are ours (models.md 2.B): a point of the background is SAM2's negative click, and a learnt, zero-initialised
-embedding distinguishes the prompts of K classes. In its initial state, prompting is SAM2's.
+SAM2's prompt encoder turns them into tokens for the mask decoder. SAM2 knows only a single object. Ours (models.md
+2.B): a point of the background is SAM2's negative click, and a learnt embedding, which starts at zero, distinguishes
+the prompts of K classes. Untrained, prompts work as in SAM2.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _NEGATIVE, _POSITIVE, _FIRST_CORNER, _LAST_CORNER, _NOTHING = 0, 1, 2, 3, -1  # 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts of one image, in pixels from the centre of its first one.
+    """Prompts of one image, in pixels from the centre of its first pixel.
 
     :param points: column, row and class index of each; class 0 is the background.
     :param boxes: first column, first row, last column, last row and class index (not 0) of each.
@@ -41,7 +41,7 @@ class Prompts:
 
 
 class PromptTokens(nn.Module):
-    """Prompts to tokens of the mask decoder.
+    """Turns prompts into tokens of the mask decoder.
 
     :param num_classes: K, background included.
     :param dim: D of the decoder.
@@ -54,11 +54,11 @@ class PromptTokens(nn.Module):
     def forward(self, encoder: PromptEncoder, prompts: Sequence[Prompts], size: tuple[int, int]) -> Tensor:
         """Encode the prompts of B images of ``size`` (H, W); returns (B, N + 1, D), with N the most that one image has.
 
-        :raises SettingsError: the network has no such class, or a box is of the background.
+        :raises SettingsError: the network lacks a class, or a box is of the background.
         """
         entries = [self._checked(of_image) for of_image in prompts]
         longest = max(map(len, entries))
-        # SAM2 pads with tokens that are not a point, and always adds one.
+        # SAM2 pads with tokens that are not points, and always adds one.
         filled = [listed + [(0.0, 0.0, _NOTHING, 0)] * (longest - len(listed)) for listed in entries]
         table = torch.tensor(filled, dtype=torch.float32, device=self.classes.device)
         labels, numbers = table[..., 2], table[..., 3].long()

@@ -1,4 +1,4 @@
-"""Loading base networks: official SAM 2.1 checkpoints and our own safetensors files."""
+"""Load base networks: official SAM 2.1 checkpoints and safetensors files of SAM2Adapt."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from ..shared.known_bases import BASES
 from ..shared.safetensors_header import BASE_KEY, SUFFIX
 from .base import CONFIGS, ImagePath
 
-# Parts of an official checkpoint that the image path does not need: the memory modules.
+# Names of tensors of the memory modules, which the image path does not need.
 _MEMORY = (
     "memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr", "obj_ptr_proj.",
     "obj_ptr_tpos_proj.", "mask_downsample.", "no_obj_embed_spatial",
@@ -27,14 +27,14 @@ def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str
     """Load the image path of a base network.
 
     :param base: ``nano``, ``tiny``, ``small``, ``base_plus``, ``large``, or a file.
-    :param sha256: of the file that a bundle was trained on; any other file is refused.
+    :param sha256: hash of the file that a bundle was trained on; any other file is refused.
     :return: the image path in evaluation mode, and ``{"id", "sha256"}`` for the card.
     :raises WeightsMissingError: the file is not on this machine.
     :raises ModelFileError: the file has another SHA-256, or is not a base network.
     """
     path = base_file(base, sha256)
     if path.suffix == SUFFIX:
-        name, state = _read_own(path)
+        name, state = _read_ours(path)
         digest = file_sha256(path)
     else:
         digest = file_sha256(path)
@@ -46,16 +46,16 @@ def load_base(base: str, sha256: str | None = None) -> tuple[ImagePath, dict[str
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
-    """Read an official checkpoint without running code of it; the caller has checked its SHA-256.
+    """Read an official checkpoint without running its code; the caller has checked its SHA-256.
 
-    :return: the image path's tensors.
+    :return: the tensors of the image path.
     """
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
     return {name: tensor for name, tensor in state.items() if not name.startswith(_MEMORY)}
 
 
 def write_base(path: Path, name: str, network: ImagePath, card: dict) -> None:
-    """Write a base network as float16 safetensors with a card that says what it was trained on."""
+    """Write a base network as float16 safetensors, with a card about its training."""
     tensors = {key: t.detach().half().contiguous() for key, t in network.state_dict().items()}
     metadata = {BASE_KEY: json.dumps({"format": BASE_FORMAT, "id": name, **card}, ensure_ascii=False)}
     with atomic_write(path) as file:
@@ -71,7 +71,7 @@ def random_base(name: str, seed: int = 0) -> tuple[ImagePath, dict[str, str]]:
     return network.eval(), {"id": name, "sha256": digest}
 
 
-def _read_own(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _read_ours(path: Path) -> tuple[str, dict[str, Tensor]]:
     name = read_base_card(path)["id"]
     if name not in CONFIGS:
         raise ModelFileError(
@@ -86,5 +86,5 @@ def _load_strictly(network: ImagePath, state: dict[str, Tensor], path: Path) -> 
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ModelFileError(
-            f"'{path}' does not hold the base network that it should: {first}", "Get the file again."
+            f"'{path}' does not hold the expected base network: {first}", "Get the file again."
         ) from error

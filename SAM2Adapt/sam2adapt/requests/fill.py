@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..imaging.terminology import Structure
+from ..imaging.region import region_of
+from ..imaging.terminology import Structure, name_key
 from ..imaging.volume import Volume, check_fits
-from ..shared.errors import DrawingError, check_cancelled
+from ..shared.errors import DrawingError, OutputError, check_cancelled
 from ..shared.files import check_output, write_json
 from ..shared.labels.annotation import IGNORE
-from ..shared.labels.image_names import LABEL_SUFFIXES
+from ..shared.labels.drawn_slices import path_beside
+from ..shared.labels.image_names import LABEL_SUFFIXES, SEGMENTATION, suffix_of
 from ..shared.requests.actions import Fill
 from ..shared.slicing_axis import ARRAY_AXES
 from ..shared.timing import rounded, timed
@@ -33,7 +35,8 @@ class Filled:
     """Result of ``fill``.
 
     :ivar report: plain data: ``input``, ``output``, ``structures`` (name, voxels, expected_dice, which is None where
-        nothing was filled), ``expected_dice``, their mean; ``axis``, the array axis that most slices are drawn across;
+        nothing was filled, and filled, the slices along ``axis`` that were filled wholly); ``expected_dice``, their
+        mean; ``axis``, the array axis that most slices are drawn across;
         ``uncertainty``, the expected share of wrong voxels in each slice along it, 0 where drawn; ``next_slice``, the
         one to draw next, None if nothing is left to fill; ``warnings`` about the drawings; ``notes``, sentences about
         decisions that reading the files took; ``seconds`` of each part.
@@ -63,8 +66,6 @@ def fill(
     _check_names(request)
     with timed(seconds, "read"):
         volume = read_source(request.input, request.series)
-        if not is_array(request.input):
-            check_fits(request.masks, volume)
         drawings, structures = _read_drawings(request, volume)
 
     from ..filling.filler import Filler  # only now: importing torch takes seconds
@@ -76,7 +77,7 @@ def fill(
     check_cancelled(cancelled, "Filling")
     seconds |= result.seconds
     with timed(seconds, "write"):
-        _write(request, result, structures, volume)
+        _write(request, result, drawings, structures, volume)
     seconds["total"] = time.perf_counter() - started
     report = _report(request, result) | {"notes": list(volume.notes), "seconds": rounded(seconds)}
     if request.report:
@@ -98,7 +99,14 @@ def _preview_writer(request: Fill, previewed: Callable[[], None] | None) -> Call
 
 
 def _check_outputs(request: Fill) -> None:
+    if request.for_training and suffix_of(request.masks) == SEGMENTATION:
+        raise OutputError(
+            f"'{request.masks.name}' cannot hold what is not annotated, which a training must know.",
+            f"Use one of {', '.join(suffix for suffix in LABEL_SUFFIXES if suffix != SEGMENTATION)}.",
+        )
     check_result(request.input, request.masks, LABEL_SUFFIXES)
+    if request.for_training:
+        check_output(path_beside(request.masks))
     for path in filter(None, (request.preview, request.report)):
         check_output(path)
 
@@ -110,21 +118,23 @@ def _check_names(request: Fill) -> None:
     """
     seen = set()
     for name in request.structures or ():
-        spelling = " ".join(name.casefold().split())
-        if spelling in seen:
+        if name_key(name) in seen:
             raise DrawingError(
                 f"Two structures are named '{name}'.", "Give each structure a name of its own.", setting="structures"
             )
-        seen.add(spelling)
+        seen.add(name_key(name))
 
 
 def _report(request: Fill, result: "Filling") -> dict[str, Any]:
-    rows = zip(result.names, result.masks, result.expected_dice, strict=True)
+    rows = zip(result.names, result.masks, result.expected_dice, result.filled, strict=True)
     return {
         "input": name_of(request.input), "output": str(request.masks),
         "structures": [
-            {"name": name, "voxels": int(np.count_nonzero(mask)), "expected_dice": _rounded(dice)}
-            for name, mask, dice in rows
+            {
+                "name": name, "voxels": int(np.count_nonzero(mask)), "expected_dice": _rounded(dice),
+                "filled": [] if math.isnan(dice) else filled,
+            }
+            for name, mask, dice, filled in rows
         ],
         "expected_dice": _rounded(result.mean_dice), "axis": ARRAY_AXES[result.axis], "next_slice": result.next_slice,
         "uncertainty": [round(float(share), 4) for share in result.uncertainty], "warnings": list(result.warnings),
@@ -144,12 +154,18 @@ def _read_drawings(request: Fill, volume: Volume) -> tuple["Drawings", list[Stru
 
     :raises UserError: as ``drawing_files.read_drawings``, or the arrays do not fit the names.
     """
+    region = region_of(volume, request.roi) if request.roi else None
     if is_array(request.input):
-        return _drawings_of_array(request), []
+        drawings, structures = _drawings_of_array(request), []
+    else:
+        from ..filling.drawing_files import read_drawings
 
-    from ..filling.drawing_files import read_drawings
-
-    return read_drawings(request.drawings, volume, request.structures, _axis(request), request.empty)
+        check_fits(request.masks, volume)
+        drawings, structures = read_drawings(
+            request.drawings, volume, request.structures, _axis(request), request.empty
+        )
+    drawings.limit(region)
+    return drawings, structures
 
 
 def _drawings_of_array(request: Fill) -> "Drawings":
@@ -169,11 +185,14 @@ def _drawings_of_array(request: Fill) -> "Drawings":
     return drawings_from_labels(array, dict(enumerate(names, start=1)), _axis(request), request.empty)
 
 
-def _write(request: Fill, result: "Filling", structures: list[Structure], volume: Volume) -> None:
+def _write(request: Fill, result: "Filling", drawings: "Drawings", structures: list[Structure], volume: Volume) -> None:
     if is_array(request.input):
         write_array(request.masks, result.masks.view(np.uint8))
         return
 
-    from ..filling.drawing_files import write_filling
+    from ..filling.drawing_files import write_filling, write_training_labels
 
-    write_filling(request.masks, result, structures, volume)
+    if request.for_training:
+        write_training_labels(request.masks, result, drawings, structures, volume)
+    else:
+        write_filling(request.masks, result, structures, volume)

@@ -52,7 +52,7 @@ def rank(
     """Sort volumes by how much a correction would help the model, and write the report.
 
     :param progress: called with (volumes done, all volumes).
-    :param failed: called at once with a volume that cannot be ranked; the others are ranked all the same.
+    :param failed: called at once with a volume that cannot be ranked; the others are still ranked.
     :return: ``model``; ``ranked``, a row for each volume as from ``rank_volume`` and ``input``, the least sure first;
         ``failed``, rows of ``input`` and ``message``.
     :raises UserError: no volume can be ranked, the model is unknown, or the report cannot be written.

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..imaging import cleaning
+from ..imaging.region import region_of
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
 from ..network.base import STRIDE
-from ..shared.errors import DeviceError, SettingsError, check_cancelled
+from ..shared.errors import DeviceError, check_cancelled
 from ..shared.labels.label_runs import count_labels
 from ..shared.timing import timed
 from .label_maps import label_maps
@@ -115,7 +116,7 @@ def segment(
             check_modality(volume, model.card["modality"], model.name)
         structures = choose(model.structures, options.structures, model.name)
         stack = SliceStack(volume, model.slices)
-        region = _region(volume, options.roi)
+        region = region_of(volume, options.roi) if options.roi else (slice(None),) * 3
         labels = np.zeros(volume.array.shape[1:], np.uint8)
         entropy = np.zeros(labels.shape, np.float32) if options.uncertainty else None
     first, last = stack.slice_range(region) if options.roi else (0, len(stack))
@@ -320,21 +321,6 @@ def _keep(labels: np.ndarray, values: list[int]) -> None:
     kept[values] = values
     for plane in labels:
         plane[...] = kept[plane]
-
-
-def _region(volume: Volume, roi: tuple[int, ...] | None) -> tuple[slice, slice, slice]:
-    """Array slices (K, J, I) of the region of interest."""
-    if roi is None:
-        return (slice(None),) * 3
-    ranges = list(zip(roi[::2], roi[1::2], volume.size, strict=True))
-    if any(not 0 <= low < high <= size for low, high, size in ranges):
-        size = " x ".join(map(str, volume.size))
-        raise SettingsError(
-            f"The region {','.join(map(str, roi))} is not inside the volume of {size} voxels.",
-            "Choose a region i0,i1,j0,j1,k0,k1 with 0 <= start < end <= size for each axis.",
-            setting="roi",
-        )
-    return tuple(slice(low, high) for low, high, _ in reversed(ranges))
 
 
 def _clip(array: np.ndarray, region: tuple[slice, slice, slice]) -> None:

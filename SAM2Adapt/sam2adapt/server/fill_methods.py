@@ -5,6 +5,7 @@ from typing import Any
 from ..shared import protocol
 from ..shared.requests.actions import Fill
 from ..shared.requests.fields import camel_case
+from ..shared.requests.server_actions import WarmUp
 from .task import Task
 from .warm_models import WarmModels
 
@@ -31,3 +32,11 @@ def fill(engine: WarmModels, request: Fill, task: Task) -> dict[str, Any]:
         task.warn(warning)
     rows = [{camel_case(name): value for name, value in row.items()} for row in report["structures"]]
     return {**{camel_case(name): value for name, value in report.items()}, "structures": rows}
+
+
+def warm_up(engine: WarmModels, request: WarmUp, task: Task) -> dict[str, Any]:
+    """Load what filling needs; a client asks for it when a user opens what fills, and need not wait for the answer."""
+    from ..filling.warm_up import warm_up as load
+
+    load()
+    return {}

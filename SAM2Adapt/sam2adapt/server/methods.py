@@ -69,6 +69,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
+    "warmUp": fill_methods.warm_up,
     "rank": rank,
     "train": train_methods.train,
     "estimate": train_methods.estimate,

@@ -1,4 +1,4 @@
-"""What the server sends, written by a thread of its own: a client that does not read never holds up the work."""
+"""Write messages of the server in a separate thread, so that a client that does not read never delays the work."""
 
 import os
 import threading

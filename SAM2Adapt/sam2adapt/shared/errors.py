@@ -122,7 +122,7 @@ class CancelledError(UserError):
 
 
 def check_cancelled(cancelled: Callable[[], bool] | None, what: str) -> None:
-    """Stop here if the user has asked for it.
+    """Stop here if the user has cancelled the work.
 
     :param what: the work, as the sentence begins: "The segmentation".
     :raises CancelledError: ``cancelled()`` is true.

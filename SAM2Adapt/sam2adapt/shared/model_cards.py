@@ -6,11 +6,11 @@ from typing import Any
 
 from . import files
 
-OWN, BUNDLED = "own", "bundled"  # where a model lies: added by the user, or shipped with SAM2Adapt
+OWN, BUNDLED = "own", "bundled"  # added by the user, or shipped with SAM2Adapt
 
 
 def model_folders() -> tuple[tuple[Path, str], ...]:
-    """The folders of model files, each with ``OWN`` or ``BUNDLED``. A name finds a model in the first of them first."""
+    """The folders of model files, each with ``OWN`` or ``BUNDLED``. The first folder has precedence."""
     return (files.models_folder(), OWN), (files.bundled_folder(), BUNDLED)
 
 
@@ -30,5 +30,5 @@ def mean_dice(card: dict[str, Any]) -> float | None:
 
 
 def created(card: dict[str, Any]) -> float:
-    """When the model was made, in seconds since 1970; of models of one name, the newest is found first."""
+    """When the model was made, in seconds since 1970; of several models with one name, the newest has precedence."""
     return datetime.fromisoformat(card["created"]).timestamp()

@@ -23,3 +23,4 @@ STAGES = (
     LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING, SEARCHING, BATCH, READING, PREPARING, TRAINING, VALIDATING,
     PAUSED, ESTIMATING, FILLING,
 )  # fmt: skip
+HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

@@ -19,7 +19,7 @@ _METADATA = "__metadata__"
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a regular file: a pipe would keep whoever opens it for ever."""
+    """Open a regular file; opening a pipe may never end."""
     try:
         return paths.open_file(path)
     except UserError as error:

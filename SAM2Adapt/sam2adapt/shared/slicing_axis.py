@@ -71,7 +71,7 @@ def anatomical_axes(direction: np.ndarray) -> list[int]:
 
 
 def new_model_axis(sizes: Sequence[int], spacing: Sequence[float], direction: np.ndarray) -> int:
-    """Voxel axis (0 = I .. 2 = K) along which a new model cuts a volume into slices, unless it is told otherwise.
+    """Voxel axis (0 = I .. 2 = K) along which a new model cuts a volume into slices by default.
 
     That is the acquired axis of a stack of slices, else the one from feet to head.
 

@@ -1,4 +1,4 @@
-"""The time of a run, its reports to whoever watches it, and when it pauses, stops or is cancelled."""
+"""The time of a training run, its progress reports, and requests to pause, stop or cancel it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,20 +11,21 @@ from ..shared.errors import CancelledError
 from ..shared.protocol import PAUSE, PAUSED, STOP, TRAINING
 from .record import History
 
-_SECONDS_BETWEEN_LOOKS = 0.1  # at whether a pause has ended
+_SECONDS_BETWEEN_LOOKS = 0.1  # to see whether a pause has ended
 
 Watch = Callable[[], None]
 
 
 @dataclass
 class Progress:
-    """State of a run, as reported to whoever watches.
+    """The state of a run, for progress reports.
 
     While the method prepares its modules, the epoch is 0, there is no loss, and ``prepared`` is the share that is done.
-    ``dice`` is the best mean so far, ``scores`` are the latest validation's: ``{"mean": Dice, "<class>": Dice}``.
+    ``dice`` is the best mean so far; ``scores`` is from the last validation: ``{"mean": Dice, "<class>": Dice}``.
 
     :param stage: ``preparing``, ``training``, ``validating`` or ``paused``.
-    :param preview: in the first report after it was written: file with a validation case's labels, and the case's id.
+    :param preview: file with the labels of a validation case, and the id of the case, in the first report after it was
+        written.
     """
 
     fraction: float
@@ -40,11 +41,11 @@ class Progress:
 
 
 class Clock:
-    """Time that a run has taken, without pauses, and the share of the run that is done.
+    """The time that a run has taken, without pauses, and the share of the run that is done.
 
-    :param history: keeps the seconds, so that a resumed run goes on counting from them.
-    :param steps: of the whole run; ``max_minutes``: its time limit, or None.
-    :ivar validation_seconds: how long the latest validation took; a limited run leaves time for one at its end.
+    :param history: keeps the seconds, so that a resumed run continues to count.
+    :param steps: number of steps of the whole run; ``max_minutes``: its time limit, or None.
+    :ivar validation_seconds: time of the last validation; a run with a time limit leaves time for one at its end.
     """
 
     def __init__(self, history: History, steps: int, max_minutes: float | None):
@@ -53,7 +54,7 @@ class Clock:
         self._started = 0.0
 
     def start(self) -> None:
-        """Count from now on, from the seconds in the history."""
+        """Continue to count from the seconds in the history."""
         self._started = time.perf_counter() - self.history.seconds
 
     def seconds(self) -> float:
@@ -62,13 +63,13 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time that the block takes out of the run's."""
+        """Do not count the time that the block takes."""
         began = time.perf_counter()
         yield
         self._started += time.perf_counter() - began
 
     def fraction(self, step: int) -> float:
-        """Share of the run that is done after ``step`` steps, by steps or by time, whichever is further: 0 to 1."""
+        """Share of the run, 0 to 1, that is done after ``step`` steps: by steps or by time, whichever is more."""
         done = step / self.steps
         if self.max_minutes:
             limit = self.max_minutes * 60 - self.validation_seconds
@@ -77,15 +78,15 @@ class Clock:
 
 
 class Monitor:
-    """Reports of a run to whoever watches it, and what these ask of it: to pause, to stop, to cancel.
+    """Reports the progress of a run, and obeys requests to pause, stop or cancel it.
 
-    Rank 0 reports and asks; the other ranks learn from it whether to stop, and share its clock.
+    Only rank 0 does this; the other ranks learn from it whether to stop, and share its clock.
 
-    :param progress: gets the state of the run.
-    :param cancelled: true ends the run at once with ``CancelledError``.
-    :param control: ``run``; ``pause``: wait after this step; ``stop``: end after this step.
+    :param progress: called with the state of the run.
+    :param cancelled: if it returns true, the run ends at once with ``CancelledError``.
+    :param control: returns ``run``, ``pause`` (wait after this step) or ``stop`` (end after this step).
     :ivar stopped: whether a stop was requested.
-    :ivar scores: of the latest validation; ``preview``: of it, for the next report only.
+    :ivar scores: results of the last validation; ``preview``: its preview, for the next report only.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class Monitor:
         self.preview: tuple[Path, str] | None = None
 
     def report(self, stage: str, epoch: int, loss: float | None) -> None:
-        """Report on rank 0, and obey on every rank what was asked for meanwhile."""
+        """Report on rank 0, and obey requests on every rank."""
         self._synchronise(lambda: self.watch(stage, epoch, loss))
 
     def synchronise(self) -> None:
-        """Take over clock and stop of rank 0, without a report."""
+        """Take over clock and stop from rank 0, without a report."""
         self._synchronise(lambda: None)
 
     def _synchronise(self, work: Watch) -> None:
@@ -118,7 +119,7 @@ class Monitor:
         self.history.seconds, self.stopped = on_rank_zero(state)
 
     def watch(self, stage: str, epoch: int, loss: float | None, prepared: float = 1.0) -> None:
-        """Report and obey in this process alone: within work that not all ranks do."""
+        """Report and obey in this process only, within work that not all ranks do."""
         self.history.seconds = self.clock.seconds()
         self._tell(stage, epoch, loss, prepared)
         if not self.control:

@@ -1,4 +1,4 @@
-"""Read the cases of a run, divide them into training and validation, and put them on the model's grid."""
+"""Read the cases of a run, divide them into training and validation, and resample them to the model's grid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from .split import check_validation, draw_split, hold_out_slices
 
 @dataclass
 class TrainingData:
-    """What a run trains and validates on.
+    """The data for training and validation.
 
-    :param found: what the cases are like.
-    :param train: the training cases; ``prepared``: the same on the model's grid; ``val``: those to validate on.
-    :param held: of each case in ``val`` the slices that count for validation and not for training; None: whole cases.
-    :param split: ids of the cases of both parts, and the slices held out, as a card has them.
+    :param properties: modality, grid and grey levels of the cases.
+    :param train: the training cases; ``prepared``: the same on the model's grid; ``val``: the validation cases.
+    :param held: for each case in ``val``, the slices for validation, which are not trained on; None: whole cases.
+    :param split: ids of the cases in both parts, and the slices that are held out, as in a card.
     """
 
-    found: Fingerprint
+    properties: Fingerprint
     train: list[Case]
     prepared: list[PreparedCase]
     val: list[Case]
@@ -35,7 +35,7 @@ def read_data(
 ) -> TrainingData:
     """Read the cases of a run into its folder.
 
-    :param slices: axis, grid and grey levels of the model that is continued; ``former``: its modality.
+    :param slices: axis, grid and grey levels of the continued model; ``former``: its modality.
     :raises UserError: the cases cannot be read, do not fit together, or leave nothing to train on.
     """
     structures, settings = request.structures, request.settings
@@ -43,15 +43,17 @@ def read_data(
     parts = {part: select(request.cases, split, part) for part in ("train", "val")}
     if not parts["train"]:
         raise TrainingDataError("The split leaves no case to train on.", "Put at least one into its 'train' list.")
-    say(f"Reading {len(parts['train'])} training cases")
-    found = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
+    count = len(parts["train"])
+    say(f"Reading {count} training case{'s' * (count > 1)}")
+    properties = fingerprint(parts["train"], structures, settings, parts["val"], slices, former, say)
     check_validation(parts["val"], structures)
-    prepared = prepare(parts["train"], structures, found.slices, request.folder / PREPARED)
+    folder, weight = request.folder / PREPARED, settings.filled_weight
+    prepared = prepare(parts["train"], structures, properties.slices, folder, filled_weight=weight)
     for case in prepared:
         if not case.annotated:
-            say(f"Case '{case.id}' holds no annotated voxel and has no part in the training.")
+            say(f"Case '{case.id}' holds no annotated voxel and is left out of the training.")
     drawn = request.split is None and not parts["val"]
     held = (hold_out_slices(prepared) if drawn else split.get("val_slices")) or None
     val = [case for case in parts["train"] if case.id in held] if held else parts["val"]
     ids = {part: [case.id for case in cases] for part, cases in parts.items()}
-    return TrainingData(found, parts["train"], prepared, val, held, ids | ({"val_slices": held} if held else {}))
+    return TrainingData(properties, parts["train"], prepared, val, held, ids | ({"val_slices": held} if held else {}))

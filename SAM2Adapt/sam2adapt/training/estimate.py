@@ -1,4 +1,4 @@
-"""What a training will cost, from a few real steps on the real data and one validation."""
+"""Estimate the cost of a training from a few real steps on the real data and one validation."""
 
 import statistics
 import time
@@ -13,15 +13,15 @@ from ..shared.protocol import RUN, STOP, TRAINING
 from .loop import Progress
 from .run import TrainRequest, set_up
 
-_STEPS = 4  # the first one also pays for what is done once
+_STEPS = 4  # the first one includes work that is done only once
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a whole run, validations included.
+    """The cost of a whole run, including validations.
 
-    :param minutes: if nothing ends it early.
-    :param memory_bytes: the largest amount that the process (CPU) or the device held; None where that is not known.
+    :param minutes: time of the run, if nothing ends it early.
+    :param memory_bytes: peak memory of the process (CPU) or the GPU; None if it is unknown.
     """
 
     seconds_per_step: float
@@ -36,9 +36,9 @@ def estimate(
     say: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Estimate:
-    """Measure a few steps of a run. They write into the run's folder, so give the request an output of its own.
+    """Measure a few steps of a run. They write into the folder of the run, so give the request another output.
 
-    :raises UserError: as ``run.train``, which checks the same.
+    :raises UserError: as ``run.train``.
     """
     times, limit = [], request.settings.max_minutes
 

@@ -1,4 +1,4 @@
-"""Quick adapt: the encoder's features of augmented slices, computed once, on which head and decoder are trained.
+"""Quick adapt: train head and decoder on features of augmented slices that the encoder computes only once.
 
 The encoder, with its adapters in evaluation mode, does not change; everything after it is trained (models.md 6).
 """
@@ -28,14 +28,14 @@ _ENCODER = ("base.image_encoder.", "base.no_mem_embed", "base.sam_mask_decoder.c
 
 
 def is_encoder_side(name: str) -> bool:
-    """Whether a tensor of a network takes part in the features; quick adapt does not train it."""
+    """Whether the features depend on a tensor of the network; quick adapt does not train it."""
     return name.startswith(_ENCODER)
 
 
 def quick_fits(network: SegmentationNetwork, continued: bool) -> bool:
-    """Whether quick adapt makes sense: all that it does not train comes from a trained model or from the base.
+    """Whether quick adapt makes sense: everything that it does not train comes from a trained model or the base.
 
-    :param network: in training form; ``continued``: it holds the tensors of a trained model, not those of step 0.
+    :param network: in training form; ``continued``: whether it holds the tensors of a trained model.
     """
     added = (
         parameter
@@ -46,7 +46,7 @@ def quick_fits(network: SegmentationNetwork, continued: bool) -> bool:
 
 
 def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> None:
-    """Refuse quick adapt where adapters in the encoder would stay untrained.
+    """Refuse quick adapt if adapters in the encoder would stay untrained.
 
     :raises SettingsError: some would.
     """
@@ -60,11 +60,11 @@ def check_quick(network: SegmentationNetwork, continued: bool, method: str) -> N
 
 
 class CachedFeatures:
-    """The features of the first ``COPIES`` epochs of a source, in float16 files of a folder.
+    """The features of the first ``COPIES`` epochs of a source, in float16 files in a folder.
 
-    File names hold a SHA-256 of all that the features depend on, so that a resumed run can use them again.
+    File names contain a SHA-256 of everything that the features depend on, so that a resumed run can use them again.
 
-    :param keep_on: gets the share that is done, after each batch; it may raise an error to end the work.
+    :param keep_on: called after each batch with the share that is done; it may raise an error to end the work.
     :raises OutputError: the disk is full.
     """
 
@@ -95,11 +95,11 @@ class CachedFeatures:
         return len(self.blocks[0][0])
 
     def batches(self, epoch: int) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
-        """Give features (B, C, h, w) float32, as ``encode`` does, and targets (B, H, W) class indices."""
+        """Yield features (B, C, h, w) float32, as from ``encode``, and targets (B, H, W) class indices."""
         block = self.blocks[(epoch - 1) % COPIES]
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self))
         for places in batches_of(len(order), self.settings.batch_size):
-            # Sorted, because files are read faster in order; within a batch the order does not matter.
+            # Sorted, because files are read faster in order; within a batch, the order does not matter.
             chosen = shard(np.sort(order[places.start : places.stop]))
             *features, target = (torch.from_numpy(array[chosen]) for array in block)
             yield [feature.float() for feature in features], target
@@ -107,12 +107,12 @@ class CachedFeatures:
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute logits, and what auxiliary losses of the decoder need, from the features of a batch."""
+        """Compute logits, and the input of auxiliary losses of the decoder, from the features of a batch."""
         return network.segment_features(inputs, tuple(self.blocks[0][-1].shape[-2:]), prompts)
 
 
 def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, device, keep_on) -> None:
-    """Write one copy of every slice; files are complete when they get their names."""
+    """Write one copy of every slice; files get their names only when they are complete."""
     samples = source.samples(copy + 1)
     size = source.settings.batch_size
     loader = ThreadDataLoader(samples, batch_size=size, buffer_size=2, num_workers=0, generator=torch.Generator())
@@ -120,7 +120,7 @@ def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, devic
     training = network.training
     network.eval()
     try:
-        # Not through a memory map: writing to one on a full disk kills the process.
+        # Not through a memory map, which kills the process if the disk is full.
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(open_private(part)) for part in parts]
             for number, (images, targets) in enumerate(loader):
@@ -151,10 +151,11 @@ def _key(source: AugmentedSlices, network: SegmentationNetwork) -> str:
     digest = hashlib.sha256()
     for case in source.cases:
         digest.update(repr((case.grey.shape, case.annotated, case.foreground, case.former)).encode())
+        digest.update(b"" if case.weights is None else case.weights.tobytes())
         digest.update(np.ascontiguousarray(case.grey))
         digest.update(np.ascontiguousarray(case.target))
-    own = source.settings
-    augmented = (source.crop, source.context, own.rotation, own.scale, own.flips, own.seed)
+    settings = source.settings
+    augmented = (source.crop, source.context, settings.rotation, settings.scale, settings.flips, settings.seed)
     digest.update(repr(augmented).encode())
     for name, tensor in network.state_dict().items():
         if is_encoder_side(name):

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a checkpoint after each, and a way back when the loss is no longer a number."""
+"""The training loop: epochs of steps, a checkpoint after each epoch, and a return to it if the loss diverges."""
 
 import math
 from collections.abc import Callable
@@ -25,21 +25,21 @@ from .validation import Validate, Validation
 
 __all__ = ["Progress", "Trainer"]
 
-_PREPARATION_SHARE = 0.2  # of a run whose time is limited
+_PREPARATION_SHARE = 0.2  # of a run with a time limit
 _MOST_SETBACKS = 3
 
 
 class Trainer:
-    """Train the trainable parameters of a network.
+    """Trains the trainable parameters of a network.
 
-    In several processes (``exchange.process_group``), each has its own trainer and computes its shard of every batch;
-    clock, watchers and files of rank 0 count for all.
+    With several processes (``exchange.process_group``), each has a trainer and computes its shard of every batch;
+    clock, callbacks and files are those of rank 0.
 
-    :param method: the one that has been applied to the network.
-    :param folder: the run's folder, for checkpoint and ``log.csv``.
-    :param validate: see ``Validation``; None: the last epoch is kept.
+    :param method: the method that was applied to the network.
+    :param folder: folder of the run, for checkpoint and ``log.csv``.
+    :param validate: see ``Validation``; None: keep the last epoch.
     :param progress, cancelled, control: see ``Monitor``. A run that is stopped validates and keeps its best epoch.
-    :param say: gets a plain sentence when something went wrong and the training goes on all the same.
+    :param say: called with a sentence if something went wrong but the training goes on.
     :raises SettingsError: a batch is smaller than the number of processes.
     """
 
@@ -73,9 +73,9 @@ class Trainer:
         self.validation = Validation(network, settings, self.monitor, validate)
 
     def initialise(self) -> None:
-        """Let the method initialise its modules from the training images; before ``run``, and not for a resumed run.
+        """Let the method initialise its modules from the training images; before ``run``, but not for a resumed run.
 
-        It takes at most a fifth of the run's time, where that is limited.
+        With a time limit, this takes at most a fifth of it.
         """
         self.clock.start()
         on_rank_zero(self._initialise)
@@ -93,18 +93,18 @@ class Trainer:
         self.method.initialise(self.network, images, keep_on)
 
     def measure(self) -> None:
-        """Validate the network before the first step, to compare with; after ``initialise``, not for a resumed run."""
+        """Validate before the first step, for comparison; after ``initialise``, but not for a resumed run."""
         self.clock.start()
         self.validation.measure()
         self.monitor.synchronise()
 
     def run(self, resume: bool = False) -> dict[str, Tensor]:
-        """Train to the end and return the tensors of the best epoch (the last one without validation).
+        """Train to the end and return the tensors of the best epoch (without validation: the last one).
 
-        :param resume: go on from the checkpoint in the run's folder.
+        :param resume: continue from the checkpoint in the folder of the run.
         :raises CancelledError: the run was cancelled, or stopped before its first step.
         :raises ModelFileError, SettingsError: the checkpoint cannot be resumed.
-        :raises SettingsError: the loss is no number, with a lower learning rate either.
+        :raises SettingsError: the loss diverges, even with lower learning rates.
         """
         if resume:
             exchange.on_every_rank(self._restore)
@@ -124,10 +124,12 @@ class Trainer:
                 self._go_back()
                 continue
             self._save()
-            # Once more, now with the validation; after the checkpoint, so that a cancel here loses nothing.
+            # Report again, now with the validation; after the checkpoint, so that a cancel here loses nothing.
             self.monitor.report(TRAINING, self.history.epoch, self.history.rows[-1]["loss"])
         if self.monitor.stopped and not self.history.step:
-            raise CancelledError("The training was ended before its first step: there is no model yet.", "Start again.")
+            raise CancelledError(
+                "The training was stopped before its first step: there is no model yet.", "Start again."
+            )
         return self.validation.best
 
     def _is_over(self) -> bool:
@@ -162,12 +164,12 @@ class Trainer:
         self.history.rows.append({**row, "seconds": round(self.history.seconds, 1)})
 
     def _go_back(self) -> None:
-        """Return to the last checkpoint with half the learning rate, since the loss is no longer a number."""
+        """Return to the last checkpoint with half the learning rate, because the loss is no longer a number."""
         broken, seconds = self.history.epoch + 1, self.history.seconds
         self._restore()
         if self.history.setbacks >= _MOST_SETBACKS:
             raise SettingsError(
-                f"The loss is no longer a number in epoch {broken}, with an eighth of the learning rate too.",
+                f"The loss is no longer a number in epoch {broken}, even with an eighth of the learning rate.",
                 "Train again with a smaller learning rate, or resume with it from the last good epoch.",
                 setting=("learning_rate", "resume"),
             )

@@ -1,4 +1,4 @@
-"""Losses of logits against class indices, in float32, without voxels that nobody annotated."""
+"""Losses of logits against class indices, in float32, without voxels that are not annotated."""
 
 import torch
 from monai.networks import one_hot

@@ -1,4 +1,4 @@
-"""The model that a training starts from: its tensors, its grid, and the slices kept of its training."""
+"""The model that a training starts from: its tensors, its grid, and slices kept from its training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from .replay import Replay, read_replay
 class Parent:
     """A model that a training starts from.
 
-    :param continued: whether the new model has one of its classes. If so, grid and grey levels stay the same and its
-        slices are trained on again. If not, its tensors are a start for something else, and nothing more.
+    :param continued: whether the new model has one of its classes. If so, grid and grey levels stay the same, and its
+        slices are trained on again. If not, only its tensors are used, as a start.
     """
 
     bundle: Bundle
@@ -31,27 +31,27 @@ class Parent:
 
     @property
     def slices(self) -> SliceSettings | None:
-        """Axis, grid and grey levels that the new model must keep."""
+        """Axis, grid and grey levels that the new model must keep; None if it is not continued."""
         return SliceSettings.from_card(self.bundle.card["slices"]) if self.continued else None
 
     @property
     def modality(self) -> str | None:
-        """Kind of images of the model that is continued."""
+        """Modality of the continued model; None if it is not continued."""
         return self.bundle.card["modality"] if self.continued else None
 
     def replay(self) -> Replay | None:
-        """Slices kept of the model; None if this machine has none, or there is nothing to forget."""
+        """Slices kept from the model; None if this machine has none, or the model is not continued."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
 
-    def check_modality(self, found: Fingerprint) -> None:
-        """Refuse images of another kind than those that the model was trained on.
+    def check_modality(self, properties: Fingerprint) -> None:
+        """Refuse images of another modality than the model's.
 
-        :raises ModalityError: the images are of another kind.
+        :raises ModalityError: the images are of another modality.
         """
         modality = self.bundle.card["modality"]
-        if self.continued and found.modality != modality:
+        if self.continued and properties.modality != modality:
             raise ModalityError(
-                f"Model '{self.name}' was trained on {modality}, and the training images are {found.modality}.",
+                f"Model '{self.name}' was trained on {modality}, and the training images are {properties.modality}.",
                 "Start from a model of the same modality, or say which modality the images are.",
                 setting=("init", "modality"),
             )
@@ -61,30 +61,30 @@ class Parent:
 
         :raises SettingsError: the new model has another base, network or method.
         """
-        own = self.bundle.card
-        if own["base"] != card["base"]:
+        parent = self.bundle.card
+        if parent["base"] != card["base"]:
             raise SettingsError(
-                f"Model '{self.name}' was trained on the base network '{own['base']['id']}' with SHA-256"
-                f" {own['base']['sha256']}, and cannot be continued on '{card['base']['id']}' with SHA-256"
+                f"Model '{self.name}' was trained on the base network '{parent['base']['id']}' with SHA-256"
+                f" {parent['base']['sha256']}, and cannot be continued on '{card['base']['id']}' with SHA-256"
                 f" {card['base']['sha256']}.",
-                "Choose no base network: the model then brings its own.",
+                "Leave out the base network: the model decides it.",
                 setting="base",
             )
-        if own["network"] != card["network"]:
+        if parent["network"] != card["network"]:
             raise SettingsError(
-                f"Model '{self.name}' was trained with {_listed(own['network'])}, and cannot be continued with"
+                f"Model '{self.name}' was trained with {_listed(parent['network'])}, and cannot be continued with"
                 f" {_listed(card['network'])}.",
-                "Leave these settings out: the model then brings its own.",
+                "Leave out these settings: the model decides them.",
                 setting=("peg", "train_upscaling"),
             )
-        if own["method"] != card["method"]:
+        if parent["method"] != card["method"]:
             raise SettingsError(
-                f"Model '{self.name}' was trained with method '{own['method']['name']}' and its own settings.",
-                "Leave the method and its settings out: the model then brings its own.",
+                f"Model '{self.name}' was trained with method '{parent['method']['name']}' and other settings.",
+                "Leave out the method and its settings: the model decides them.",
                 setting=("method", "settings"),
             )
-        card["parent"] = own["digest"]
-        names = [None, *(entry["name"].lower() for entry in own["classes"])]
+        card["parent"] = parent["digest"]
+        names = [None, *(entry["name"].lower() for entry in parent["classes"])]
         rows = [
             names.index(entry["name"].lower()) if entry["name"].lower() in names else 0 for entry in card["classes"]
         ]

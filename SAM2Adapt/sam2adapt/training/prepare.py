@@ -1,6 +1,6 @@
-"""From cases on disk to slices ready for training: what the data are like, and each slice on the model's grid.
+"""Turn cases on disk into slices for training: find their properties, and resample each slice to the model's grid.
 
-Prepared slices lie in memory-mapped files of the run folder, so that memory does not grow with the training set.
+Prepared slices are in memory-mapped files in the run folder, so that memory does not grow with the training set.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,8 @@ from ..imaging.volume import Volume
 from ..segmenting.slices import Normalization, SliceSettings, SliceStack
 from ..shared.errors import ClassesError, ModalityError, TrainingDataError
 from ..shared.files import output_error
-from ..shared.labels.annotation import IGNORE
+from ..shared.labels.annotation import IGNORE, MASK_REMEDY
+from ..shared.labels.drawn_slices import drawn_voxels
 from ..shared.modality import modality_of
 from ..shared.safety.private import open_private, private_folder
 from ..shared.slicing_axis import ACQUISITION, is_stack
@@ -27,11 +28,11 @@ from .settings import TrainSettings
 
 @dataclass
 class Fingerprint:
-    """What the training set is like.
+    """Properties of the training set.
 
-    :param slices: axis, grid and grey levels of the model.
+    :param slices: axis, grid and grey levels for the model.
     :param median_size: rows and columns of a typical slice on that grid.
-    :param voxels: of each label value, in all cases.
+    :param voxels: number of voxels of each label value, in all cases.
     """
 
     modality: str
@@ -59,13 +60,13 @@ def fingerprint(
         grid          256 pixels at most, so 512 * 0.8 mm / 256 = 1.6 mm a pixel; median size 256 x 256
         grey levels   -20 to 140 and half of that range on either side: a window from -100 to 220
 
-    :param validation: cases to name if a class is in none of the training cases, but in one of these.
-    :param slices: axis, grid and grey levels of the model that is continued, which are kept; None: a new model.
-    :param former: modality of that model. Images whose own grey levels do not say are of it, or else of the kind that
-        the others are, or "OTHER".
-    :param say: gets a sentence for each decision that reading a case took.
+    :param validation: validation cases; an error names the one that has a class which no training case has.
+    :param slices: axis, grid and grey levels of the continued model, which are kept; None: a new model.
+    :param former: modality of the continued model. Images whose modality is unknown count as this one, or else as that
+        of the other images, or as "OTHER".
+    :param say: called with a sentence for each decision that reading a case took.
     :raises ClassesError: no training case holds a voxel of a class.
-    :raises ModalityError: the images are of several kinds.
+    :raises ModalityError: the images are of several modalities.
     """
     survey = _survey(cases, structures, settings.modality, slices.axis if slices else settings.axis, say)
     modality = _common_modality(survey.modalities, former)
@@ -79,13 +80,13 @@ def fingerprint(
 
 @dataclass
 class _Survey:
-    """What the training cases hold, with an entry for each case in every list.
+    """Measurements of the training cases; each list has an entry for each case.
 
-    :param axis: slicing axis, which the first case decides if nobody has set it.
-    :param voxels: of each label value, in all cases; ``unannotated``: whether any voxel is not annotated.
-    :param counts: slices; ``sides``: their rows and columns; ``extents``: the same in mm.
-    :param levels: 0.5 and 99.5 % of the grey levels of labelled voxels, for cases with such.
-    :param modalities: kinds of images, "" among them where nothing says.
+    :param axis: slicing axis; if it is not given, the first case decides it.
+    :param voxels: number of voxels of each label value; ``unannotated``: whether any voxel is not annotated.
+    :param counts: number of slices; ``sides``: their rows and columns; ``extents``: the same in mm.
+    :param levels: percentiles 0.5 and 99.5 of the grey levels of labelled voxels, for cases that have some.
+    :param modalities: modalities of the images; "" if one is unknown.
     """
 
     axis: str | None
@@ -104,12 +105,12 @@ def _survey(
 ) -> _Survey:
     survey = _Survey(axis, dict.fromkeys((structure.id for structure in structures), 0))
     for case in cases:
-        volume, values = load_case(case, structures)
+        volume, values = load_case(case, structures, filled=True)
         for note in volume.notes:
             say(note)
         survey.modalities.add(modality or _modality(volume))
         survey.axis = survey.axis or (ACQUISITION if is_stack(volume.size, volume.spacing) else "axial")
-        # A stack on any grid shows the native slices; the model's grid is decided after all cases.
+        # A stack on any grid has the native slices; the grid of the model is decided after all cases.
         stack = SliceStack(volume, SliceSettings(Normalization("range", 0, 1), axis=survey.axis, size=1))
         survey.counts.append(len(stack))
         survey.sides.append(stack.native_size)
@@ -128,8 +129,8 @@ def _common_modality(modalities: set[str], former: str | None) -> str:
     known = modalities - {""} or {former if former in ("CT", "MR") else "OTHER"}
     if len(known) > 1:
         raise ModalityError(
-            f"The training images are of several kinds: {', '.join(sorted(known))}.",
-            "Train one model for each kind, or say which modality they all are.",
+            f"The training images have several modalities: {', '.join(sorted(known))}.",
+            "Train one model for each modality, or choose the modality of all images.",
             setting="modality",
         )
     return known.pop()
@@ -157,22 +158,21 @@ def _check_every_class_occurs(
                     "Move a case with it to the training part, or leave the class out.",
                     setting=("split", "classes"),
                 )
-        mask = f" Voxels of {IGNORE} count as not annotated: give masks of 0 and {IGNORE} the value of their class."
         raise ClassesError(
             f"No training label holds a voxel of '{missing[0].name}'.",
-            "Correct the labels, or leave the class out." + (mask if unannotated else ""),
+            "Correct the labels, or leave the class out." + (f" {MASK_REMEDY}" if unannotated else ""),
             setting="classes",
         )
 
 
 def _modality(volume: Volume) -> str:
-    """Kind of a training image; "" if its grey levels do not show it, "OTHER" for grey pictures, whose never do."""
+    """Modality of a training image; "" if its grey levels do not tell, "OTHER" for grey pictures."""
     kind = modality_of(volume.array, volume.modality, volume.channels == 3, volume.physical)
     return kind if kind or volume.physical else "OTHER"
 
 
 def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physical: bool):
-    """Spacing of the model's grid in mm, the same for rows and columns, or its longest side in pixels."""
+    """Spacing of the model's grid in mm (rows, columns), or its longest side in pixels; the other is None."""
     longest = settings.size or int(np.clip(np.median(sides.max(axis=1)), 160, 256))
     if not physical:
         return None, longest
@@ -183,7 +183,7 @@ def _grid(sides: np.ndarray, extents: np.ndarray, settings: TrainSettings, physi
 def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
     if modality == "CT":
         low, high = np.min(levels), np.max(levels)
-        margin = (high - low) / 2  # the surroundings of a structure must stay visible
+        margin = (high - low) / 2  # so that the surroundings of a structure stay visible
         return Normalization("window", float(max(-1024, round(low - margin))), float(min(3071, round(high + margin))))
     if modality == "RGB":
         return Normalization("range", 0.0, 255.0)
@@ -191,7 +191,7 @@ def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
 
 
 class _File(str):
-    """Name of a file with an array."""
+    """Name of a file that holds an array."""
 
 
 @dataclass
@@ -200,6 +200,8 @@ class PreparedCase:
 
     :param annotated: slices with an annotated pixel; ``foreground``: those with a structure.
     :param former: slices kept of a model that is continued, which make up half of each epoch.
+    :param filled: slices that were not drawn wholly, but filled; ``weights``: of all slices (N,), the share of the
+        epochs that show them; None: 1.
     """
 
     id: str
@@ -208,9 +210,11 @@ class PreparedCase:
     annotated: list[int]
     foreground: list[int]
     former: bool = False
+    filled: list[int] = field(default_factory=list)
+    weights: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
-        """For another process, which sees the same files, send their names."""
+        """For another process, send the names of the files, which it can open, too."""
         return {name: _File(v.filename) if isinstance(v, np.memmap) else v for name, v in vars(self).items()}
 
     def __setstate__(self, state: dict) -> None:
@@ -224,15 +228,17 @@ def prepare(
     slices: SliceSettings,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    filled_weight: float | None = None,
 ) -> list[PreparedCase]:
-    """Put every case on the model's grid, into memory-mapped files of the folder.
+    """Resample every case to the model's grid, into memory-mapped files in the folder.
 
+    :param filled_weight: of slices that were filled, in comparison to drawn ones; None: leave them out.
     :raises TrainingDataError: no slice of any case is annotated.
     """
     private_folder(folder)
-    prepared = []
+    prepared, filled = [], bool(filled_weight)
     for number, case in enumerate(cases):
-        volume, values = load_case(case, structures)
+        volume, values = load_case(case, structures, filled)
         stack = SliceStack(volume, slices)
         target = _targets(stack.oriented(values), structures, stack.size)
         grey = np.concatenate([stack.grey(k, k + 1).half().numpy() for k in range(len(stack))])
@@ -242,11 +248,23 @@ def prepare(
             _mapped(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
         ]
         prepared.append(PreparedCase(case.id, *arrays, annotated, foreground))
+        if case.drawn is not None and filled:
+            _weigh(prepared[-1], stack.oriented(drawn_voxels(values.shape, case.drawn, case.label.name)), filled_weight)
         if progress:
             progress(number + 1, len(cases))
     if not any(case.foreground for case in prepared):
         raise TrainingDataError("No training slice is annotated.", "Segment at least one slice, or check the labels.")
     return prepared
+
+
+def _weigh(case: PreparedCase, drawn: np.ndarray, filled_weight: float) -> None:
+    """Give a slice the weight 1 where it was drawn, less where it was filled, and between where drawn ones cross it.
+
+    :param drawn: (N, H, W) bool.
+    """
+    share = drawn.mean((1, 2))
+    case.filled = [k for k in case.annotated if share[k] < 1]
+    case.weights = np.where(share < 1, filled_weight + (1 - filled_weight) * share, 1.0)
 
 
 def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, int]) -> np.ndarray:

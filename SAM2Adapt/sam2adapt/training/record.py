@@ -1,7 +1,7 @@
-"""What a run has reached, and its files: the checkpoint to resume from, and ``log.csv`` with a row an epoch.
+"""The state of a run and its files: the checkpoint to resume from, and ``log.csv`` with a row for each epoch.
 
-A checkpoint is one file, replaced whole by atomic rename. It holds tensors and plain values only: reading it runs no
-code, and no later version can break it by moving a class.
+A checkpoint is one file, which is replaced as a whole. It holds only tensors and plain values, so that reading it runs
+no code, and later versions can read it even if classes have moved.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ from .settings import TrainSettings
 # In the run's folder: what it has reached, what it works with, the lock of the process that uses it, and the parts of
 # the cases by name, as ``read_split`` takes them.
 CHECKPOINT, PREPARED, FEATURES, LOCK, SPLIT = "checkpoint.pt", "prepared", "features", "lock", "split.json"
-_FORMAT = 1  # of checkpoints; those without a number are of format 1, too
+_FORMAT = 1  # of checkpoints; one without a number is of format 1
 _PARTS = ("settings", "history", "network", "average", "best", "optimizer", "scaler")
 _MAY_CHANGE = ("epochs", "steps", "max_minutes", "learning_rate", "base_learning_rate", "patience")
 
 
 @dataclass
 class History:
-    """What a run has reached; part of its checkpoint.
+    """The state of a run; part of its checkpoint.
 
-    :param before: Dice before the first step, as ``Progress.scores``; {} without validation.
-    :param stale: validations since the last gain.
-    :param setbacks: how often the loss was no number; ``rate``: factor by which that has lowered the learning rates.
+    :param before: Dice before the first step, as in ``Progress.scores``; {} without validation.
+    :param stale: validations since the last improvement.
+    :param setbacks: how often the loss diverged; ``rate``: factor of the learning rates, halved each time.
     """
 
     epoch: int = 0
@@ -49,7 +49,7 @@ class History:
     rows: list[dict] = field(default_factory=list)
 
     def restore(self, state: dict) -> None:
-        """Become the history that a checkpoint holds; whoever holds this object sees it."""
+        """Take over the history of a checkpoint, in this object, which others refer to."""
         vars(self).update(vars(History(**state)))
 
 
@@ -73,13 +73,13 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         prepared.close()
         features.leave()
-        lock.release()
+        lock.release(delete=True)
 
 
 class Record:
     """The files of a run in its folder.
 
-    :param say: gets a sentence when the log cannot be written, which does not end the run.
+    :param say: called with a sentence if the log cannot be written, which does not end the run.
     """
 
     def __init__(self, folder: Path, settings: TrainSettings, history: History, say: Callable[[str], None]):
@@ -87,27 +87,27 @@ class Record:
 
     @property
     def checkpoint(self) -> Path:
-        """The run's checkpoint file."""
+        """The checkpoint file."""
         return self.folder / CHECKPOINT
 
     def save(self, state: dict) -> None:
         """Write checkpoint and log.
 
-        :param state: the parts of a checkpoint but settings and history, which come from here.
-        :raises OutputError: the checkpoint cannot be written; the former one stays.
+        :param state: the parts of a checkpoint, except settings and history.
+        :raises OutputError: the checkpoint cannot be written; the previous one is kept.
         """
-        own = {"format": _FORMAT, "settings": self.settings.to_json(), "history": vars(self.history).copy()}
-        save_checkpoint(self.checkpoint, own | state)
+        known = {"format": _FORMAT, "settings": self.settings.to_json(), "history": vars(self.history).copy()}
+        save_checkpoint(self.checkpoint, known | state)
         try:
             write_log(self.folder / "log.csv", self.history)
-        except OutputError as error:  # for instance, a spreadsheet program has it open
+        except OutputError as error:  # for example, because a spreadsheet program has it open
             self.say(f"{error} The training goes on, and the log is written again after the next epoch.")
 
     def load(self, trained: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict:
         """Read the checkpoint of a run with these settings, this network and this optimiser.
 
-        :param trained: the network's trained tensors, whose names and shapes the checkpoint must have.
-        :raises ModelFileError: there is none, it cannot be read, or it is of another network or version.
+        :param trained: the trained tensors of the network; the checkpoint must have the same names and shapes.
+        :raises ModelFileError: the checkpoint is missing, unreadable, or of another network or version.
         :raises SettingsError: the run was started with other settings.
         """
         state = load_checkpoint(self.checkpoint)
@@ -166,7 +166,7 @@ def _network_misfit(state: dict, trained: dict[str, Tensor], optimizer: torch.op
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Write a checkpoint so that a killed process or a full disk leaves the former one whole.
+    """Write a checkpoint; if the process is killed or the disk is full, the previous one is kept.
 
     :raises OutputError: it cannot be written.
     """
@@ -183,9 +183,9 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 
 def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint without running code of it.
+    """Read a checkpoint without running its code.
 
-    :raises ModelFileError: there is none, or it is damaged or holds more than tensors and plain values.
+    :raises ModelFileError: it is missing or damaged, or holds more than tensors and plain values.
     """
     try:
         if paths.exists(path):
@@ -204,12 +204,12 @@ def load_checkpoint(path: Path) -> dict:
 
 
 def dice_columns(scores: dict[str, float]) -> dict[str, float]:
-    """Dice of each class and their mean, as a row of a history has them."""
+    """Dice of each class and their mean, as columns of the history."""
     return {f"dice {name}": value for name, value in scores.items()}
 
 
 def write_log(path: Path, history: History) -> None:
-    """Write a row an epoch as CSV, epoch 0 being before the first step; a column that a row lacks stays empty.
+    """Write a CSV file with a row for each epoch; epoch 0 is before the first step. Missing columns stay empty.
 
     :raises OutputError: the file cannot be written.
     """

@@ -1,7 +1,7 @@
-"""Slices that a model was trained and validated on, kept on this machine so that its successors do not forget them.
+"""Slices from the training and validation of a model, kept so that models that continue it do not forget them.
 
-A sample of the prepared slices lies in the user's folder, named by the model's digest. It is never part of the model
-file.
+A sample of the prepared slices is in the user's home folder, under the digest of the model. It is never part of the
+model file.
 """
 
 import json
@@ -41,14 +41,14 @@ class Kept:
 
 @dataclass
 class Replay:
-    """Slices kept of a model: of its training and of its validation."""
+    """Slices kept from the training and the validation of a model."""
 
     train: list[Kept]
     val: list[Kept]
 
 
 def read_replay(digest: str) -> Replay | None:
-    """Read the slices kept of a model; None if there are none on this machine, or they cannot be read."""
+    """Read the slices kept from a model; None if this machine has none or cannot read them."""
     try:
         with np.load(replay_file(digest), allow_pickle=False) as file:
             parts = json.loads(str(file["parts"]))
@@ -62,7 +62,7 @@ def read_replay(digest: str) -> Replay | None:
 
 
 def write_replay(digest: str, replay: Replay) -> None:
-    """Keep the slices of a model.
+    """Keep slices of a model.
 
     :raises OutputError: they cannot be written.
     """
@@ -71,7 +71,7 @@ def write_replay(digest: str, replay: Replay) -> None:
         for number, slices in enumerate(kept):
             arrays |= {f"{part}{number}_grey": slices.grey, f"{part}{number}_target": slices.target}
     path = replay_file(digest)
-    lock = Lock(private_folder(path.parent) / ".lock")  # as long as it is held, nobody removes half a file
+    lock = Lock(private_folder(path.parent) / ".lock")  # while it is held, no process removes an incomplete file
     try:
         with atomic_write(path, FILE_MODE) as file:
             np.savez_compressed(file, **arrays)
@@ -80,7 +80,7 @@ def write_replay(digest: str, replay: Replay) -> None:
 
 
 def gather(cases: list[PreparedCase], classes: list[str], context: int, seed: int, validation: bool = False) -> list:
-    """Draw slices of new cases to keep, evenly over the cases and with structures first."""
+    """Choose slices of new cases to keep: evenly from all cases, those with structures first."""
     generator = np.random.default_rng([seed, len(cases)])
     most = _MOST_VALIDATION if validation else MOST
     kept = []
@@ -103,7 +103,7 @@ def _drawn(slices: list[int], count: int, generator: np.random.Generator) -> lis
 
 
 def joined(former: list[Kept], new: list[Kept], most: int, seed: int) -> list[Kept]:
-    """Join old and new slices; if they are too many, each side gets half of the room."""
+    """Join old and new slices; if there are too many, each side gets half of the places."""
     counts = [sum(len(kept.grey) for kept in part) for part in (former, new)]
     room = [max(most // 2, most - counts[1]), max(most // 2, most - counts[0])]
     generator = np.random.default_rng([seed, most])
@@ -131,9 +131,9 @@ def merged(former: Replay | None, new: Replay, seed: int) -> Replay:
 
 
 def as_cases(replay: Replay, classes: list[str]) -> list[PreparedCase]:
-    """The kept training slices as cases of a training on these classes, matched by name.
+    """The kept training slices as cases for a training on these classes, matched by name.
 
-    If a class was not annotated then, the former background may hold it, and so counts as not annotated.
+    If a class was not annotated then, it may be in the former background, which therefore counts as not annotated.
     """
     cases = []
     for number, kept in enumerate(replay.train):
@@ -148,7 +148,7 @@ def as_cases(replay: Replay, classes: list[str]) -> list[PreparedCase]:
 
 
 def _table(kept: Kept, classes: list[str]) -> np.ndarray:
-    """Class index of a model with these classes for each index of a kept case; 0 for classes that the model lacks."""
+    """For each class index of a kept case, the index among these classes; 0 if it is not among them."""
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
     for index, name in enumerate(_lower(kept.classes), start=1):
@@ -166,7 +166,7 @@ def former_dice(
 ) -> dict[str, float] | None:
     """Dice of each class that model and kept validation slices share, and the mean; None if they share none.
 
-    It is computed over the pixels of all slices together, on the network's grid. A class counts only in cases in which
+    Each Dice is over the pixels of all slices together, on the grid of the network. A class counts only in cases where
     it was annotated.
     """
     counts: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""A whole training run: from folders of images and labels to a bundle."""
+"""A whole training run, from folders of images and labels to a bundle."""
 
 import contextlib
 import json
@@ -52,11 +52,11 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 
 @dataclass
 class Setup:
-    """A run that is set up and has not taken a step.
+    """A run before its first step.
 
-    :param prepared: the training cases; ``val``: those to validate on; ``held``: of each the slices that count for
-        validation and not for training, None for whole cases.
-    :param replay: slices kept of the model that is continued; ``before``: its Dice on the validation slices among them.
+    :param prepared: the training cases; ``val``: the validation cases; ``held``: for each of them, the slices for
+        validation, which are not trained on; None: whole cases.
+    :param replay: slices kept from the continued model; ``before``: its Dice on the validation slices among them.
     """
 
     request: TrainRequest
@@ -79,9 +79,9 @@ def train(
 ) -> Path:
     """Train and write the bundle.
 
-    :param say: gets plain sentences about what happens.
-    :param control: ``run``, ``pause`` or ``stop``, as ``Trainer`` has it.
-    :return: the bundle's path: ``request.output``, or a file in the run's folder if the model has lost more than
+    :param say: called with sentences about what happens.
+    :param control: returns ``run``, ``pause`` or ``stop``, see ``Monitor``.
+    :return: path of the bundle: ``request.output``, or a file in the folder of the run if the model has lost more than
         ``protocol.FORGETTING`` of its parent's validation Dice and the request does not allow that.
     """
     team = Team.from_environment()
@@ -91,7 +91,7 @@ def train(
         on_rank_zero(lambda: _take_folder(request, held))
         request = replace(request, resume=on_rank_zero(lambda: _goes_on(request, team)))
         if team.restarts and request.resume:
-            say("A process has ended and all were started again; going on from the last whole epoch.")
+            say("A process has ended and all were started again; continuing after the last complete epoch.")
         setup = set_up(request, progress, say, cancelled, control)
         if not (request.init or request.resume):
             setup.trainer.initialise()
@@ -112,12 +112,12 @@ def _goes_on(request: TrainRequest, team: Team) -> bool:
     if team.restarts and paths.exists(checkpoint):
         return True
     if team.world_size > 1 and not request.resume:
-        checkpoint.unlink(missing_ok=True)  # else a restart of this run would resume a former one
+        checkpoint.unlink(missing_ok=True)  # otherwise, a restart of this run would resume an earlier one
     return request.resume
 
 
 def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
-    """Evaluate the best epoch and write the bundle; returns its path, as ``train`` does."""
+    """Evaluate the best epoch and write the bundle; return its path, see ``train``."""
     request, trainer, card = setup.request, setup.trainer, setup.card
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
@@ -133,7 +133,7 @@ def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -
     }
     if exchange.world_size() > 1:
         sent = trainer.step.bytes_sent
-        say(f"{exchange.world_size()} processes have added up {megabytes(sent)} each in every step")
+        say(f"{exchange.world_size()} processes; each exchanged {megabytes(sent)} in every step")
         card["training"]["processes"] = {"count": exchange.world_size(), "bytes_per_step": sent}
     path = request.folder / request.output.name if forgot and not request.allow_forgetting else request.output
     card, names = neutral(card)
@@ -158,7 +158,7 @@ def set_up(
     cancelled: Callable[[], bool] | None = None,
     control: Callable[[], str] | None = None,
 ) -> Setup:
-    """Read and check all that a run needs; the parameters are those of ``train``."""
+    """Read and check everything that a run needs; see ``train`` for the parameters."""
     structures, settings = request.structures, request.settings
     on_rank_zero(lambda: _check_output(request))
     (device, reason), parent, (base, identity) = on_every_rank(
@@ -175,13 +175,13 @@ def set_up(
     torch.manual_seed(settings.seed)
     network, method = build_network(card, base)
     network.to(device)
-    replay, before = _start_from(parent, data.found, network, card, device, say) if parent else (None, None)
+    replay, before = _start_from(parent, data.properties, network, card, device, say) if parent else (None, None)
     if settings.quick:
         check_quick(network, parent is not None, request.method)
     names = [structure.name for structure in structures]
     shown = without_slices(data.prepared, data.held or {}) + (as_cases(replay, names) if replay else [])
     trainer = Trainer(
-        network, shown, method, settings, crop_size(settings, data.found, base), data.found.slices.context,
+        network, shown, method, settings, crop_size(settings, data.properties, base), data.properties.slices.context,
         request.folder, device, progress=progress, cancelled=cancelled, control=control, say=say,
     )  # fmt: skip
     model = Model(card, network, device)
@@ -201,10 +201,15 @@ def _parameter_counts(card: dict, trainer: Trainer) -> dict[str, int]:
 
 
 def _start_from(
-    parent: Parent, found: Fingerprint, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
+    parent: Parent,
+    properties: Fingerprint,
+    network: SegmentationNetwork,
+    card: dict,
+    device,
+    say: Callable[[str], None],
 ) -> tuple[Replay | None, dict[str, float] | None]:
     """Load the parent's tensors; return the slices kept of its training, and its Dice on those kept for validation."""
-    parent.check_modality(found)
+    parent.check_modality(properties)
     parent.start(network, card)
     replay = on_rank_zero(parent.replay)
     return replay, on_rank_zero(lambda: _before(parent, replay, network, card, device, say))
@@ -214,10 +219,10 @@ def _before(
     parent: Parent, replay: Replay | None, network: SegmentationNetwork, card: dict, device, say: Callable[[str], None]
 ) -> dict[str, float] | None:
     if not parent.continued:
-        say(f"None of the classes is one of model '{parent.name}': it is only a start, and nothing of it is kept.")
+        say(f"Model '{parent.name}' has none of the classes: it is only a start for the new model.")
     elif replay is None:
         say(
-            f"This machine has no slices of the training of model '{parent.name}': it cannot be measured whether the"
+            f"This machine has no slices from the training of model '{parent.name}', so it cannot measure whether the"
             " new model forgets something."
         )
     names = [entry["name"] for entry in card["classes"]]
@@ -225,7 +230,7 @@ def _before(
 
 
 def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
-    """Measure on the parent's slices, write it into the card, and return whether the model has forgotten too much."""
+    """Measure on the slices of the parent, note this in the card, and return whether the model forgot too much."""
     if setup.replay is None:
         return False
     names, former = [entry["name"] for entry in setup.card["classes"]], None
@@ -245,14 +250,14 @@ def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
     request = setup.request
     slices, seed = setup.model.slices, request.settings.seed
     names = [structure.name for structure in request.structures]
-    own, val = without_slices(setup.prepared, setup.held or {}), []
+    train, val = without_slices(setup.prepared, setup.held or {}), []
     try:
         if setup.held:
             val = only_slices(setup.prepared, setup.held)
         elif setup.val:
             val = prepare(setup.val, request.structures, slices, request.folder / PREPARED / "val")
         new = Replay(
-            gather(own, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
+            gather(train, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
         )
         write_replay(digest, merged(setup.replay, new, seed))
     except UserError as error:
@@ -285,21 +290,21 @@ def write_preview(path: Path, labels: np.ndarray) -> None:
 
 
 def _validation_interval(train: int, val: int, quick: bool) -> int:
-    """Epochs between validations, from the numbers of cases, so that validation takes about a fifth of the time."""
-    # To validate a slice takes a third of the time of training on it, and three times that of a quick training step.
+    """Epochs between validations, so that validation takes about a fifth of the time."""
+    # To validate a slice takes a third of the time of a training step on it, or three times that of a quick one.
     return max(1, math.ceil(val * (3 if quick else 1 / 3) / (_VALIDATION_SHARE * train)))
 
 
-def crop_size(settings: TrainSettings, found: Fingerprint, base: ImagePath) -> tuple[int, int]:
-    """Rows and columns of the training crops: those of the slices, up to a size that suits the network's windows."""
+def crop_size(settings: TrainSettings, properties: Fingerprint, base: ImagePath) -> tuple[int, int]:
+    """Rows and columns of the training crops: those of the slices, up to a size that fits the network's windows."""
     if settings.crop:
         return settings.crop, settings.crop
     largest = base.config.window_multiple if base.config.window_multiple > STRIDE else 192
-    return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in found.median_size)
+    return tuple(min(largest, math.ceil(n / STRIDE) * STRIDE) for n in properties.median_size)
 
 
 def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> dict:
-    found, upscaling = data.found, request.train_upscaling
+    properties, upscaling = data.properties, request.train_upscaling
     method = adapters.create(request.method, request.method_settings)
     request.settings.loss = request.settings.loss or method.loss_weights()
     card = {
@@ -314,13 +319,13 @@ def _card(request: TrainRequest, data: TrainingData, base: dict[str, str]) -> di
         "method": {"name": request.method, "settings": method.settings()},
         "base": base,
         "classes": [structure.to_json() for structure in request.structures],
-        "modality": found.modality,
-        "slices": found.slices.to_card(),
-        # Our nano base was never a promptable SAM: its upscaling has nothing to lose by being trained.
+        "modality": properties.modality,
+        "slices": properties.slices.to_card(),
+        # The nano base was never a promptable SAM, so its upscaling can be trained without loss.
         "network": {"peg": request.peg, "train_upscaling": base["id"] == NANO if upscaling is None else upscaling},
         "postprocessing": {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | request.postprocessing,
         "training": {
-            "data": {"summary": request.data, "voxels": {str(k): v for k, v in found.voxels.items()}},
+            "data": {"summary": request.data, "voxels": {str(k): v for k, v in properties.voxels.items()}},
             "split": data.split,
             "seed": request.settings.seed,
             "settings": request.settings.to_json(),

@@ -1,6 +1,6 @@
-"""Which slices an epoch shows, and each as an augmented training sample.
+"""Choose the slices of an epoch, and augment each of them.
 
-Everything random follows from seed, epoch and position, so that a run that resumes shows the same.
+All random numbers follow from seed, epoch and position, so that a resumed run gets the same samples.
 """
 
 import warnings
@@ -31,24 +31,26 @@ from ..shared.labels.annotation import IGNORE
 from .prepare import PreparedCase
 from .settings import TrainSettings
 
-warnings.filterwarnings("ignore", message="Num foregrounds 0")  # slices without structures are shown on purpose
-set_track_meta(False)  # SliceStack keeps the geometry; MONAI's bookkeeping of it takes half the time of a sample
+warnings.filterwarnings("ignore", message="Num foregrounds 0")  # there are slices without structures on purpose
+set_track_meta(False)  # SliceStack keeps the geometry; MONAI's tracking would take half the time of a sample
 
 _SHEAR = 0.1  # tangent of the largest angle
-_MARGIN = 1.35  # first crop / final one: leaves room for rotation and scaling, which else bring in empty corners
-_EMPTY_SHARE = 1 / 3  # empty slices shown for each slice with structures
-_FEWEST = 128  # samples of an epoch: slices of small training sets are shown several times, augmented differently
+_MARGIN = 1.35  # first crop / final crop, so that rotation and scaling leave no empty corners
+_EMPTY_SHARE = 1 / 3  # empty slices for each slice with structures
+_FEWEST = 128  # samples of an epoch; slices of small training sets occur several times, augmented differently
 
 
 def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple[int, int]]:
     """Shuffled (case, slice) pairs of one epoch: all slices with structures, and some annotated empty ones.
 
-    Slices of a former model, if there are any, make up half of the epoch.
+    Of filled slices, an epoch contains the share that is their weight. If there are slices of a former model, they make
+    up half of the epoch.
     """
     generator = np.random.default_rng([seed, epoch])
     new = [(c, case) for c, case in enumerate(cases) if not case.former]
-    full = [(c, k) for c, case in new for k in case.foreground]
+    full = _by_weight(cases, [(c, k) for c, case in new for k in case.foreground], generator)
     empty = [(c, k) for c, case in new for k in sorted(set(case.annotated) - set(case.foreground))]
+    empty = _by_weight(cases, empty, generator)
     count = min(len(empty), max(1, round(len(full) * _EMPTY_SHARE)))
     chosen = full + [empty[i] for i in generator.choice(len(empty), count, replace=False)] if empty else full
     chosen = chosen * max(1, -(-_FEWEST // len(chosen)))
@@ -60,14 +62,27 @@ def epoch_slices(cases: list[PreparedCase], seed: int, epoch: int) -> list[tuple
     return [tuple(int(n) for n in pair) for pair in chosen]
 
 
+def _by_weight(
+    cases: list[PreparedCase], slices: list[tuple[int, int]], generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The slices that weigh 1, and of the others as many as their weights add up to, drawn by these."""
+    weights = np.array([1.0 if cases[c].weights is None else cases[c].weights[k] for c, k in slices])
+    lighter = np.flatnonzero((weights > 0) & (weights < 1))
+    count = round(float(weights[lighter].sum()))
+    if not count:
+        return [slices[i] for i in np.flatnonzero(weights >= 1)]
+    drawn = generator.choice(lighter, count, replace=False, p=weights[lighter] / weights[lighter].sum())
+    return [slices[i] for i in sorted([*np.flatnonzero(weights >= 1), *drawn])]
+
+
 def batches_of(count: int, size: int) -> list[range]:
-    """Places of each batch in an epoch of ``count`` samples; a last batch that is not full is left out."""
+    """Indices of the samples of each batch in an epoch of ``count`` samples; an incomplete last batch is left out."""
     size = min(size, count)
     return [range(start, start + size) for start in range(0, count - size + 1, size)]
 
 
 def image_seed(seed: int, epoch: int, place: int) -> int:
-    """Seed of what is random when a sample is trained on, augmentation apart (dropout, prompts)."""
+    """Seed for dropout and prompts of a sample; augmentation has another seed."""
     return int(np.random.SeedSequence([seed, epoch, place, 1]).generate_state(1)[0])
 
 
@@ -99,7 +114,7 @@ class EpochSamples(Dataset):
 
 
 class AugmentedSlices:
-    """The slices of the cases, augmented differently each time, for a training of the whole network."""
+    """The slices of the cases, augmented differently in each epoch, to train the whole network."""
 
     def __init__(self, cases: list[PreparedCase], crop: tuple[int, int], context: int, settings: TrainSettings):
         self.cases, self.crop, self.context, self.settings = cases, crop, context, settings
@@ -115,14 +130,14 @@ class AugmentedSlices:
         return EpochSamples(self.cases, self.transform, self.context, self.settings.seed, epoch)
 
     def batches(self, epoch: int, whole: bool = False) -> Iterable[tuple[Sequence[Tensor], Tensor]]:
-        """Give (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices.
+        """Yield (images (B, 3, h, w) in 0..1,) and targets (B, h, w) class indices.
 
-        :param whole: whole batches, not this process's shard of each.
+        :param whole: whole batches instead of the shard of this process.
         """
         samples = self.samples(epoch)
         batches = batches_of(len(samples), self.settings.batch_size)
         batches = batches if whole else [shard(batch) for batch in batches]
-        # The loader draws a seed in its thread, at any time; with the global generator that would change other draws.
+        # The loader draws a seed in its thread at any time; with the global generator, this would change other draws.
         loader = ThreadDataLoader(
             samples, batch_sampler=batches, buffer_size=2, num_workers=0, generator=torch.Generator()
         )
@@ -131,7 +146,7 @@ class AugmentedSlices:
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute logits, and what auxiliary losses need, from the images of a batch."""
+        """Compute logits, and the input of auxiliary losses, from the images of a batch."""
         return network.forward_with_extras(normalise(inputs[0]), prompts)
 
 
@@ -140,8 +155,8 @@ def augmentation(
 ) -> Compose:
     """Random crop, affine, flip, contrast, noise, blur and colour of ``image`` (3, H, W) in 0..1, ``label`` (1, H, W).
 
-    Two of three crops are centred on a pixel of ``structures``, which is the label with 0 where nobody annotated. The
-    result is a list with one sample, since MONAI's cropping transforms may return several.
+    Two of three crops are centred on a pixel of ``structures``, which is the label with 0 in pixels that are not
+    annotated. The result is a list with one sample, because MONAI's cropping transforms can return several.
 
     :param crop: rows and columns of the result.
     :param rotation: largest angle, degrees.
@@ -177,7 +192,7 @@ def augmentation(
 
 
 def _balance() -> tuple[RandScaleIntensityd, RandShiftIntensityd]:
-    """Vary the colour balance: cameras and lamps differ in their white, and tissues in their hue."""
+    """Vary the colour balance, because cameras and lamps differ in their white, and tissues in their hue."""
     return (
         RandScaleIntensityd("image", factors=0.2, prob=0.5, channel_wise=True),
         RandShiftIntensityd("image", offsets=0.1, prob=0.5, channel_wise=True),

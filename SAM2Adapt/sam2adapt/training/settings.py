@@ -1,4 +1,4 @@
-"""What to train, on which data, and how. All settings go into the bundle, so that the run can be repeated."""
+"""Settings of a training. All of them are stored in the bundle, so that the run can be repeated."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ class TrainSettings:
     :param epochs: passes over the annotated slices.
     :param steps: steps of the optimiser, instead of ``epochs``.
     :param max_minutes: time limit, at which the schedule reaches its end; None: only ``epochs`` or ``steps`` count.
-    :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of weights that SAM2 had.
+    :param learning_rate: of adapters, head and PEG; ``base_learning_rate``: of SAM2's weights.
     :param warmup: share of the run in which the rate rises linearly; it then falls as a cosine.
     :param ema: decay of the moving average of the weights that is validated and kept.
     :param loss: weights of the terms (``losses.SegmentationLoss``); None: those of the method.
@@ -27,6 +27,7 @@ class TrainSettings:
     :param size: longest side of a typical slice on the model's grid, pixels; None: as in the data, within 160 to 256.
     :param axis: slicing axis; ``modality``: CT, MR, RGB, OTHER; None: read from the data.
     :param validate_every: epochs between validations; None: so that they take about a fifth of the time.
+    :param filled_weight: of slices that were filled between drawn ones: the share of the epochs that show them.
     :param quick: train head and decoder only, on features that the encoder computes once.
     :param patience: end after so many validations without a gain; None: do not.
     """
@@ -51,6 +52,7 @@ class TrainSettings:
     modality: str | None = Train.modality
     validate_every: int | None = Train.validate_every
     patience: int | None = Train.patience
+    filled_weight: float = Train.filled_weight
     quick: bool = Train.quick
     seed: int = Train.seed
 
@@ -61,10 +63,10 @@ class TrainSettings:
 
 @dataclass
 class TrainRequest:
-    """What to train on what, and what to call it.
+    """What to train, on which cases, and the name of the result.
 
-    :param groups: of case ids that must not be parted by a drawn split, those of one patient for instance.
-    :param allow_forgetting: put the model in its place even if it has lost what its parent knew.
+    :param groups: group of each case id, for example the patient; a random split does not divide a group.
+    :param allow_forgetting: write the model to ``output`` even if it has lost what its parent knew.
     :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
     :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
     """

@@ -11,22 +11,22 @@ from ..evaluation.load_case import load_case
 from ..imaging.terminology import Structure
 from ..shared.errors import TrainingDataError
 from ..shared.labels.annotation import IGNORE
+from ..shared.protocol import HELD_OUT
 from .prepare import PreparedCase
 
-_SHARE = 5  # every fifth volume or annotated slice is held out
 _FEWEST_SLICES = 5  # annotated slices of a volume before one of them is held out
 
 
 def draw_split(
     cases: list[Case], structures: list[Structure], seed: int, groups: dict[str, str] | None = None
 ) -> dict[str, list[str]]:
-    """Hold out a fifth of the cases, at least one, drawn with the seed.
+    """Hold out a random fifth of the cases, at least one.
 
-    Every class stays in the training part. A class that several groups hold is also in the validation part, if the size
-    of that part allows it. A single group is for training only; use ``hold_out_slices`` then.
+    Every class stays in the training part. A class that occurs in several groups is also in the validation part, if its
+    size allows that. If there is only one group, it is for training; then use ``hold_out_slices``.
 
-    :param groups: group of each case id, for instance the patient; cases of a group are not parted, and a case without
-        a group forms one.
+    :param groups: group of each case id, for example the patient; a group is not divided, and a case without a group
+        forms one.
     """
     groups = groups or {}
     units: dict[str, list[str]] = {}
@@ -36,21 +36,21 @@ def draw_split(
     held = {unit: set().union(*(classes[name] for name in names)) for unit, names in units.items()}
     order = list(units)
     random.Random(seed).shuffle(order)
-    needed = 0 if len(units) == 1 else max(1, len(cases) // _SHARE)
+    needed = 0 if len(units) == 1 else max(1, len(cases) // HELD_OUT)
     chosen = _chosen(order, {unit: len(names) for unit, names in units.items()}, held, needed)
     val = sorted(name for unit in chosen for name in units[unit])
     return {"train": sorted(case.id for case in cases if case.id not in val), "val": val}
 
 
 def _chosen(order: list[str], sizes: dict[str, int], held: dict[str, set[int]], needed: int) -> list[str]:
-    """Units to hold out: first those with classes that the part still lacks, never the last one with a class."""
+    """Groups to hold out: first those with classes that the part still lacks, but never the last one with a class."""
     counts = Counter(value for values in held.values() for value in values)
     chosen: list[str] = []
     seen: set[int] = set()
     while sum(sizes[unit] for unit in chosen) < needed:
         left = needed - sum(sizes[unit] for unit in chosen)
         free = [u for u in order if u not in chosen and all(counts[value] > 1 for value in held[u])]
-        # The first unit may be larger than a fifth: a few patients with many volumes each can then be validated, too.
+        # The first group may be larger than a fifth, so that a few patients with many volumes can be validated, too.
         free = [u for u in free if sizes[u] <= left] or ([] if chosen else free)
         if not free or len(chosen) + 1 == len(order):
             break
@@ -73,16 +73,17 @@ def _classes(cases: list[Case], structures: list[Structure]) -> dict[str, set[in
 def hold_out_slices(prepared: list[PreparedCase]) -> dict[str, list[int]]:
     """Choose every fifth annotated slice, at least one, of each case with at least five of them.
 
-    A slice without which a class would no longer be in the training is not taken.
+    The last slice with a class and filled slices are never held out.
 
     :return: case id to slice indices along the model's slicing axis; cases without any are left out.
     """
     counts = Counter(value for case in prepared for k in case.annotated for value in _held(case, k))
     chosen: dict[str, list[int]] = {}
     for case in prepared:
-        if len(case.annotated) < _FEWEST_SLICES:
+        drawn = [k for k in case.annotated if k not in case.filled]
+        if len(drawn) < _FEWEST_SLICES:
             continue
-        for k in case.annotated[_SHARE // 2 :: _SHARE]:
+        for k in drawn[HELD_OUT // 2 :: HELD_OUT]:
             values = _held(case, k)
             if all(counts[value] > 1 for value in values):
                 counts.subtract(values)
@@ -103,7 +104,7 @@ def without_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> 
 
 
 def only_slices(prepared: list[PreparedCase], held: dict[str, list[int]]) -> list[PreparedCase]:
-    """The cases of which slices were held out, with nothing but these slices."""
+    """The cases with slices that were held out, with only these slices."""
     return [
         dataclasses.replace(
             case, annotated=held[case.id], foreground=[k for k in held[case.id] if k in case.foreground]
@@ -118,7 +119,7 @@ def _held(case: PreparedCase, k: int) -> set[int]:
 
 
 def check_validation(cases: list[Case], structures: list[Structure]) -> None:
-    """Refuse validation cases that cannot be measured, before the training rather than after its first epoch.
+    """Refuse validation cases that cannot be measured, before the training begins.
 
     :raises TrainingDataError: a case has no annotated voxel, or no case has a structure.
     :raises GeometryError, ClassesError, VolumeError: as ``prepare.load_case``.

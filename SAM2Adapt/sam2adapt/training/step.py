@@ -1,4 +1,4 @@
-"""One step of the optimiser: gradients of a batch, also where memory does not hold all of it at once."""
+"""One step of the optimiser: the gradients of a batch, even if memory does not hold all of it at once."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ from .features import is_encoder_side
 from .losses import SegmentationLoss
 from .settings import TrainSettings
 
-_FEW_PIXELS = 256 * 256  # of a crop, up to which keeping the scores of all attentions costs little memory
+_FEW_PIXELS = 256 * 256  # up to this size of a crop, the scores of all attentions take little memory
 
 Outputs = dict[str, Tensor]
 Forward = Callable[[Sequence[Tensor], Sequence[Prompts] | None], Outputs]
 
 
 class Source(Protocol):
-    """What a step is computed from: augmented slices, or the encoder's features of them."""
+    """The input of steps: augmented slices, or features that the encoder computed from them."""
 
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
     ) -> tuple[Tensor, Outputs]:
-        """Logits of a batch, and what auxiliary losses need."""
+        """Logits of a batch, and the input of auxiliary losses."""
 
 
 class Diverged(Exception):
@@ -40,14 +40,14 @@ class Diverged(Exception):
 
 
 class TrainingStep:
-    """Steps of AdamW on batches, of which each process holds its shard.
+    """Takes steps of AdamW on batches, of which each process holds its shard.
 
-    When memory runs out, the batch is computed in twice as many parts from then on, with the same result.
+    If memory runs out, each batch is computed in twice as many parts from then on, with the same result.
 
-    :param batch: images of a whole batch, over all processes.
+    :param batch: number of images in a whole batch, over all processes.
     :param crop: rows and columns of the images.
-    :param say: gets a sentence when memory ran out.
-    :ivar parts: in how many parts a batch is computed; ``bytes_sent``: to other processes, in the last step.
+    :param say: called with a sentence if memory ran out.
+    :ivar parts: number of parts of each batch; ``bytes_sent``: bytes sent to other processes in the last step.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TrainingStep:
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         groups = parameter_groups(network, settings, lambda name: not (settings.quick and is_encoder_side(name)))
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-        # Small gradients vanish in float16; bfloat16 holds them.
+        # Small gradients vanish in float16, but not in bfloat16.
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
 
     @property
@@ -97,10 +97,10 @@ class TrainingStep:
     ) -> float:
         """Take one step and return the loss of the whole batch.
 
-        :param inputs: of this process's images; ``targets``: (B, H, W); ``seeds``: of their dropout and prompts.
+        :param inputs: for the images of this process; ``targets``: (B, H, W); ``seeds``: for dropout and prompts.
         :param rate: factor of the learning rates.
-        :param fraction: share of the run that is done, on which auxiliary losses may depend.
-        :raises Diverged: the loss or a gradient is no number; the weights have not changed.
+        :param fraction: share of the run that is done; auxiliary losses may depend on it.
+        :raises Diverged: the loss or a gradient is not a number; the weights have not changed.
         :raises DeviceError: memory does not hold even single images.
         """
         for group in self.optimizer.param_groups:
@@ -111,7 +111,7 @@ class TrainingStep:
         self.bytes_sent = exchange.bytes_sent() - sent
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        # The scaler itself skips steps whose gradients overflow, as they do until it knows its scale.
+        # The scaler skips steps whose gradients overflow, as they do until it has found its scale.
         if not (self.scaler.is_enabled() or torch.isfinite(norm)):
             raise Diverged
         self.scaler.step(self.optimizer)
@@ -121,9 +121,9 @@ class TrainingStep:
     def compute_gradients(
         self, source: Source, inputs: Sequence[Tensor], targets: Tensor, seeds: list[int], fraction: float
     ) -> Tensor | None:
-        """Compute the gradients of a batch, the same in all processes; the parameters are those of ``take``.
+        """Compute the gradients of a batch, the same in all processes; see ``take`` for the parameters.
 
-        :return: the batch's loss; None if memory ran out, and smaller parts are to be tried.
+        :return: the loss of the batch; None if memory ran out, so that smaller parts must be tried.
         """
         prompts = self._draw_prompts(targets, seeds)
         inputs, targets = [tensor.to(self.device) for tensor in inputs], targets.to(self.device)
@@ -160,7 +160,7 @@ class TrainingStep:
         return None
 
     def _draw_prompts(self, targets: Tensor, seeds: list[int]) -> list[Prompts] | None:
-        """Prompts of the images, each drawn from its own seed; None: the method trains without prompts."""
+        """Prompts of the images, each from its seed; None: the method trains without prompts."""
         drawn = []
         with torch.random.fork_rng(devices=[]):
             for target, seed in zip(targets, seeds, strict=True):
@@ -183,7 +183,7 @@ class TrainingStep:
         )
 
     def _images_at_once(self) -> int:
-        """The most images that a process computes at once."""
+        """The largest number of images that a process computes at once."""
         return math.ceil(math.ceil(self.batch / self.parts) / exchange.world_size())
 
 
@@ -197,7 +197,7 @@ def schedule(fraction: float, warmup: float) -> float:
 def parameter_groups(
     network: SegmentationNetwork, settings: TrainSettings, is_trained: Callable[[str], bool]
 ) -> list[dict]:
-    """Parameter groups: those SAM2 had, with the smaller rate, and those added, matrices with weight decay only.
+    """Parameter groups: those of SAM2 get the smaller learning rate, and only matrices get weight decay.
 
     :param is_trained: whether to train a trainable parameter of this name.
     """
@@ -214,9 +214,9 @@ def parameter_groups(
 
 
 def attention_of(device: torch.device, crop: tuple[int, int]) -> AbstractContextManager:
-    """How attentions are computed in training: on CPUs as plain matrix products, where crops are small.
+    """Context in which attentions on CPUs are plain matrix products, if crops are small.
 
-    PyTorch's fused attention is made for many keys; its backward pass takes a quarter of a step of ``nano``.
+    PyTorch's fused attention is made for many keys; its backward pass would take a quarter of a step of ``nano``.
     """
     if device.type == "cpu" and math.prod(crop) <= _FEW_PIXELS:
         return sdpa_kernel(SDPBackend.MATH)
@@ -231,22 +231,22 @@ def backward(
     sizes: Sequence[int],
     scale: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Add the gradients of a batch's loss to the parameters, with one piece of the batch in memory at a time.
+    """Add the gradients of the loss of a batch to the parameters, with one piece of the batch in memory at a time.
 
-    Gradients of pieces cannot simply be added up: the Dice terms are ratios of sums over the whole batch, so the loss
-    is no mean over its images. But the chain rule splits at the outputs (here B = 5 in pieces of 2, 2 and 1)::
+    The gradients of pieces cannot simply be added: the Dice terms are ratios of sums over the whole batch, so the loss
+    is not a mean over images. But the chain rule can be split at the outputs (here B = 5 in pieces of 2, 2 and 1)::
 
         1. without gradients:  pieces (2, ...), (2, ...), (1, ...)  --forward-->  logits (2, K, H, W), …
         2. with gradients from here on only:  logits (5, K, H, W)  --loss_of-->  loss, and d loss / d logits
         3. again, piece by piece:  forward with gradients, then backward from its rows of d loss / d logits
 
-    Step 3 adds each piece's share to the parameters and frees the piece before the next one; the price is that every
-    piece is computed twice. The result is the gradient of the whole batch up to rounding, with two exceptions: batch
-    norms see single pieces, and each piece twice; prompts are padded to the longest of their piece.
+    Step 3 adds the share of each piece and frees it before the next one, so every piece is computed twice. The result
+    is the gradient of the whole batch up to rounding, with two exceptions: batch norms see single pieces, and each
+    piece twice; prompts are padded to the longest of their piece.
 
     :param forward: returns the same outputs of a piece both times, with the same dropout.
     :param inputs: tensors (B, ...); ``prompts``: of each of the B images, or None; ``sizes``: images in each piece.
-    :param scale: applied to the loss before its gradients are computed (``GradScaler.scale``).
+    :param scale: applied to the loss before its gradients (``GradScaler.scale``).
     :return: the loss, unscaled.
     """
     if len(sizes) == 1:
@@ -276,12 +276,12 @@ def _pieces(inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None, sizes: 
 
 
 def piece_sizes(batch: int, parts: int) -> list[int]:
-    """Number of this process's images in each part of a batch; all processes take part in every part.
+    """Number of images of this process in each part of a batch; every process has images in every part.
 
-    Batch of 5, 2 processes, 2 parts: the images 0 1 2 | 3 4 belong to the ranks 0 1 0 | 1 0, so that rank 0 has 2 and
-    1 of them, and rank 1 has 1 and 1.
+    Example: a batch of 5, 2 processes, 2 parts. The images 0 1 2 | 3 4 belong to the ranks 0 1 0 | 1 0, so rank 0 has 2
+    and 1 of them, rank 1 has 1 and 1.
 
-    :param batch: images of the whole batch, at least ``parts`` for each process.
+    :param batch: number of images in the whole batch, at least ``parts`` for each process.
     """
     pieces = np.array_split(np.arange(batch) % exchange.world_size() == exchange.rank(), parts)
     return [int(piece.sum()) for piece in pieces]

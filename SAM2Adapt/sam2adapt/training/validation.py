@@ -1,4 +1,4 @@
-"""The weights that a run validates and keeps: their moving average, and the best of it."""
+"""Average the weights of a run, validate the average, and keep the best."""
 
 import time
 from collections.abc import Callable
@@ -16,10 +16,10 @@ Validate = Callable[[Watch], dict[str, float]]
 
 
 class Validation:
-    """Average the weights over the steps, validate the average, and keep the best one.
+    """Averages the weights over the steps, validates the average, and keeps the best one.
 
-    :param validate: returns ``{"mean": Dice, "<class>": Dice}`` of the network as it is, and calls its argument now and
-        then; None: the last epoch is kept.
+    :param validate: returns ``{"mean": Dice, "<class>": Dice}`` of the network, and calls its argument from time to
+        time; None: keep the last epoch.
     :ivar average: exponential moving average of the trained tensors; ``best``: that of the best epoch.
     """
 
@@ -31,18 +31,18 @@ class Validation:
         self.restart()
 
     def restart(self) -> None:
-        """Begin the average anew from the network's weights."""
+        """Start the average again from the weights of the network."""
         self.average = _copies(self.network.trained_state())
         self.best = _copies(self.average)
 
     def restore(self, average: dict[str, Tensor], best: dict[str, Tensor], device: torch.device) -> None:
-        """Go on from the tensors of a checkpoint."""
+        """Continue with the tensors of a checkpoint."""
         self.average = {name: tensor.to(device) for name, tensor in average.items()}
         self.best = {name: tensor.to(device) for name, tensor in best.items()}
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Let the weights after a step into the average; early steps count more, since they start far away."""
+        """Update the average after a step; the first steps count more, because the weights still change much."""
         decay = min(self.settings.ema, (1 + self.history.step) / (10 + self.history.step))
         for name, tensor in self.network.trained_state().items():
             if tensor.is_floating_point():
@@ -51,14 +51,14 @@ class Validation:
                 self.average[name].copy_(tensor)
 
     def measure(self) -> None:
-        """Validate the network before its first step, to compare with."""
+        """Validate the network before its first step, for comparison."""
         if self.validate is not None:
             self.history.before = self._scores(0, None)
 
     def end_epoch(self, epoch: int, loss: float, last: bool) -> dict[str, float]:
-        """Validate the average where that is due, and keep it if it is the best; returns its Dice, or {}.
+        """Validate the average if it is due, and keep it if it is the best; return its Dice, or {}.
 
-        :param last: whether the run ends here: its last epoch is always validated.
+        :param last: whether the run ends here; the last epoch is always validated.
         """
         if self.validate is None:
             self._keep(epoch)

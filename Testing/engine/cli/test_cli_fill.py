@@ -6,10 +6,20 @@ import sys
 
 import numpy as np
 import pytest
+import SimpleITK
 from drawn_phantom import DRAWN, dice, drawn_labels, phantom
 from sam2adapt.cli.app import main
 from sam2adapt.imaging.terminology import describe
-from sam2adapt.imaging.volume import Volume, read_labels, read_structures, write_labels, write_volume
+from sam2adapt.imaging.volume import (
+    Volume,
+    read_labels,
+    read_segments,
+    read_structures,
+    write_labels,
+    write_segments,
+    write_volume,
+)
+from sam2adapt.shared.labels.drawn_slices import read_drawn_slices
 from serve_client import Client, described
 
 
@@ -82,12 +92,77 @@ def test_segmentation_cropped_by_slicer_and_slices_declared_empty(folder):
     assert dice(result[3] == 1, truth[3]) > 0.9
 
 
+def test_overlap_is_kept_in_a_segmentation_and_told_elsewhere(folder, capsys):
+    volume, truth = phantom()
+    whole = np.zeros_like(truth)
+    whole[DRAWN] = truth[DRAWN]
+    half = whole.copy()
+    half[:, :16] = False
+    structures = [describe(1, "ball"), describe(2, "half")]
+    write_segments(folder / "both.seg.nrrd", np.stack([whole, half]), structures, volume)
+    assert fill(folder, labels="both.seg.nrrd") == 0
+    (_, ball), (_, lower) = read_segments(folder / "out.seg.nrrd")
+    assert np.array_equal(ball[DRAWN], whole[DRAWN]) and np.array_equal(lower[DRAWN], half[DRAWN])
+    assert dice(ball, truth) > 0.9 and (ball & lower)[[1, 2, 3]].any()
+    assert "overlap" not in capsys.readouterr().err
+    assert fill(folder, labels="both.seg.nrrd", output="out.nrrd") == 0
+    assert "Write .seg.nrrd to keep all." in capsys.readouterr().err
+
+
+def test_slices_that_slicer_declared_empty_are_read_from_the_file(folder):
+    volume, truth = phantom()
+    drawn = np.zeros_like(truth)
+    drawn[[2, 4]] = truth[[2, 4]]
+    write_segments(folder / "drawn.seg.nrrd", drawn[None], [describe(1, "liver")], volume)
+    image = SimpleITK.ReadImage(str(folder / "drawn.seg.nrrd"))
+    tags = image.GetMetaData("Segment0_Tags")
+    for text, below, above in (("K:7 K:4 J:3 x", True, False), ("J:3", False, False)):
+        image.SetMetaData("Segment0_Tags", f"{tags}SAM2Adapt.EmptySlices:{text}|")
+        SimpleITK.WriteImage(image, str(folder / "drawn.seg.nrrd"), True)
+        assert fill(folder, labels="drawn.seg.nrrd") == 0
+        result = read_labels(folder / "out.seg.nrrd").array[0]
+        assert np.array_equal(result[[2, 4]], truth[[2, 4]]), "what is drawn counts more than what was said before"
+        assert bool(result[5].any()) == below and bool(result[7].any()) == above
+
+
+def test_only_a_region_is_filled_as_it_would_be_without_one(folder, capsys):
+    assert fill(folder, output="whole.nrrd") == 0
+    assert fill(folder, "--roi", "0,18,0,32,2,6") == 0
+    whole, part = (read_labels(folder / name).array[0] for name in ("whole.nrrd", "out.seg.nrrd"))
+    inside = np.zeros(whole.shape, bool)
+    inside[2:6, :, :18] = True
+    assert np.array_equal(part[inside], whole[inside]) and part[inside].any()
+    drawn = np.zeros(whole.shape, bool)
+    drawn[DRAWN] = True
+    assert np.array_equal(part[drawn], whole[drawn]) and not part[~drawn & ~inside].any()
+    (folder / "out.seg.nrrd").unlink()
+    message, remedy = refusal(folder, capsys, "--roi", "0,18,0,32,4,5")
+    assert "The region holds no slice" in message and "(--roi)" in remedy
+    assert "is not inside the volume" in refusal(folder, capsys, "--roi", "0,18,0,32,4,15")[0]
+
+
+def test_labels_for_training(folder, capsys):
+    truth = phantom()[1]
+    labels = np.full(truth.shape, 255, np.uint8)
+    labels[[2, 4, 6]] = truth[[2, 4, 6]]
+    write_volume(folder / "drawn.nii.gz", phantom()[0].with_array(labels))
+    assert fill(folder, "--for-training", output="out.nii.gz") == 0
+    result = read_labels(folder / "out.nii.gz").array[0]
+    assert (result[[0, 1, 7, 8]] == 255).all() and (result[2:7] <= 1).all()
+    assert np.array_equal(result[[2, 4, 6]], truth[[2, 4, 6]])
+    assert read_drawn_slices(folder / "out.nii.gz") == {"K": [2, 4, 6]}
+    for path in folder.glob("out*"):
+        path.unlink()
+    message, remedy = refusal(folder, capsys, "--for-training")
+    assert "'out.seg.nrrd' cannot hold what is not annotated" in message and ".nii.gz" in remedy
+
+
 def test_labels_of_another_geometry(folder, capsys):
     volume, truth = phantom()
     coarser = Volume(drawn_labels(truth)[None], volume.origin, volume.spacing * [1, 1, 2], np.eye(3))
     write_volume(folder / "coarse.nrrd", coarser)
     message, remedy = refusal(folder, capsys, labels="coarse.nrrd")
-    assert "1 x 1 x 6 mm" in message and "1 x 1 x 3 mm" in message and "resample" in remedy
+    assert "spacing (1 1 3) against (1 1 6)" in message and "coarse.nrrd" in message and "Resample" in remedy
 
 
 def test_remedies_name_the_flag(folder, capsys):

@@ -133,6 +133,6 @@ def test_a_command_that_fails_prints_the_flag(tmp_path, capsys):
     folders = ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
     assert app.main(["train", *folders, "-o", str(tmp_path / "m.safetensors")]) == 2
     assert capsys.readouterr().err == (
-        "sam2adapt: No class is named.\n"
+        "sam2adapt: No classes are given.\n"
         'Give the label values and the names of the classes (--classes "1=right ventricle,2=myocardium").\n'
     )

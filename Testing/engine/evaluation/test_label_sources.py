@@ -82,7 +82,7 @@ def test_values_that_no_model_can_have_are_numbered_anew(tmp_path, value, kind):
     )
     assert classes(structures) == {1: "liver", 2: "spleen", 3: "insula"}
     np.testing.assert_array_equal(case_labels(cases[0]).array[0], VALUES)
-    assert "numbered anew" in said[0] and "3 = insula" in said[0]
+    assert "renumbered" in said[0] and "3 = insula" in said[0]
 
 
 def test_regions_that_overlap_are_refused_by_name_and_the_remedy_works(tmp_path):

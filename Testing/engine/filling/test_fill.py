@@ -159,6 +159,19 @@ def test_cancelled(volume, truth):
         fill(volume, sparse(truth, [0, 6, 12]), cancelled=lambda: asked.append(0) or len(asked) > 3)
 
 
+def test_same_drawings_again_get_the_same_answer_from_a_warm_filler(volume, truth, filling):
+    """That of a new filler, and at once; a caller may change what it got."""
+    filler, shown = Filler(volume), []
+    drawn = sparse(truth, range(0, 13, 3))
+    first = filler.fill(drawings_from_labels(drawn, {1: "one", 2: "two"}))
+    first.masks[:] = True
+    again = filler.fill(drawings_from_labels(drawn, {1: "one", 2: "two"}), preview=shown.append)
+    assert np.array_equal(again.masks, filling.masks) and again.expected_dice == filling.expected_dice
+    assert again.next_slice == filling.next_slice and len(shown) == 1
+    fewer = filler.fill(drawings_from_labels(sparse(truth, [0, 6, 12]), {1: "one", 2: "two"}))
+    assert not np.array_equal(fewer.masks, again.masks)
+
+
 def test_filling_again_with_one_more_slice_uses_what_is_known(volume, truth):
     filler = Filler(volume)
     filler.fill(drawings_from_labels(sparse(truth, [0, 6, 12]), {1: "one", 2: "two"}))

@@ -127,6 +127,18 @@ def test_labels_of_another_frame_of_reference_are_refused_and_the_remedy_works(i
         read_labels(seg, tmp_path / "two")
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_that_lacks_what_says_nothing_of_its_voxels(series, images, tmp_path, kind):
+    dataset = segmentation(images, kind)
+    del dataset.FrameOfReferenceUID
+    del dataset.SegmentSequence[-1].SegmentLabel
+    path = save(dataset, tmp_path / "seg.dcm")
+    labels = read_labels(path, series)
+    np.testing.assert_array_equal(labels.array[0], LABELS)
+    assert labels.notes == (f"{path} names no frame of reference; the positions of its frames were believed.",)
+    assert [structure.name for structure in read_structures(path)] == ["Lung", "Segment 2"]
+
+
 def test_a_segmentation_of_another_grid_is_refused(images, tmp_path):
     dataset = segmentation_dataset(images, LABELS, "BINARY")
     frames = [frame.PlanePositionSequence[0] for frame in dataset.PerFrameFunctionalGroupsSequence]
@@ -304,7 +316,8 @@ def test_cases_of_dicom(images, tmp_path, form):
     said = []
     (case,) = find_cases(tmp_path / "images", tmp_path / "labels", say=said.append)
     (note,) = said
-    assert note.startswith(f"1 series in {tmp_path / 'images'} have no labels and are left out: 1.2.826.0.1.5 (CT")
+    start = f"1 series without labels in {tmp_path / 'images'} are left out, for example 1.2.826.0.1.5 (CT"
+    assert note.startswith(start)
     assert case.id == "patient" and case.series == "1.2.826.0.1.3680043.8.498.1"
     volume, labels = load_case(case, read_structures(case.label))
     np.testing.assert_array_equal(volume.array[0], chest()[0])

@@ -2,13 +2,12 @@
 
 Every cell is CTChest4, right but for the one thing that the cell is about. A cell that is honoured holds the very
 voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is refused holds the sentence.
-``python Testing/engine/imaging/test_input_matrix.py`` prints the table with what happens now.
+``python Testing/engine/imaging/input_tables.py --cells`` prints the
+table with what happens now.
 """
 
 import re
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -52,26 +51,3 @@ def test_what_a_file_says_is_what_is_read_or_it_is_refused(cell, tmp_path):
 
 def test_every_form_says_something_of_every_property_or_why_not():
     assert {(cell.form, cell.property) for cell in CELLS} == {(form, prop) for form in FORMS for prop in PROPERTIES}
-
-
-def table() -> None:
-    """Print every cell with what happens now."""
-    for cell in CELLS:
-        if cell.make is None:
-            print(f"{cell.form:14}{cell.property:13}{cell.what:62}no such statement")
-            continue
-        folder = Path(tempfile.mkdtemp())
-        try:
-            volume = read_volume(cell.make(folder))
-            now = "read" + (f": {' '.join(volume.notes)}" if volume.notes else "")
-        except UserError as error:
-            now = f"refused: {error.message}"
-        finally:
-            shutil.rmtree(folder)
-        print(f"{cell.form:14}{cell.property:13}{cell.what:62}{now.replace(str(folder) + '/', '')}")
-    verdicts = ["no such statement" if c.make is None else "refused" if c.refused else "honoured" for c in CELLS]
-    print(", ".join(f"{verdicts.count(word)} {word}" for word in ("honoured", "refused", "no such statement")))
-
-
-if __name__ == "__main__":
-    table()

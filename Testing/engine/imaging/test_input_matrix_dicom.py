@@ -2,12 +2,10 @@
 
 Every cell is built from CTChest4 as DICOM that keeps to the standard but for the one thing that the cell is about. A
 cell that is honoured holds the very voxels (HU) and the place (mm) of CTChest4, and so its millilitres; a cell that is
-refused holds the sentence. ``PYTHONPATH=SAM2Adapt:Testing/support python
-Testing/engine/imaging/test_input_matrix_dicom.py`` prints the table with what happens now.
+refused holds the sentence. ``python Testing/engine/imaging/input_tables.py --cells`` prints the table with what happens
+now.
 """
 
-import sys
-import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -80,20 +78,3 @@ def test_sizes_are_compared_before_memory_is_taken(cell, tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**26  # the header claims 1.8 GB a frame
-
-
-def main() -> None:
-    """Print the matrix with what happens now; with --rows only the rows of inputs.md."""
-    rows = "--rows" in sys.argv
-    shown = [cell for cell in CELLS if cell.row or not rows]
-    for cell in sorted(shown, key=lambda cell: (FORMS.index(cell.form), ASPECTS.index(cell.aspect))):
-        with tempfile.TemporaryDirectory() as folder:
-            now = outcome(cell, Path(folder))[1] if cell.make else f"the format cannot say it: {cell.reason}"
-        place = cell.row if rows else f"{cell.form} | {cell.aspect} | {cell.what}"
-        print(f"| {place} | {cell.verdict} | {now} |")
-    verdicts = [cell.verdict for cell in shown]
-    print(f"\n{len(shown)} cells: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
-
-
-if __name__ == "__main__":
-    main()

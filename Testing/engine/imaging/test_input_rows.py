@@ -1,5 +1,6 @@
 """Reports of users as files: results carry the place of what was read, and labels are read as they are meant."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,24 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from file_samples import AFFINE, RAS, SIZE, SPACING, chest, nifti, nrrd
+from input_cells import DICOM, FILES
+from input_rows import ROWS, named
 from sam2adapt.evaluation.cases import Case
 from sam2adapt.evaluation.load_case import load_case
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import read_labels, read_volume, same_geometry, write_labels, write_volume
 from sam2adapt.shared.errors import GeometryError, InputFileError
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.run], ids=lambda row: row.what)
+def test_a_row_gives_what_is_right(row):
+    assert re.search(row.says, row.now(), re.DOTALL), row.now()
+
+
+def test_every_row_is_a_cell_or_is_run():
+    cells = {named(cell) for cell in (*DICOM, *FILES)}
+    assert all(row.run or (row.cells and cells.issuperset(row.cells)) for row in ROWS)
+
 
 LUNG = [describe(1, "lung")]
 MOVED = AFFINE + np.pad([[0.0], [47.0], [0.0]], ((0, 1), (3, 0)))

@@ -138,3 +138,14 @@ def test_maps_with_nan_are_written(tmp_path):
     array[0, 0, 0] = np.nan
     write_volume(tmp_path / "a.nrrd", volume_of(array))
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], array)
+
+
+@pytest.mark.parametrize("damage", [(b"note", b"n\xffte"), (b"some text", b"s\xffme t\xfext")])
+def test_texts_of_a_header_that_are_not_utf8_do_not_matter(damage, tmp_path):
+    """Found by the fault campaign: a key of other bytes cannot be looked up."""
+    image = sitk.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    image.SetMetaData("note", "some text")
+    path = tmp_path / "image.nrrd"
+    sitk.WriteImage(image, str(path))
+    path.write_bytes(path.read_bytes().replace(*damage))
+    assert np.array_equal(read_volume(path).array[0].ravel(), np.arange(60))

@@ -220,7 +220,7 @@ def test_proxy_of_the_environment_is_used(server, target, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url.rsplit("/", 1)[0])
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    download("http://no-such-host.invalid/weights.pt", target, SHA256, SIZE)
+    download("http://127.0.0.1:9/weights.pt", target, SHA256, SIZE)
     assert is_complete(target)
 
 
@@ -228,6 +228,26 @@ def test_proxy_of_the_environment_is_used(server, target, monkeypatch):
 def test_address_that_cannot_work(target, url):
     with pytest.raises(DownloadError, match="address"):
         download(url, target, SHA256, SIZE)
+
+
+@pytest.mark.parametrize("way", ["address", "redirection"])
+def test_nothing_comes_unencrypted_from_another_computer(way, target, monkeypatch):
+    plain = "http://example.org/weights.pt"
+
+    class Redirected:
+        def geturl(self):
+            return plain
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(module.urllib.request.OpenerDirector, "open", lambda *args, **kwargs: Redirected())
+    with pytest.raises(DownloadError, match=r"example\.org/weights\.pt' is not encrypted"):
+        download(plain if way == "address" else "https://example.org/weights.pt", target, SHA256, SIZE)
+    assert not target.exists()
 
 
 def test_cancel_keeps_what_has_arrived(server, target):

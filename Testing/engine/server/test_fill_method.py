@@ -73,6 +73,13 @@ def test_labels_in_the_place_of_masks(server, params, truth):
     assert np.array_equal(masks[0, DRAWN], truth[DRAWN]) and dice(masks[0] == 1, truth) > 0.9
 
 
+def test_warm_up_leaves_nothing_behind(server, params):
+    assert server.result("warmUp") == {}
+    server.result("fill", **params, axis="K", seed=3)
+    drawings = drawings_from_masks(np.load(params["drawings"]) != 0, ["ball", "half"], 0, {"half": [6]})
+    assert np.array_equal(np.load(params["masks"]), Filler(phantom()[0], 3).fill(drawings).masks)
+
+
 def test_what_was_computed_of_a_volume_stays():
     volume, _ = phantom()
     warm = WarmModels()

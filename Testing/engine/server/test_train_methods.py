@@ -83,7 +83,7 @@ def test_model_is_written_and_another_starts_from_it(server, data, tmp_path):
     assert 0 <= training[-1]["dice"]["mean"] <= training[-1]["bestDice"] <= 1
     fractions = [p["fraction"] for p in progress]
     assert fractions == sorted(fractions)
-    assert any("training cases" in log["message"] for log in server.seen_of("log", running))
+    assert any("training case" in log["message"] for log in server.seen_of("log", running))
     parent = server.result("addModel", path=data["output"])
     again = {**data, **options, "name": "second", "epochs": 1, "init": "small"}
     again["output"] = str(tmp_path / "second.safetensors")

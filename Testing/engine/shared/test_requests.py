@@ -111,7 +111,7 @@ def test_what_the_schema_says_of_a_field_is_what_the_field_says():
         for name, one in fields.items():
             written = definition["properties"][key_of(name, one)]
             assert (written.get("minimum"), written.get("exclusiveMinimum")) == (one.minimum, one.above), name
-            assert written.get("exclusiveMaximum") == one.below
+            assert (written.get("maximum"), written.get("exclusiveMaximum")) == (one.maximum, one.below), name
             assert (key_of(name, one) in definition.get("required", [])) == is_required(request, name)
 
 
@@ -122,6 +122,7 @@ def limits() -> list[tuple[type, str, object]]:
         for name, one in settings_of(request).items():
             step = 1 if one.kind == "integer" else 0.5
             values = [one.minimum - step] if one.minimum is not None else []
+            values += [one.maximum + step] if one.maximum is not None else []
             values += [value for value in (one.above, one.below) if value is not None]
             values += [float("nan")] if one.kind == "number" else []
             values += [["neither"] if one.kind == "names" else "neither"] if one.choices else []

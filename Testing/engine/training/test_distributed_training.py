@@ -156,7 +156,7 @@ def test_bytes_of_a_step_are_in_the_card_and_in_the_result(unbroken):
     assert training["processes"]["count"] == 2
     assert training["parameters"]["trained"] * 8 < sent < training["parameters"]["total"] * 8  # in float64
     assert f"2 processes, {sent:,} bytes exchanged per step" in out
-    assert "2 processes have added up" in error
+    assert "2 processes; each exchanged" in error
 
 
 def test_the_command_reaches_what_one_process_does(unbroken, folder, base, tmp_path):
@@ -185,7 +185,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(unbroken, folder,
     os.kill(int(children[-1]), signal.SIGKILL)
     _, error = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, error
-    assert error.count("started again; going on from the last whole epoch") == 1, error
+    assert error.count("started again; continuing after the last complete epoch") == 1, error
     own, expected = read_bundle(output).tensors, read_bundle(unbroken[0]).tensors
     assert [name for name in expected if not torch.equal(own[name], expected[name])] == []
     rows = list(csv.DictReader((output.with_suffix(".run") / "log.csv").open()))
@@ -289,7 +289,7 @@ def test_a_batch_that_is_too_small_to_be_shared(tmp_path, monkeypatch):
     [
         (Team(1, 2, 1, 2), 1, "auto", "2 processes cannot share 1 GPU:", "Start only 1 process on this computer"),
         (Team(0, 8, 0, 8), 4, "cuda", "8 processes cannot share 4 GPUs:", "or train on the CPU"),
-        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Choose no GPU"),
+        (Team(1, 2, 1, 2), 2, "cuda:0", "cannot share 'cuda:0'", "Choose no particular GPU"),
     ],
 )
 def test_processes_do_not_share_a_gpu(monkeypatch, team, gpus, name, message, remedy):

@@ -185,7 +185,8 @@ def test_training_keeps_slices_outside_the_model(parent):
     assert all(k.classes == ["right ventricle", "left ventricle"] for k in replay.train + replay.val)
     assert "replay" not in card["training"]
     assert not any(name.startswith("former") for name in read_bundle(parent).tensors)
-    assert sorted(path.name for path in parent.with_suffix(".run").iterdir()) == ["checkpoint.pt", "log.csv"]
+    left = sorted(path.name for path in parent.with_suffix(".run").iterdir())
+    assert left == ["checkpoint.pt", "log.csv", "split.json"]
 
 
 def test_continuing_shows_former_slices_and_measures_them(parent, tmp_path):
@@ -249,7 +250,7 @@ def test_without_slices_on_this_machine_nothing_is_measured(parent, tmp_path, ho
     data, said = write_cases(tmp_path / "new", 2, 7), []
     path = train(continued(parent, tmp_path, data, epochs=1), say=said.append)
     assert "replay" not in read_card(path)["training"]
-    assert any("no slices of the training" in sentence for sentence in said)
+    assert any("no slices from the training" in sentence for sentence in said)
 
 
 def test_another_task_only_starts_from_the_model(parent, tmp_path):

@@ -45,7 +45,7 @@ def test_fill_preview_apply_undo(panel):
     assert "first guess" in panel.message and not panel.widget("applyButton").enabled
     assert np.array_equal(panel.previewMasks(), answer)
     panel.sendResult(answer, log=["'wall' is thin."])
-    assert panel.message == "Expected Dice 0.91; slice 9 is the least sure.\n'wall' is thin."
+    assert panel.message == "Expected accuracy 0.91; slice 9 is the least sure.\n'wall' is thin."
     assert panel.options.nextSliceButton.text == "Go to slice 9"
     assert np.array_equal(panel.masks(), before)
     panel.widget("applyButton").click()
@@ -54,6 +54,18 @@ def test_fill_preview_apply_undo(panel):
     assert panel.segmentation.GetDisplayNode().GetOpacity() == 1.0
     panel.editor.undo()
     assert np.array_equal(panel.masks(), before)
+
+
+def test_the_engine_gets_ready_when_the_effect_is_opened(panel, monkeypatch):
+    assert panel.engine.last.method == "warmUp"
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Install import Check
+
+    before = panel.engine.last
+    monkeypatch.setattr(Check, "findProblem", lambda: EngineError("EngineMissing", "Not installed.", "Install it."))
+    panel.editor.setActiveEffectByName("")
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert panel.engine.last is before  # nothing is started without an engine
 
 
 def test_cancel_leaves_everything_as_it_was(panel):
@@ -137,6 +149,22 @@ def test_direction_is_sent_and_kept(panel):
     assert panel.effect.scriptedEffect.parameter("Direction") == "axial"
 
 
+def test_region_is_sent_and_kept(panel):
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "middle")
+    region.SetCenter(8, -48, 25)
+    region.SetSize(10, 10, 10)
+    panel.widget("previewButton").click()
+    first = panel.engine.last
+    panel.options.regionSelector.setCurrentNode(region)
+    assert first.isCancelled and panel.engine.last.params["roi"][4:] == [4, 9]
+    panel.editor.setActiveEffectByName("")
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert panel.options.region is region
+    slicer.mrmlScene.RemoveNode(region)
+    panel.effect.updateGUIFromMRML()
+    assert panel.options.region is None and panel.engine.last.params["roi"] is None
+
+
 def test_failures_are_said_and_change_nothing(panel, monkeypatch):
     before = panel.masks()
     from SAM2AdaptLib.Engine.Error import EngineError
@@ -186,3 +214,26 @@ def test_the_panel_of_auto_segment_opens_the_effect(module, scene, engine, proce
     assert slicer.util.selectedModule() == "SegmentEditor"
     assert editor.activeEffect().name == "Fill from drawn slices"
     assert editor.segmentationNode() is segmentationNode and editor.sourceVolumeNode() is volumeNode
+
+
+def test_what_was_filled_is_used_for_training(panel, slicerHost):
+    button = panel.options.trainButton
+    assert not button.enabled and button.toolTip == "Fill and apply first."
+    slicerHost.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
+    try:
+        panel.widget("previewButton").click()
+        panel.sendResult(filled(panel.masks()))
+        assert not button.enabled
+        panel.widget("applyButton").click()
+        assert button.enabled
+        button.click()
+        assert slicer.util.selectedModule() == "SAM2AdaptTraining"
+        table = slicer.modules.SAM2AdaptTrainingWidget.ui.caseTable
+        assert table.rowCount == 1 and table.item(0, 3).text() == "9 of 12, 6 filled"
+        slicer.util.selectModule("SegmentEditor")
+        panel.editor.undo()
+        panel.effect.updateGUIFromMRML()
+        assert not button.enabled
+    finally:
+        slicer.util.selectModule("SegmentEditor")
+        slicerHost.unloadModule("SAM2AdaptTraining")

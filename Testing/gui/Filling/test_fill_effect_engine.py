@@ -62,7 +62,7 @@ def test_effect_survives_a_killed_engine(drawn, module, processEvents):
     assert panel.previewNode() is None and panel.texts("previewButton") == "Fill"
     panel.widget("previewButton").click()
     assert processEvents(DEADLINE, until=lambda: not panel.effect.isRunning())
-    assert panel.message.startswith("Expected Dice") and panel.widget("applyButton").enabled
+    assert panel.message.startswith("Expected accuracy") and panel.widget("applyButton").enabled
     panel.widget("applyButton").click()
     assert dice(panel.masks()[0]) > 0.9 and np.array_equal(panel.masks()[0][PLACES], TRUTH[PLACES])
     panel.editor.undo()

@@ -387,3 +387,19 @@ def test_shopping_list_names_what_is_missing_and_the_published_weights(python):
         assert (requirement in text) == (not requirement.startswith(tuple(fake_packages.SLICERS))), requirement
     for info in BASES.values():
         assert f"{info.url}  ({round(info.bytes / 1e6)} MB)" in text
+
+
+def test_packages_that_arrived_changed_are_refused(tmp_path):
+    folder = tmp_path / OfflineFolder.FOLDER
+    folder.mkdir()
+    fake_packages.writeWheel(folder, "tqdm", "4.67.1")
+    OfflineFolder.checkFolder(folder)  # without checksums nothing is known
+    subprocess.run([sys.executable, "-c", OfflineFolder._WRITE_SUMS], cwd=tmp_path, check=True)
+    OfflineFolder.checkFolder(folder)
+    (wheel,) = folder.glob("*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"x")
+    with pytest.raises(EngineError, match=r"tqdm-4\.67\.1.*has the SHA-256 .* says [0-9a-f]{64}"):
+        OfflineFolder.checkFolder(folder)
+    wheel.rename(folder / "other-1-py3-none-any.whl")
+    with pytest.raises(EngineError, match="nothing of it"):
+        OfflineFolder.checkFolder(folder)

@@ -58,7 +58,7 @@ def test_missing_weights_are_downloaded_only_when_agreed(panel, chest, dialogs, 
     writeModel(modelsFolder / "large.safetensors", name="needs-tiny", base={"id": "tiny", "sha256": "7" * 64})
     panel.widget.enter()
     panel.widget._parameterNode.model = "needs-tiny@1.0.0"
-    assert "base weights “tiny”" in panel.ui.modelHintLabel.text
+    assert "weights “tiny”" in panel.ui.modelHintLabel.text
     answers.append(lambda dialog: qt.QMessageBox.Cancel)
     panel.run()
     assert len(dialogs) == 1
@@ -88,7 +88,7 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
     assert (next(iter(rows)), next(reversed(rows))) == ("torso-ct", "damaged")
     assert fits[:-1] == sorted(fits[:-1], reverse=True) and len(set(fits)) == 2
     assert "looks like CT" in rows["heart-mr"].toolTip(0)
-    assert (rows["heart-mr"].text(1), rows["heart-mr"].text(2)) == ("MR", "-")
+    assert (rows["heart-mr"].text(1), rows["heart-mr"].text(2)) == ("MR", "\u2013")
     assert tree.selectedItems()[0].text(0).startswith("torso-ct")
     tree.setCurrentItem(rows["damaged"])
     assert not panel.ui.applyButton.enabled
@@ -100,6 +100,7 @@ def test_list_marks_what_is_broken_and_what_does_not_fit(panel, chest, modelsFol
 
 def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answers, tmp_path):
     menu = panel.widget._modelMenu
+    panel.widget._parameterNode.model = "torso-ct@1.0.0"
     bundled = panel.widget._modelList.chosen(panel.widget._parameterNode).path
     count = panel.ui.modelTree.topLevelItemCount
     exported = tmp_path / "exported.safetensors"
@@ -109,16 +110,18 @@ def test_models_are_imported_searched_exported_and_removed(panel, dialogs, answe
     assert exported.read_bytes() == bundled.read_bytes()
     menu.importModel()
     panel.waitFor(lambda: panel.status == "The model was imported.")
-    assert panel.ui.modelTree.topLevelItemCount == count + 1
+    assert panel.ui.modelTree.topLevelItemCount == count  # the same model once more
 
     def shown():
-        items = [panel.ui.modelTree.topLevelItem(row) for row in range(count + 1)]
+        items = [panel.ui.modelTree.topLevelItem(row) for row in range(count)]
         return {item.text(0).partition("\n")[0] for item in items if not item.isHidden()}
 
     panel.ui.modelSearchBox.text = "left LUNG ct"
     assert shown() == {"torso-ct"}
     panel.ui.modelSearchBox.text = "kidney"
-    assert not shown()
+    assert not shown() and panel.ui.modelHintLabel.text == "No model matches “kidney”."
+    panel.ui.modelSearchBox.text = ""
+    assert "No model" not in panel.ui.modelHintLabel.text
     answers[:] = [lambda dialog: qt.QMessageBox.Yes]
     menu.removeModel()
     panel.waitFor(lambda: panel.status == "The model was removed.")

@@ -7,7 +7,7 @@ import slicer
 from training_testing import addCase
 
 pytest_plugins = ["training_testing"]
-USE, ANNOTATED = 2, 3
+VOLUME, USE, ANNOTATED = 0, 2, 3
 
 
 def choose(table, row, use):
@@ -23,7 +23,7 @@ def rename(segmentationNode, number, name):
 def test_opens_empty_and_without_a_process(panel):
     assert not panel.widget.logic.engine.isRunning()
     assert not panel.ui.startButton.enabled
-    assert panel.status == "Add corrected cases." == panel.ui.startButton.toolTip
+    assert panel.hint == "Add corrected cases." == panel.ui.startButton.toolTip
     for name in ("install", "unfinished", "results", "classes"):
         assert getattr(panel.ui, f"{name}CollapsibleButton").isHidden()
     panel.addScene()
@@ -48,7 +48,7 @@ def test_use_of_a_case_is_chosen_in_its_row_and_kept_with_the_scene(panel):
     choose(panel.ui.caseTable, 0, "ignore")
     choose(panel.ui.caseTable, 1, "validate")
     panel.processEvents()
-    assert panel.status == "There is no case to train on. Set the use of a case to training."
+    assert panel.hint == "There is no case to train on. Set the use of a case to “train”."
     panel.widget.exit()
     panel.widget.enter()
     assert [panel.ui.caseTable.cellWidget(row, USE).currentData for row in range(2)] == ["ignore", "validate"]
@@ -65,7 +65,7 @@ def test_ambiguous_structure_is_refused_until_it_is_resolved(panel):
     panel.addScene()
     rename(segmentation, 1, "liver")
     panel.waitFor(lambda: not panel.ui.startButton.enabled)
-    assert panel.status.startswith("'a' has several segments for the class 'liver'.")
+    assert panel.hint.startswith("'a' has several segments for the structure 'liver'.")
     assert not panel.ui.classTable.item(0, 2).icon().isNull()
     rename(segmentation, 1, "spleen")
     panel.waitFor(lambda: panel.ui.startButton.enabled)
@@ -80,7 +80,7 @@ def test_structures_can_be_left_out(panel):
     panel.widget.enter()
     assert panel.ui.classTable.item(1, 0).checkState() == qt.Qt.Unchecked
     panel.ui.classTable.item(0, 0).setCheckState(qt.Qt.Unchecked)
-    assert panel.status == "There is no structure to learn. Check at least one structure."
+    assert panel.hint == "There is no structure to learn. Check at least one structure."
 
 
 def typeEmptySlices(panel, text):
@@ -104,6 +104,19 @@ def test_annotated_slices_are_as_the_user_says(panel):
     panel.ui.annotatedComboBox.setCurrentIndex(1)
     panel.ui.annotatedComboBox.activated.emit(1)
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["all 8"]
+
+
+def test_the_chosen_case_is_filled_in_the_segment_editor(panel, tmp_path):
+    assert not panel.ui.fillButton.enabled
+    nodes = addCase("a")
+    panel.addScene()
+    assert panel.ui.fillButton.enabled
+    panel.ui.fillButton.click()
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    assert editor.activeEffect().name == "Fill from drawn slices"
+    assert (editor.sourceVolumeNode(), editor.segmentationNode()) == nodes
+    slicer.util.selectModule("SAM2AdaptTraining")
 
 
 def test_the_slice_shown_is_declared_empty_by_a_button(panel):
@@ -132,7 +145,8 @@ def test_what_is_wrong_with_a_case_is_shown(panel):
     volume = slicer.util.addVolumeFromArray(np.zeros((3, 8, 8), np.int16), name="empty")
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    panel.addScene()
+    panel.widget._parameterNode.exampleSegmentation = segmentation  # from another module
+    panel.processEvents()
     assert "'nothing' has no segment" in panel.ui.caseHintLabel.text
     assert not panel.ui.caseTable.item(0, 4).icon().isNull()
     assert not panel.ui.startButton.enabled
@@ -183,6 +197,29 @@ def test_folder_is_added_by_the_button(panel, folder, dialogs, answers):
     assert "No file in" in dialogs[-1]["text"]
 
 
+def test_channel_of_a_folder_is_said_and_chosen(panel, folder, dialogs, answers):
+    """The control appears where a folder has several channels, and the remedy names it where one lacks the chosen."""
+    for path in list((folder / "imagesTr").iterdir()):
+        (folder / "imagesTr" / path.name.replace("_0000", "_0001")).write_bytes(path.read_bytes())
+    panel.widget._inputs.addFolder(str(folder))
+    panel.processEvents()
+    assert not panel.ui.channelWidget.isHidden() and panel.ui.channelSpinBox.value == 0
+    assert "Channel 1 (_0001) of 2 cases is left out" in panel.ui.caseHintLabel.text
+    panel.ui.channelSpinBox.setValue(1)
+    panel.processEvents()
+    assert [case.image.name for case in panel.widget._inputs.cases] == ["case0_0001.nrrd", "case1_0001.nrrd"]
+    panel.ui.channelSpinBox.setValue(2)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 0 and not panel.ui.channelWidget.isHidden()
+    assert "there are channels 0, 1" in panel.hint and not panel.ui.startButton.enabled
+    dialogs.clear()
+    panel.widget._inputs.addFolder(str(folder))
+    assert "(“Channel”)" in dialogs[-1]["informativeText"]
+    panel.ui.channelSpinBox.setValue(0)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 2
+
+
 def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     from SAM2AdaptLib.Training import Options
 
@@ -198,15 +235,15 @@ def test_preset_says_what_it_needs_and_settings_are_checked(panel):
     panel.ui.learningRateSpinBox.value = 0.002
     assert Options.engineOptions(panel.parameters)["learningRate"] == 0.002
     panel.ui.methodSettingsEdit.text = "rank"
-    assert panel.status == "“rank” is not a setting with a value. Write it like rank=8."
+    assert panel.hint == "“rank” is not a setting with a value. Write it like rank=8."
     panel.ui.methodSettingsEdit.text = "rank=4, blocks=all"
     assert Options.engineOptions(panel.parameters)["settings"] == {"rank": 4, "blocks": "all"}
     panel.ui.nameEdit.text = " "
-    assert panel.status == "Give the model a name."
+    assert panel.hint == "Give the model a name."
     panel.ui.nameEdit.text = "a/b"
-    assert "file names cannot have" in panel.status
+    assert "file names cannot have" in panel.hint
     panel.ui.nameEdit.text = "Torso-CT"
-    assert panel.status == "There is a model “Torso-CT” already. Give the new one another name."
+    assert panel.hint == "There is a model “Torso-CT” already. Give the new one another name."
 
 
 def test_continuing_a_model_offers_quick_adapt(panel):
@@ -233,7 +270,7 @@ def test_continuing_a_model_offers_quick_adapt(panel):
         assert Options.engineOptions(panel.parameters)["quick"] == fits
     panel.parameters.startModel = "gone@1.0.0"
     panel.processEvents()
-    assert "“gone@1.0.0” is not on this computer" in panel.status
+    assert "“gone@1.0.0” is not on this computer" in panel.hint
 
 
 def test_engine_missing_shows_the_install_section(panel, monkeypatch):
@@ -305,3 +342,89 @@ def test_fits_into_a_narrow_panel_whatever_the_names_are(panel, screenshot, tmp_
     panel.addScene()
     screenshot(panel.widget.parent, tmp_path / "panel.png", width=330, expand=True)
     assert panel.widget.parent.width <= 330
+
+
+def test_empty_segmentations_are_not_added_and_named(panel):
+    from SAM2AdaptLib.Scene import NewNodes
+
+    volume, _segmentation = addCase("a")
+    hollow = NewNodes.createSegmentationNode(addCase("b")[0])
+    hollow.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    hollow.GetSegmentation().AddEmptySegment("", "box")
+    hollow.SetName("hollow")
+    panel.addScene()
+    assert panel.column(panel.ui.caseTable, VOLUME) == ["a", "b"]
+    assert panel.status == "Not added, because nothing is drawn: hollow."
+    assert panel.ui.startButton.enabled, panel.hint
+
+
+def test_what_is_decided_about_labels_is_said_with_the_choice(panel):
+    from SAM2AdaptLib.Scene import LabelImport
+
+    volume, segmentation = addCase("a", ("liver",))
+    labels = np.zeros((8, 64, 64), np.uint8)
+    labels[3, 16:20, 20:29] = 1
+    LabelImport.importLabels(volume, labels, [{"id": 1, "name": "cyst"}], segmentation, "add")
+    addCase("b", ("liver",), seed=1)
+    panel.addScene()
+    assert (
+        not panel.ui.overlapWidget.isHidden() and "36 voxels of 'liver' count as 'cyst'" in panel.ui.caseHintLabel.text
+    )
+    assert "'cyst' has no segment in b" in panel.ui.classHintLabel.text
+    assert panel.ui.splitHintLabel.text.startswith("No case is set to “validate”: 1 of the 2 are kept out")
+    pick(panel.ui.overlapComboBox, "first")
+    assert "36 voxels of 'cyst' count as 'liver'" in panel.ui.caseHintLabel.text
+    pick(panel.ui.overlapComboBox, "refuse")
+    assert not panel.ui.startButton.enabled and not panel.ui.overlapWidget.isHidden()
+    pick(panel.ui.overlapComboBox, "last")
+    panel.ui.classTable.item(1, 0).setCheckState(qt.Qt.Unchecked)
+    assert panel.ui.classHintLabel.isHidden()
+    pick(panel.ui.caseTable.cellWidget(1, USE), "validate")
+    panel.processEvents()
+    assert panel.ui.splitHintLabel.isHidden()
+
+
+def pick(box, value):
+    box.setCurrentIndex(box.findData(value))
+
+
+def addLabelMaps(folder, count):
+    """A folder of images and label maps that nothing explains."""
+    from SAM2AdaptLib.Training import CaseFiles
+
+    volume = slicer.util.addVolumeFromArray(np.arange(8 * 8 * 4, dtype=np.int16).reshape(4, 8, 8))
+    for name in (CaseFiles.IMAGES, CaseFiles.LABELS):
+        (folder / name).mkdir(parents=True)
+    labels = (slicer.util.arrayFromVolume(volume) > 100).astype(np.uint8)
+    CaseFiles.writeVolumeNode(volume, folder / "image.nrrd")
+    CaseFiles.writeLabels(labels, volume, folder / "labels.nrrd")
+    for number in range(count):
+        for name, source in ((CaseFiles.IMAGES, "image"), (CaseFiles.LABELS, "labels")):
+            (folder / name / f"case_{number:03}.nrrd").hardlink_to(folder / f"{source}.nrrd")
+
+
+def test_values_of_plain_label_maps_are_named_in_the_panel(panel, tmp_path):
+    addLabelMaps(tmp_path, 2)
+    panel.widget._inputs.addFolder(str(tmp_path))
+    assert "Nothing says what the label values" in panel.hint and not panel.ui.labelNamesWidget.isHidden()
+    panel.ui.labelNamesEdit.text = "liver"
+    panel.processEvents()
+    assert panel.hint == "“liver” does not name a label value from 1 to 255. Write the names like 1=liver, 2=spleen."
+    panel.ui.labelNamesEdit.text = "1=liver, 2 = left kidney"
+    panel.processEvents()
+    assert panel.column(panel.ui.classTable, 0) == ["liver", "left kidney"]
+    assert panel.ui.startButton.enabled, panel.hint
+
+
+def test_a_folder_of_many_cases_is_shown_a_few_rows_at_a_time(panel, tmp_path, monkeypatch):
+    from SAM2AdaptLib.Panels.Training import CaseTable
+
+    addLabelMaps(tmp_path, 45)
+    panel.widget._inputs.addFolder(str(tmp_path))
+    table = panel.ui.caseTable
+    assert table.rowCount == 45 and table.cellWidget(0, USE) and not table.cellWidget(44, USE)
+    panel.processEvents(until=lambda: table.cellWidget(44, USE))
+    written = []
+    monkeypatch.setattr(CaseTable.CaseTable, "_showCase", lambda table, row, content: written.append(row))
+    panel.widget.update()
+    assert written == []  # nothing has changed

@@ -27,7 +27,7 @@ def test_model_that_forgets_is_added_only_when_agreed(run, dialogs, answers, ans
     answers.append(lambda dialog: getattr(qt.QMessageBox, answer))
     run.request.sendResult(RESULT | {"former": {"before": 0.9, "after": 0.894}})
     assert [dialog["text"] for dialog in dialogs] == [
-        "The new model is worse at what it could before: Dice 0.894 instead of 0.900."
+        "The new model is worse at what it could before: accuracy 0.894 instead of 0.900."
     ]
     if answer == "Yes":
         assert run.engines.models.last.params == {"path": "/runs/model.safetensors"}
@@ -183,7 +183,7 @@ def test_what_is_said_while_it_runs_can_be_read_later(run):
         "Memory ran out; going on with 4 slices.",
         "'a' was removed from the scene. The training goes on with the copy made before.",
     ]
-    assert run.panel.status.startswith("Training: epoch 2 of 9")
+    assert run.panel.status.startswith("Training: pass 2 of 9")
     run.request.sendResult(RESULT)
     run.engines.models.last.sendResult({"name": "boxes", "version": "1.0.0", "path": "/x"})
     assert run.panel.ui.messagesEdit.plainText.splitlines() == said
@@ -192,7 +192,7 @@ def test_what_is_said_while_it_runs_can_be_read_later(run):
 def test_volume_removed_from_the_scene_leaves_the_table(panel, pair):
     slicer.mrmlScene.RemoveNode(pair[0][0])
     panel.waitFor(lambda: not panel.ui.startButton.enabled)
-    assert "does not say which volume it belongs to" in panel.status
+    assert "does not say which volume it belongs to" in panel.hint
 
 
 def test_nodes_of_the_next_scene_are_not_taken_for_the_cases(run, tmp_path):
@@ -225,3 +225,50 @@ def test_time_without_memory(panel, pair, scripted):
     scripted.training.last.sendResult({"secondsPerStep": 1, "steps": 120, "minutes": 2.0, "memoryBytes": None})
     assert panel.ui.estimateLabel.text == "Measured: about 2 min."
     assert panel.ui.startButton.enabled
+
+
+def test_the_model_just_trained_is_the_one_to_rank_with(run):
+    import os
+    from pathlib import Path
+
+    from auto_segment_testing import writeModel
+
+    models = Path(os.environ["SAM2ADAPT_HOME"]) / "models"
+    models.mkdir(exist_ok=True)
+    writeModel(models / "boxes.safetensors", name="boxes")
+    run.request.sendResult(RESULT)
+    run.engines.models.last.sendResult({"name": "boxes", "version": "1.0.0", "path": "/x"})
+    assert run.panel.ui.rankingModelComboBox.currentText == "boxes@1.0.0"
+
+
+def test_cases_of_a_scene_that_is_loaded_are_shown_with_the_panel_open(panel, tmp_path):
+    volume, segmentation = addCase("a")
+    panel.addScene()
+    for item, suffix in ((volume, "nrrd"), (segmentation, "seg.nrrd")):
+        item.AddDefaultStorageNode()
+        item.GetStorageNode().SetFileName(str(tmp_path / f"{item.GetName()}.{suffix}"))
+        assert item.GetStorageNode().WriteData(item)
+    scene = slicer.mrmlScene
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(0)
+    panel.processEvents()
+    assert panel.ui.caseTable.rowCount == 0
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import()
+    panel.processEvents()
+    assert panel.column(panel.ui.caseTable, 0) == ["a"] and panel.ui.startButton.enabled, panel.hint
+
+
+def test_an_installation_that_waited_for_the_restart_goes_on_in_this_module_too(panel, monkeypatch):
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Install import Installer, PyTorchExtension
+
+    started = []
+    monkeypatch.setattr(panel.widget.logic, "engineProblem", lambda: EngineError("EngineMissing", "It is missing."))
+    monkeypatch.setattr(PyTorchExtension, "takePendingInstall", lambda: {"wheelFolder": "/wheels"})
+    monkeypatch.setattr(Installer, "install", lambda folder, **callbacks: started.append(folder))
+    panel.widget.enter()
+    assert started == ["/wheels"]
+    monkeypatch.undo()
+    panel.widget.enter()

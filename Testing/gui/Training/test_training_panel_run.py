@@ -127,7 +127,7 @@ def test_validation_gives_plots_preview_and_results(panel, pair, answers, dialog
     panel.waitForEnd()
     assert "b preview" in previews
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]
-    assert panel.status.startswith("Mean Dice on the validation cases: ")
+    assert panel.status.startswith("The model is trained. Accuracy on the validation cases: ")
     before = panel.widget._run._job.result["before"]
     assert panel.column(panel.ui.diceTable, 0) == ["mean", "box"]
     assert panel.column(panel.ui.diceTable, 1) == [f"{before[name]:.3f}" for name in ("mean", "box")]
@@ -159,7 +159,7 @@ def test_closing_the_scene_while_it_runs(panel, pair):
     assert panel.isRunning()
     panel.ui.stopButton.click()
     panel.waitForEnd()
-    assert panel.status.startswith("Mean Dice")
+    assert panel.status.startswith("The model is trained")
     assert panel.widget._run.addedModel == "boxes@1.0.0"
 
 
@@ -182,7 +182,7 @@ def test_killed_engine_keeps_the_scene_and_the_run_is_offered_again(panel, pair,
     panel.waitFor(lambda: panel.ui.stopButton.enabled and panel.status.startswith("Training"))
     panel.ui.stopButton.click()
     panel.waitForEnd()
-    assert panel.status.startswith("Mean Dice")
+    assert panel.status.startswith("The model is trained")
 
 
 def test_cancelled_and_discarded(panel, pair, dialogs, answers):

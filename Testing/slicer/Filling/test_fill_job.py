@@ -19,6 +19,7 @@ def stack(places, radius=5, center=(10, 12)):
     return mask
 
 
+FILLED = [3, 4, 5, 7, 8, 9]
 DRAWN = {"heart": stack([2, 6, 10]), "wall": stack([2, 6, 10], 7)}  # the heart lies in the wall
 
 
@@ -71,7 +72,11 @@ class Run:
 
     def answer(self, masks, **changes):
         np.save(self.params["masks"], masks)
-        report = {"output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": []}
+        structures = [{"name": name, "filled": FILLED} for name in self.params["structures"]]
+        report = {
+            "output": self.params["masks"], "expectedDice": 0.914, "nextSlice": 8, "axis": "K", "warnings": [],
+            "structures": structures,
+        }  # fmt: skip
         self.engine.last.sendResult(report | changes)
         return self.job
 
@@ -116,7 +121,7 @@ def test_filled_slices_are_added_and_overlap_is_kept(lib, nodes, axes):
     assert np.array_equal(run.previews[0], answer)
     assert np.array_equal(read(lib, pair), list(DRAWN.values()))  # nothing changes before apply
     job = run.answer(answer)
-    assert run.finished == [job] and job.message == "Expected Dice 0.91; slice 9 is the least sure."
+    assert run.finished == [job] and job.message == "Expected accuracy 0.91; slice 9 is the least sure."
     assert job.nextSlice == ("K", 8) and job.expectedDice == 0.914
     assert job.apply() is pair[1]
     assert np.array_equal(read(lib, pair), answer)
@@ -184,15 +189,41 @@ def test_strokes_and_sphere_brushes_are_said(lib, nodes):
 
 def test_declared_empty_slices_are_sent_and_saved_with_the_segment(lib, nodes, drawn):
     heart = nodes.segmentIds(drawn[1])[0]
-    lib.EmptySlices.setOnAxis(drawn[1], heart, "K", [4, 0, 6])  # 6 is drawn since: the drawing counts
+    lib.SliceTags.setEmpty(drawn[1], heart, "K", [4, 0, 6])  # 6 is drawn since: the drawing counts
     copy = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.GetSegmentation().DeepCopy(drawn[1].GetSegmentation())
-    assert lib.EmptySlices.onAxis(copy, heart, "K") == [0, 4, 6]
+    assert lib.SliceTags.empty(copy, heart, "K") == [0, 4, 6]
     run = Run(lib, *drawn)
     assert run.params["empty"] == {"heart": [0, 4]} and run.params["axis"] == "K"
     answer = filled(run.drawings())  # fills slice 4 of the heart
     run.answer(answer)
     assert "changed slices that were drawn" in str(run.errors[0])
+
+
+def test_region_in_voxels_of_what_is_sent(lib, nodes, drawn):
+    """Of the volume, or of the segmentation where that has voxels of its own; both under a transform."""
+    transform = nodes.addTransform().GetID()
+    for node in drawn:
+        node.SetAndObserveTransformNodeID(transform)
+    fine = np.repeat(nodes.slicer.util.arrayFromVolume(drawn[0]), 2, axis=0)
+    other = nodes.addVolume(fine, spacing=(0.7, 0.9, 1.5), origin=(12.5, -40.0, 6.5), name="fine")
+    other.SetAndObserveTransformNodeID(transform)
+    grid = lib.SegmentMasks.drawingGrid(*drawn)
+    slices = lib.Drawings.slicesAcross("K", grid, drawn[1])
+    ends = [slices.position(place) for place in (4, 7)]
+    region = nodes.addRegion(np.mean(ends, 0), (0.5,) * 3)
+    boxes = []
+    for volumeNode in (drawn[0], other):
+        run = Run(lib, volumeNode, drawn[1], roiNode=region)
+        boxes.append(run.params["roi"])
+        assert len(run.params["roi"]) == 6 and run.params["roi"][4:] == [5, 7]
+        run.job.cancel()
+    assert boxes[0] == boxes[1]
+    run = Run(lib, *drawn)
+    assert run.params["roi"] is None
+    run.job.cancel()
+    far = nodes.addRegion((900, 900, 900), (5.0,) * 3)
+    assert "lies outside volume 'CT'" in failure(lib, *drawn, roiNode=far)
 
 
 def test_directions_have_names_whatever_the_axes(lib, nodes):
@@ -294,7 +325,7 @@ def test_slices_of_two_directions_at_once(lib, nodes):
     whole = ((k - 6) / 5.5) ** 2 + ((j - 10) / 8) ** 2 + ((i - 12) / 8) ** 2 < 1
     ball[[2, 6, 10]], ball[:, [5, 10, 15]] = whole[[2, 6, 10]], whole[:, [5, 10, 15]]
     pair = addDrawings(lib, nodes, {"ball": ball})
-    lib.EmptySlices.setOnAxis(pair[1], nodes.segmentIds(pair[1])[0], "K", [0])
+    lib.SliceTags.setEmpty(pair[1], nodes.segmentIds(pair[1])[0], "K", [0])
     run = Run(lib, *pair)
     assert run.params["axis"] is None and run.params["empty"] == {}
     assert run.job.drawings.slices == [{0: [2, 6, 10], 1: [5, 10, 15]}]
@@ -342,9 +373,18 @@ def test_the_engine_fills_and_says_what_it_cannot_fill(lib, nodes, servedEngine)
     assert np.array_equal(result[1], stack([5], 2))
     assert 2 * (result[0] & truth).sum() / (result[0].sum() + truth.sum()) > 0.9
 
-    for masks, sentence in (({"a": stack([4, 5, 6])}, "everything is drawn already"),):
+    crossed = stack([2, 6, 10], 8, (10, 8))
+    crossed[:, [6, 10, 14]] |= stack(range(SHAPE[0]), 8, (10, 16))[:, [6, 10, 14]]
+    for mask, voxel, sentence in (
+        (stack([4, 5, 6]), 0, "everything is drawn already"),
+        (crossed, 0, "contradict each other"),
+        (stack([2, 6, 10]), np.nan, "1 NaN"),
+    ):
         errors.clear()
+        masks = {"a": mask}
         pair = addDrawings(lib, nodes, masks)
+        nodes.slicer.util.arrayFromVolume(pair[0])[0, 0, 0] = voxel
+        nodes.slicer.util.arrayFromVolumeModified(pair[0])
         lib.FillJob.start(servedEngine, *pair, **options)
         servedEngine.run()
         assert len(errors) == 1 and sentence in errors[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sam2adapt.imaging.terminology import describe
-from sam2adapt.imaging.volume import Volume, read_labels, read_structures, write_labels
+from sam2adapt.imaging.volume import Volume, read_labels, read_structures, write_labels, write_segments
 
 STRUCTURES = [describe(1, "right lung"), describe(2, "Größe 肝"), describe(7, "RV"), describe(9, "never there")]
 FRAMES = {
@@ -136,3 +136,19 @@ def test_weReadOverlappingSegmentsOfSlicer(slicerCore, scene, tmp_path):
     np.testing.assert_array_equal(found.array[0], wanted)
     assert [(item.id, item.name) for item in structures] == [(1, "organ"), (2, "lesion")]
     np.testing.assert_allclose(found.affine, labels.affine, atol=1e-6)
+
+
+def test_segments_that_overlap_stay_whole_in_slicer(slicerCore, scene, tmp_path):
+    """They lie in layers, as few as it takes, which Slicer reads as its own."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    labels = labelsOf(FRAMES["oblique"])
+    masks = np.stack([labels.array[0] > 0, labels.array[0] == 2, labels.array[0] == 0])
+    write_segments(tmp_path / "both.seg.nrrd", masks, STRUCTURES[:3], labels)
+    node = readInSlicer(slicerCore, scene, tmp_path / "both.seg.nrrd")
+    assert node.GetSegmentation().GetNumberOfLayers() == 2
+    for segment, mask, structure in zip(segmentsOf(node).values(), masks, STRUCTURES, strict=False):
+        image = segment.GetRepresentation("Binary labelmap")
+        voxels = vtk_to_numpy(image.GetPointData().GetScalars())
+        assert segment.GetName() == structure.name and image.GetDimensions() == mask.shape[::-1]
+        assert np.array_equal(voxels.reshape(mask.shape) == segment.GetLabelValue(), mask)

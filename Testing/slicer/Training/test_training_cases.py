@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from example_nodes import LIVER, SPLEEN
+from sam2adapt.shared.labels.slice_tags import EMPTY
 
 slicerio = pytest.importorskip("slicerio")
 
@@ -70,7 +71,7 @@ def test_declared_empty_slices_are_annotated(lib, annotate):
     lib.Cases.declareEmpty(segmentationNode, 2, [9, 0])
     case = onlyCase(lib)
     assert case.annotatedSlices == [0, 3, 4, 5, 6, 9] and not case.isWhole
-    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(lib.EmptySlices.TAG, " 1, 9,")  # of an earlier version
+    segmentationNode.GetSegmentation().GetNthSegment(1).SetTag(EMPTY, " 1, 9,")  # of an earlier version
     assert onlyCase(lib).annotatedSlices == [1, 3, 4, 5, 6, 9]
     lib.Cases.declareEmpty(segmentationNode, 2, [])
     assert onlyCase(lib).isWhole and lib.Cases.emptySlices(segmentationNode, 2) == []
@@ -78,7 +79,7 @@ def test_declared_empty_slices_are_annotated(lib, annotate):
 
 @pytest.mark.parametrize(("text", "word"), [("3,10", "Slice 11"), ("3;4", "'3;4'"), ("-1", "'-1'")])
 def test_empty_slices_that_make_no_sense(lib, annotate, text, word):
-    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(lib.EmptySlices.TAG, text)
+    annotate([1]).GetSegmentation().GetNthSegment(0).SetTag(EMPTY, text)
     (problem,) = onlyCase(lib).problems
     assert type(problem).__name__ == "TrainingDataError" and word in problem.message and problem.remedy
 
@@ -86,14 +87,14 @@ def test_empty_slices_that_make_no_sense(lib, annotate, text, word):
 def test_slices_declared_empty_in_the_segment_editor_are_annotated_where_no_structure_is(lib, annotate):
     segmentationNode = annotate([3, 4, 5, 6])
     first, second = segmentationNode.GetSegmentation().GetSegmentIDs()
-    lib.EmptySlices.setOnAxis(segmentationNode, first, "K", [0, 1])
-    lib.EmptySlices.setOnAxis(segmentationNode, second, "K", [1, 2])
-    lib.EmptySlices.setOnAxis(segmentationNode, second, "J", [0])
+    lib.SliceTags.setEmpty(segmentationNode, first, "K", [0, 1])
+    lib.SliceTags.setEmpty(segmentationNode, second, "K", [1, 2])
+    lib.SliceTags.setEmpty(segmentationNode, second, "J", [0])
     case = onlyCase(lib)
     assert case.problems == [] and case.annotatedSlices == [1, 3, 4, 5, 6]
     lib.Cases.declareEmpty(segmentationNode, 2, [9])
     assert onlyCase(lib).annotatedSlices == [3, 4, 5, 6, 9]
-    assert lib.EmptySlices.declared(segmentationNode, second) == [("J", 0), ("K", 2), ("K", 9)]
+    assert lib.SliceTags.declared(segmentationNode, second) == [("J", 0), ("K", 2), ("K", 9)]
 
 
 def test_empty_slices_alone_are_a_case_and_survive_a_file(lib, nodes, annotate, tmp_path):

@@ -138,10 +138,10 @@ def test_progress_in_words(started):
         started.request.sendProgress(report | changes)
     assert [progress["text"] for progress in started.progress[-5:]] == [
         "Preparing the slices: 12 %",
-        "Training: epoch 4 of 10, loss 0.512, best Dice 0.800, about 12 s left",
-        "Training: epoch 4 of 10, loss 0.500, about 3 min left",
-        "Validating: epoch 4 of 10, about 5.6 h left",
-        "Paused: epoch 4 of 10, loss 0.500",
+        "Training: pass 4 of 10, best accuracy 0.80, about 12 s left",
+        "Training: pass 4 of 10, about 3 min left",
+        "Measuring accuracy: pass 4 of 10, about 5.6 h left",
+        "Paused: pass 4 of 10",
     ]
     assert started.progress[-2]["preview"] == "/x.npy" and started.progress[-1]["fraction"] == 0.4
     assert started.job.state == "paused"
@@ -153,7 +153,7 @@ def test_end_of_a_run(lib, started, home):
     started.request.sendResult(result)
     job = started.job
     assert started.finished == [job] and started.errors == [] and job.isOver and job.state == "done"
-    assert job.result == result and job.message == "Mean Dice on the validation cases: 0.812."
+    assert job.result == result and job.message == "The model is trained. Accuracy on the validation cases: 0.81."
     assert started.log == job.log == ["Memory ran out; going on with half the batch."]
     assert not (job.folder / "images").exists() and not (job.folder / "labels").exists()
     content = json.loads((job.folder / "run.json").read_text(encoding="utf-8"))
@@ -249,7 +249,7 @@ def test_failure_of_the_engine(lib, started, home, kind, epoch, kept):
     job = started.job
     assert job.state == "failed" and job.error is error and job.canResume == kept
     assert (error.kind, error.message, error.details) == (kind, "It did not work.", "details")
-    assert error.remedy.startswith("Do it.") and ("The run can be" in error.remedy) == kept
+    assert error.remedy.startswith("Do it.") and ("The training can be" in error.remedy) == kept
     assert [entry["folder"] for entry in lib.RunFolders.unfinishedRuns()] == ([job.folder] if kept else [])
     assert job.folder.exists() == kept
     if not kept:

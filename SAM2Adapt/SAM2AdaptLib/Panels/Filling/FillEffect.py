@@ -14,12 +14,14 @@ from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Filling import Drawings, FillJob
 from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels import TrainingModule
 from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
 from SAM2AdaptLib.Panels.Filling.Options import Options
-from SAM2AdaptLib.Scene import EmptySlices, SegmentMasks, SliceViews
+from SAM2AdaptLib.Scene import SegmentMasks, SliceTags, SliceViews, Volumes
 
 # Of this effect alone: what is in the base's common role, Slicer's own effects take for theirs.
 _PREVIEW_ROLE = "FillPreview"
+_REGION_ROLE = "FillRegion"
 _AS_DRAWN = "drawn"
 _PREVIEW_OPACITY = 0.6
 _ICON = Registration.RESOURCES / "Icons" / "FillFromDrawnSlices.png"
@@ -64,8 +66,16 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def setupOptionsFrame(self):
         """Called once by the editor: our controls, and below them those of the base."""
-        self._options = Options(self.scriptedEffect, self._onDirection, self.goToNextSlice, self.declareEmpty)
+        self._options = Options(
+            self.scriptedEffect,
+            self._onDirection,
+            self._onRegion,
+            self.goToNextSlice,
+            self.declareEmpty,
+            self.useForTraining,
+        )
         super().setupOptionsFrame()
+        self.scriptedEffect.addOptionsWidget(self._options.trainButton)
         self.previewButton.setToolTip(_("Fill the slices between the drawn ones, as a preview."))
         self.applyButton.setToolTip(_("Add the filled slices to the segments."))
         self.cancelButton.setToolTip(_("Stop, and remove the preview; the segments stay as they are."))
@@ -76,7 +86,9 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         super().cleanup()
 
     def activate(self):
-        """Called when the user opens the effect."""
+        """Called when the user opens the effect; the engine gets ready, so that the first click need not wait."""
+        if not Check.findProblem():
+            Client.sharedEngine().request("warmUp", {})
         self.updateGUIFromMRML()
 
     def sourceVolumeNodeChanged(self):
@@ -96,6 +108,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
                 raise problem
             self._job = FillJob.start(
                 Client.sharedEngine(), self._volumeNode(), self._segmentationNode(), self._options.direction,
+                roiNode=self.scriptedEffect.nodeReference(_REGION_ROLE),
                 onPreview=self._onFirstAnswer, onProgress=self._onProgress, onFinished=self._onFinished,
                 onError=self._onError,
             )  # fmt: skip
@@ -171,6 +184,13 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             job.segmentationNode.CreateClosedSurfaceRepresentation()
         self._say(_("The filled slices were added. {message}").format(message=job.message))
 
+    def useForTraining(self):
+        """Open the training module with the filled segmentation among its cases."""
+        node, volumeNode = self._segmentationNode(), self._volumeNode()
+        if Volumes.volumeOf(node) is None:
+            node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volumeNode.GetID())
+        TrainingModule.useForTraining(node)
+
     def reset(self):
         """Stop, and remove the preview; the segments stay as they are."""
         self._cancelJob()
@@ -207,10 +227,14 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self.cancelButton.setEnabled(hasPreview or self.isRunning())
         self.applyButton.setEnabled(hasPreview and isDone)
         self.autoUpdateCheckBox.setEnabled(True)
+        self._options.allowTraining(
+            not (hasPreview or self.isRunning()) and SliceTags.isFilled(self._segmentationNode())
+        )
         if self._job:
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
         direction = self.scriptedEffect.parameter("Direction")
         self._options.direction = None if direction == _AS_DRAWN else direction
+        self._options.region = self.scriptedEffect.nodeReference(_REGION_ROLE)
         segmentation = self._segmentationNode().GetSegmentation()
         self._options.showStructures(
             [(segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in segmentation.GetSegmentIDs()]
@@ -218,6 +242,11 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def _onDirection(self):
         self.scriptedEffect.setParameter("Direction", self._options.direction or _AS_DRAWN)
+        if self._job and self.autoUpdateCheckBox.isChecked():
+            self.onPreview()
+
+    def _onRegion(self, roiNode):
+        self.scriptedEffect.setNodeReference(_REGION_ROLE, roiNode)
         if self._job and self.autoUpdateCheckBox.isChecked():
             self.onPreview()
 
@@ -255,9 +284,9 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             raise DrawingError(
                 _("'{name}' is drawn in slice {slice}.").format(**names), _("Erase it there, or choose another slice.")
             )
-        empty = EmptySlices.onAxis(node, segmentId, axis)
+        empty = SliceTags.empty(node, segmentId, axis)
         isEmpty = place in empty
-        EmptySlices.setOnAxis(node, segmentId, axis, {*empty} - {place} if isEmpty else {*empty, place})
+        SliceTags.setEmpty(node, segmentId, axis, {*empty} - {place} if isEmpty else {*empty, place})
         if isEmpty:
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
         return _("Slice {slice} holds nothing of '{name}'.").format(**names)

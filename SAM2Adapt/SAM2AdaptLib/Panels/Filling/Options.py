@@ -2,27 +2,28 @@
 
 import ctk
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 
 class Options:
     """Widgets above those of Slicer's base class.
 
-    :ivar directionComboBox, nextSliceButton, structureComboBox, emptyButton, messageLabel: the widgets.
+    :ivar directionComboBox, regionSelector, nextSliceButton, structureComboBox, emptyButton, messageLabel,
+        trainButton: the widgets.
     """
 
-    def __init__(self, effect, onDirection, onNextSlice, onEmpty):
+    def __init__(self, effect, onDirection, onRegion, onNextSlice, onEmpty, onTrain):
         """
         :param effect: Slicer's ``qSlicerSegmentEditorScriptedEffect``, whose options frame gets the widgets.
-        :param onDirection, onNextSlice, onEmpty: called when the user chooses a direction or clicks a button.
+        :param onDirection, onNextSlice, onEmpty, onTrain: called when the user chooses a direction or clicks a button.
+        :param onRegion: called with the region that the user chooses, or None.
         """
-        self.directionComboBox = ctk.ctkComboBox()
-        for text, direction in (
-            (_("As drawn"), ""), (_("Axial"), "axial"), (_("Coronal"), "coronal"), (_("Sagittal"), "sagittal")
-        ):  # fmt: skip
-            self.directionComboBox.addItem(text, direction)
-        self.directionComboBox.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
+        self.directionComboBox = _directionComboBox()
         effect.addLabeledOptionsWidget(_("Slices:"), self.directionComboBox)
+
+        self.regionSelector = _regionSelector()
+        effect.addLabeledOptionsWidget(_("Region:"), self.regionSelector)
 
         self.structureComboBox = qt.QComboBox()
         self.structureComboBox.toolTip = _("Structure that is not in the shown slice.")
@@ -44,8 +45,12 @@ class Options:
         effect.addLabeledOptionsWidget(_("Draw next:"), self.nextSliceButton)
 
         self.directionComboBox.connect("currentIndexChanged(int)", lambda index: onDirection())
+        self.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", onRegion)
         self.nextSliceButton.connect("clicked()", onNextSlice)
         self.emptyButton.connect("clicked()", onEmpty)
+        self.trainButton = qt.QPushButton(_("Use for training"))
+        self.trainButton.connect("clicked()", onTrain)
+        self.allowTraining(False)
         self.showNextSlice(None)
         self.say("")
 
@@ -57,6 +62,15 @@ class Options:
     @direction.setter
     def direction(self, direction):
         _silently(self.directionComboBox, "setCurrentIndex", self.directionComboBox.findData(direction or ""))
+
+    @property
+    def region(self):
+        """vtkMRMLMarkupsROINode outside which nothing is filled, or None."""
+        return self.regionSelector.currentNode()
+
+    @region.setter
+    def region(self, roiNode):
+        _silently(self.regionSelector, "setCurrentNode", roiNode)
 
     @property
     def segmentId(self):
@@ -81,6 +95,15 @@ class Options:
         self.nextSliceButton.enabled = number is not None
         self.nextSliceButton.text = _("Go to slice {slice}").format(slice=number) if number else _("Go to next slice")
 
+    def allowTraining(self, isAllowed):
+        """Offer to train on the filled segmentation, or say why not."""
+        self.trainButton.enabled = isAllowed
+        self.trainButton.toolTip = (
+            _("Open the training module with this segmentation; filled slices weigh less than drawn ones.")
+            if isAllowed
+            else _("Fill and apply first.")
+        )
+
     def say(self, text):
         """Show sentences, one a line; without any what to do first."""
         self.messageLabel.text = text or _("Draw the structures in some slices, then click “Fill”.")
@@ -90,3 +113,27 @@ def _silently(widget, method, *arguments):
     wasBlocked = widget.blockSignals(True)
     getattr(widget, method)(*arguments)
     widget.blockSignals(wasBlocked)
+
+
+def _regionSelector():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLMarkupsROINode"]
+    selector.showChildNodeTypes = False
+    selector.noneEnabled = True
+    selector.noneDisplay = _("Whole volume")
+    selector.renameEnabled = True
+    selector.removeEnabled = False
+    selector.baseName = _("Region")
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.toolTip = _("Only what lies in this box is filled.")
+    return selector
+
+
+def _directionComboBox():
+    box = ctk.ctkComboBox()
+    for text, direction in (
+        (_("As drawn"), ""), (_("Axial"), "axial"), (_("Coronal"), "coronal"), (_("Sagittal"), "sagittal")
+    ):  # fmt: skip
+        box.addItem(text, direction)
+    box.toolTip = _("Which slices are drawn; “As drawn” may be two directions at once.")
+    return box

@@ -32,6 +32,7 @@ class BatchResults:
         self._loaded = {}  # number of the row -> IDs of the nodes that were loaded for it
         self.begin("", "")
         table.connect("cellDoubleClicked(int,int)", self.open)
+        table.connect("cellActivated(int,int)", self.open)  # by the keyboard
 
     def begin(self, inputFolder, folder):
         """Empty the table for a batch of a folder, or of the scene ("")."""

@@ -37,7 +37,7 @@ class BatchSection(VTKObservationMixin):
         self._onEngineMissing = onEngineMissing
         self._control = JobControl(logic.downloadBase, self._showProgress, self._onStopped)
         self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
-        self._statusLine = StatusLine(ui.batchStatusLabel)
+        self._statusLine = StatusLine(ui.batchStatusLabel, ui.batchHintLabel)
         self._unchecked = set()  # IDs of volumes
         self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented)
         ui.batchButton.connect("clicked()", self.startOrStop)
@@ -96,8 +96,7 @@ class BatchSection(VTKObservationMixin):
         """Show what is possible now, and if not, why."""
         running, reason = self.isRunning(), self._whyNot() or self._missing()
         ui = self._ui
-        if not running:
-            self._statusLine.hint(reason)
+        self._statusLine.hint("" if running else reason)
         ui.batchButton.text = _("Segment all")
         ui.batchButton.toolTip = reason or _("One study after the other; one that fails does not stop the others.")
         if running:
@@ -185,12 +184,21 @@ class BatchSection(VTKObservationMixin):
         volumeList = self._ui.batchVolumeList
         volumeList.blockSignals(True)
         volumeList.clear()
+        self.removeObservers(self._onVolumeModified)
         for node in self._logic.volumes():
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onVolumeModified)
             item = qt.QListWidgetItem(node.GetName(), volumeList)
             item.setData(qt.Qt.UserRole, node.GetID())
             item.setCheckState(qt.Qt.Unchecked if node.GetID() in self._unchecked else qt.Qt.Checked)
         volumeList.blockSignals(False)
         self.update()
+
+    def _onVolumeModified(self, caller, event):
+        """Show the new name of a volume."""
+        for row in range(self._ui.batchVolumeList.count):
+            item = self._ui.batchVolumeList.item(row)
+            if item.data(qt.Qt.UserRole) == caller.GetID() and item.text() != caller.GetName():
+                item.setText(caller.GetName())
 
     def _onItemChanged(self, item):
         change = self._unchecked.discard if item.checkState() == qt.Qt.Checked else self._unchecked.add

@@ -1,4 +1,4 @@
-"""The searchable list of models: what each finds, for what modality, how well, how fast, under which licence."""
+"""The searchable list of models: what each segments, for which images, how well and how fast."""
 
 import textwrap
 
@@ -10,10 +10,12 @@ from SAM2AdaptLib.Models import Catalog, ExpectedTime
 from SAM2AdaptLib.Panels import Widgets
 from SAM2AdaptLib.Scene import VolumeGrid, VolumeModality, Volumes
 
-NAME, MODALITY, DICE, TIME, LICENSE = range(5)
+NAME, MODALITY, ACCURACY, TIME = range(4)
 SEARCHED = qt.Qt.UserRole + 1
 _STRUCTURES_SHOWN = 4
 _TOOLTIP_WIDTH = 80
+_LINE_WIDTH = 26  # characters; fits into a panel 400 pixels wide
+_UNKNOWN = "\u2013"  # a dash: not measured yet
 
 
 class ModelList:
@@ -32,6 +34,7 @@ class ModelList:
         self.models = []
         self.modality = ""
         self._proposed = None  # model that was chosen here and not by the user
+        self._modelHint = ""
         Widgets.fitColumns(ui.modelTree.header(), ui.modelTree.columnCount)
         ui.modelSearchBox.connect("textChanged(QString)", self._filter)
         self.read()
@@ -57,12 +60,14 @@ class ModelList:
         self._shown = (volume, settings)
         model = self.chosen(parameterNode)
         unfit = model is not None and not model.fits(self.modality)
-        if not parameterNode.model or (unfit and parameterNode.model == self._proposed):
+        isProposed = not parameterNode.model or (unfit and parameterNode.model == self._proposed)
+        if isProposed and Volumes.hasVoxels(volumeNode):
             self._proposed = parameterNode.model = Catalog.defaultModel(self.models, self.modality)
             model = self.chosen(parameterNode)
         self._fillModels(parameterNode)
         self._fillStructures(model.structures if model else (), parameterNode.skippedStructures)
-        self._ui.modelHintLabel.text = self._hint(model, parameterNode.model)
+        self._modelHint = self._hint(model, parameterNode.model)
+        self._filter(self._ui.modelSearchBox.text)
 
     def _fillModels(self, parameterNode):
         tree = self._ui.modelTree
@@ -74,7 +79,6 @@ class ModelList:
             if model.id == parameterNode.model and not tree.selectedItems():
                 tree.setCurrentItem(item)
         tree.blockSignals(False)
-        self._filter(self._ui.modelSearchBox.text)
 
     def _expectedSeconds(self, model, parameterNode):
         if model.problem or not Volumes.hasVoxels(parameterNode.inputVolume):
@@ -86,21 +90,19 @@ class ModelList:
     def _item(self, model, seconds):
         item = qt.QTreeWidgetItem(self._ui.modelTree)
         item.setData(NAME, qt.Qt.UserRole, model.id)
-        item.setData(NAME, SEARCHED, " ".join([model.description, *model.structures]))
-        item.setText(NAME, f"{model.name}\n{model.problem or structuresInWords(model.structures)}")
+        item.setData(NAME, SEARCHED, " ".join([model.description, model.license, *model.structures]))
+        about = model.problem or structuresInWords(model.structures)
+        item.setText(NAME, f"{model.name}\n{textwrap.fill(about, _LINE_WIDTH)}")  # a tree does not wrap by itself
         item.setText(MODALITY, model.modality)
-        item.setText(DICE, "-" if model.dice is None else f"{model.dice:.2f}")
-        item.setText(TIME, _("not measured yet") if seconds is None else ProgressTexts.duration(seconds))
-        item.setText(LICENSE, model.license)
+        item.setText(ACCURACY, _UNKNOWN if model.dice is None else f"{model.dice:.2f}")
+        item.setText(TIME, _UNKNOWN if seconds is None else ProgressTexts.duration(seconds))
         item.setToolTip(NAME, tooltip(model))
         item.setToolTip(TIME, _("For the whole of the chosen volume, as last measured on this computer."))
-        item.setToolTip(DICE, _("Overlap with the reference, measured on other images: 1 is perfect."))
+        item.setToolTip(ACCURACY, _("Dice overlap with the reference on other images: 1 is perfect, 0 is no overlap."))
         if warning := model.problem or mismatch(model, self.modality):
             item.setIcon(MODALITY, Widgets.warningIcon())
-            grey = qt.QBrush(self._ui.modelTree.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
             for column in range(self._ui.modelTree.columnCount):
-                item.setForeground(column, grey)
-                item.setToolTip(column, warning)
+                item.setToolTip(column, f"{warning}\n{tooltip(model)}" if column == NAME else warning)
         return item
 
     def _fillStructures(self, names, skipped):
@@ -116,20 +118,23 @@ class ModelList:
         if model is None:
             missing = _("The model “{name}” is not on this computer. Choose another one, or import its file.")
             return missing.format(name=name) if name else _("There is no model on this computer. Import one.")
-        weights = _(
-            "Needs the base weights “{base}”, which are not here yet; they are offered for download when it runs."
-        )
+        weights = _("Needs the weights “{base}”, which are not on this computer. You can download them when it starts.")
         hints = [model.description, "" if model.basePresent or model.problem else weights.format(base=model.base)]
-        return model.problem or mismatch(model, self.modality) or " ".join(hints).strip()
+        return model.problem or " ".join(hints).strip()
 
     def _filter(self, text):
+        """Show the models that have all words of a text, and below the list what there is to say."""
         words = text.casefold().split()
-        tree = self._ui.modelTree
+        tree, count = self._ui.modelTree, 0
         for row in range(tree.topLevelItemCount):
             item = tree.topLevelItem(row)
-            shown = [item.text(column) for column in (NAME, MODALITY, LICENSE)]
-            searched = " ".join([*shown, item.data(NAME, SEARCHED)]).casefold()
-            item.setHidden(not all(word in searched for word in words))
+            searched = " ".join([item.text(NAME), item.text(MODALITY), item.data(NAME, SEARCHED)]).casefold()
+            isShown = all(word in searched for word in words)
+            item.setHidden(not isShown)
+            count += isShown
+        isEmpty = words and not count
+        noMatch = _("No model matches “{text}”.").format(text=text.strip())
+        self._ui.modelHintLabel.text = noMatch if isEmpty else self._modelHint
 
 
 def mismatch(model, modality):
@@ -151,5 +156,6 @@ def structuresInWords(structures):
 def tooltip(model):
     """All that a line of the list has no room for."""
     where = _("came with SAM2Adapt") if model.where == Catalog.BUNDLED else str(model.path)
-    lines = [f"{model.name} {model.version} ({where})", model.description, ", ".join(model.structures)]
+    licence = _("Licence: {license}").format(license=model.license) if model.license else ""
+    lines = [f"{model.name} {model.version} ({where})", model.description, ", ".join(model.structures), licence]
     return "\n".join(textwrap.fill(line, _TOOLTIP_WIDTH) for line in lines if line)

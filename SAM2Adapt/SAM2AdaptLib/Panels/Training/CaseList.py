@@ -5,10 +5,11 @@ from pathlib import Path
 import slicer
 import vtk
 from sam2adapt.shared.errors import UserError
+from sam2adapt.shared.labels.overlaps import LAST
 from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib.Scene import Volumes
-from SAM2AdaptLib.Training import Cases, Classes, FolderCases
+from SAM2AdaptLib.Training import Cases, Classes, FolderCases, LabelNames
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
@@ -23,6 +24,7 @@ class CaseList(VTKObservationMixin):
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
+    :ivar refused: list of UserError about folders that have no case with the chosen channel.
     """
 
     def __init__(self, onChanged):
@@ -32,8 +34,9 @@ class CaseList(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
-        self._folders = {}  # path -> cases
-        self.cases, self.classes = [], []
+        self._folders = {}  # (path, channel) -> cases
+        self.cases, self.classes, self.refused = [], [], []
+        self._overlap = LAST
 
     def clear(self):
         """Forget all nodes."""
@@ -41,17 +44,20 @@ class CaseList(VTKObservationMixin):
         self._examined, self.cases, self.classes = {}, [], []
 
     def addScene(self, nodes=None):
-        """Put every segmentation of the scene that is meant for the user into the table; returns how many are new.
+        """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
 
         :param nodes: take only these segmentations, and those of these volumes.
+        :return: (how many are new, names of empty segmentations that were left out).
         """
         new = [case for case in Cases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
         if nodes is not None:
             new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
+        empty = [case.segmentationNode.GetName() for case in new if case.isEmpty]
+        new = [case for case in new if not case.isEmpty]
         for case in new:
             case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
             self._examined[_key(case.volumeNode, case.segmentationNode)] = case
-        return len(new)
+        return len(new), empty
 
     def addFolder(self, parameterNode, path):
         """Put the pairs of a folder into the table, those that were taken out before too.
@@ -60,11 +66,13 @@ class CaseList(VTKObservationMixin):
         :raises UserError: it holds none, or cannot be read.
         """
         path = str(Path(path).resolve())
-        self._folders[path] = FolderCases.fromFolder(path)
-        labels = {str(case.label) for case in self._folders[path]}
-        parameterNode.fileUses = [
-            entry for entry in parameterNode.fileUses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED
-        ]
+        channel = parameterNode.channel
+        self._folders[path, channel] = FolderCases.fromFolder(path, channel=channel)
+        labels = {str(case.label) for case in self._folders[path, channel]}
+        uses = list(parameterNode.fileUses)
+        kept = [entry for entry in uses if _parts(entry)[1] not in labels or _parts(entry)[0] != _REMOVED]
+        if kept != uses:
+            parameterNode.fileUses = kept
         parameterNode.caseFolders = [*(known for known in parameterNode.caseFolders if known != path), path]
         return len(labels)
 
@@ -90,6 +98,7 @@ class CaseList(VTKObservationMixin):
         example = parameterNode.exampleSegmentation
         if example and not example.GetAttribute(USE_ATTRIBUTE):
             example.SetAttribute(USE_ATTRIBUTE, TRAIN)
+        self._overlap = parameterNode.overlap or LAST
         self.cases = self._sceneCases() + self._folderCases(parameterNode)
         self.classes = Classes.match(self.cases)
         skipped = set(parameterNode.skippedClasses)
@@ -109,8 +118,8 @@ class CaseList(VTKObservationMixin):
             volumeNode = Volumes.volumeOf(segmentationNode)
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
-            if case is None:
-                case = Cases.SceneCase(volumeNode, segmentationNode, use)
+            if case is None or case.overlap != self._overlap:
+                case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
             case.use = use
             cases[key] = case
         self._examined = cases
@@ -142,21 +151,34 @@ class CaseList(VTKObservationMixin):
 
     def _folderCases(self, parameterNode):
         chosen = {label: use for use, label in map(_parts, parameterNode.fileUses)}
-        cases = []
+        names, cases = self._labelNames(parameterNode), []
+        self.refused = []
         for path in parameterNode.caseFolders:
-            for case in self._inFolder(path):
-                case.use = chosen.get(str(case.label), TRAIN)
+            for case in self._inFolder(path, parameterNode.channel):
+                case.use, case.overlap = chosen.get(str(case.label), TRAIN), self._overlap
+                if names and case.isUnnamed:
+                    case.nameLabels(names)
                 if case.use != _REMOVED:
                     cases.append(case)
         return cases
 
-    def _inFolder(self, path):
-        if path not in self._folders:
+    def _labelNames(self, parameterNode):
+        """Names of label values that the user has typed; {} without any, or while they cannot be read."""
+        try:
+            return LabelNames.parse(parameterNode.labelNames)
+        except UserError:
+            return {}
+
+    def _inFolder(self, path, channel):
+        if (path, channel) not in self._folders:
             try:
-                self._folders[path] = FolderCases.fromFolder(path)
-            except UserError:
-                self._folders[path] = []  # of a scene from another computer; its cases are simply not here
-        return self._folders[path]
+                self._folders[path, channel] = FolderCases.fromFolder(path, channel=channel)
+            except UserError as error:
+                if "channel" in error.setting:
+                    self.refused.append(error)
+                    return []
+                self._folders[path, channel] = []  # of a scene from another computer; its cases are simply not here
+        return self._folders[path, channel]
 
 
 def _key(volumeNode, segmentationNode):

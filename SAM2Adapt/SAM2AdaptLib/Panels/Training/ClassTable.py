@@ -28,7 +28,7 @@ class ClassTable:
         self._table.blockSignals(True)
         self._table.setRowCount(len(classes))
         for row, entry in enumerate(classes):
-            tip = entry.ambiguous or _missingText(entry)
+            tip = entry.ambiguous or ""
             name = Widgets.tableItem(entry.name, tip)
             name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
             name.setCheckState(qt.Qt.Checked if entry.use else qt.Qt.Unchecked)
@@ -46,12 +46,6 @@ class ClassTable:
     def _onItemChanged(self, item):
         if item.column() == NAME:
             self._onUse(self._classes[item.row()], item.checkState() == qt.Qt.Checked)
-
-
-def _missingText(entry):
-    if not entry.missing:
-        return ""
-    return _("Not in {cases}; there it counts as absent on annotated slices.").format(cases=", ".join(entry.missing))
 
 
 def _colorIcon(color):

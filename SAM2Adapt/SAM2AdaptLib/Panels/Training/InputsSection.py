@@ -7,17 +7,20 @@ import qt
 import slicer
 import vtk
 from sam2adapt.shared.errors import UserError
+from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import fromUserError
-from SAM2AdaptLib.Panels import Dialogs
+from SAM2AdaptLib.Panels import Dialogs, Editor
+from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.Training.AnnotationSection import AnnotationSection
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
 from SAM2AdaptLib.Panels.Training.ClassTable import ClassTable
-from SAM2AdaptLib.Training import Cases
+from SAM2AdaptLib.Training import Cases, LabelNames
 
 _ITEM = re.compile(r"mrml://scene/subjecthierarchy/item\?id=(\d+)")  # what dragging in the Data module gives
+_NAMES_SHOWN = 3
 _DELAY = 300  # ms; brushing a segment changes it many times a second
 
 
@@ -61,6 +64,7 @@ class InputsSection:
         self._ui = ui
         self._onChanged = onChanged
         self._parameterNode = None
+        self._channelMissing = False  # whether a folder had no case with the chosen channel
         self._list = CaseList(self._onNodesChanged)
         self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
         self._classTable = ClassTable(ui, self._setClassUse)
@@ -69,9 +73,16 @@ class InputsSection:
         self._timer.setInterval(_DELAY)
         self._timer.connect("timeout()", self._onChanged)
         self._annotation = AnnotationSection(ui, self._examine)
+        for text, choice in (
+            (_("the later segment wins"), LAST),
+            (_("the earlier segment wins"), FIRST),
+            (_("refuse the case"), REFUSE),
+        ):
+            ui.overlapComboBox.addItem(text, choice)
         ui.addSceneButton.connect("clicked()", self.addScene)
         ui.addFolderButton.connect("clicked()", self.chooseFolder)
         ui.removeCaseButton.connect("clicked()", self.removeCase)
+        ui.fillButton.connect("clicked()", self.fillCase)
         self._dropFilter = DropFilter(self.addFolder, self.addItems, ui.casesCollapsibleButton)
         ui.casesCollapsibleButton.acceptDrops = True
         ui.casesCollapsibleButton.installEventFilter(self._dropFilter)
@@ -99,8 +110,14 @@ class InputsSection:
 
     def problem(self):
         """What forbids to train, in words; "" if nothing does."""
+        if self._list.refused:
+            return str(fromUserError(self._list.refused[0]))
         if not self.cases:
             return _("Add corrected cases.")
+        try:
+            LabelNames.parse(self._parameterNode.labelNames)
+        except UserError as error:
+            return str(error)
         problems = self._list.problems()
         return str(problems[0]) if problems else ""
 
@@ -114,7 +131,24 @@ class InputsSection:
         used = [case for case in self.cases if case.use != Cases.IGNORE]
         self._classTable.show(self.classes, len(used))
         self._ui.classesCollapsibleButton.visible = bool(self.classes)
+        self._showDecisions(used)
         self._showChosen()
+
+    def _showDecisions(self, used):
+        """Say what training decides by itself about these cases, and show the controls to decide otherwise."""
+        hasOverlap = any(case.hasOverlap for case in used)
+        hasUnnamed = any(getattr(case, "isUnnamed", False) for case in self.cases)
+        hasChannels = self._channelMissing or any(len(getattr(case, "channels", ())) > 1 for case in self.cases)
+        self._ui.overlapWidget.visible = hasOverlap or self._parameterNode.overlap != LAST
+        self._ui.channelWidget.visible = hasChannels or self._parameterNode.channel != 0
+        self._ui.labelNamesWidget.visible = hasUnnamed
+        texts = {
+            "splitHintLabel": splitText(used, self._parameterNode.allForTraining),
+            "classHintLabel": "\n".join(filter(None, map(missingText, self.classes))),
+        }
+        for name, text in texts.items():
+            label = getattr(self._ui, name)
+            label.text, label.visible = text, bool(text)
 
     def nodeRemoved(self, node):
         """Show that a node has left the scene, if it belongs to a case."""
@@ -122,9 +156,12 @@ class InputsSection:
             self._onChanged()
 
     def addScene(self):
-        """Add every segmentation of the scene."""
-        if not self._list.addScene() and not self.cases:
-            self._ui.statusLabel.text = _("No segmentation is in the scene. Segment a volume first.")
+        """Add every segmentation of the scene that is not empty."""
+        count, empty = self._list.addScene()
+        text = ""
+        if not count and not self.cases and not empty:
+            text = _("No segmentation is in the scene. Segment a volume first.")
+        self._ui.statusLabel.text = " ".join(filter(None, [text, _emptyText(empty)]))
         self._onChanged()
 
     def addItems(self, items):
@@ -134,8 +171,11 @@ class InputsSection:
             collection = vtk.vtkCollection()
             hierarchy.GetDataNodesInBranch(item, collection, "vtkMRMLNode")
             nodes += [collection.GetItemAsObject(number) for number in range(collection.GetNumberOfItems())]
-        if not self._list.addScene(nodes):
+        count, empty = self._list.addScene(nodes)
+        if not count and not empty:
             self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
+        elif empty:
+            self._ui.statusLabel.text = _emptyText(empty)
         self._onChanged()
 
     def chooseFolder(self):
@@ -150,6 +190,7 @@ class InputsSection:
             self._list.addFolder(self._parameterNode, folder)
         except UserError as error:
             failure = fromUserError(error)
+            self._channelMissing = self._channelMissing or "channel" in error.setting
             self._ui.statusLabel.text = str(failure)
             Dialogs.showError(failure)
         self._onChanged()
@@ -159,6 +200,11 @@ class InputsSection:
         if case := self._caseTable.chosen():
             self._list.remove(self._parameterNode, case)
             self._onChanged()
+
+    def fillCase(self):
+        """Open the Segment Editor on the chosen case, with the effect that fills the slices between drawn ones."""
+        case = self._caseTable.chosen()
+        Editor.show(case.volumeNode, case.segmentationNode, Registration.NAME)
 
     def _onNodesChanged(self):
         self._timer.start()
@@ -179,8 +225,41 @@ class InputsSection:
         self._ui.caseHintLabel.text = "\n".join(texts)
         self._ui.caseHintLabel.visible = bool(texts)
         self._ui.removeCaseButton.enabled = case is not None
+        self._ui.fillButton.enabled = bool(case and case.segmentationNode and case.volumeNode)
         self._annotation.show(case)
 
     def _examine(self, case):
         case.examine()
         self._onChanged()
+
+
+def splitText(used, allForTraining):
+    """What becomes of the cases where none is set to “validate”; "" where nothing is decided silently."""
+    count = sum(case.use == Cases.TRAIN for case in used)
+    if allForTraining or count == 0 or any(case.use == Cases.VALIDATE for case in used):
+        return ""
+    if count == 1:
+        return _("No case is set to “validate”: some slices of the case are kept out of training to measure accuracy.")
+    return _(
+        "No case is set to “validate”: {kept} of the {count} are kept out of training to measure accuracy. Set “Use”"
+        " to choose them, or tick “Train on all cases” under Expert."
+    ).format(kept=Cases.heldOut(count), count=count)
+
+
+def missingText(entry):
+    """What a structure that is missing in some cases teaches; "" for others."""
+    if not entry.use or not entry.missing:
+        return ""
+    cases = ", ".join(entry.missing[:_NAMES_SHOWN])
+    if len(entry.missing) > _NAMES_SHOWN:
+        cases = _("{cases} and {count} more").format(cases=cases, count=len(entry.missing) - _NAMES_SHOWN)
+    return _(
+        "'{name}' has no segment in {cases}: on annotated slices there the model learns that it is absent. If it was"
+        " only not drawn, set these cases to “ignore” or uncheck '{name}'."
+    ).format(name=entry.name, cases=cases)
+
+
+def _emptyText(names):
+    if not names:
+        return ""
+    return _("Not added, because nothing is drawn: {names}.").format(names=", ".join(names))

@@ -34,6 +34,7 @@ class RankingSection:
         ui.rankFolderButton.connect("clicked()", self.rankFolder)
         ui.rankingTree.connect("itemClicked(QTreeWidgetItem*,int)", self._onItemClicked)
         ui.rankingTree.connect("itemDoubleClicked(QTreeWidgetItem*,int)", self._onItemDoubleClicked)
+        ui.rankingTree.connect("itemActivated(QTreeWidgetItem*,int)", self._onItemDoubleClicked)  # by the keyboard
         self.clear()
 
     def leave(self):
@@ -95,7 +96,8 @@ class RankingSection:
         for volume in job.ranked:
             item = self._add(self._ui.rankingTree, volume, None, volume.name, f"{volume.score:.3f}")
             for entry in volume.slices:
-                text = _("slice {axis} {number}").format(axis=entry.axis, number=entry.index)
+                names = {"direction": entry.direction, "number": entry.index + 1, "count": entry.count}
+                text = _("{direction} slice {number} of {count}").format(**names)
                 self._add(item, volume, entry.position, text, "")
         if self._ui.rankingTree.topLevelItemCount:
             self._ui.rankingTree.topLevelItem(0).setExpanded(True)

@@ -26,6 +26,7 @@ class ResultsSection:
         for table in (ui.diceTable, ui.worstTable):
             Widgets.fitColumns(table.horizontalHeader(), table.columnCount)
         ui.worstTable.connect("cellClicked(int,int)", self._onWorstClicked)
+        ui.worstTable.connect("cellActivated(int,int)", self._onWorstClicked)  # by the keyboard
         ui.useButton.connect("clicked()", self.useInAutoSegment)
         ui.exportButton.connect("clicked()", self.export)
         self.clear()

@@ -180,7 +180,7 @@ def estimateInWords(result):
 
 
 def _confirmForgetting(former):
-    text = _("The new model is worse at what it could before: Dice {after} instead of {before}.")
+    text = _("The new model is worse at what it could before: accuracy {after} instead of {before}.")
     question = text.format(**{key: f"{value:.3f}" for key, value in former.items() if value is not None})
     explanation = _("If it is not added, it stays in its run folder and can be exported.")
     return Dialogs.confirm(question, explanation, _("Add it anyway"))

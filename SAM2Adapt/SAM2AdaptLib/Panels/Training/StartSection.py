@@ -29,13 +29,18 @@ class StartSection:
         _fill(ui.axisComboBox, _("Chosen from the data"), Options.AXES)
         self.read()
 
-    def read(self):
-        """Read the models again."""
+    def read(self, newModel=""):
+        """Read the models again.
+
+        :param newModel: NAME@VERSION of a model that was just trained, which is the next to rank cases with.
+        """
         self.models = [model for model in Catalog.modelList() if not model.problem]
         names = [model.id for model in self.models]
         starts = [(_("Continue {model}").format(model=name), name) for name in names]
         Widgets.fillComboBox(self._ui.startComboBox, [(_("Base network (a new model)"), ""), *starts])
         Widgets.fillComboBox(self._ui.rankingModelComboBox, [(name, name) for name in names], keepsChoice=False)
+        if newModel in names:
+            self._ui.rankingModelComboBox.setCurrentIndex(self._ui.rankingModelComboBox.findData(newModel))
 
     def rankingModel(self):
         """The ``Catalog.Model`` chosen for the ranking, None without one."""

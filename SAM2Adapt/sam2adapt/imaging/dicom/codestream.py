@@ -54,9 +54,9 @@ def split_frames(header: ImageHeader) -> list[bytes]:
 def decoding(header: ImageHeader, frames: list[bytes]) -> tuple:
     """Equal for files whose frames can be decoded together."""
     pixels = header.pixels
-    own = _jpeg_2000_size(frames[0]) if pixels.syntax in sop_classes.JPEG_2000 else None
+    codestream = _jpeg_2000_size(frames[0]) if pixels.syntax in sop_classes.JPEG_2000 else None
     return (pixels.syntax, header.rows, header.columns, pixels.samples, pixels.photometric, pixels.planar,
-            pixels.allocated, pixels.stored, pixels.signed, own)  # fmt: skip
+            pixels.allocated, pixels.stored, pixels.signed, codestream)  # fmt: skip
 
 
 def decode(header: ImageHeader, frames: list[bytes], path: Path) -> np.ndarray:
@@ -111,17 +111,17 @@ def _check_frame(header: ImageHeader, frame: bytes, number: int) -> None:
         return
     declared = header.columns, header.rows, pixels.samples
     is_jpeg_2000 = pixels.syntax in sop_classes.JPEG_2000
-    found = _jpeg_2000_size(frame) if is_jpeg_2000 else _jpeg_size(frame)
-    if found is None:
+    coded = _jpeg_2000_size(frame) if is_jpeg_2000 else _jpeg_size(frame)
+    if coded is None:
         raise _damaged(header, f"{which} is no {sop_classes.syntax_name(pixels.syntax)} image")
-    if found[:3] != declared:
+    if coded[:3] != declared:
         raise _damaged(
             header,
-            f"{which} is compressed as {found[0]} x {found[1]} x {found[2]} values and declared as "
+            f"{which} is compressed as {coded[0]} x {coded[1]} x {coded[2]} values and declared as "
             f"{declared[0]} x {declared[1]} x {declared[2]}",
         )
-    if found[3] > pixels.allocated:
-        raise _damaged(header, f"{which} has {found[3]} bits a value, BitsAllocated is {pixels.allocated}")
+    if coded[3] > pixels.allocated:
+        raise _damaged(header, f"{which} has {coded[3]} bits a value, BitsAllocated is {pixels.allocated}")
     if not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
         raise _damaged(header, f"{which} breaks off after {len(frame)} compressed bytes")
 
@@ -174,7 +174,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int, int, bool] | None:
-    """Columns, rows, components, bits and sign of a JPEG 2000 codestream; one wrapped as JP2 is found in it."""
+    """Columns, rows, components, bits and sign of a JPEG 2000 codestream; also of one that is wrapped as JP2."""
     start = frame.find(b"\xff\x4f\xff\x51") if frame[4:8] == b"jP  " else 0
     head = frame[start : start + 45]
     if head[:4] != b"\xff\x4f\xff\x51" or len(head) < 45:
@@ -204,7 +204,7 @@ def _write_plain(path: Path, header: ImageHeader, frames: list[bytes]) -> None:
     if pixels.samples > 1:
         dataset.PlanarConfiguration = int(pixels.planar)
     stored, signed = pixels.stored, pixels.signed
-    if pixels.syntax in sop_classes.JPEG_2000:  # which has its own; some writers declare another sign than they wrote
+    if pixels.syntax in sop_classes.JPEG_2000:  # some writers declare another sign than that of the codestream
         _, _, _, stored, signed = _jpeg_2000_size(frames[0])
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.allocated, stored, stored - 1
     dataset.PixelRepresentation = int(signed)

@@ -13,7 +13,7 @@ from skimage.draw import polygon
 
 from ...shared.errors import GeometryError, InputFileError
 from .geometry import Grid
-from .header import damage_told
+from .header import damage_reported
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _FINE = 9  # parts of a voxel's edge at which it is tested
@@ -45,13 +45,13 @@ def regions(path: str, dataset: Dataset) -> list[Region]:
 
     :raises InputFileError: the file has none, or a contour is damaged.
     """
-    with damage_told(path, "its list of structures"):
+    with damage_reported(path, "its list of structures"):
         return _regions(path, dataset)
 
 
 def _regions(path: str, dataset: Dataset) -> list[Region]:
-    found = dataset.get("StructureSetROISequence") or ()
-    if not found:
+    listed = dataset.get("StructureSetROISequence") or ()
+    if not listed:
         raise InputFileError(f"{path} is a structure set without structures.", "Choose another file.")
     drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence") or ()}
     codes = {}
@@ -60,7 +60,7 @@ def _regions(path: str, dataset: Dataset) -> list[Region]:
             code = items[0]
             codes[int(item.ReferencedROINumber)] = (code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning)
     result = []
-    for item in sorted(found, key=lambda item: int(item.ROINumber)):
+    for item in sorted(listed, key=lambda item: int(item.ROINumber)):
         number, name = int(item.ROINumber), str(item.get("ROIName") or f"ROI {item.ROINumber}")
         contour = drawn.get(number, Dataset())
         color = contour.get("ROIDisplayColor")

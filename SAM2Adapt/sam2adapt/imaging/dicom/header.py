@@ -38,7 +38,7 @@ DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeErr
 
 
 @contextlib.contextmanager
-def damage_told(path: str, what: str) -> Iterator[None]:
+def damage_reported(path: str, what: str) -> Iterator[None]:
     """Turn what pydicom raises about a damaged file into one sentence.
 
     :raises InputFileError: ``what`` cannot be read.
@@ -263,19 +263,21 @@ def _padding(path: str, dataset: Dataset, allocated: int, signed: bool) -> tuple
 
 
 def _guessed_syntax(dataset: Dataset) -> str:
-    """Of a file from before part 10, which has no file header; pydicom found out how its elements are written."""
+    """Transfer syntax of a file without a file header (from before part 10), as pydicom detects it."""
     implicit, little = dataset.original_encoding
     return "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
 
 
 def _frame_groups(path: str, dataset: Dataset, frames: int) -> Iterator[tuple[Dataset, ...]]:
     """For each frame where its values may stand: in its own group, in the shared one, or in the file itself."""
-    own, shared = dataset.get("PerFrameFunctionalGroupsSequence"), dataset.get("SharedFunctionalGroupsSequence")
-    if own and len(own) != frames:
-        raise InputFileError(f"{path} is damaged: it declares {frames} frames and describes {len(own)}.", COPY_AGAIN)
+    per_frame, shared = dataset.get("PerFrameFunctionalGroupsSequence"), dataset.get("SharedFunctionalGroupsSequence")
+    if per_frame and len(per_frame) != frames:
+        raise InputFileError(
+            f"{path} is damaged: it declares {frames} frames and describes {len(per_frame)}.", COPY_AGAIN
+        )
     common = tuple(shared or ())[:1]
     for number in range(frames):
-        yield (*((own[number],) if own else ()), *common, dataset)
+        yield (*((per_frame[number],) if per_frame else ()), *common, dataset)
 
 
 def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str, str], count: int
@@ -287,17 +289,17 @@ def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str
     known: dict[int, tuple[float, ...]] = {}  # a shared group is looked at once, not for every frame
     values = []
     for places in groups:
-        found: tuple[float, ...] = ()
+        numbers: tuple[float, ...] = ()
         for place in places:
             if id(place) not in known:
                 # the position of a file with many frames is that of none of them
                 skipped = len(groups) > 1 and "Rows" in place and keys[1] == "ImagePositionPatient"
                 known[id(place)] = () if skipped else _numbers(path, _macro(place, keys[0]), keys[1], count)
-            if found := known[id(place)]:
+            if numbers := known[id(place)]:
                 break
-        if not found:
+        if not numbers:
             return None
-        values.append(found)
+        values.append(numbers)
     return np.array(values, dtype=np.float64)
 
 
@@ -316,31 +318,31 @@ def _macro(group: Dataset, sequence: str) -> Dataset:
 
 def _plane_spacing(path: str, groups: Sequence[tuple[Dataset, ...]], dataset: Dataset) -> np.ndarray | None:
     """(1, 2) of an image by itself: in the patient, or at the detector or scanner of a projection or picture."""
-    found = _of_frames(path, groups, ("PixelMeasuresSequence", "PixelSpacing"), 2)
+    spacing = _of_frames(path, groups, ("PixelMeasuresSequence", "PixelSpacing"), 2)
     for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if found is None and (numbers := _numbers(path, dataset, keyword, 2)):
-            found = np.array([numbers])
-    return found
+        if spacing is None and (numbers := _numbers(path, dataset, keyword, 2)):
+            spacing = np.array([numbers])
+    return spacing
 
 
 def _thickness(path: str, groups: Sequence[tuple[Dataset, ...]]) -> float:
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        found = _of_frames(path, groups[:1], ("PixelMeasuresSequence", keyword), 1)
-        if found is not None and found[0, 0] > 0:
-            return float(found[0, 0])
+        value = _of_frames(path, groups[:1], ("PixelMeasuresSequence", keyword), 1)
+        if value is not None and value[0, 0] > 0:
+            return float(value[0, 0])
     return 0.0
 
 
 def _rescale_type(groups: Sequence[tuple[Dataset, ...]], sequence: str) -> str:
     """Of all frames; where they differ, one that is not HU."""
-    found = {}
+    types = {}
     for places in groups:
         for place in places:
-            if id(place) not in found:
-                found[id(place)] = _text(_macro(place, sequence), "RescaleType")
-            if found[id(place)]:
+            if id(place) not in types:
+                types[id(place)] = _text(_macro(place, sequence), "RescaleType")
+            if types[id(place)]:
                 break
-    units = set(found.values()) - {""}
+    units = set(types.values()) - {""}
     return min(units - {"HU"}, default="HU" if units else "")
 
 
@@ -367,12 +369,12 @@ def _numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[flo
 
 
 def _whole(path: str, dataset: Dataset, keyword: str, missing: int | None = None) -> int:
-    found = _numbers(path, dataset, keyword, 1)
-    if not found and missing is not None:
+    numbers = _numbers(path, dataset, keyword, 1)
+    if not numbers and missing is not None:
         return missing
-    if not found or found[0] != int(found[0]):
+    if not numbers or numbers[0] != int(numbers[0]):
         raise InputFileError(f"{path} is damaged: it does not say its {keyword}.", COPY_AGAIN)
-    return int(found[0])
+    return int(numbers[0])
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

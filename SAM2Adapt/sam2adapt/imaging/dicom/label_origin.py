@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from ...shared import paths
 from ...shared.errors import GeometryError, InputFileError
 from .geometry import Grid
-from .header import damage_told
+from .header import damage_reported
 from .scan import Scan, scan
 from .series import series_grid
 
@@ -42,20 +42,20 @@ class Origin:
 
 def origins_of(path: str, dataset: Dataset) -> list[Origin]:
     """Where the labels of a segmentation or a structure set were drawn; a structure set may have several origins."""
-    with damage_told(path, "its reference to images"):
+    with damage_reported(path, "its reference to images"):
         if "StructureSetROISequence" not in dataset and "ReferencedFrameOfReferenceSequence" not in dataset:
             return [
                 Origin(_series(dataset.get("ReferencedSeriesSequence")), str(dataset.get("FrameOfReferenceUID", "")))
             ]
-        found = {}
+        series_by_frame = {}
         for item in dataset.get("ReferencedFrameOfReferenceSequence") or ():
             studies = item.get("RTReferencedStudySequence") or ()
             series = [uid for study in studies for uid in _series(study.get("RTReferencedSeriesSequence"))]
-            found[str(item.get("FrameOfReferenceUID", ""))] = tuple(series)
+            series_by_frame[str(item.get("FrameOfReferenceUID", ""))] = tuple(series)
         for item in dataset.get("StructureSetROISequence") or ():
             if frame := str(item.get("ReferencedFrameOfReferenceUID", "")):
-                found.setdefault(frame, ())
-        return [Origin(series, frame) for frame, series in found.items()]
+                series_by_frame.setdefault(frame, ())
+        return [Origin(series, frame) for frame, series in series_by_frame.items()]
 
 
 def _series(items: Sequence[Dataset] | None) -> tuple[str, ...]:
@@ -101,13 +101,13 @@ def grid_of_images(path: str, origins: Sequence[Origin], folder: Path) -> Grid:
 
     :raises GeometryError: it holds several series, and nothing says which one is meant.
     """
-    found = scan(folder)
-    grid = _grid_of_series(origins, found) or _grid_of_frame(origins, found)
-    uids = {headers[0].series_uid for _, headers in found.series}
+    scanned = scan(folder)
+    grid = _grid_of_series(origins, scanned) or _grid_of_frame(origins, scanned)
+    uids = {headers[0].series_uid for _, headers in scanned.series}
     if grid is None and len(uids) == 1:
-        grid = series_grid(found, uids.pop())  # check_origin says what does not agree
+        grid = series_grid(scanned, uids.pop())  # check_origin says what does not agree
     if grid is None:
-        names = "; ".join(str(info) for info, _ in found.series) or "none"
+        names = "; ".join(str(info) for info, _ in scanned.series) or "none"
         raise GeometryError(
             f"{path} was drawn on images ({'; '.join(map(str, origins))}) that are not in {folder}, which holds the"
             f" series: {names}.",
@@ -120,22 +120,22 @@ def grid_beside(path: Path, origins: Sequence[Origin]) -> Grid | None:
     """The grid of the series on which labels were drawn, if it lies near their file: see ``read_dicom_labels``."""
     near = [scan(files) for files in _near(path.resolve().parent)]
     for find in (_grid_of_series, _grid_of_frame):
-        for found in near:
-            if grid := find(origins, found):
+        for scanned in near:
+            if grid := find(origins, scanned):
                 return grid
     return None
 
 
-def _grid_of_series(origins: Sequence[Origin], found: Scan) -> Grid | None:
-    grids = (series_grid(found, uid) for origin in origins for uid in origin.series)
+def _grid_of_series(origins: Sequence[Origin], scanned: Scan) -> Grid | None:
+    grids = (series_grid(scanned, uid) for origin in origins for uid in origin.series)
     return next(filter(None, grids), None)
 
 
-def _grid_of_frame(origins: Sequence[Origin], found: Scan) -> Grid | None:
+def _grid_of_frame(origins: Sequence[Origin], scanned: Scan) -> Grid | None:
     """The grid of the only series in a frame of reference of the labels."""
     frames = {origin.frame for origin in origins} - {""}
-    alike = {headers[0].series_uid for _, headers in found.series if headers[0].frame_of_reference in frames}
-    return series_grid(found, alike.pop()) if len(alike) == 1 else None
+    alike = {headers[0].series_uid for _, headers in scanned.series if headers[0].frame_of_reference in frames}
+    return series_grid(scanned, alike.pop()) if len(alike) == 1 else None
 
 
 def _near(folder: Path) -> Iterator[list[str]]:

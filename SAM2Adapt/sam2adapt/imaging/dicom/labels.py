@@ -1,6 +1,6 @@
 """Labels from DICOM: segmentations (BINARY, FRACTIONAL, LABELMAP) and RT structure sets, on the grid of their series.
 
-A segmentation is placed by its own frames, which may be those of a part of the series only.
+The positions of its frames place a segmentation; they may cover only a part of the series.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import highdicom
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, generate_uid
 
 from ...shared.errors import ClassesError, GeometryError, InputFileError
 from ...shared.labels.overlaps import LAST
@@ -22,7 +22,7 @@ from ..terminology import Structure
 from . import sop_classes
 from .contours import Region, fill, regions
 from .geometry import Grid
-from .header import COPY_AGAIN, DAMAGE, damage_told
+from .header import COPY_AGAIN, DAMAGE, damage_reported
 from .label_origin import Origin, check_origin, grid_beside, grid_of_images, origins_of
 from .placing import place_on_grid
 from .scan import scan
@@ -56,7 +56,7 @@ def read_dicom_labels(
 
     :param image: grid to put them on, or the folder of the images. Without it the grid is that of the series that they
         refer to, if it lies beside them (in their folder, the one above, or a folder in these), and for a segmentation
-        otherwise that of its own frames.
+        otherwise that of its frames.
     :param classes: take these only, by name in whatever case, and give them their label values: the numbers of a
         structure differ from patient to patient, and the outline of the body must not cover what lies in it.
     :param overlap: which of two structures a voxel of both gets, see ``flattening.flatten``.
@@ -71,11 +71,11 @@ def read_dicom_labels(
         labels, notes = work.flattened(masks, work.grid.size[::-1], overlap)
         return work.result(labels, work.grid, notes)
     if work.kind == sop_classes.LABEL_MAP_SEGMENTATION:
-        labels, own = work.label_map()
-        return work.placed(labels, own, ())
-    masks, own = work.segment_masks()
-    labels, notes = work.flattened(masks, own.size[::-1], overlap)
-    return work.placed(labels, own, notes)
+        labels, native = work.label_map()
+        return work.placed(labels, native, ())
+    masks, native = work.segment_masks()
+    labels, notes = work.flattened(masks, native.size[::-1], overlap)
+    return work.placed(labels, native, notes)
 
 
 def read_dicom_segments(path: str | os.PathLike, image: Grid) -> tuple[list[_Segment], Grid, tuple[str, ...]]:
@@ -89,12 +89,12 @@ def read_dicom_segments(path: str | os.PathLike, image: Grid) -> tuple[list[_Seg
     if work.kind == sop_classes.STRUCTURE_SET:
         segments = list(work.contour_masks(image))
     elif work.kind == sop_classes.LABEL_MAP_SEGMENTATION:
-        labels, own = work.label_map()
-        whole = place_on_grid(work.path, labels, own, image)
+        labels, native = work.label_map()
+        whole = place_on_grid(work.path, labels, native, image)
         segments = [(structure, whole == structure.id) for structure in work.structures.values()]
     else:
-        masks, own = work.segment_masks()
-        segments = [(structure, place_on_grid(work.path, mask, own, image)) for structure, mask in masks]
+        masks, native = work.segment_masks()
+        segments = [(structure, place_on_grid(work.path, mask, native, image)) for structure, mask in masks]
     return segments, image, tuple(dict.fromkeys(work.notes))
 
 
@@ -176,7 +176,7 @@ class _Reader:
     def label_map(self) -> tuple[np.ndarray, Grid]:
         """(K, J, I) labels of a LABELMAP segmentation on the grid of its frames."""
         content = self._content()
-        with self._told():
+        with self._reported():
             volume = content.get_volume(combine_segments=True)
         table = np.zeros(max(int(volume.array.max()), *self.structures) + 1, np.uint16)
         for number, structure in self.structures.items():
@@ -187,7 +187,7 @@ class _Reader:
     def segment_masks(self) -> tuple[Iterator[_Segment], Grid]:
         """One mask a segment on the grid of the segmentation's frames."""
         content = self._content()
-        with self._told():
+        with self._reported():
             first, *numbers = self.structures
             volume = content.get_volume(segment_numbers=[first])
         masks = self._masks(content, volume, first, numbers)
@@ -201,17 +201,27 @@ class _Reader:
             np.asarray(volume.array)[..., 0] >= 0.5,
         )  # a fraction from 0 to 1 in a FRACTIONAL one
         for number in numbers:
-            with self._told():
+            with self._reported():
                 volume = content.get_volume(segment_numbers=[number])
             yield self.structures[number], np.asarray(volume.array)[..., 0] >= 0.5
 
     def _content(self) -> highdicom.seg.Segmentation:
         _check_frames(self.path, self.dataset)
-        with self._told():
+        self._complete()
+        with self._reported():
             return highdicom.seg.Segmentation.from_dataset(self.dataset, copy=False)
 
+    def _complete(self) -> None:
+        """Add what some programs leave out and highdicom demands; neither says where the voxels lie."""
+        for item in self.dataset.SegmentSequence:
+            if not item.get("SegmentLabel"):
+                item.SegmentLabel = f"Segment {item.SegmentNumber}"
+        if not self.dataset.get("FrameOfReferenceUID"):
+            self.dataset.FrameOfReferenceUID = generate_uid()
+            self.notes.append(f"{self.path} names no frame of reference; the positions of its frames were believed.")
+
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reported(self) -> Iterator[None]:
         try:
             yield
         except (*DAMAGE, RuntimeError) as error:
@@ -224,17 +234,17 @@ class _Reader:
         largest = max((structure.id for structure in self.structures.values()), default=0)
         return flatten(masks, shape, largest, self.path, overlap)
 
-    def placed(self, labels: np.ndarray, own: Grid, notes: tuple[str, ...]) -> DicomLabels:
+    def placed(self, labels: np.ndarray, native: Grid, notes: tuple[str, ...]) -> DicomLabels:
         """On the grid of the images, if they are known and it fits; else where they are."""
         if self.grid is None:
-            return self.result(labels, own, notes)
+            return self.result(labels, native, notes)
         try:
-            return self.result(place_on_grid(self.path, labels, own, self.grid), self.grid, notes)
+            return self.result(place_on_grid(self.path, labels, native, self.grid), self.grid, notes)
         except GeometryError as error:
             if self._given:
                 raise
-            self.notes.append(f"{error.message} It is placed by its own frames.")
-            return self.result(labels, own, notes)
+            self.notes.append(f"{error.message} It was placed by the positions of its frames.")
+            return self.result(labels, native, notes)
 
     def result(self, labels: np.ndarray, grid: Grid, notes: tuple[str, ...]) -> DicomLabels:
         said = tuple(dict.fromkeys((*self.notes, *notes)))  # every contour may say the same
@@ -252,22 +262,22 @@ def _labelled(path: str) -> Dataset:
 
 
 def _read(path: str, **options) -> Dataset:
-    with damage_told(path, "the file to its end"):
+    with damage_reported(path, "the file to its end"):
         dataset = pydicom.dcmread(path, force=True, **options)
         dataset.SOPClassUID = UID(dataset.get("SOPClassUID", ""))
         return dataset
 
 
-def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
+def _taken(path: str, structures: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
     if not classes:
-        return found
+        return structures
     ids = {structure.name.strip().casefold(): structure.id for structure in classes}
-    names = {number: structure.name.strip().casefold() for number, structure in found.items()}
-    taken = {number: replace(found[number], id=ids[name]) for number, name in names.items() if name in ids}
+    names = {number: structure.name.strip().casefold() for number, structure in structures.items()}
+    taken = {number: replace(structures[number], id=ids[name]) for number, name in names.items() if name in ids}
     if not taken:
         raise ClassesError(
             f"{path} holds none of the classes {', '.join(s.name for s in classes)}, but "
-            f"{', '.join(s.name for s in found.values())}.",
+            f"{', '.join(s.name for s in structures.values())}.",
             "Name the classes as the file names its structures.",
             setting="classes",
         )
@@ -276,7 +286,7 @@ def _taken(path: str, found: dict[int, Structure], classes: Sequence[Structure])
 
 def _check_frames(path: str, dataset: Dataset) -> None:
     """Compare the frames that an uncompressed segmentation declares with the bytes that it holds."""
-    with damage_told(path, "its frames"):
+    with damage_reported(path, "its frames"):
         if not sop_classes.is_uncompressed(dataset.file_meta.TransferSyntaxUID):
             return
         bits = int(dataset.NumberOfFrames) * dataset.Rows * dataset.Columns * dataset.BitsAllocated

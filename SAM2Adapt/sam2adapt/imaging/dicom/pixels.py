@@ -18,7 +18,7 @@ from ...shared.errors import InputFileError, VolumeError
 from ...shared.safety.private import temporary_folder
 from . import sop_classes
 from .codestream import decode, decoding, split_frames
-from .header import COPY_AGAIN, ImageHeader, damage_told
+from .header import COPY_AGAIN, ImageHeader, damage_reported
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -110,11 +110,11 @@ def _padded(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.ndarray | N
         if header.pixels.padding is None:
             continue
         low, high = header.pixels.padding
-        found = (stack[frames] >= low) & (stack[frames] <= high)
-        if found.any():
+        inside = (stack[frames] >= low) & (stack[frames] <= high)
+        if inside.any():
             if padded is None:
                 padded = np.zeros(stack.shape, bool)
-            padded[frames] = found
+            padded[frames] = inside
     if padded is not None and padded.all():
         low, high = headers[0].pixels.padding
         values = f"{low}" if low == high else f"{low} to {high}"
@@ -249,13 +249,13 @@ def _has_more_bits(values: np.ndarray, stored: int) -> bool:
 
 def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
     if header.pixels.syntax == sop_classes.DEFLATED:
-        with damage_told(header.path, "its element with the voxels"):
+        with damage_reported(header.path, "its element with the voxels"):
             data = _whole(header).PixelData
         _check_length(header, len(data))
         return np.frombuffer(data, kind.newbyteorder("<"), count)
     order = ">" if header.pixels.syntax == "1.2.840.10008.1.2.2" else "<"
     if order == ">" and kind.itemsize == 1:  # written as words, the bytes of a pair change places
-        with damage_told(header.path, "its element with the voxels"):
+        with damage_reported(header.path, "its element with the voxels"):
             element = _whole(header)["PixelData"]
         pairs = np.frombuffer(element.value, np.uint8)
         pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)[:, :: -1 if element.VR == "OW" else 1]
@@ -265,7 +265,7 @@ def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
 
 
 def _whole(header: ImageHeader) -> pydicom.Dataset:
-    with damage_told(header.path, "the file to its end"):
+    with damage_reported(header.path, "the file to its end"):
         return pydicom.dcmread(header.path, force=True)
 
 
@@ -306,7 +306,7 @@ def _through_tables(headers: Sequence[ImageHeader], stack: np.ndarray) -> np.nda
         dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=True) if header.has_lut else None
         for index in range(place, place + header.frames):
             if dataset is not None:
-                with damage_told(header.path, "its table of values"):
+                with damage_reported(header.path, "its table of values"):
                     result[index] = apply_modality_lut(stack[index], dataset)
             else:
                 slope, intercept = (header.rescales or ((1, 0),) * header.frames)[index - place]
@@ -321,7 +321,7 @@ def _colours(header: ImageHeader) -> np.ndarray:
     if pixels.photometric == "PALETTE COLOR":
         with temporary_folder() as folder:
             indices = np.concatenate(list(_stored_values([header], folder)))
-        with damage_told(header.path, "its palette"):
+        with damage_reported(header.path, "its palette"):
             colours = apply_color_lut(indices, pydicom.dcmread(header.path, stop_before_pixels=True, force=True))
         return (colours >> 8).astype(np.uint8) if colours.itemsize > 1 else colours
     shape = header.frames, header.rows, header.columns, 3

@@ -104,17 +104,17 @@ def scan(source: str | os.PathLike | Sequence[str]) -> Scan:
     known: dict[str, list[ImageHeader]] = {}  # by SOPInstanceUID
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, about values that are checked here
-        for found in _objects(source):
-            if isinstance(found, UnreadableFile):
-                result.unreadable.append(found)
-            elif isinstance(found, OtherObject):
-                if found.sop_class != _DIRECTORY:
-                    result.others.append(found)
-            elif any(_is_copy(found, other) for other in known.get(found.instance, ()) if found.instance):
-                result.copies.append(found.path)
+        for parsed in _objects(source):
+            if isinstance(parsed, UnreadableFile):
+                result.unreadable.append(parsed)
+            elif isinstance(parsed, OtherObject):
+                if parsed.sop_class != _DIRECTORY:
+                    result.others.append(parsed)
+            elif any(_is_copy(parsed, other) for other in known.get(parsed.instance, ()) if parsed.instance):
+                result.copies.append(parsed.path)
             else:
-                known.setdefault(found.instance, []).append(found)
-                headers.append(found)
+                known.setdefault(parsed.instance, []).append(parsed)
+                headers.append(parsed)
     result.series = _series(headers)
     return result
 
@@ -123,11 +123,11 @@ def _objects(source: str | os.PathLike | Sequence[str]) -> Iterator[ImageHeader 
     closed: list[UnreadableFile] = []
     for path in _files(source, closed) if isinstance(source, str | os.PathLike) else map(str, source):
         try:
-            found = paths.is_file(path) and is_dicom(path)
+            is_object = paths.is_file(path) and is_dicom(path)
         except InputFileError as error:
             yield UnreadableFile(path, "", error)
             continue
-        if found:
+        if is_object:
             yield read_object(path)
     yield from closed
 

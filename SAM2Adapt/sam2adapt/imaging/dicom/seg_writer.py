@@ -86,17 +86,17 @@ def _reference(
     path: str | os.PathLike, reference: str | os.PathLike | Sequence[str], series: str | None
 ) -> tuple[list[ImageHeader], Grid]:
     """The headers of the series to which a segmentation refers, and its grid."""
-    found = scan(reference)
-    headers = _headers(path, found, reference, series)
-    return headers, series_grid(found, headers[0].series_uid)
+    scanned = scan(reference)
+    headers = _headers(path, scanned, reference, series)
+    return headers, series_grid(scanned, headers[0].series_uid)
 
 
-def _headers(path: str | os.PathLike, found: Scan, reference: object, series: str | None) -> list[ImageHeader]:
-    fitting = [headers for info, headers in found.series if series in (None, info.uid, info.description)]
+def _headers(path: str | os.PathLike, scanned: Scan, reference: object, series: str | None) -> list[ImageHeader]:
+    fitting = [headers for info, headers in scanned.series if series in (None, info.uid, info.description)]
     uids = {headers[0].series_uid for headers in fitting}
     if len(uids) != 1:
-        names = "; ".join(str(info) for info, _ in found.series)
-        held = f"holds {len(uids)} series: {names}" if found.series else "holds no DICOM images"
+        names = "; ".join(str(info) for info, _ in scanned.series)
+        held = f"holds {len(uids)} series: {names}" if scanned.series else "holds no DICOM images"
         raise OutputError(
             f"{path} must refer to one DICOM series, and {reference} {held}.",
             "Give the folder of the series on which the result lies.",

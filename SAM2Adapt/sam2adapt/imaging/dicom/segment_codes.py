@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from ..terminology import Structure, describe
 from . import sop_classes
 from .contours import regions
-from .header import damage_told
+from .header import damage_reported
 
 _CONTEXT = "Segmentation category and type - DICOM master list"
 _REGIONS = "Anatomic codes - DICOM master list"
@@ -23,7 +23,7 @@ def structures_of(path: str, dataset: Dataset) -> dict[int, Structure]:
     :raises InputFileError: the list is damaged.
     """
     if dataset.SOPClassUID != sop_classes.STRUCTURE_SET:
-        with damage_told(path, "its list of segments"):
+        with damage_reported(path, "its list of segments"):
             items = [item for item in dataset.get("SegmentSequence") or () if item.SegmentNumber]  # 0 is background
             return {int(item.SegmentNumber): _structure(item) for item in items}
     result = {}

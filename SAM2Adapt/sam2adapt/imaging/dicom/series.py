@@ -1,6 +1,6 @@
 """One DICOM series as a volume: its voxels, its place in the patient, and what is refused.
 
-Which series there are is found out by :mod:`.scan`.
+:mod:`.scan` lists the series of a folder.
 """
 
 import logging
@@ -47,12 +47,12 @@ def list_series(folder: str | os.PathLike | Sequence[str]) -> list[SeriesInfo]:
     :raises SeriesError: there is no DICOM image in the folder.
     :raises InputFileError: an image file is damaged.
     """
-    found = scan(folder)
-    if found.unreadable:
-        raise found.unreadable[0].error
-    if not found.series:
-        raise _no_image(folder, found)
-    return [info for info, _ in found.series]
+    scanned = scan(folder)
+    if scanned.unreadable:
+        raise scanned.unreadable[0].error
+    if not scanned.series:
+        raise _no_image(folder, scanned)
+    return [info for info, _ in scanned.series]
 
 
 def read_series(folder: str | os.PathLike | Sequence[str], series: str | None = None
@@ -64,13 +64,13 @@ def read_series(folder: str | os.PathLike | Sequence[str], series: str | None = 
     :raises SeriesError: no series, several and none chosen, none of that name, missing or unevenly spaced slices.
     :raises InputFileError: a file of the series is damaged, or one that may belong to it.
     """
-    found = scan(folder)
-    info, headers = _chosen(folder, found, series)
-    for file in found.unreadable:
+    scanned = scan(folder)
+    info, headers = _chosen(folder, scanned, series)
+    for file in scanned.unreadable:
         if file.series_uid in ("", headers[0].series_uid):
             raise file.error
         logger.warning("%s It belongs to another series and is left out.", file.error.message)
-    if left_out := found.left_out():
+    if left_out := scanned.left_out():
         logger.warning("%s", left_out)
     return _read(headers, info), info
 
@@ -80,24 +80,24 @@ def read_file(path: str | os.PathLike) -> tuple[SeriesVoxels, SeriesInfo]:
 
     :raises InputFileError: damaged, or no image of anatomy.
     """
-    found = read_object(str(path))
-    if isinstance(found, UnreadableFile):
-        raise found.error
-    if isinstance(found, OtherObject):
+    parsed = read_object(str(path))
+    if isinstance(parsed, UnreadableFile):
+        raise parsed.error
+    if isinstance(parsed, OtherObject):
         raise InputFileError(
-            f"{path} is a DICOM file without an image of anatomy: {class_name(found.sop_class)}.",
+            f"{path} is a DICOM file without an image of anatomy: {class_name(parsed.sop_class)}.",
             "Choose an image, or the folder of a series.",
         )
-    info = series_info(found.series_uid, [found])
-    return _read([found], info), info
+    info = series_info(parsed.series_uid, [parsed])
+    return _read([parsed], info), info
 
 
-def series_grid(found: Scan, series_uid: str) -> Grid | None:
+def series_grid(scanned: Scan, series_uid: str) -> Grid | None:
     """The voxel grid of a series; of the largest where several share the identifier, None where there is none.
 
     :raises SeriesError: it is no regular stack.
     """
-    alike = [item for item in found.series if item[1][0].series_uid == series_uid]
+    alike = [item for item in scanned.series if item[1][0].series_uid == series_uid]
     if not alike:
         return None
     info, headers = max(alike, key=lambda item: item[0].size[2])
@@ -111,30 +111,30 @@ def series_grid(found: Scan, series_uid: str) -> Grid | None:
     return Grid(info.size, place.origin, place.spacing, place.direction, *identity)
 
 
-def _no_image(folder: str | os.PathLike | Sequence[str], found: Scan) -> SeriesError:
+def _no_image(folder: str | os.PathLike | Sequence[str], scanned: Scan) -> SeriesError:
     place = f"the folder {folder}" if isinstance(folder, str | os.PathLike) else "the files"
-    kinds = sorted({class_name(other.sop_class) for other in found.others})
+    kinds = sorted({class_name(other.sop_class) for other in scanned.others})
     only = f", only {', '.join(kinds)}" if kinds else ""
     return SeriesError(
         f"There is no DICOM image in {place}{only}.", "Choose the folder that holds the DICOM files of the scan."
     )
 
 
-def _chosen(folder: str | os.PathLike | Sequence[str], found: Scan, series: str | None
+def _chosen(folder: str | os.PathLike | Sequence[str], scanned: Scan, series: str | None
             ) -> tuple[SeriesInfo, list[ImageHeader]]:  # fmt: skip
-    if not found.series:
-        raise found.unreadable[0].error if found.unreadable else _no_image(folder, found)
-    chosen = found.series
+    if not scanned.series:
+        raise scanned.unreadable[0].error if scanned.unreadable else _no_image(folder, scanned)
+    chosen = scanned.series
     if series is not None:
-        chosen = [item for item in found.series if series == item[0].uid] or [
-            item for item in found.series if series == item[0].description
+        chosen = [item for item in scanned.series if series == item[0].uid] or [
+            item for item in scanned.series if series == item[0].description
         ]
     if not chosen:
-        other = next((other for other in found.others if series in (other.series_uid, other.description)), None)
+        other = next((other for other in scanned.others if series in (other.series_uid, other.description)), None)
         what = f"is {class_name(other.sop_class)} and shows no anatomy" if other else f"is not in {folder}"
         raise SeriesError(
             f"The series '{series}' {what}." if other else f"{folder} holds no series '{series}'.",
-            f"Choose one of: {'; '.join(str(info) for info, _ in found.series)}.",
+            f"Choose one of: {'; '.join(str(info) for info, _ in scanned.series)}.",
             setting="series",
         )
     if len(chosen) > 1:

@@ -31,7 +31,7 @@ _EXPORT = "Save it again from the program that wrote it."
 
 @dataclass(frozen=True)
 class MetaImageHeader:
-    """A header that was found to be whole, with data that are long enough.
+    """A complete header whose data are long enough.
 
     :ivar affine: (4, 4) to LPS mm; None of a picture, with other than three axes.
     :ivar scale: slope and intercept from stored values to intensities, or None.
@@ -95,8 +95,8 @@ def _keys(path: Path) -> tuple[dict[str, str], int, list[str]]:
         )
     keys = {}
     for line in head[: match.end()].decode("utf-8", "replace").splitlines():
-        name, found, value = line.partition("=")
-        if found:
+        name, separator, value = line.partition("=")
+        if separator:
             keys[name.strip()] = value.strip()
     is_list = keys["ElementDataFile"].startswith("LIST")
     rest = head[match.end() :].decode("utf-8", "replace").splitlines() if is_list else []
@@ -198,7 +198,7 @@ def _listed(target: str, names: list[str]) -> list[str]:
 
 
 def read_packed(header: MetaImageHeader, path: Path) -> np.ndarray:
-    """The values of packed data in the order of the file, as many as ``check_metaimage`` found to be there."""
+    """All values of the packed data, in the order of the file."""
     file, offset, kind = header.packed
     pieces: list[bytes] = []
     total = _unpacked(file, offset, path, pieces)

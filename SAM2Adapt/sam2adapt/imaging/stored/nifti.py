@@ -48,7 +48,7 @@ def read_nifti(path: Path) -> StoredImage:
 
 
 def _open(path: Path) -> tuple[NiftiHeader, Path]:
-    """The header, and the file with the voxels, which was found to be long enough."""
+    """The header, and the file with the voxels, which is long enough."""
     header_file, voxels = _pair(path)
     with open(header_file, "rb") as file:
         header = parse_header(_stream(file, header_file).read(_LONGEST_HEADER), header_file)
@@ -80,18 +80,18 @@ def _partner(path: Path, suffix: str) -> Path:
     stem = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
     stem = stem[: stem.rindex(".")] if "." in stem else stem
     names = [stem + form + packed for form in (suffix, suffix.upper()) for packed in ("", ".gz", ".GZ")]
-    found = [name for name in names if paths.is_file(path.parent / name)]
-    if len({name.lower() for name in found}) > 1:
+    partners = [name for name in names if paths.is_file(path.parent / name)]
+    if len({name.lower() for name in partners}) > 1:
         raise InputFileError(
-            f"{path} is one of a pair, and there are two files for the other half: {' and '.join(found)}.",
+            f"{path} is one of a pair, and there are two files for the other half: {' and '.join(partners)}.",
             "Keep one of them in the folder.",
         )
-    if not found:
+    if not partners:
         raise InputFileError(
             f"{path} is one of a pair of files, and {stem}{suffix} is not beside it.",
             "Copy both files into one folder.",
         )
-    return path.parent / found[0]
+    return path.parent / partners[0]
 
 
 class _Plain:
@@ -145,8 +145,8 @@ def _scaled(array: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
 def write_nifti(path: Path, image: StoredImage, packed: bool) -> None:
     """Write a NIfTI file.
 
-    With ``image.forms`` it gets the very sform, qform, codes and unit of the file from which the image came; without,
-    or if they are not of this grid, both forms say where it lies, in the scanner (code 1).
+    With ``image.forms``, the file gets the same sform, qform, codes and unit as the file from which the image came.
+    Without them, or if they describe another grid, both forms give the place in the scanner (code 1).
 
     :param packed: whether by gzip.
     :raises OSError: as writing does.
@@ -179,9 +179,9 @@ def _same_place(image: StoredImage) -> bool:
         Path(), image.forms["version"], _new_header(image, image.forms["version"], image.forms), "<",
         image.array.shape[2::-1], 1, False, image.array.dtype, 0, False,
     )  # fmt: skip
-    own = affine_of(image.origin, image.spacing, image.direction)
+    here = affine_of(image.origin, image.spacing, image.direction)
     place = header.place()
-    return displacement(own, affine_of(place.origin, place.spacing, place.direction), header.size) < 1e-3
+    return displacement(here, affine_of(place.origin, place.spacing, place.direction), header.size) < 1e-3
 
 
 def _new_header(image: StoredImage, version: int, forms: dict | None = None) -> np.ndarray:

@@ -55,7 +55,7 @@ _EXPORT = "Export it again from where it came."
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """A header that was found to be whole.
+    """A complete header.
 
     :ivar version: 1 or 2; 0 for Analyze 7.5. :ivar fields: of ``nifti1.h``, in this machine's byte order.
     :ivar order: of the file, "<" or ">". :ivar size: voxels along I, J, K. :ivar components: values a voxel.

@@ -43,11 +43,11 @@ _EXPORT = "Save it again from the program that wrote it."
 
 @dataclass(frozen=True)
 class NrrdHeader:
-    """A header that was found to be whole, with data that are long enough.
+    """A complete header whose data are long enough.
 
     :ivar size: lengths of the spatial axes. :ivar affine: (4, 4) to LPS mm; None where the file gives no directions.
     :ivar scale: (3,) mm for each unit of ITK's spacings, where ``affine`` is None. :ivar note: what had to be decided.
-    :ivar packed_at: byte at which gzip data of this very file begin, or None. :ivar text: values as text, or None.
+    :ivar packed_at: byte at which gzip data of this file begin, or None. :ivar text: values as text, or None.
     """
 
     size: tuple[int, ...]
@@ -205,13 +205,13 @@ def _data_files(path: Path, fields: dict[str, str], names: list[str]) -> list[Pa
             raise InputFileError(f"{path} does not name the file with its voxels (data file).", _EXPORT)
         return None
     if text.upper().startswith("LIST"):
-        found = names
+        listed = names
     elif (match := re.fullmatch(r"(.*%\d*d\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(\s+\d+)?", text)) and int(match[4]):
         low, high, step = (int(match[n]) for n in (2, 3, 4))
-        found = [match[1] % n for n in range(low, high + (1 if step > 0 else -1), step)]
+        listed = [match[1] % n for n in range(low, high + (1 if step > 0 else -1), step)]
     else:
-        found = [text]
-    files = [path.parent / name for name in found if name]
+        listed = [text]
+    files = [path.parent / name for name in listed if name]
     missing = [file for file in files if not paths.is_file(file)]
     if missing or not files:
         raise InputFileError(

@@ -79,7 +79,7 @@ def checked_place(
 
 
 def several_images(path: Path, count: int) -> VolumeError:
-    """The error of a file of several images where one is wanted."""
+    """The error of a file that holds several images instead of one."""
     remedy = (
         "Save one time point as a file of its own (in Slicer: load as a sequence, choose the item, save the proxy"
         " volume)."

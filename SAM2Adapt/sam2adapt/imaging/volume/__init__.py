@@ -6,7 +6,7 @@ from .geometry import check_on_grid, geometry_difference, same_geometry
 from .labels import holds_segments, read_labels, read_segments, read_structures
 from .reading import read_series_files, read_volume
 from .volume import Volume
-from .writing import DicomOutput, check_fits, write_labels, write_volume
+from .writing import DicomOutput, check_fits, write_labels, write_segments, write_volume
 
 __all__ = [
     "DicomOutput",
@@ -26,5 +26,6 @@ __all__ = [
     "read_volume",
     "same_geometry",
     "write_labels",
+    "write_segments",
     "write_volume",
 ]

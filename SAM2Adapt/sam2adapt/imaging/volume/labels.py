@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...shared.labels.image_names import SEGMENTATION
 from ...shared.labels.overlaps import LAST
 from ..dicom import Grid, is_dicom
 from ..image_files import PICTURES, read_image, read_picture, stem_of, suffix_of
-from ..segmentation_file import is_segmentation, merge_layers, split_layers
+from ..segmentation_file import is_segmentation, merge_layers, segment_tags, split_layers
 from ..terminology import Structure
 from .checks import check_input
 from .reading import read_volume
@@ -69,11 +69,13 @@ class Segments:
 
     :ivar pairs: what each segment is, and its mask (K, J, I). :ivar grid: where the masks lie.
     :ivar notes: sentences about what was decided on reading.
+    :ivar tags: what Slicer keeps with each segment, by its name.
     """
 
     pairs: list[tuple[Structure, np.ndarray]]
     grid: Grid
     notes: tuple[str, ...] = ()
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[tuple[Structure, np.ndarray]]:
         return iter(self.pairs)
@@ -95,9 +97,8 @@ def read_segments(path: str | os.PathLike, image: Volume | None = None) -> Segme
     if not is_segmentation(stored.keys):
         raise InputFileError(f"{path} holds no segments.", "Save the segmentation from Slicer as .seg.nrrd.")
     pairs = split_layers(_whole(_layers(stored.array), path), stored.keys, str(path))
-    return Segments(
-        pairs, Grid(stored.array.shape[2::-1], stored.origin, stored.spacing, stored.direction, str(path)), stored.notes
-    )
+    grid = Grid(stored.array.shape[2::-1], stored.origin, stored.spacing, stored.direction, str(path))
+    return Segments(pairs, grid, stored.notes, segment_tags(stored.keys))
 
 
 def _labels(path: Path, overlap: str = LAST) -> tuple[Volume, list[Structure]]:

@@ -24,7 +24,7 @@ class Volume:
     :ivar physical: False for pictures (PNG, JPEG, TIFF), whose spacing means nothing.
     :ivar unit: of the values as DICOM names it ("HU"), "" where nothing says it.
     :ivar series: the DICOM series that it was read from, to which a DICOM segmentation refers; else None.
-    :ivar notes: sentences about what had to be decided on reading; whoever reads the file for a user says them.
+    :ivar notes: sentences for the user about decisions that reading took.
     :ivar forms: what the header of a NIfTI file says about its place; results are written with the same words.
     :ivar source: the file or folder that it was read from, "" where it came as an array.
     """

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ...shared.errors import OutputError
 from ...shared.labels.label_runs import count_labels
 from ..image_files import suffix_of, write_image
-from ..segmentation_file import add_segment_fields
+from ..segmentation_file import add_segment_fields, layers_of
 from ..terminology import Structure
 from .geometry import check_on_grid
 from .volume import Volume
@@ -46,8 +46,8 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     """
     if labels.channels != 1 or labels.array.dtype != np.uint8:
         raise ValueError(f"Labels are one channel of uint8, not {labels.channels} of {labels.array.dtype}.")
-    found = set(np.flatnonzero(count_labels(labels.array[0])).tolist())
-    unknown = found - {0} - {structure.id for structure in structures}
+    present = set(np.flatnonzero(count_labels(labels.array[0])).tolist())
+    unknown = present - {0} - {structure.id for structure in structures}
     if unknown:
         raise ValueError(f"The label values {sorted(unknown)} have no structure.")
     if reference is not None:
@@ -60,6 +60,21 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
     if suffix_of(path) == ".seg.nrrd":
         add_segment_fields(image, structures)
     write_image(path, image, labels.forms)
+
+
+def write_segments(
+    path: str | os.PathLike, masks: np.ndarray, structures: Sequence[Structure], reference: Volume
+) -> None:
+    """Write masks that may overlap as a .seg.nrrd with as many layers as it takes.
+
+    :param masks: (S, K, J, I) bool, of the structures.
+    :param reference: the image that was segmented; its geometry is written.
+    :raises OutputError: as :func:`write_labels`.
+    """
+    layers, places = layers_of(masks, structures)
+    image = _to_image(reference.with_array(layers))
+    add_segment_fields(image, structures, places)
+    write_image(path, image)
 
 
 def check_fits(

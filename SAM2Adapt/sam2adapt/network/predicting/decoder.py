@@ -1,4 +1,4 @@
-"""K-class decoding in the predicting form: image tokens stay (B, N, D), and nothing is computed that nobody reads."""
+"""K-class decoding in the predicting form: image tokens stay (B, N, D), and unused results are not computed."""
 
 import torch
 from sam2.modeling.sam.transformer import TwoWayAttentionBlock, TwoWayTransformer

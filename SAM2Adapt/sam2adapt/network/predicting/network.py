@@ -1,7 +1,7 @@
 """A network in a form that can only predict: prepared once, equal to the plain form up to rounding, and faster.
 
-Products with constant weights are joined, weights are stored in the type and order in which they are used, and nothing
-is computed that nobody reads. This needs neither a compiler nor a GPU.
+Products with constant weights are joined, weights are stored in the type and order of their use, and unused results are
+not computed. This needs neither a compiler nor a GPU.
 """
 
 import copy
@@ -19,10 +19,10 @@ from .trunk import Encoder
 
 
 class InferenceNetwork(nn.Module):
-    """What an exported ``SegmentationNetwork`` computes, without gradients.
+    """Computes the output of an exported ``SegmentationNetwork``, without gradients.
 
-    The first call makes the form, for the network's device and the type of autocast; a call with another device or type
-    makes it anew. Images with prompts go through the plain network.
+    The first call builds the form for the device of the network and the type of autocast; a call with another device or
+    type builds it again. Images with prompts go through the plain network.
 
     :param plain: the network after its method's ``export``; its parameters must not change afterwards.
     """
@@ -45,11 +45,11 @@ class InferenceNetwork(nn.Module):
             return self._form[2](pad_to_stride(images), tuple(images.shape[-2:]))
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceNetwork":
-        self._form = None  # its memory is free before the parameters move
+        self._form = None  # frees its memory before the parameters move
         return super()._apply(function, recurse)
 
     def train(self, mode: bool = True) -> "InferenceNetwork":
-        """Only the flag changes: there is nothing to train."""
+        """Set the flag; there is nothing to train."""
         self.training = mode
         return self
 

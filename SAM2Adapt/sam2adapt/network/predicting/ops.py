@@ -1,8 +1,8 @@
 """Operators of the predicting form: prepared linear layers, and attention over small windows.
 
-On the CPU, oneDNN's fused operators take weights that are laid out once instead of at each call. For few scores, two
-batched products with a softmax between them are faster than the attention operator (measured: 1.5 to 2 times for 16 to
-256 keys, no gain from 1024 on).
+On the CPU, oneDNN's fused operators use weights that are laid out once instead of at each call. With few keys, two
+batched products with a softmax in between are faster than the attention operator (measured: 1.5 to 2 times with 16 to
+256 keys, no gain from 1024 keys on).
 """
 
 import math
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_MOST_KEYS = 512  # up to which all scores are held in memory
-_VALUES_AT_ONCE = 1 << 20  # what stays in the processor's cache
+_MOST_KEYS = 512  # with more keys, not all scores are held in memory
+_VALUES_AT_ONCE = 1 << 20  # that fit into the cache of the CPU
 _ONEDNN = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise", "_convolution_pointwise")
 # On processors with AMX, oneDNN's linear layers split sums of more than 480 products over threads, so that rounding
 # depends on the number of threads. Its convolutions never do, and mostly take 1.05 to 1.4 times as long there.
@@ -153,8 +153,8 @@ def window_ranges(size: int, window: int) -> list[tuple[int, int, int]]:
 def window_attention(q: Tensor, kv: Tensor, heads: int, window: int, padding: Tensor) -> Tensor:
     """Attention of Hiera within windows; windows at the right and bottom edge are padded.
 
-    Padded positions only add equal keys to a window. One key whose score is raised by the logarithm of their number
-    has the same effect, so that nothing is computed for positions that are thrown away.
+    Padded positions only add equal keys to a window. One key, with the logarithm of their number added to its score,
+    has the same effect, so nothing is computed for padded positions.
 
     :param q: (B, h, w, C), h and w those of ``kv`` or half of them.
     :param kv: keys and values (B, H, W, 2 C).

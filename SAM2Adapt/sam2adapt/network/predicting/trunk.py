@@ -13,7 +13,7 @@ from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
 from .ops import Linear, activation_name, window_attention
 
-_LANES = 16  # numbers in a vector instruction; products and convolutions of other widths are slower
+_LANES = 16  # numbers in a vector instruction; other widths make products and convolutions slower
 
 
 class Convolution:
@@ -55,12 +55,12 @@ class BlockMLP:
 
         MLP(x) + scale * adapter(x) = W2 act(W1 x + b1) + b2 + scale * (Up spatial(act(Down x + d)) + u)
 
-        hidden = act([W1; Down] x + [b1; d])             (B, H, W, M + r): one product in the place of two
-        hidden[..., M:] = spatial(hidden[..., M:])       the adapter's part alone
+        hidden = act([W1; Down] x + [b1; d])             (B, H, W, M + r): one product instead of two
+        hidden[..., M:] = spatial(hidden[..., M:])       only the part of the adapter
         result = [W2, scale * Up] hidden + b2 + scale * u
 
-    A spatial operator that is a convolution gets r filled up with zero channels to whole vector instructions. Any other
-    one brings its form for tokens (``prepared``) and sees its r channels only.
+    Channels of zeros round r up to a multiple of ``_LANES``. A spatial operator that is not a convolution has a form
+    for tokens (``prepared``) and gets only its r channels.
     """
 
     def __init__(self, mlp: nn.Module, dtype: torch.dtype):

@@ -1,4 +1,4 @@
-"""Label values: those of classes, and the one of voxels that nobody has annotated."""
+"""Label values: those of classes, and the one of voxels that are not annotated."""
 
 IGNORE = 255  # of voxels that are not annotated
 LARGEST_CLASS = IGNORE - 1  # label values are bytes; 0 is the background

@@ -1,4 +1,4 @@
-"""Tables of labels that lie within label files: that of Caret in NIfTI, and the colour table of FreeSurfer in .mgz."""
+"""Tables of labels inside label files: the Caret table in NIfTI, and the colour table of FreeSurfer in .mgz."""
 
 import gzip
 import math
@@ -19,7 +19,7 @@ _UNREADABLE = (
     ValueError,
     OverflowError,
     struct.error,
-)  # whoever reads the voxels says what is wrong
+)  # the error appears when the voxels are read
 # FreeSurfer's utils/tags and utils/colortab: what follows the voxels of a .mgh file.
 _MGH_HEADER, _MGH_PARAMETERS = 284, 20  # bytes: before the voxels, and of five floats after them
 _MGH_BYTES = {0: 1, 1: 4, 3: 4, 4: 2, 10: 2}  # of a voxel, by type

@@ -7,7 +7,7 @@ LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")  # of
 OUTPUT_SUFFIXES = (*LABEL_SUFFIXES, ".dcm")  # of segmentations: label maps, and DICOM SEG
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-#: Headers whose voxels lie in a file of their own.
+#: Headers whose voxels are in another file.
 DETACHED = (".nhdr", ".mhd", ".hdr", ".hdr.gz")
 #: Formats that are read and not written.
 READ_ONLY = (*DETACHED, ".mgz", ".mgh")

@@ -50,7 +50,7 @@ def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None]
 def folder_table(folder: Path, suffix: str = "") -> LabelTable | None:
     """Find the meaning of the values in all label files of a folder, in a table in this folder or its parent.
 
-    :param suffix: of the label files; FreeSurfer brings a table for its own.
+    :param suffix: of the label files; FreeSurfer has a table for its own.
     """
     for place in (folder, folder.parent):
         if paths.is_file(place / "dataset.json"):
@@ -103,7 +103,7 @@ def _add_regions(table: LabelTable, regions: dict[str, tuple[int, ...]]) -> None
             numbers = sorted({*counted, *values})
             raise ClassesError(
                 f"'{table.source}' describes regions that overlap ({shown}): voxels of '{name}' also belong to"
-                f" '{clash}', and a model gives each voxel one class.",
+                f" '{clash}', but a model gives each voxel one class.",
                 "Name the label values instead of the regions.",
                 setting="classes",
                 value=",".join(f"{n}=name of {n}" for n in numbers),

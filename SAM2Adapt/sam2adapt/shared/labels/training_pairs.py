@@ -22,10 +22,12 @@ class Pairs:
     """Images with their labels, sorted by name.
 
     :ivar found: (name, image, label). :ivar notes: sentences about files that are left out or are ambiguous.
+    :ivar channels: nnU-Net's channels of the images, the chosen one among them; none for other images.
     """
 
     found: list[tuple[str, Path, Path]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    channels: tuple[int, ...] = ()
 
 
 def files_by_name(folder: Path, strict: bool = True) -> dict[str, list[Path]]:
@@ -76,13 +78,7 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
     :param channel: the channel of nnU-Net images to use.
     :raises InputFileError: a folder is missing. :raises TrainingDataError: no file has a partner, or names clash.
     """
-    for folder in (images, labels):
-        if not look.is_dir(folder):
-            raise InputFileError(
-                f"There is no folder '{folder}'.",
-                "Check the folders of the images and the labels.",
-                setting=("images", "labels"),
-            )
+    _check_folders(images, labels)
     image_files = images_of(images)
     label_files = _labels_of(labels, image_files if images.samefile(labels) else None)
     pairs, used, channels, left = Pairs(), set(), {}, []
@@ -95,6 +91,8 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
             left += paths
             continue
         used.update(path for label in names for path in label_files[label])
+        if number is not None:
+            pairs.channels = tuple(sorted({*pairs.channels, number}))
         if number is not None and number != channel:
             channels.setdefault(number, []).append(case)
             continue
@@ -105,6 +103,16 @@ def find_pairs(images: Path, labels: Path, channel: int = 0) -> Pairs:
         pairs, left, [p for paths in label_files.values() for p in paths if p not in used], channel, channels
     )
     return pairs
+
+
+def _check_folders(*folders: Path) -> None:
+    for folder in folders:
+        if not look.is_dir(folder):
+            raise InputFileError(
+                f"There is no folder '{folder}'.",
+                "Check the folders of the images and the labels.",
+                setting=("images", "labels"),
+            )
 
 
 def _labels_of(folder: Path, images: dict[str, list[Path]] | None) -> dict[str, list[Path]]:

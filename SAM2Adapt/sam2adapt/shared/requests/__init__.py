@@ -1,1 +1,1 @@
-"""The requests as plain data: what each action takes, and what follows from that."""
+"""The requests as plain data: the settings of each action, and their JSON schema."""

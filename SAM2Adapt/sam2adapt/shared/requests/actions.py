@@ -146,6 +146,16 @@ class Fill(Request):
         about=".npy to write, uint8 (S, K, J, I), 0 or 1",
         flags=("-o", "--output"),
     )
+    roi: tuple[int, ...] | None = setting(
+        "box",
+        "i0,i1,j0,j1,k0,k1: fill only these voxels (ends excluded)",
+        None,
+        about="i0, i1, j0, j1, k0, k1; ends excluded: only these voxels are filled",
+    )
+    for_training: bool = setting(
+        "switch", "write labels to train on: 255 where nothing is known, and beside them which slices were drawn",
+        False, only=SHELL,
+    )  # fmt: skip
     preview: Path | None = setting(
         "path", ".npy for a quick first answer, written as soon as it is ready; same form as masks", None, only=SERVER
     )
@@ -261,6 +271,10 @@ class Train(Request):
     modality: str | None = setting(
         "text", "modality of the images; without it, taken from the images", None, choices=MODALITIES, group=_DATA,
         about="Null: taken from the images",
+    )  # fmt: skip
+    filled_weight: float = setting(
+        "number", "weight of slices that were filled between drawn ones, which weigh 1", 0.5, minimum=0, maximum=1,
+        group=_DATA,
     )  # fmt: skip
     axis: str | None = setting(
         "text", "axis to cut slices along; without it, chosen from the images", None, choices=slicing_axis.AXES,

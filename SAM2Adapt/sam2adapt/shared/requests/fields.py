@@ -1,7 +1,7 @@
 """Fields of requests (``actions.py``): type, default, limits and help text of a setting, each written once.
 
-From them come the options of the command line (``cli/options.py``), the JSON schema of the engine server, the one
-validation, and the defaults that panels show.
+The options of the command line (``cli/options.py``), the JSON schema of the engine server, the validation, and the
+defaults in panels are made from them.
 """
 
 import dataclasses
@@ -44,22 +44,23 @@ KINDS: dict[str, dict] = {
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is known of a field beside its name and default.
+    """Everything about a field except its name and default.
 
     :ivar kind: a key of ``KINDS``.
-    :ivar help: what the command line says of it; ``about``: what the schema says, if that is something else.
-    :ivar minimum: smallest value; ``above``: the value is larger than this; ``below``: smaller than this.
-    :ivar choices: values that are possible; of a list, for each of its elements. ``noun``: what one of them is called.
-    :ivar only: ``SHELL`` or ``SERVER`` for a field that only the command line or only the engine server has.
-    :ivar flags: on the command line, if they do not follow from the name; ``positional``: it has none there.
-    :ivar key: name in the protocol, if it is not the field's in camel case.
-    :ivar group: heading in the command line's help.
+    :ivar help: help on the command line; ``about``: description in the schema, if it differs.
+    :ivar minimum, maximum: smallest and largest value; ``above``: the value is larger than this; ``below``: smaller.
+    :ivar choices: possible values, or possible elements of a list; ``noun``: a word for one of them.
+    :ivar only: ``SHELL`` or ``SERVER`` for a field of the command line only, or of the engine server only.
+    :ivar flags: on the command line, if they differ from the name; ``positional``: it has no flag.
+    :ivar key: name in the protocol, if it differs from the field's name in camel case.
+    :ivar group: heading in the help of the command line.
     """
 
     kind: str
     help: str | None = None
     about: str | None = None
     minimum: float | None = None
+    maximum: float | None = None
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class Setting:
     def check(self, name: str, value: Any) -> None:
         """Refuse a value outside the limits.
 
-        :raises SettingsError: it is; the sentence is the same wherever the request comes from.
+        :raises SettingsError: with the same sentence for command line, server and panel.
         """
         if value is None:
             return
@@ -95,10 +96,15 @@ class Setting:
             )
 
     def rule(self) -> str:
-        """The limits in words."""
+        """The limits, as the rest of a sentence."""
         parts = [
             f"{word} {limit:g}"
-            for word, limit in (("at least", self.minimum), ("above", self.above), ("below", self.below))
+            for word, limit in (
+                ("at least", self.minimum),
+                ("above", self.above),
+                ("at most", self.maximum),
+                ("below", self.below),
+            )
             if limit is not None
         ]
         return " and ".join(parts) or "finite"
@@ -108,17 +114,21 @@ class Setting:
             math.isfinite(value)
             and (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
             and (self.below is None or value < self.below)
         )
 
     def schema(self, optional: bool, limits: bool) -> dict:
         """JSON schema of the value.
 
-        :param limits: with the limits that ``check`` refuses, too.
+        :param limits: include the limits that ``check`` tests.
         """
         schema = dict(KINDS[self.kind])
         if limits:
-            numbers = (("minimum", self.minimum), ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below))
+            numbers = (
+                ("minimum", self.minimum), ("maximum", self.maximum),
+                ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below),
+            )  # fmt: skip
             schema |= {word: limit for word, limit in numbers if limit is not None}
             if self.choices and self.kind == "names":
                 schema = {"type": "array", "items": {"enum": list(self.choices)}}
@@ -136,7 +146,7 @@ def _or_null(schema: dict) -> dict:
 
 
 def setting(kind: str, help: str | None = None, default: Any = _REQUIRED, **more: Any) -> Any:  # noqa: A002
-    """A field of a request; without ``default`` it is required. Further parameters are those of ``Setting``."""
+    """Make a field of a request; without ``default``, it is required. For other parameters, see ``Setting``."""
     metadata = {_METADATA: Setting(kind, help, **more)}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
@@ -144,7 +154,7 @@ def setting(kind: str, help: str | None = None, default: Any = _REQUIRED, **more
 
 
 class Request:
-    """One action as plain data; base of the dataclasses in ``actions.py``. A request that exists keeps its limits."""
+    """An action as plain data; base class of the dataclasses in ``actions.py``. Creation checks all limits."""
 
     def __post_init__(self) -> None:
         for name, one in settings_of(type(self)).items():
@@ -152,9 +162,9 @@ class Request:
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "Request":
-        """The request of parameters that fit the schema.
+        """Make a request from parameters that fit the schema.
 
-        :raises SettingsError: a value outside its limits.
+        :raises SettingsError: a value is outside its limits.
         """
         given = {}
         for name, one in settings_of(cls, SERVER).items():
@@ -178,42 +188,42 @@ def _value(one: Setting, value: Any) -> Any:
 def settings_of(request: type[Request], side: str = "") -> dict[str, Setting]:
     """The settings of a request by field, in their order.
 
-    :param side: only those that the command line (``SHELL``) or the engine server (``SERVER``) has.
+    :param side: only those of the command line (``SHELL``) or the engine server (``SERVER``).
     """
-    found = {field.name: field.metadata[_METADATA] for field in dataclasses.fields(request)}
-    return {name: one for name, one in found.items() if not side or one.only in ("", side)}
+    settings = {field.name: field.metadata[_METADATA] for field in dataclasses.fields(request)}
+    return {name: one for name, one in settings.items() if not side or one.only in ("", side)}
 
 
 def default_of(request: type[Request], name: str) -> Any:
-    """Default of a field; ``dataclasses.MISSING`` if it is required."""
+    """The default of a field; ``dataclasses.MISSING`` if the field is required."""
     field = request.__dataclass_fields__[name]
     return field.default if field.default_factory is _REQUIRED else field.default_factory()
 
 
 def is_required(request: type[Request], name: str) -> bool:
-    """Whether a request has no default for a field."""
+    """Whether a field has no default."""
     return default_of(request, name) is _REQUIRED
 
 
 def in_words(name: str) -> str:
-    """A field's name as a sentence says it."""
+    """The name of a field in a sentence."""
     return name.replace("_", " ")
 
 
 def camel_case(name: str) -> str:
-    """A name of the engine as the protocol writes it: ``batch_size`` is ``batchSize``."""
+    """A name of the engine in the form of the protocol: ``batch_size`` becomes ``batchSize``."""
     return re.sub("_([a-z])", lambda letter: letter[1].upper(), name)
 
 
 def key_of(name: str, one: Setting) -> str:
-    """A field's name in the protocol."""
+    """The name of a field in the protocol."""
     return one.key or camel_case(name)
 
 
 def definition(request: type[Request], limits: bool = True) -> dict:
     """JSON schema of the parameters of a request.
 
-    :param limits: with the limits of numbers and choices; without them it refuses only what is no such request at all.
+    :param limits: include the limits of numbers and choices; without them, only the form of the request is checked.
     """
     fields = settings_of(request, SERVER)
     properties = {

@@ -1,4 +1,4 @@
-"""Which request each method of the engine server takes, and the JSON schema of their parameters."""
+"""The request of each method of the engine server, and the JSON schema of its parameters."""
 
 import json
 
@@ -14,7 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -33,6 +33,7 @@ METHODS: dict[str, type[Request]] = {
     "bases": ListBases,
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
+    "warmUp": WarmUp,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
@@ -96,9 +97,9 @@ _PARTS = {
 
 
 def schema(limits: bool = True) -> dict:
-    """JSON schema of the parameters of all methods of the engine server, one definition a method.
+    """JSON schema of the parameters of all methods of the engine server, a definition for each method.
 
-    :param limits: as of ``fields.definition``.
+    :param limits: see ``fields.definition``.
     """
     first: dict[type[Request], str] = {}
     definitions = dict(_PARTS)

@@ -15,6 +15,11 @@ class ListDevices(Request):
 
 
 @dataclass(kw_only=True)
+class WarmUp(Request):
+    """Load what filling needs, so that the first filling does not wait for it."""
+
+
+@dataclass(kw_only=True)
 class Shutdown(Request):
     """End the engine server."""
 

@@ -1,11 +1,11 @@
-"""Files and folders that hold voxels of patients: only their user can read them, and they go when they are done with.
+"""Files and folders with voxels of patients: only their user can read them, and they are deleted after use.
 
-On POSIX systems modes say so, 0600 and 0700. On Windows a mode says nothing: there the user's own profile folder, in
-which SAM2Adapt's home and temporary folders lie, is closed to other users.
+On POSIX systems, their modes are 0600 and 0700. On Windows, modes have no effect, but other users cannot read the
+user's profile folder, which contains SAM2Adapt's home and temporary folders.
 
 A folder that must not outlive its process is *claimed*: a note in ``home()/claims`` names it, and the process holds a
-lock of the operating system on the note. However the process ends, the lock ends with it. Whoever starts later takes
-the locks that nobody holds and removes the folders.
+lock of the operating system on the note. When the process ends, in whatever way, the lock ends, too. A process that
+starts later takes the locks that no process holds, and removes the folders.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ def private_folder(folder: Path) -> Path:
 class Lock:
     """A lock of the operating system on a file, which ends with the process that holds it.
 
-    :ivar held: whether it was got; also where the file system has no locks, and nobody can be kept from anything.
+    :ivar held: whether this process holds the lock; true if the file system has no locks.
     :ivar certain: whether the file system has locks.
     :raises OutputError: the file cannot be made.
     """
@@ -131,7 +131,7 @@ class Claim:
         self.leave()
 
     def leave(self) -> None:
-        """Leave the folder to whoever claims it next; else the next ``sweep`` of another process removes it."""
+        """Give up the claim: another process may claim the folder, or else the next ``sweep`` removes it."""
         if self._lock:
             self._lock.release(delete=not paths.exists(self.folder))
             self._lock = None
@@ -157,7 +157,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def sweep() -> list[Path]:
-    """Remove what dead processes left behind, and never what a live one holds; gives the folders that went."""
+    """Remove folders of dead processes, but never of live ones; return the removed folders."""
     removed = []
     with contextlib.suppress(UserError, OSError):
         for note in paths.listing(_notes()):

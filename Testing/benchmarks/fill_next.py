@@ -1,0 +1,106 @@
+"""Does the slice to draw next that filling proposes help? ``python Testing/benchmarks/fill_next.py``
+
+First and last slice of the structures are drawn. Then three more: those that filling proposes, one after the other, or
+three evenly spaced ones. Dice is that of all slices from first to last, drawn ones included, so that both are judged on
+the same voxels. Writes ``results/fill_next.csv`` and ``fill_next.md``; a run that was stopped goes on.
+"""
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+from fill_cases import FillCase, cases_of
+from fill_peers import labels_of, sparse
+from sam2adapt.filling.drawings import drawings_from_labels
+from sam2adapt.filling.filler import START, Filler
+
+RESULTS = Path(__file__).parent / "results"
+FIELDS = ("set", "part", "case", "axis", "proposed", "even", "dice_proposed", "dice_even")
+MORE = 3
+
+
+def main() -> None:
+    """Run, and write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
+    parser.add_argument("--sets", nargs="+", default=["acdc", "chaos_ct"])
+    parser.add_argument("--part", default="val", choices=("train", "val"))
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--start", type=Path, default=START)
+    parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
+    args = parser.parse_args()
+    rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
+    done = {(row["set"], row["part"], row["case"], row["axis"]) for row in rows}
+    for name in args.sets:
+        for case in cases_of(name, args.data, args.part, args.limit):
+            # One CT is one case; along its other directions it is another one.
+            for axis in range(3) if name == "chaos_ct" else (case.axis,):
+                if (name, args.part, case.name, str(axis)) not in done:
+                    row = {"part": args.part} | measure(case, axis, args.start)
+                    rows.append({key: str(value) for key, value in row.items()})
+                    _write(args.output, rows)
+                    print(" ".join(map(str, row.values())), flush=True)
+    write_table(args.output.with_suffix(".md"), rows)
+
+
+def measure(case: FillCase, axis: int, start: Path) -> dict:
+    """One row: a volume with both choices of slices."""
+    case = FillCase(case.set, case.name, case.volume, case.truth, axis)
+    used = np.flatnonzero(np.moveaxis(case.truth, axis, 0).any((1, 2)))
+    first, last = int(used[0]), int(used[-1])
+    filler = Filler(case.volume, start=start)
+    drawn = [first, last]
+    for _ in range(MORE):
+        following = _fill(filler, case, drawn)[1]
+        if following is None:
+            break
+        drawn = sorted({*drawn, following})
+    even = sorted({round(k) for k in np.linspace(first, last, 2 + MORE)})
+    proposed, evenly = (_dice(case, _fill(filler, case, slices)[0], first, last) for slices in (drawn, even))
+    return {
+        "set": case.set, "case": case.name, "axis": axis, "proposed": " ".join(map(str, drawn)),
+        "even": " ".join(map(str, even)), "dice_proposed": f"{proposed:.4f}", "dice_even": f"{evenly:.4f}",
+    }  # fmt: skip
+
+
+def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> tuple[np.ndarray, int | None]:
+    labels = sparse(case, drawn)
+    names = {value: str(value) for value in case.values}
+    filling = filler.fill(drawings_from_labels(labels, names))
+    return labels_of(case, filling), filling.next_slice
+
+
+def _dice(case: FillCase, labels: np.ndarray, first: int, last: int) -> float:
+    found, truth = (np.moveaxis(array, case.axis, 0)[first : last + 1] for array in (labels, case.truth))
+    pairs = [(found == value, truth == value) for value in case.values]
+    return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]))
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Means over the cases of each set."""
+    lines = [
+        "# The slice to draw next", "",
+        "First and last slice are drawn, and three more: Dice of all slices from first to last, drawn ones included.",
+        "Made by `Testing/benchmarks/fill_next.py`.", "",
+        "| set | cases | three proposed | three evenly spaced | better in |", "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for name, part in dict.fromkeys((row["set"], row["part"]) for row in rows):
+        own = [row for row in rows if (row["set"], row["part"]) == (name, part)]
+        both = np.array([[float(row["dice_proposed"]), float(row["dice_even"])] for row in own])
+        better = int((both[:, 0] > both[:, 1]).sum())
+        title = name if part == "val" else f"{name} ({part})"
+        lines.append(f"| {title} | {len(own)} | {both[:, 0].mean():.3f} | {both[:, 1].mean():.3f} | {better} |")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _write(path: Path, rows: list[dict]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Known defects, one for each kind of fault, which show that the campaign would find it."""
+
+import contextlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from outcomes import DIED, HUNG, LOST, MEMORY, TRACEBACK
+from sam2adapt.cli import app
+from sam2adapt.modelfiles import card, catalog
+from sam2adapt.segmenting import model, slices
+from sam2adapt.server import messages
+from sam2adapt.shared import paths
+from sam2adapt.shared.safety import private
+from sam2adapt.training import clock, record
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is wrong, the kind of try that must find it, and what it comes to.
+
+    :param patches: what is replaced: a module or class, the name in it, and what it becomes.
+    """
+
+    kind: str
+    outcome: str
+    patches: tuple[tuple[Any, str, Any], ...]
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
+        """Put the defect into this process and its children while the block runs."""
+        with contextlib.ExitStack() as stack:
+            for place, name, value in self.patches:
+                stack.enter_context(mock.patch.object(place, name, value))
+            yield
+
+
+@contextlib.contextmanager
+def _write_in_place(path: Path, mode: int = 0o666, replace: bool = True):
+    with io.BytesIO() as whole:
+        yield whole
+        data = whole.getvalue()
+    with open(path, "wb", buffering=0) as file:  # slowly, so that a kill is likely to come between
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            file.write(part)
+            time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _nobody_waits(folder: Path):
+    yield
+
+
+def _write_new_over_all(folder: Path, content: dict, data: bytes) -> Path:
+    target = folder / f"any-{os.getpid()}.safetensors"
+    target.write_bytes(data)
+    return target
+
+
+def _stat_only(path, error=None):
+    return os.stat(path)
+
+
+def _open_anything(path) -> os.stat_result:
+    open(path, "rb").close()
+    return os.stat(path)
+
+
+def _as_it_is(path, error=None) -> str:
+    return os.fspath(path)
+
+
+class _Careless:
+    loads = staticmethod(json.loads)
+
+
+def _unflipped(direction: np.ndarray, orientation: str = "LPS", real: Callable = slices.orientation_axes):
+    axes, _ = real(direction, orientation)
+    return axes, [False] * 3
+
+
+def _wall_clock() -> float:
+    return clock.time.time()  # at each call: the try replaces it
+
+
+class _NoLock(private.Lock):
+    def _take(self) -> bool:
+        return True
+
+
+DEFECTS: dict[str, Defect] = {
+    "numbers in cards are not bounded": Defect("model files", TRACEBACK, ((card, "_impossible", lambda _: None),)),
+    "tensors as large as a card says": Defect("model files", MEMORY, ((model, "_check_size", lambda _: None),)),
+    "axes are not flipped": Defect("stored in other ways", LOST, ((slices, "orientation_axes", _unflipped),)),
+    "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),
+    "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_escape_what_cannot_be_printed", lambda: None),)),
+    "training trusts the clock": Defect("jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock),)),
+    "names reach C++ as they are": Defect("printing", DIED, ((paths, "utf8_name", _as_it_is),)),
+    "messages are parsed without care": Defect("server", LOST, ((messages, "strict_json", _Careless),)),
+    "files are written in place": Defect("killed", LOST, ((record, "atomic_write", _write_in_place),)),
+    "what is half written stays": Defect("no room", LOST, ((catalog.files, "atomic_write", _write_in_place),)),
+    "a closed folder is not expected": Defect("no rights", TRACEBACK, ((paths, "status", _stat_only),)),
+    "nobody waits for the other": Defect(
+        "two at once", LOST, ((catalog, "_one_at_a_time", _nobody_waits), (catalog, "_write_new", _write_new_over_all))
+    ),
+    "two trainings share a folder": Defect("two at once", LOST, ((record, "Lock", _NoLock),)),
+}

@@ -1,0 +1,103 @@
+"""What hidden drawn slices teach of a structure: how much larger it is drawn, and which opinion is right."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from sam2adapt.filling import learner
+from sam2adapt.filling.adaptation import Adaptation, adapt
+from sam2adapt.filling.combiner import Combiner
+from sam2adapt.filling.filler import _next_slice
+from sam2adapt.filling.growth import grow_on, preference, seeds
+from sam2adapt.filling.stack_filler import StackFiller
+from sam2adapt.filling.threads import Team
+
+ROWS, COLUMNS = np.mgrid[:40, :40].astype(np.float32)
+
+
+def disc(radius: float, row: float = 20, column: float = 20) -> np.ndarray:
+    """Logits (40, 40), positive inside."""
+    return radius - np.hypot(ROWS - row, COLUMNS - column)
+
+
+def parts(*opinions: np.ndarray) -> np.ndarray:
+    return np.stack([*opinions, np.zeros_like(ROWS)])
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_a_structure_that_is_drawn_larger_than_said_grows():
+    said = [parts(disc(radius)) for radius in (8, 9, 10, 11)]
+    drawn = [disc(radius) > 0 for radius in (9.5, 10.5, 11.5, 12.5)]
+    found = adapt(said, drawn)
+    assert found.opinion is None and 0.5 < found.shift < 1.5
+    assert dice(found.logits(parts(disc(12))) > 0, disc(13.5) > 0) > 0.02 + dice(disc(12) > 0, disc(13.5) > 0)
+
+
+def test_an_opinion_that_is_right_alone_outweighs_the_rest():
+    said = [parts(2 * disc(8, row=30), 0.5 * disc(radius)) for radius in (8, 9, 10, 11)]
+    drawn = [disc(radius) > 0 for radius in (8, 9, 10, 11)]
+    found = adapt(said, drawn)
+    assert found.opinion == 1
+    filled = found.logits(parts(disc(8, row=30), 0.5 * disc(12)))
+    assert dice(filled > 0, disc(12) > 0) > 0.8
+
+
+def test_one_hidden_slice_chooses_no_opinion():
+    assert adapt([parts(2 * disc(8, row=30), 0.5 * disc(9))], [disc(9) > 0]).opinion is None
+
+
+def test_what_is_sure_and_right_changes_nothing():
+    mask = disc(9) > 0
+    assert adapt([parts(np.where(mask, 20.0, -20.0))], [mask]) == Adaptation()
+
+
+def test_growth_follows_the_grey_level_to_where_the_structure_has_moved():
+    images = [200 * (disc(8, column=column) > 0) / 100.0 for column in (16, 18, 20)]
+    costs = seeds(np.stack([images[0] > 0]))
+    for here, there in pairwise(images):
+        costs = grow_on(costs, here.astype(np.float32), there.astype(np.float32), 2.0)
+    for said in preference(costs[:, :2]):
+        assert dice(said > 0, images[2] > 0) > 0.99
+
+
+@pytest.mark.parametrize(
+    "wrong, drawn, expected",
+    [
+        ([0, 1, 1, 1, 1, 1, 0], [0, 6], 3),
+        ([0, 1, 1, 0, 5, 5, 5, 0], [0, 3, 7], 5),
+        ([0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0], [0, 4, 12], 8),
+        ([0, 2, 0], [0, 1, 2], 1),
+        ([0, 0, 0], [0, 2], None),
+    ],
+)
+def test_the_slice_to_draw_next_saves_most(wrong, drawn, expected):
+    assert _next_slice(np.array(wrong, float), drawn) == expected
+
+
+def test_what_is_learnt_of_a_drawn_slice_does_not_come_from_what_is_drawn_in_it(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 60)
+    monkeypatch.setattr(learner, "_BATCH", 512)
+    random = np.random.default_rng(0)
+    truth = [disc(8 + 0.2 * k) > 0 for k in range(13)]
+    images = np.stack([mask + random.normal(0, 0.2, mask.shape) for mask in truth]).astype(np.float32)
+    drawn = {k: truth[k] for k in range(0, 13, 2)}
+    drawn[6] = disc(7, row=10, column=10) > 0  # elsewhere
+    filler = StackFiller(images, 1.0, None, Team(1))
+    filler.learn([drawn], lambda share: None)
+    assert dice(filler.learnt(6)[0] > 0, truth[6]) > 0.85
+
+
+def test_slices_far_apart_say_less_of_each_other():
+    truth = [disc(4 + k) > 0 for k in range(9)]
+    images = np.stack(truth).astype(np.float32)
+    said = []
+    for step in (1.0, 10.0):
+        torch.manual_seed(0)
+        filler = StackFiller(images, step, Combiner().eval(), Team(1))
+        filler.learn([{k: truth[k] for k in (0, 4, 8)}], lambda share: None)
+        said.append(np.abs(filler._beside(0, 2) - filler.learnt(2)[0]).mean())
+    assert said[1] < 0.1 * said[0]
