@@ -94,6 +94,7 @@ def lib(slicerCore):
         "Scene.VolumeModality",
         "Scene.VolumeTransfer",
         "Scene.Volumes",
+        "Segmenting.FolderBatch",
         "Segmenting.SegmentJob",
         "Training.CaseFiles",
         "Training.Cases",

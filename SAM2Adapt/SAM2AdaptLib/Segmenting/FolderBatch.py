@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors
 from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, RUNNING, Job, stopped, takeCallbacks
-from SAM2AdaptLib.Segmenting.Options import EngineOptions
+from SAM2AdaptLib.Segmenting.Options import FolderOptions
 
 STOPPING = "stopping"
 
@@ -25,7 +25,7 @@ def start(engine, inputs, outputFolder, model, **options):
     :param inputs: a folder with all below it, or a list of image files, folders and .csv files (column "input").
     :param outputFolder: where the segmentations go, in folders as the inputs lie, with ``manifest.csv``.
     :param model: as for ``SegmentJob.start``.
-    :param options: those of ``Options.EngineOptions`` and the callbacks of ``Job``. onProgress gets "number" and
+    :param options: those of ``Options.FolderOptions`` and the callbacks of ``Job``. onProgress gets "number" and
       "count" of studies, "name", and "rows", the studies that were finished since the call before. onFinished is
       called even when some studies failed; after an error, what is done stays.
     :return: the FolderBatch.
@@ -36,7 +36,7 @@ def start(engine, inputs, outputFolder, model, **options):
     if not inputs or not all(map(str, inputs)) or not str(outputFolder):
         raise EngineError("SettingsError", _("A folder is missing."), _("Choose one to segment and one for results."))
     with asEngineErrors():
-        request = EngineOptions(**options).request(model)
+        request = FolderOptions(**options).request(model)
     folders = {"inputs": [os.path.abspath(path) for path in inputs], "output": os.path.abspath(outputFolder)}
     return FolderBatch(engine, request | folders, **callbacks)
 

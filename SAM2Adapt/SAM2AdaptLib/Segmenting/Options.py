@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sam2adapt.shared.errors import SettingsError
-from sam2adapt.shared.requests.actions import Segment
+from sam2adapt.shared.requests.actions import Segment, SegmentBatch
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
@@ -42,6 +42,21 @@ class EngineOptions:
             "postProcess": self.postProcess,
             "anyModality": self.anyModality,
         }
+
+
+@dataclass(kw_only=True)
+class FolderOptions(EngineOptions):
+    """Options for a batch over a folder.
+
+    :ivar format: suffix of the files it writes: ".seg.nrrd", ".nii.gz", ".dcm" (DICOM SEG) …
+    :ivar dicomSeg: kind of DICOM SEG, "BINARY" or "LABELMAP".
+    """
+
+    format: str = SegmentBatch.format
+    dicomSeg: str = SegmentBatch.dicom_seg
+
+    def request(self, model):
+        return super().request(model) | {"format": self.format, "dicomSeg": self.dicomSeg}
 
 
 @dataclass(kw_only=True)

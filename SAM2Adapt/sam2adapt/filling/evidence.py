@@ -103,6 +103,11 @@ class Evidence:
         low = max((k for k in places if k < slice_), default=None)
         return low, min((k for k in places if k > slice_), default=None)
 
+    def knows(self, index: int, slice_: int) -> bool:
+        """Whether :meth:`at` says something of a structure in a slice."""
+        sides = [place is not None for place in self.neighbours(index, slice_)]
+        return any(sides) if slice_ in self.drawn[index] else all(sides)
+
     def at(self, index: int, slice_: int) -> Slice | None:
         """Opinions on a slice as if it were not drawn; None where the structure has no neighbour that was carried."""
         low, high = self.neighbours(index, slice_)

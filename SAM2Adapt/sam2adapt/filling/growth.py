@@ -37,22 +37,27 @@ def grow_on(costs: np.ndarray, here: np.ndarray, there: np.ndarray, step: float)
 def spread(costs: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Let costs (2, C, H, W) spread within a slice, in place, by sweeps over its rows and columns."""
     for _ in range(_SWEEPS):
-        for rows, grey in ((costs, image), (costs.swapaxes(2, 3), image.T)):
+        for axis, grey in ((2, image), (3, image.T)):
+            rows = np.ascontiguousarray(np.moveaxis(costs, axis, 0))  # a row of all costs lies together in memory
             _sweep(rows, grey)
-            _sweep(rows[:, :, ::-1], grey[::-1])
+            _sweep(rows[::-1], grey[::-1])
+            costs[...] = np.moveaxis(rows, 0, axis)
     return costs
 
 
 def _sweep(costs: np.ndarray, image: np.ndarray) -> None:
-    """From the first row to the last, each pixel from the three before it."""
-    height, width = image.shape
+    """From the first row of costs (H, 2, C, W) to the last, each pixel from the three before it."""
+    width = image.shape[1]
     steps = [(_overlap(dx, width), _LENGTHS * np.float32(np.sqrt(1 + dx**2))) for dx in (-1, 0, 1)]
-    weights = [np.abs(image[1:, to] - image[:-1, source]) + length for (to, source), length in steps]
-    for row in range(1, height):
-        current, former = costs[:, :, row], costs[:, :, row - 1]
+    weights = [
+        (np.abs(image[1:, to] - image[:-1, source])[:, None, None] + length[:, 0])
+        for (to, source), length in steps
+    ]  # fmt: skip
+    for row in range(1, len(image)):
+        current, former = costs[row], costs[row - 1]
         for ((to, source), _), weight in zip(steps, weights, strict=True):
             target = current[..., to]
-            np.minimum(target, former[..., source] + weight[:, :, row - 1], out=target)
+            np.minimum(target, former[..., source] + weight[row - 1], out=target)
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:

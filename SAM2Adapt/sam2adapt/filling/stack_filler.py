@@ -66,7 +66,7 @@ class StackFiller:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""
         found = self._found(slice_)
         if self._combiner is None:
-            result = self.learnt(slice_).astype(np.float32)
+            result = self.learnt(slice_, found).astype(np.float32)
         else:
             pairs = zip(self.combiner_inputs(found, slice_), self.adaptations, strict=True)
             nothing = np.zeros(self.images.shape[1:], np.float32)
@@ -77,10 +77,13 @@ class StackFiller:
     def _found(self, slice_: int) -> list[Slice | None]:
         return [self.evidence.at(index, slice_) for index in range(len(self.evidence.drawn))]
 
-    def learnt(self, slice_: int) -> np.ndarray:
-        """What the learner says (S, H, W) float16; of a drawn slice, what it says without having seen it."""
+    def learnt(self, slice_: int, found: list[Slice | None] | None = None) -> np.ndarray:
+        """What the learner says (S, H, W) float16; of a drawn slice, what it says without having seen it.
+
+        :param found: the evidence on the slice, where it is at hand.
+        """
         if slice_ not in self._learnt:
-            inputs = self._inputs(self._found(slice_), slice_)
+            inputs = self._inputs(found or self._found(slice_), slice_)
             self._learnt[slice_] = self._learner.predict(inputs, self._folds.get(slice_)).astype(np.float16)
         return self._learnt[slice_]
 
@@ -93,7 +96,7 @@ class StackFiller:
         for place in (slice_ - 1, slice_ + 1):
             if place in masks and slice_ not in masks:
                 logits.append(np.clip(2 * self.evidence.distances[index][place], -6, 6))
-            elif slice_ in masks or self.evidence.at(index, place) is None:
+            elif slice_ in masks or not self.evidence.knows(index, place):
                 logits.append(self.learnt(slice_)[index])
             else:
                 logits.append(self.learnt(place)[index])
@@ -103,7 +106,7 @@ class StackFiller:
 
     def combiner_inputs(self, found: list[Slice | None], slice_: int) -> list[np.ndarray | None]:
         """What the combiner sees of each structure; None for one without evidence."""
-        learnt = self.learnt(slice_).astype(np.float32)
+        learnt = self.learnt(slice_, found).astype(np.float32)
         flows = [None if known is None else known.maps[1] for known in found]
         image, edges = self.images[slice_], self._edges_of(slice_)
         result: list[np.ndarray | None] = []
@@ -127,8 +130,9 @@ class StackFiller:
         judges = [set(_judges(masks)) for masks in drawn]
         overlap, total = np.zeros((2, len(drawn), OPINIONS + 1))
         for slice_ in sorted(set().union(*judges)):
-            learnt = self.learnt(slice_)
-            for index, own in enumerate(self._found(slice_)):
+            found = self._found(slice_)
+            learnt = self.learnt(slice_, found)
+            for index, own in enumerate(found):
                 if own is None or slice_ not in judges[index]:
                     continue
                 said, mask = np.concatenate([own.maps[:OPINIONS], learnt[index, None]]) > 0, drawn[index][slice_]

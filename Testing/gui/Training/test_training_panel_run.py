@@ -188,7 +188,7 @@ def test_killed_engine_keeps_the_scene_and_the_run_is_offered_again(panel, pair,
 def test_cancelled_and_discarded(panel, pair, dialogs, answers):
     panel.parameters.furtherSettings = ENDLESS
     process = panel.start()
-    panel.waitFor(lambda: re.search(r"epoch ([2-9]|\d\d)", panel.status))
+    panel.waitFor(lambda: re.search(r"pass ([2-9]|\d\d)", panel.status))
     panel.ui.cancelButton.click()
     assert not panel.isRunning()
     assert panel.status.startswith("The training was cancelled.")

@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pydicom
 import pytest
+from dicom_samples import write_series
 from example_engines import SOURCES
+from sam2adapt.imaging.dicom.sop_classes import LABEL_MAP_SEGMENTATION
 from sam2adapt.imaging.volume import read_labels, read_volume
 
 slicerio = pytest.importorskip("slicerio")
@@ -153,3 +156,19 @@ def test_cancel_and_run_again(lib, nodes, servedEngine, chest):
     servedEngine.run()
     assert [error.kind for error in errors] == ["CancelledError"] and nodes.scene.GetNumberOfNodes() == before
     assert segment(lib, servedEngine, chest).message == "Found: left lung, right lung."
+
+
+def test_folder_of_a_dicom_series_into_a_dicom_segmentation(lib, servedEngine, tmp_path):
+    """highdicom, which the engine writes it with, is not what reads it: pydicom is."""
+    write_series(tmp_path / "series", lambda dataset, index: dataset if index in range(12, 20) else None)
+    job = lib.FolderBatch.start(
+        servedEngine, tmp_path / "series", tmp_path / "out", MODEL, device="cpu", format=".dcm", dicomSeg="LABELMAP"
+    )
+    servedEngine.run(until=lambda: job.isOver)
+    (row,) = job.rows
+    assert row["status"] == "done", row["message"]
+    written = pydicom.dcmread(tmp_path / "out" / row["output"])
+    assert written.SOPClassUID == LABEL_MAP_SEGMENTATION and written.FrameOfReferenceUID.endswith(".3")
+    assert [str(segment.SegmentLabel) for segment in written.SegmentSequence] == ["Background", *NAMES]
+    voxels = {one["name"]: one["voxels"] for one in row["structures"]}
+    assert [int((written.pixel_array == value).sum()) for value in (1, 2)] == [voxels[name] for name in NAMES]
