@@ -20,7 +20,7 @@ class KeptSection:
 
     def __init__(self, layout):
         """
-        :param layout: of the module's panel; the section comes last.
+        :param layout: of the panel's sections; this one comes last.
         """
         self.button = ctk.ctkCollapsibleButton()
         self.button.text = _("What is kept on this computer")

@@ -44,7 +44,7 @@ class ModulePanel:
         self._statusLine = StatusLine(self.ui.statusLabel, self.ui.hintLabel)
         self._deviceList = DeviceList(self.ui.deviceComboBox, logic.engine, self._statusLine.show)
         self._installSection = InstallSection(self.ui, self.update)
-        self._keptSection = KeptSection(self.layout)
+        self._keptSection = KeptSection(uiWidget.layout())
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
