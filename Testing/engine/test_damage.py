@@ -203,7 +203,7 @@ def test_an_image(name, folder, bundle_file, capsys):
 
 
 def rows(folder: Path) -> list[dict]:
-    return json.loads((folder / "out" / "manifest.json").read_text())["studies"]
+    return json.loads((folder / "out" / "manifest.json").read_text(encoding="utf-8"))["studies"]
 
 
 @pytest.mark.parametrize("name", LABELS)

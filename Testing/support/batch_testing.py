@@ -140,7 +140,7 @@ def records(output: Path) -> int:
 
 def recorded(output: Path) -> dict[str, int]:
     """Times of the outputs that have a record."""
-    outputs = (json.loads(path.read_text())["output"] for path in hidden_folder(output).glob("*.json"))
+    outputs = (json.loads(path.read_text(encoding="utf-8"))["output"] for path in hidden_folder(output).glob("*.json"))
     return {name: (output / name).stat().st_mtime_ns for name in outputs}
 
 

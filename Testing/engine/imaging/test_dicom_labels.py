@@ -76,7 +76,9 @@ def test_a_segmentation_beside_its_series_needs_no_image(images, tmp_path):
 
 def test_segments_that_overlap_are_counted(images, tmp_path):
     masks = np.stack([LABELS > 0, LABELS == 2], -1).astype(np.uint8)
-    path = save(segmentation_dataset(images, masks, "BINARY"), tmp_path / "seg.dcm")
+    path = save(
+        segmentation_dataset(images, masks, "BINARY"), tmp_path / "a" / "b" / "seg.dcm"
+    )  # no series lies near it
     count = int((LABELS == 2).sum())
     last = read_labels(path)
     assert (last.array == 2).sum() == count and (last.array == 1).sum() == (LABELS == 1).sum()

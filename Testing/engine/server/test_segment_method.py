@@ -104,7 +104,7 @@ def test_result_says_all_about_the_run(server, chest, model, tmp_path):
     card = model.card
     assert answer["model"] == {"name": "torso-ct", "version": card["version"], "digest": card["digest"]}
     assert answer["device"] == "cpu"
-    assert answer["deviceReason"] == "cpu, as asked for"
+    assert answer["deviceReason"] == "cpu, as requested"
     parts = {"load", "prepare", "network", "post-process", "write"}
     assert answer["seconds"].keys() == parts | {"total", "read", "model"}
     assert answer["seconds"]["load"] == answer["seconds"]["read"] + answer["seconds"]["model"]

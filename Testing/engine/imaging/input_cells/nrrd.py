@@ -72,7 +72,7 @@ def nrrd_cells() -> list[Cell]:
             Cell(form, "type", "no endian", of(endian=None), refused="gives '' as endian"),
             Cell(form, "length", "dimension is a word", of(dimension="x"), refused="gives 'x' as dimension"),
             Cell(form, "length", "byte skip is a word", of(byte_skip="x"), refused="gives 'x' as byteskip"),
-            Cell(form, "length", "line skip is a word", of(line_skip="x"), refused="gives 'x' as line skip"),
+            Cell(form, "length", "line skip is a word", of(line_skip="x"), refused="gives 'x' as lineskip"),
             Cell(form, "scale", "old min and old max", of(old_min="-1000", old_max="3000"), refused="old min, old max"),
             Cell(form, "type", "gzip", of(encoding="gzip")),
             Cell(form, "type", "ascii", of(encoding="ascii", endian=None, data=as_text())),
