@@ -63,7 +63,8 @@ def commandLine(slicerCore, tmp_path_factory):
         assert storage.WriteData(volumeNode)
         command = [sys.executable, "-m", "sam2adapt", "segment", folder / "volume.nrrd", "--model", MODEL]
         outputs = ["-o", folder / "labels.seg.nrrd", "--uncertainty", folder / "uncertainty.nrrd"]
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
+        paths = os.pathsep.join([str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         subprocess.run([*command, *outputs, "--device", "cpu"], check=True, capture_output=True, env=environment)
         return read_labels(folder / "labels.seg.nrrd").array[0], read_volume(folder / "uncertainty.nrrd").array[0]
 

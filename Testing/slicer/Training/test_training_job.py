@@ -288,7 +288,8 @@ def test_run_of_a_slicer_that_was_killed(lib, scene, home, state):
         f"run = RunFolders.create('killed'); run.update(state={state!r}, cases=[])\n"
         "print('ready', flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(lib.RunFolders.__file__).parents[2])}
+    paths = [str(Path(lib.RunFolders.__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     try:
         while process.stdout.readline().strip() != b"ready":
