@@ -8,7 +8,8 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
   monai==1.6.1 torch==2.14.1 pydicom==3.0.2 SimpleITK==2.5.7 numpy==2.4.6
-cd "$folder"
+mkdir "$folder/series"
+cd "$folder/series"
 "$folder/venv/bin/python" - <<'PY'
 import sys
 import warnings
