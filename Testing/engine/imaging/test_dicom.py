@@ -161,7 +161,8 @@ def test_slopes_that_differ_between_slices(tmp_path):
 
 @pytest.mark.parametrize("compressor", ["JPEG2000", "JPEG"])
 def test_compressed_slices(tmp_path, compressor):
-    voxels = write_stack(tmp_path / "plain", 4, shape=(64, 48))
+    voxels, compressed = write_stack(tmp_path / "plain", 4, shape=(64, 48)), tmp_path / "compressed"
+    compressed.mkdir()
     for path in (tmp_path / "plain").iterdir():
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
@@ -173,12 +174,11 @@ def test_compressed_slices(tmp_path, compressor):
         writer.KeepOriginalImageUIDOn()
         writer.UseCompressionOn()
         writer.SetCompressor(compressor)
-        writer.SetFileName(str(tmp_path / f"{path.name}.dcm"))
+        writer.SetFileName(str(compressed / f"{path.name}.dcm"))
         writer.Execute(image)
-    (tmp_path / "plain").rename(tmp_path.parent / f"{tmp_path.name}-plain")
-    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in tmp_path.glob("*.dcm")}
+    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in compressed.iterdir()}
     assert all(syntax.is_compressed for syntax in syntaxes)
-    np.testing.assert_array_equal(read_volume(tmp_path).array[0], voxels)
+    np.testing.assert_array_equal(read_volume(compressed).array[0], voxels)
 
 
 def write_frames(path, pixels, places):
