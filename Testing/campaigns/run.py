@@ -75,6 +75,7 @@ def run(
     :param tries: of each kind the numbers of the tries.
     :param plant: a defect of ``planted.DEFECTS`` to put into the engine.
     :param seconds: time for each kind, after which no further try of it is begun; ``until``: an outcome that ends it.
+    :param say: is told what each kind came to.
     """
     tallies = []
     with campaign_folder() as folder, DEFECTS[plant].planted() if plant else contextlib.nullcontext():
@@ -110,7 +111,7 @@ def main() -> int:
     shares = dict.fromkeys(args.only, 100) if args.only else {kind: share for kind, (_, share) in KINDS.items()}
     tries = {kind: range(args.first, args.first + max(1, args.count * share // 100)) for kind, share in shares.items()}
     started = time.monotonic()
-    tallies = run(args.seed, tries, args.plant, args.seconds, lambda text: print(text, file=sys.stderr))
+    tallies = run(args.seed, tries, args.plant, args.seconds, say=lambda text: print(text, file=sys.stderr))
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     processor = sum(one.ru_utime + one.ru_stime for one in usage)
     title = f"Fault campaign, seed {args.seed}{f', planted: {args.plant}' if args.plant else ''}: "

@@ -1,4 +1,4 @@
-"""The short form of the fault campaign, and planted defects of each kind of fault, which it must find.
+"""The short form of the fault campaign, and planted defects, which it must find.
 
 Each campaign is a process of its own, because its children are forked from it.
 """
@@ -14,9 +14,8 @@ import pytest
 CAMPAIGNS = Path(__file__).resolve().parents[1]
 SHORT = 6  # tries of the cheapest kind
 SEED = 5
-#: Numbers of tries of this seed, until the defect is found. Two defects that show only if a process is killed, or
-#: overtaken, at the right moment are left to runs by hand: ``run.py --plant "files are written in place"``, and
-#: ``"nobody waits for the other"``.
+#: Numbers of tries of this seed, until the defect is found. Defects that show only if a process is killed or overtaken
+#: at the right moment are left to runs by hand: ``run.py --plant "files are written in place"``, for instance.
 PLANTED = {
     "cards are not checked": list(range(20)),
     "pipes are opened": [13],
