@@ -26,6 +26,7 @@ STARTS = Path(__file__).parent / "starts"  # that have not seen a set, by ``fill
 OURS = ("ours", "unseen")
 SLOW = ("prototype", "network")
 SLICERS = ("distances", "between", "grow")
+_ORDINAL = {"2": "nd", "3": "rd"}
 
 
 def main() -> None:
@@ -124,7 +125,7 @@ def write_table(path: Path, rows: list[dict]) -> None:
         own, grow = cells.get("ours", []), cells.get("grow", [])
         numbers = [_cell(cells.get(method, [])) for method in methods]
         title = name if part == "val" else f"{name} ({part})"
-        drawn = "three slices" if density == "three" else f"every {density}."
+        drawn = "three slices" if density == "three" else f"every {density}{_ORDINAL.get(density, 'th')}"
         costs = [_field(own, "expected", 3), _field(own, "seconds", 1), _field(own, "cpu", 1), _field(grow, "cpu", 1)]
         costs += [_field(own, "peak_mb", 0), _field(grow, "peak_mb", 0)]
         count = max(map(len, cells.values()))

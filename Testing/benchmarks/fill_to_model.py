@@ -35,9 +35,7 @@ VOLUMES, EVERY = 5, 3
 
 def make_folders(cases: list[Case], work: Path) -> dict[str, float]:
     """Write the images and, for each arm, the labels; gives the Dice of the filled slices of each volume."""
-    names = ["background", *CLASSES.values()]
-    structures = [describe(value, name) for value, name in enumerate([*names[1:], "not annotated"], start=1)]
-    structures[-1] = describe(IGNORE, "not annotated")
+    structures = [describe(value, name) for value, name in {**CLASSES, IGNORE: "not annotated"}.items()]
     found = {}
     for folder in ("images", *ARMS):
         (work / folder).mkdir(parents=True, exist_ok=True)
