@@ -2,26 +2,21 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import slicer
-from panel_testing import BasePanel
+from panel_testing import BasePanel, loadedModules
 
 slicerio = pytest.importorskip("slicerio", reason="needs the chest CT of the PyPI package slicerio")
-REPOSITORY = Path(__file__).resolve().parents[2]
 CHEST = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
 
 
 @pytest.fixture(scope="module")
 def autoSegment(slicerHost, tmp_path_factory):
     """The module, opened once, so that the engine stays warm from test to test; no model of the user is seen."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
-        yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-        slicerHost.unloadModule("SAM2Adapt")
+    with loadedModules(slicerHost, tmp_path_factory.mktemp("home"), "SAM2Adapt") as widget:
+        yield widget
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
-from auto_segment_testing import REPOSITORY
-from panel_testing import BasePanel
+from panel_testing import REPOSITORY, BasePanel, loadedModules
 
 # The engine that does what the test says is shared with the tests that have no panel.
 sys.path.append(str(REPOSITORY / "Testing" / "slicer"))
@@ -42,13 +41,10 @@ def weightsMissing():
 def training(slicerHost, tmp_path_factory):
     """The module, opened once; no model and no run of the user is seen."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
         patch.setenv("OMP_NUM_THREADS", "1")
-        slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-        yield slicerHost.loadModule(REPOSITORY / "SAM2AdaptTraining" / "SAM2AdaptTraining.py")
-        slicerHost.unloadModule("SAM2AdaptTraining")
-        slicerHost.unloadModule("SAM2Adapt")
+        names = ("SAM2Adapt", "SAM2AdaptTraining")
+        with loadedModules(slicerHost, tmp_path_factory.mktemp("home"), *names) as widget:
+            yield widget
 
 
 class Panel(BasePanel):

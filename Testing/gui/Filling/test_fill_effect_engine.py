@@ -2,13 +2,12 @@
 
 import os
 import signal
-import sys
 
 import numpy as np
 import pytest
 import slicer
-from filling_testing import REPOSITORY, SHAPE, FillPanel, addDrawings, disc
-from panel_testing import DEADLINE
+from filling_testing import SHAPE, FillPanel, addDrawings, disc
+from panel_testing import DEADLINE, loadedModules
 
 TRUTH = np.stack([disc(3 + 0.4 * k) for k in range(SHAPE[0])]).astype(np.uint8)
 PLACES = [0, 4, 8, 11]
@@ -16,11 +15,8 @@ PLACES = [0, 4, 8, 11]
 
 @pytest.fixture(scope="module")
 def module(slicerHost, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAM2ADAPT_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("SAM2ADAPT_ENGINE_PYTHON", sys.executable)
-        yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-        slicerHost.unloadModule("SAM2Adapt")
+    with loadedModules(slicerHost, tmp_path_factory.mktemp("home"), "SAM2Adapt") as widget:
+        yield widget
 
 
 @pytest.fixture

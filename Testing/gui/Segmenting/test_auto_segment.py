@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from auto_segment_testing import REPOSITORY, Panel, isAlive, loadChest, segmentationCount, segmentNames
+from auto_segment_testing import Panel, isAlive, loadChest, segmentationCount, segmentNames
+from panel_testing import REPOSITORY
 
 TORSO = "torso-ct@1.0.0"
 

@@ -183,19 +183,9 @@ def test_what_happened_and_what_is_missing_are_two_lines(panel, engine):
 def test_a_scene_that_is_loaded_with_the_panel_open_shows_its_volume_output_and_result(panel, engine, tmp_path):
     volumeNode = addVolume(panel, "a")
     node = run(panel, engine)
-    for item, suffix in ((volumeNode, "nrrd"), (node, "seg.nrrd")):
-        item.AddDefaultStorageNode()
-        item.GetStorageNode().SetFileName(str(tmp_path / f"{item.GetName()}.{suffix}"))
-        assert item.GetStorageNode().WriteData(item)
-    scene = slicer.mrmlScene
-    scene.SetURL(str(tmp_path / "scene.mrml"))
-    assert scene.Commit()
-    scene.Clear(0)
-    panel.processEvents()
+    panel.saveAndCloseScene(tmp_path, volumeNode, node)
     assert panel.ui.resultsCollapsibleButton.isHidden()
-    scene.SetURL(str(tmp_path / "scene.mrml"))
-    assert scene.Import()
-    panel.processEvents()
+    panel.loadScene(tmp_path)
     (loaded,) = segmentations()
     assert panel.ui.inputSelector.currentNode().GetName() == "a" and panel.ui.outputSelector.currentNode() is loaded
     assert panel.ui.resultsLabel.text == "a, by torso-ct" and table(panel) == list(LUNGS)

@@ -242,21 +242,11 @@ def test_the_model_just_trained_is_the_one_to_rank_with(run):
 
 
 def test_cases_of_a_scene_that_is_loaded_are_shown_with_the_panel_open(panel, tmp_path):
-    volume, segmentation = addCase("a")
+    case = addCase("a")
     panel.addScene()
-    for item, suffix in ((volume, "nrrd"), (segmentation, "seg.nrrd")):
-        item.AddDefaultStorageNode()
-        item.GetStorageNode().SetFileName(str(tmp_path / f"{item.GetName()}.{suffix}"))
-        assert item.GetStorageNode().WriteData(item)
-    scene = slicer.mrmlScene
-    scene.SetURL(str(tmp_path / "scene.mrml"))
-    assert scene.Commit()
-    scene.Clear(0)
-    panel.processEvents()
+    panel.saveAndCloseScene(tmp_path, *case)
     assert panel.ui.caseTable.rowCount == 0
-    scene.SetURL(str(tmp_path / "scene.mrml"))
-    assert scene.Import()
-    panel.processEvents()
+    panel.loadScene(tmp_path)
     assert panel.column(panel.ui.caseTable, 0) == ["a"] and panel.ui.startButton.enabled, panel.hint
 
 
