@@ -16,7 +16,7 @@ IGNORED = {
         "SegmentEditorEffects",
         "qSlicerSegmentationsEditorEffectsPythonQt",
     ),
-    "DEP002": ("hydra-core", "iopath", "tqdm", "ruff", "deptry"),
+    "DEP002": ("hydra-core", "iopath", "tqdm", "ruff", "deptry", "import-linter"),
     "DEP003": ("torch", "torchvision", "sam2"),
 }
 MODULES = {"slicer-core": ("slicer", "vtk"), "pynrrd": ("nrrd",)}  # that are named unlike their packages
