@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from drawn_phantom import dice
 from sam2adapt.filling import learner
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
@@ -23,10 +24,6 @@ def disc(radius: float, row: float = 20, column: float = 20) -> np.ndarray:
 
 def parts(*opinions: np.ndarray) -> np.ndarray:
     return np.stack([*opinions, np.zeros_like(ROWS)])
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
 def test_a_structure_that_is_drawn_larger_than_said_grows():
