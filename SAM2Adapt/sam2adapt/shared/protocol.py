@@ -19,8 +19,4 @@ SEARCHING, BATCH = "searching", "batch"
 READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
 ESTIMATING = "estimating"
 FILLING = "filling"
-STAGES = (
-    LOADING, SEGMENTING, FINISHING, RANKING, DOWNLOADING, SEARCHING, BATCH, READING, PREPARING, TRAINING, VALIDATING,
-    PAUSED, ESTIMATING, FILLING,
-)  # fmt: skip
 HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

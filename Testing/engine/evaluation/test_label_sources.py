@@ -21,6 +21,7 @@ from sam2adapt.evaluation.metrics import aggregate, case_metrics
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import read_labels, read_volume, write_volume
 from sam2adapt.shared.errors import ClassesError, InputFileError, TrainingDataError
+from sam2adapt.shared.labels.label_names import label_table
 
 SEGMENTATIONS = Path(slicerio.__file__).parent / "data"
 VALUES = np.zeros((4, 8, 8), np.uint8)
@@ -207,6 +208,18 @@ def test_colour_table_in_a_file_of_freesurfer(tmp_path, version, suffix):
     path.with_suffix(suffix).write_bytes(data[:-9])
     with pytest.raises(InputFileError, match=r"b\.mg.. are damaged: they end too early"):
         named_cases(tmp_path / "images", tmp_path / "labels")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
+def test_damaged_compression_is_no_table(tmp_path, suffix):
+    """Reading the voxels says what is wrong, in a sentence; looking for names must not end in a traceback."""
+    path = tmp_path / f"a{suffix}"
+    packed = bytearray(gzip.compress(bytes(range(256)) * 40))
+    packed[10] ^= 0xFF
+    path.write_bytes(packed)
+    assert label_table(path) is None
+    with pytest.raises(InputFileError):
+        read_labels(path)
 
 
 def test_names_that_nothing_says_are_left_to_the_user(tmp_path):

@@ -28,7 +28,6 @@ _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _RLE_HEADER = 64
 _MAX_RATIO = 10_000  # a larger ratio is believed for frames of less than
 _SMALL_FRAME = 1 << 26  # bytes: black slices of usual size are compressed by more
-_RLE_RATIO = 64  # two bytes stand for 128 at most
 
 
 def split_frames(header: ImageHeader) -> list[bytes]:

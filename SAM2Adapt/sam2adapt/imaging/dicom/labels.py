@@ -103,7 +103,8 @@ def read_dicom_structures(path: str | os.PathLike) -> list[Structure]:
 
     :raises InputFileError: damaged, or no segmentation and no structure set.
     """
-    return list(structures_of(str(path), _labelled(str(path))).values())
+    dataset = _labelled(str(path))
+    return list(structures_of(str(path), dataset, _regions(str(path), dataset)).values())
 
 
 def referenced_series(path: str | os.PathLike) -> tuple[str, ...]:
@@ -129,14 +130,13 @@ class _Reader:
     def __init__(self, path: str, image: Grid | Path | None, classes: Sequence[Structure]):
         self.path, self.dataset = path, _labelled(path)
         self.kind = self.dataset.SOPClassUID
-        self.structures = _taken(path, structures_of(path, self.dataset), classes)
+        drawn = _regions(path, self.dataset)
+        self.structures = _taken(path, structures_of(path, self.dataset, drawn), classes)
+        self._regions = [region for region in drawn if region.number in self.structures]
         self.notes: list[str] = []
         self._given = image is not None
         self._origins = origins_of(path, self.dataset)
         self.grid = image if isinstance(image, Grid) else self._find_grid(image)
-        self._regions: list[Region] = []
-        if self.kind == sop_classes.STRUCTURE_SET:
-            self._regions = [region for region in regions(path, self.dataset) if region.number in self.structures]
         if self.grid is not None:
             self._check_origins(self.grid)
 
@@ -259,6 +259,11 @@ def _labelled(path: str) -> Dataset:
             "Choose a segmentation (SEG), a structure set (RTSTRUCT) or a label file.",
         )
     return dataset
+
+
+def _regions(path: str, dataset: Dataset) -> list[Region]:
+    """What is drawn in a structure set; nothing in a segmentation."""
+    return regions(path, dataset) if dataset.SOPClassUID == sop_classes.STRUCTURE_SET else []
 
 
 def _read(path: str, **options) -> Dataset:

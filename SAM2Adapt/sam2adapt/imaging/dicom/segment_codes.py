@@ -1,11 +1,13 @@
 """What the labels in DICOM files mean: names, codes and colours as structures with Slicer's terminology."""
 
+from collections.abc import Sequence
+
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 
 from ..terminology import Structure, describe
 from . import sop_classes
-from .contours import regions
+from .contours import Region
 from .header import damage_reported
 
 _CONTEXT = "Segmentation category and type - DICOM master list"
@@ -14,12 +16,12 @@ _ANATOMY = ("SCT", "123037004", "Anatomical Structure")
 _Triple = tuple[str, str, str]  # coding scheme, value and meaning
 
 
-def structures_of(path: str, dataset: Dataset) -> dict[int, Structure]:
+def structures_of(path: str, dataset: Dataset, drawn: Sequence[Region]) -> dict[int, Structure]:
     """The structures of a segmentation or structure set by the number that the file gives each.
 
     Label values are the segment numbers of a segmentation, and 1, 2, 3 … for the structures of a structure set.
 
-    :param path: for messages.
+    :param path: for messages. :param drawn: the structures of a structure set, see ``contours.regions``.
     :raises InputFileError: the list is damaged.
     """
     if dataset.SOPClassUID != sop_classes.STRUCTURE_SET:
@@ -27,7 +29,7 @@ def structures_of(path: str, dataset: Dataset) -> dict[int, Structure]:
             items = [item for item in dataset.get("SegmentSequence") or () if item.SegmentNumber]  # 0 is background
             return {int(item.SegmentNumber): _structure(item) for item in items}
     result = {}
-    for label, region in enumerate(regions(path, dataset), 1):
+    for label, region in enumerate(drawn, 1):
         known = describe(label, region.name)
         terminology = known.terminology if region.code is None else _terminology(None, region.code)
         result[region.number] = Structure(label, region.name, terminology, region.color or known.color)

@@ -61,11 +61,6 @@ def class_name(sop_class: str) -> str:
     return _DERIVED.get(sop_class) or UID(sop_class).name.removesuffix(" Storage") or "unknown object"
 
 
-def is_derived(sop_class: str) -> bool:
-    """True for doses, segmentations and maps: they have a place in the patient and show no anatomy."""
-    return sop_class in _DERIVED
-
-
 def is_image(sop_class: str) -> bool | None:
     """True for image storage classes, False for every other standard class, None for private and missing ones."""
     name = UID(sop_class).name

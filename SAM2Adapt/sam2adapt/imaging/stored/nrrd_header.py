@@ -4,6 +4,7 @@ The fields are those of https://teem.sourceforge.net/nrrd/format.html. Voxels ar
 ``space units`` and takes what it does not understand for nothing said.
 """
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -181,15 +182,12 @@ def _text_values(path: Path, fields: dict, names: list[str], start: int, sizes: 
     skipped = any(_numbers(fields, name, int, path) not in ([], [0]) for name in ("lineskip", "byteskip"))
     if fields["encoding"].lower() not in _TEXT[:3] or skipped or (files and len(files) > 1):
         return None
-    count = 1
-    for n in sizes:
-        count *= n
     with open(path, "rb") as file:
         lines = file.read(start).splitlines()
     kept = [line for line in lines if line and not re.match(rb"(encoding|endian|data ?file):", line, re.IGNORECASE)]
     header = b"\n".join([*kept, b"encoding: raw", b"endian: little", b"", b""])
     file, offset = (path, start) if files is None else (files[0], 0)
-    return TextValues(file, offset, _type(fields["type"].lower()), count, header)
+    return TextValues(file, offset, _type(fields["type"].lower()), math.prod(sizes), header)
 
 
 def _type(kind: str) -> np.dtype:

@@ -4,7 +4,6 @@ ITK refuses a file whose last number ends the file, and takes no notice of numbe
 """
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...shared.errors import InputFileError
+from ...shared.safety.private import temporary_folder
 
 _DIGITS = frozenset(b"0123456789+-.eE \t\r\n,")
 _EXPORT = "Save it again from the program that wrote it, or as binary (raw) values."
@@ -39,8 +39,8 @@ class TextValues:
         :param path: the header's file. :raises InputFileError: as ``read``.
         """
         values = self.read(path)
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / f"binary{'.nrrd' if self.header.startswith(b'NRRD') else '.mha'}"
+        with temporary_folder() as folder:
+            copy = folder / f"binary{'.nrrd' if self.header.startswith(b'NRRD') else '.mha'}"
             copy.write_bytes(self.header + values.astype(values.dtype.newbyteorder("<")).tobytes())
             yield copy
 

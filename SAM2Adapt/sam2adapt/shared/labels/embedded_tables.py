@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree as ET
@@ -19,6 +20,7 @@ _UNREADABLE = (
     ValueError,
     OverflowError,
     struct.error,
+    zlib.error,
 )  # the error appears when the voxels are read
 # FreeSurfer's utils/tags and utils/colortab: what follows the voxels of a .mgh file.
 _MGH_HEADER, _MGH_PARAMETERS = 284, 20  # bytes: before the voxels, and of five floats after them

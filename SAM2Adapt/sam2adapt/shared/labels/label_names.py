@@ -20,9 +20,7 @@ from .image_names import SEGMENTATION, stem_of, suffix_of
 from .label_entries import LabelEntry, LabelTable, color_of
 
 _IGNORE = "ignore"  # nnU-Net's name for voxels that are not annotated
-_BACKGROUND = {"background", "clear label", "unknown", "bg"}  # of value 0
 _LONGEST = 1 << 24  # bytes of a header or table
-_GZIP = b"\x1f\x8b"
 
 
 def label_table(path: Path, of_folder: "Callable[[Path, str], LabelTable | None] | None" = None) -> LabelTable | None:
@@ -159,7 +157,7 @@ def _read_table(path: Path) -> LabelTable | None:
     suffix = path.suffix.lower()
     entries = _from_json(text) if suffix == ".json" else _from_tsv(text) if suffix == ".tsv" else _from_lines(text)
     for value, entry in entries:
-        if value > 0 and entry.name and not (value == 0 and entry.name.lower() in _BACKGROUND):
+        if value > 0 and entry.name:
             table.entries[value] = entry
     return table if table.entries else None
 
