@@ -64,11 +64,6 @@ def markUncertainty(node, volumeNode):
     node.SetNodeReferenceID(_VOLUME_ROLE, volumeNode.GetID())
 
 
-def isUncertainty(node):
-    """Whether a volume is no image, but the uncertainty of a result."""
-    return node.GetNodeReferenceID(_VOLUME_ROLE) is not None
-
-
 def uncertaintyOf(volumeNode):
     """The uncertainty of the last result for a volume, None without one."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if volumeNode else []
