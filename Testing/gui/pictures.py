@@ -53,22 +53,16 @@ class Photographer:
     """
 
     def __init__(self, host, folder: Path):
-        import slicer
-        import slicerio
-
         self.host, self._folder = host, folder
         self._widget = host.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
         self._ui = self._widget.ui
-        chest = Path(slicerio.__file__).parent / "data" / "CTChest4.nrrd"
-        slicer.modules.volumes.logic().AddArchetypeVolume(str(chest), "CTChest", 0)
-        host.processEvents()
+        self._begin()
 
     def run(self) -> None:
         """Idle, running and done; of the second run, because the first one also loads the engine."""
         self._click()
         self._waitFor(lambda: not self._isRunning())
-        self._ui.undoButton.click()
-        self._ui.statusLabel.text = ""
+        self._begin()
         self._take("idle")
         self._click()
         self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
@@ -119,7 +113,7 @@ class Photographer:
 
     def fail(self) -> None:
         """A killed engine, as when memory runs out."""
-        self._ui.undoButton.click()
+        self._begin()
         self._click()
         self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
         os.kill(self._widget.logic.engine.processId(), 9)
@@ -134,9 +128,19 @@ class Photographer:
         venv.create(python, with_pip=False)
         program = python / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         os.environ["SAM2ADAPT_ENGINE_PYTHON"] = str(program)
-        self._ui.statusLabel.text = ""
+        self._begin()
         self._widget.enter()
         self._take("engine-missing")
+
+    def _begin(self) -> None:
+        """The chest CT alone in the scene, without a result."""
+        import slicer
+        import slicerio
+
+        slicer.mrmlScene.Clear(0)
+        chest = slicerio.get_testdata_file("CTChest4.nrrd")
+        slicer.modules.volumes.logic().AddArchetypeVolume(str(chest), "CTChest", 0)
+        self.host.processEvents()
 
     def _click(self) -> None:
         self._ui.applyButton.click()

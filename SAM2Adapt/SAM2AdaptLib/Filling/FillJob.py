@@ -230,7 +230,7 @@ def expectation(expectedDice, nextSlice):
     text = _("Expected accuracy {dice}").format(dice=f"{expectedDice:.2f}")
     if nextSlice is None:
         return f"{text}."
-    return _("{text}; slice {slice} is the least sure.").format(text=text, slice=nextSlice[1] + 1)
+    return _("{text}; drawing slice {slice} would help most.").format(text=text, slice=nextSlice[1] + 1)
 
 
 def _drawingStamp(segmentationNode):

@@ -45,7 +45,7 @@ def test_fill_preview_apply_undo(panel):
     assert "first guess" in panel.message and not panel.widget("applyButton").enabled
     assert np.array_equal(panel.previewMasks(), answer)
     panel.sendResult(answer, log=["'wall' is thin."])
-    assert panel.message == "Expected accuracy 0.91; slice 9 is the least sure.\n'wall' is thin."
+    assert panel.message == "Expected accuracy 0.91; drawing slice 9 would help most.\n'wall' is thin."
     assert panel.options.nextSliceButton.text == "Go to slice 9"
     assert np.array_equal(panel.masks(), before)
     panel.widget("applyButton").click()

@@ -46,4 +46,4 @@ def test_run_is_offered_again_after_a_reload_in_its_first_epoch(widget, processE
     assert request.isCancelled
     ui = slicer.modules.SAM2AdaptTrainingWidget.ui
     assert not ui.unfinishedCollapsibleButton.isHidden()
-    assert ui.unfinishedComboBox.currentText.endswith("0 epochs done")
+    assert ui.unfinishedComboBox.currentText.endswith("passes done: 0")

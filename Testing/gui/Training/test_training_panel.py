@@ -371,7 +371,7 @@ def test_what_is_decided_about_labels_is_said_with_the_choice(panel):
         not panel.ui.overlapWidget.isHidden() and "36 voxels of 'liver' count as 'cyst'" in panel.ui.caseHintLabel.text
     )
     assert "'cyst' has no segment in b" in panel.ui.classHintLabel.text
-    assert panel.ui.splitHintLabel.text.startswith("No case is set to “validate”: 1 of the 2 are kept out")
+    assert panel.ui.splitHintLabel.text.startswith("No case is set to “validate”: 1 of 2 cases will measure accuracy")
     pick(panel.ui.overlapComboBox, "first")
     assert "36 voxels of 'cyst' count as 'liver'" in panel.ui.caseHintLabel.text
     pick(panel.ui.overlapComboBox, "refuse")

@@ -121,7 +121,7 @@ def test_filled_slices_are_added_and_overlap_is_kept(lib, nodes, axes):
     assert np.array_equal(run.previews[0], answer)
     assert np.array_equal(read(lib, pair), list(DRAWN.values()))  # nothing changes before apply
     job = run.answer(answer)
-    assert run.finished == [job] and job.message == "Expected accuracy 0.91; slice 9 is the least sure."
+    assert run.finished == [job] and job.message == "Expected accuracy 0.91; drawing slice 9 would help most."
     assert job.nextSlice == ("K", 8) and job.expectedDice == 0.914
     assert job.apply() is pair[1]
     assert np.array_equal(read(lib, pair), answer)

@@ -241,7 +241,7 @@ def splitText(used, allForTraining):
     if count == 1:
         return _("No case is set to “validate”: some slices of the case are kept out of training to measure accuracy.")
     return _(
-        "No case is set to “validate”: {kept} of the {count} are kept out of training to measure accuracy. Set “Use”"
+        "No case is set to “validate”: {kept} of {count} cases will measure accuracy and not be trained on. Set “Use”"
         " to choose them, or tick “Train on all cases” under Expert."
     ).format(kept=Cases.heldOut(count), count=count)
 

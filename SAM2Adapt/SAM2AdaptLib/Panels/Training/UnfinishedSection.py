@@ -27,7 +27,7 @@ class UnfinishedSection:
         self._runs = RunFolders.unfinishedRuns()
         self._ui.unfinishedComboBox.clear()
         for run in self._runs:
-            text = _("{name}, {created}: {epochs} epochs done")
+            text = _("{name}, {created}; passes done: {epochs}")
             created = run["created"].replace("T", " ")[:16]
             self._ui.unfinishedComboBox.addItem(text.format(name=run["name"], created=created, epochs=run["epochs"]))
         self._ui.unfinishedCollapsibleButton.visible = bool(self._runs)

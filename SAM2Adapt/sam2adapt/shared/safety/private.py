@@ -32,6 +32,7 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 _PREFIX = "sam2adapt-"  # of temporary folders
 _OF_A_RUN = ("prepared", "features")  # folders in a run's folder that may be claimed
 _TRIES, _BETWEEN = 100, 0.02  # seconds
+_FAR = 1 << 30  # byte
 
 
 def open_private(path: Path, flags: int = os.O_TRUNC) -> BinaryIO:
@@ -65,6 +66,8 @@ def private_folder(folder: Path) -> Path:
 class Lock:
     """A lock of the operating system on a file, which ends with the process that holds it.
 
+    Slicer's process uses it, too, and has no ``filelock``. Windows was not tried.
+
     :ivar held: whether this process holds the lock; true if the file system has no locks.
     :ivar certain: whether the file system has locks.
     :raises OutputError: the file cannot be made.
@@ -83,6 +86,7 @@ class Lock:
     def _take(self) -> bool:
         try:
             if os.name == "nt":
+                self._file.seek(_FAR)  # a locked byte can be neither read nor written: take one past the content
                 msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
             else:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,6 +103,8 @@ class Lock:
 
     def release(self, delete: bool = False) -> None:
         """Let others have it. :param delete: the file as well."""
+        if os.name == "nt":  # where an open file cannot be deleted
+            self._file.close()
         if delete:
             with contextlib.suppress(OSError):
                 self.path.unlink()
