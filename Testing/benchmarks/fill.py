@@ -179,15 +179,18 @@ def draw(path: Path, rows: list[dict]) -> None:
 
     table = _by_row(rows)
     methods = _methods(rows)
-    figure, axes = plt.subplots(figsize=(1.5 + 0.9 * len(table), 4))
+    figure, axes = plt.subplots(figsize=(max(10, 1.5 + 0.9 * len(table)), 4), layout="constrained")
     for number, method in enumerate(methods):
         values = [_average(cells[method]) if method in cells else np.nan for cells in table.values()]
         axes.bar(np.arange(len(table)) + number * 0.8 / len(methods), values, 0.8 / len(methods), label=method)
-    axes.set_xticks(np.arange(len(table)) + 0.3, [f"{name}\n{density}" for name, _, density in table], fontsize=7)
+    axes.set_xticks(
+        np.arange(len(table)) + 0.3,
+        ["\n".join([*name.split(" ", 1), density]) for name, _, density in table],
+        fontsize=7,
+    )
     axes.set_ylim(0.3, 1)
     axes.set_ylabel("Dice between drawn slices")
-    axes.legend(ncols=len(methods), fontsize=7)
-    figure.tight_layout()
+    figure.legend(loc="outside upper center", ncols=min(len(methods), 7), fontsize=7)
     figure.savefig(path, dpi=120)
 
 

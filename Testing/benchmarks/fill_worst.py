@@ -1,7 +1,7 @@
 """Draw where filling was farthest below Slicer's tools: ``python Testing/benchmarks/fill_worst.py``
 
 Takes the volumes from ``results/fill.csv`` and writes ``results/fill_worst.png``: truth, ours and the best peer in the
-slice that ours missed most.
+slice that ours missed most. Only sets whose licence lets pictures be passed on are drawn.
 """
 
 import argparse
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from benchmark_sets import PERMISSIVE
 from fill import OURS, SLICERS, start_without
 from fill_cases import FillCase, cases_of
 from fill_peers import PEERS, ours
 from sam2adapt.filling.filler import START
 
 RESULTS = Path(__file__).parent / "results"
+SHOWN = (*PERMISSIVE, "ctchest4", "ts_ct_3mm", "chaos_ct")  # CC BY(-SA) or Apache-2.0
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def _worst(rows: list[dict]) -> list[tuple[float, str, str, str, str]]:
     """How far ours is below the best peer, set, case, density and that peer; one density of a volume, worst first."""
     cells: dict[tuple, dict[str, float]] = {}
     for row in rows:
-        if row["part"] == "val":
+        if row["part"] == "val" and row["set"] in SHOWN:
             cells.setdefault((row["set"], row["case"], row["density"]), {})[row["method"]] = float(row["dice"])
     found = {}
     for (name, case, density), own in cells.items():

@@ -65,10 +65,12 @@ class Photographer:
         self._begin()
         self._take("idle")
         self._click()
-        self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
-        self._take("running")
         self._waitFor(lambda: not self._isRunning())
         self._take("done")
+        self._begin()
+        self._runHalf()
+        self._take("running")
+        self._ui.applyButton.click()  # cancels
 
     def batch(self, source: Path) -> None:
         """The section Batch idle, running and done, one below the other; one of the studies is cut off.
@@ -114,8 +116,7 @@ class Photographer:
     def fail(self) -> None:
         """A killed engine, as when memory runs out."""
         self._begin()
-        self._click()
-        self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
+        self._runHalf()
         os.kill(self._widget.logic.engine.processId(), 9)
         self._waitFor(lambda: not self._isRunning())
         self._take("failed")
@@ -144,6 +145,13 @@ class Photographer:
 
     def _click(self) -> None:
         self._ui.applyButton.click()
+
+    def _runHalf(self) -> None:
+        """Run until half is done; slowly, or it is all done before the picture is taken."""
+        self._ui.testTimeAugmentationCheckBox.checked = True
+        self._click()
+        self._waitFor(lambda: self._ui.progressBar.value >= HALFWAY)
+        self._ui.testTimeAugmentationCheckBox.checked = False
 
     def _isRunning(self) -> bool:
         return self._ui.applyButton.text == "Cancel"
