@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..imaging.image_files import stem_of
-from ..imaging.terminology import Structure, describe
+from ..imaging.terminology import Structure, describe, name_key
 from ..imaging.volume import Volume, read_labels
 from ..shared import paths
 from ..shared.errors import ClassesError, InputFileError, TrainingDataError
@@ -110,13 +110,13 @@ def _dicom_cases(images: Path, labels: Path, say: Callable[[str], None], overlap
 
 
 def named_by_dicom(cases: list[Case]) -> dict[int, str]:
-    """Number all structures in DICOM labels 1, 2, 3, …; names that differ only in case are the same structure."""
+    """Number all structures in DICOM labels 1, 2, 3, …; names that differ only in case and spaces are one structure."""
     from ..imaging.volume import read_structures
 
     names: dict[str, str] = {}
     for case in cases:
         for structure in read_structures(case.label) if case.series else ():
-            names.setdefault(structure.name.strip().casefold(), structure.name.strip())
+            names.setdefault(name_key(structure.name), structure.name.strip())
     return dict(enumerate(names.values(), 1))
 
 

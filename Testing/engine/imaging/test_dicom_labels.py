@@ -338,7 +338,7 @@ def test_classes_are_found_by_name(series, images, tmp_path):
     body = structure_set({"disk": ROIS["disk"], "BODY": ("CLOSED_PLANAR", [circle(150)])})
     path = save(body, tmp_path / "rt.dcm")
     assert not (read_labels(path, series).array == 1).any()  # under the outline of the body
-    disk = read_labels(path, series, [Structure(1, "Disk")]).array[0]
+    disk = read_labels(path, series, [Structure(1, " Disk ")]).array[0]
     assert disk.sum() == pytest.approx(len(SLICES) * independent([circle(60)]).sum(), rel=0.01)
     with pytest.raises(ClassesError, match=r"rt\.dcm holds none of the classes Heart, but disk, BODY\."):
         read_labels(path, series, [Structure(1, "Heart")])
@@ -346,6 +346,7 @@ def test_classes_are_found_by_name(series, images, tmp_path):
 
 def test_names_of_all_cases(images, tmp_path):
     seg = save(segmentation_dataset(images, LABELS, "BINARY"), tmp_path / "a.dcm")
-    rois = save(structure_set({"LUNG": ROIS["disk"], "heart": ROIS["disk"]}), tmp_path / "b.dcm")
-    cases = [Case("a", tmp_path, seg, series="1.2"), Case("b", tmp_path, rois, series="1.3")]
-    assert named_by_dicom(cases) == {1: "Lung", 2: "Spleen", 3: "heart"}
+    rois = save(structure_set({"LUNG": ROIS["disk"], "left heart": ROIS["disk"]}), tmp_path / "b.dcm")
+    spaces = save(structure_set({"Left  Heart": ROIS["disk"]}), tmp_path / "c.dcm")
+    cases = [Case(file.stem, tmp_path, file, series="1.2") for file in (seg, rois, spaces)]
+    assert named_by_dicom(cases) == {1: "Lung", 2: "Spleen", 3: "left heart"}

@@ -18,7 +18,7 @@ from pydicom.uid import UID, generate_uid
 from ...shared.errors import ClassesError, GeometryError, InputFileError
 from ...shared.labels.overlaps import LAST
 from ..flattening import flatten
-from ..terminology import Structure
+from ..terminology import Structure, name_key
 from . import sop_classes
 from .contours import Region, fill, regions
 from .geometry import Grid
@@ -276,8 +276,8 @@ def _read(path: str, **options) -> Dataset:
 def _taken(path: str, structures: dict[int, Structure], classes: Sequence[Structure]) -> dict[int, Structure]:
     if not classes:
         return structures
-    ids = {structure.name.strip().casefold(): structure.id for structure in classes}
-    names = {number: structure.name.strip().casefold() for number, structure in structures.items()}
+    ids = {name_key(structure.name): structure.id for structure in classes}
+    names = {number: name_key(structure.name) for number, structure in structures.items()}
     taken = {number: replace(structures[number], id=ids[name]) for number, name in names.items() if name in ids}
     if not taken:
         raise ClassesError(
