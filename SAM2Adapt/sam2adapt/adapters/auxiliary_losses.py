@@ -1,5 +1,7 @@
 """Losses that some methods add to the segmentation loss: of edges, and of the expected IoU."""
 
+from collections.abc import Callable
+
 import torch
 from monai.networks import one_hot
 from torch import Tensor
@@ -38,9 +40,17 @@ def edge_target(target: Tensor) -> tuple[Tensor, Tensor]:
     :param target: class indices (B, H, W), ``IGNORE`` where not annotated.
     :return: edges and, where all 3x3 pixels are annotated, the pixels that count, both (B, 1, H, W) of 0 and 1.
     """
-    labels = target.unsqueeze(1).float()
-    largest, smallest = (F.max_pool2d(sign * labels, 3, stride=1, padding=1) * sign for sign in (1, -1))
+    largest = smallest = target.unsqueeze(1)
+    for axis in (-2, -1):
+        largest, smallest = _of_three(torch.maximum, largest, axis), _of_three(torch.minimum, smallest, axis)
     return (largest != smallest).float(), (largest != IGNORE).float()
+
+
+def _of_three(choose: Callable[[Tensor, Tensor], Tensor], values: Tensor, axis: int) -> Tensor:
+    """Maximum or minimum of each value and its two neighbours; faster on integers than a pooling of floats."""
+    first, last = values.narrow(axis, 0, 1), values.narrow(axis, -1, 1)
+    pairs = choose(values.narrow(axis, 0, values.shape[axis] - 1), values.narrow(axis, 1, values.shape[axis] - 1))
+    return choose(torch.cat([first, pairs], axis), torch.cat([pairs, last], axis))
 
 
 def edge_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..network.convolutions import ChannelsLastGroupNorm, DepthwiseConv2d, PointwiseConv2d
 from ..network.network import DetailMaps, SegmentationNetwork
 from ..shared.errors import SettingsError
 from .method import Method
@@ -25,18 +26,9 @@ _LATE_FACTOR = 0.4  # 0.5 becomes 0.2
 def separable(inside: int, out: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """Depthwise convolution, 1x1 convolution, group norm, GELU; keeps H and W, divided by the stride."""
     return nn.Sequential(
-        nn.Conv2d(
-            inside,
-            inside,
-            kernel,
-            stride,
-            padding=dilation * (kernel // 2),
-            dilation=dilation,
-            groups=inside,
-            bias=False,
-        ),
-        nn.Conv2d(inside, out, 1, bias=False),
-        nn.GroupNorm(math.gcd(8, out), out),
+        DepthwiseConv2d(inside, kernel, stride, dilation),
+        PointwiseConv2d(inside, out, bias=False),
+        ChannelsLastGroupNorm(math.gcd(8, out), out),
         nn.GELU(),
     )
 
@@ -48,7 +40,7 @@ class MultiScale(nn.Module):
         super().__init__()
         reach = ((3, 1), (3, 2), (5, 1), (3, 4))  # kernel, dilation
         self.branches = nn.ModuleList(separable(channels, channels // 4, k, dilation=d) for k, d in reach)
-        self.mix = nn.Conv2d(channels, channels, 1)
+        self.mix = PointwiseConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.mix(torch.cat([branch(x) for branch in self.branches], dim=1))
@@ -71,11 +63,11 @@ class DetailEnhancement(nn.Module):
             nn.Sequential(separable(a, b, stride=2), MultiScale(b)) for a, b in pairwise(channels)
         )
         outputs = (dim // 8, dim // 4, dim)  # of s0, s1 and the embedding
-        self.fusions = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(channels[1:], outputs, strict=True))
+        self.fusions = nn.ModuleList(PointwiseConv2d(a, b) for a, b in zip(channels[1:], outputs, strict=True))
         for fusion in self.fusions:
             nn.init.zeros_(fusion.weight)
             nn.init.zeros_(fusion.bias)
-        self.edge: nn.Conv2d | None = nn.Conv2d(width, 1, 1)
+        self.edge: nn.Conv2d | None = PointwiseConv2d(width, 1)
 
     def forward(self, images: Tensor) -> DetailMaps:
         if self.high_pass:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..network.bottleneck import AdaptedMLP, Bottleneck
+from ..network.convolutions import DepthwiseConv2d
 from ..network.deformable import deformable_convolution
 from ..network.network import SegmentationNetwork
 from ..shared.errors import SettingsError
@@ -86,7 +87,9 @@ class BranchedConvolution(nn.Module):
         super().__init__()
         self.channels, self.groups, batch = channels, 1 if dense else channels, norm == "batch"
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(channels, channels, k, padding=(k[0] // 2, k[1] // 2), groups=self.groups, bias=not batch)
+            nn.Conv2d(channels, channels, k, padding=(k[0] // 2, k[1] // 2), bias=not batch)
+            if dense
+            else DepthwiseConv2d(channels, k, bias=not batch)
             for k in KERNELS
         )
         self.norms = nn.ModuleList(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..network.convolutions import ChannelsLastGroupNorm, PointwiseConv2d
 from ..network.network import SegmentationNetwork
 from ..shared.errors import SettingsError
 from .detail import separable
@@ -28,9 +29,9 @@ class Refinement(nn.Module):
     def __init__(self, width: int, dim: int):
         super().__init__()
         self.stem = nn.Sequential(*_dense(3, width, 2), separable(width, width))
-        self.context = nn.Conv2d(dim, width, 1)
+        self.context = PointwiseConv2d(dim, width)
         self.mix = nn.Sequential(separable(width, width), separable(width, width, dilation=2))
-        self.out = nn.Conv2d(width, dim, 1)
+        self.out = PointwiseConv2d(width, dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -57,10 +58,10 @@ class FullRefinement(nn.Module):
         half = width // 2
         self.stem = nn.Sequential(_dense(3, half), _dense(half, half))
         self.down = nn.Sequential(_dense(half, width, 2), _dense(width, width))
-        self.context = nn.Conv2d(dim, width, 1)
+        self.context = PointwiseConv2d(dim, width)
         self.stride_2 = nn.Sequential(_dense(2 * width, width), _dense(width, width))
         self.stride_1 = nn.Sequential(_dense(width + half, half), _dense(half, half))
-        self.out = nn.Conv2d(half, dim, 1)
+        self.out = PointwiseConv2d(half, dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -75,7 +76,9 @@ class FullRefinement(nn.Module):
 
 def _dense(inside: int, out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inside, out, 3, stride, padding=1, bias=False), nn.GroupNorm(math.gcd(8, out), out), nn.GELU()
+        nn.Conv2d(inside, out, 3, stride, padding=1, bias=False),
+        ChannelsLastGroupNorm(math.gcd(8, out), out),
+        nn.GELU(),
     )
 
 

@@ -7,7 +7,7 @@ to 1024 x 1024 pixels: the tiling of the window position embedding, and the fixe
 from dataclasses import dataclass
 
 import torch
-from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..shared.known_bases import NANO
 from .attention import use_key_bias
+from .windows import window_attention
 
 STRIDE = 32  # of the deepest stage: the input is padded to a multiple of it
 
@@ -59,6 +60,24 @@ CONFIGS = {
 }
 
 
+class Block(MultiScaleBlock):
+    """SAM2's block, which computes nothing for the padded positions of windows at the right and bottom edge."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (B, H, W, C) to (B, H, W, C') or, if the block pools, (B, H / 2, W / 2, C')."""
+        n = self.norm1(x)
+        shortcut = x if self.dim == self.dim_out else self._pooled(self.proj(n))
+        qkv = self.attn.qkv(n)
+        queries = self._pooled(qkv[..., : self.dim_out])
+        keys_values, padding = qkv[..., self.dim_out :], self.attn.qkv.bias[self.dim_out :].to(qkv.dtype)
+        attended = window_attention(queries, keys_values, self.attn.num_heads, self.window_size, padding)
+        x = shortcut + self.attn.proj(attended)
+        return x + self.mlp(self.norm2(x))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        return x if self.pool is None else self.pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 class AnySizeHiera(Hiera):
     """SAM2's Hiera trunk for any input whose height and width are multiples of 32.
 
@@ -70,6 +89,8 @@ class AnySizeHiera(Hiera):
         super().__init__(**settings)
         self.peg = nn.Identity()
         self.use_position_embedding = True
+        for block in self.blocks:
+            block.__class__ = Block  # parameters and their names stay
 
     def _get_pos_embed(self, hw: tuple[int, int]) -> Tensor:
         # The original tiles floor(h / 8) windows, which fits multiples of 32 pixels only for some window sizes.

@@ -1,5 +1,6 @@
 """The segmentation network: SAM2's image path, PEG, class head, and the adapters of a method."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -98,6 +99,8 @@ class SegmentationNetwork(nn.Module):
             ``edge`` logits, if the network has them.
         """
         padded = pad_to_stride(images)
+        if padded.device.type == "cpu":
+            padded = padded.contiguous(memory_format=torch.channels_last)  # for which convolutions are fast
         features = self.base.features(padded)
         extras = {}
         if self.detail is not None:
@@ -201,11 +204,26 @@ def class_maps(kernels: Tensor, pixels: Tensor) -> Tensor:
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Enlarge logits (B, K, h, w) of padded images and cut off the padding: (B, K, H, W)."""
-    # One channel at a time: for three channels, a single thread uses another kernel of PyTorch, which rounds
-    # differently.
-    single = logits.float().flatten(0, 1).unsqueeze(1)
-    enlarged = F.interpolate(single, size=_padded(size), mode="bilinear", align_corners=False)
-    return enlarged.view(*logits.shape[:2], *enlarged.shape[-2:])[..., : size[0], : size[1]]
+    padded = _padded(size)
+    if logits.requires_grad and logits.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):
+            logits = logits.float()
+            rows, columns = (_bilinear(n, m).to(logits) for n, m in zip(logits.shape[-2:], padded, strict=True))
+            enlarged = rows @ logits @ columns.T
+    else:
+        # One channel at a time: for three channels, a single thread uses another kernel of PyTorch, which rounds
+        # differently.
+        single = logits.float().flatten(0, 1).unsqueeze(1)
+        enlarged = F.interpolate(single, size=padded, mode="bilinear", align_corners=False)
+        enlarged = enlarged.view(*logits.shape[:2], *padded)
+    return enlarged[..., : size[0], : size[1]]
+
+
+@functools.lru_cache(maxsize=8)
+def _bilinear(small: int, large: int) -> Tensor:
+    """The matrix (large, small) of bilinear interpolation along an axis; products with it are faster in training."""
+    columns = torch.eye(small, dtype=torch.float32)[:, None]
+    return F.interpolate(columns, size=large, mode="linear", align_corners=False)[:, 0].T.contiguous()
 
 
 def parameter_counts(network: SegmentationNetwork) -> dict[str, int]:

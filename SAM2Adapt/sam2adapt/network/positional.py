@@ -8,6 +8,7 @@ that the untrained network equals the pretrained one.
 from torch import Tensor, nn
 
 from ..shared.presets import PEG_ADD
+from .convolutions import DepthwiseConv2d
 
 
 class TrunkPEG(nn.Module):
@@ -36,7 +37,7 @@ class DecoderPEG(nn.Module):
 
 
 def _depthwise(channels: int, mode: str) -> nn.Conv2d:
-    conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+    conv = DepthwiseConv2d(channels, 3, bias=True)
     if mode == PEG_ADD:
         nn.init.zeros_(conv.weight)
     else:

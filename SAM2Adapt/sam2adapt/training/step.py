@@ -64,7 +64,7 @@ class TrainingStep:
         self.batch, self.crop, self.parts, self.bytes_sent = batch, crop, 1, 0
         self.loss = SegmentationLoss(settings.loss or method.loss_weights())
         groups = parameter_groups(network, settings, lambda name: not (settings.quick and is_encoder_side(name)))
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         # Small gradients vanish in float16, but not in bfloat16.
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
 

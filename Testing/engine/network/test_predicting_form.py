@@ -13,9 +13,10 @@ from sam2adapt.machine.device import autocast_dtype
 from sam2adapt.network.network import SegmentationNetwork
 from sam2adapt.network.predicting import ops as inference_ops
 from sam2adapt.network.predicting.network import InferenceNetwork
-from sam2adapt.network.predicting.ops import Linear, window_ranges
+from sam2adapt.network.predicting.ops import Linear
 from sam2adapt.network.prompts import Prompts
 from sam2adapt.network.weights import random_base
+from sam2adapt.network.windows import window_ranges
 from sam2adapt.segmenting.model import exported, load_model
 from sam2adapt.segmenting.predict import Options, segment
 from sam2adapt.shared.files import bundled_folder

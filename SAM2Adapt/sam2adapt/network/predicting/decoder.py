@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from ...shared.presets import PEG_ADD
 from ..attention import attention_parts
 from ..network import SegmentationNetwork
-from .ops import Linear, activation_name, attend
+from ..windows import attend
+from .ops import Linear, activation_name
 from .trunk import Convolution, Norm
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
-from .ops import Linear, activation_name, window_attention
+from ..windows import window_attention
+from .ops import Linear, activation_name
 
 _LANES = 16  # numbers in a vector instruction; other widths make products and convolutions slower
 
