@@ -3,10 +3,9 @@
 PyTorch hands depthwise convolutions to oneDNN, whose fast kernels are those for channels-last maps, undilated kernels
 and, for the gradient of the weights, at most three columns. In other cases a step of training takes 2 to 20 times as
 long: 1x1 kernels, dilated ones, 5x5 kernels, strides in bfloat16, and maps that are not channels-last. Here they are
-written in terms of the fast ones, with the same result up to rounding. (In bfloat16, the weights' gradient of dilated
-kernels on channels-last maps is even wrong in PyTorch 2.14.) The
-backward pass of torch's group norm takes 2 to 4 times as long on channels-last maps. In evaluation mode, and on other
-devices, all classes are torch's.
+written in terms of the fast ones, with the same result up to rounding. (In bfloat16, PyTorch 2.14.1 even gave wrong
+gradients of the weights of dilated kernels on channels-last maps.) The backward pass of torch's group norm takes 2 to 4
+times as long on such maps as the one here. In evaluation mode, and on other devices, all classes are torch's.
 """
 
 import torch
