@@ -12,7 +12,7 @@ from pathlib import Path
 
 from outcomes import DIED, HUNG, MEMORY, REFUSED, SURVIVED, TRACEBACK, Verdict
 
-PATIENCE = 60.0  # seconds until a child counts as hung; a busy machine is slow
+PATIENCE = 60.0  # seconds without a sign until a child counts as hung; a busy machine is slow
 MOST_MEMORY = 700_000_000  # bytes that a try with a tiny network may take beyond what it began with
 _LOOK = 0.004
 
@@ -132,7 +132,7 @@ def tried_in_turn(works: Sequence[Work], folder: Path) -> list[Ended]:
     while len(ended) < len(works):
         rest, notes = works[len(ended) :], folder / f"notes-{len(ended)}"
         child = Child(lambda rest=rest, notes=notes: _in_turn(rest, notes), folder)
-        end = child.ended(look=lambda notes=notes: notes.stat().st_size if notes.exists() else 0)
+        end = child.ended(look=lambda notes=notes: _sizes(notes))
         lines = [json.loads(line) for line in notes.read_text("utf-8").splitlines()] if notes.exists() else []
         ended += [Ended(hung=False, killed=False, signal=0, **line) for line in lines]
         if len(lines) < len(rest):
@@ -144,6 +144,11 @@ def tried_in_turn(works: Sequence[Work], folder: Path) -> list[Ended]:
         for left in folder.glob(f"{notes.name}*"):
             left.unlink()
     return ended
+
+
+def _sizes(notes: Path) -> list[int]:
+    """How much a child has said so far: it grows as long as the child works."""
+    return [path.stat().st_size for path in (notes, Path(f"{notes}-said")) if path.exists()]
 
 
 def _in_turn(works: Sequence[Work], notes: Path) -> int:
