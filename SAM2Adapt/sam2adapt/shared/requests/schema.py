@@ -14,7 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, TryModel, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -22,6 +22,7 @@ METHODS: dict[str, type[Request]] = {
     "seriesFiles": SeriesFiles,
     "fill": Fill,
     "rank": RankVolume,
+    "tryModel": TryModel,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,
