@@ -10,7 +10,7 @@ from typing import Any
 from ..shared import protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
-from ..shared.requests.server_actions import ListDevices, TryModel
+from ..shared.requests.server_actions import ListDevices, MeasureCase, TryModel
 from . import batch_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
@@ -65,6 +65,14 @@ def try_model(engine: WarmModels, request: TryModel, task: Task) -> dict[str, An
     return carry_out(request, engine.model, task.check, task.cancelled)
 
 
+def measure_case(engine: WarmModels, request: MeasureCase, task: Task) -> dict[str, Any]:
+    """Measure a model on one image and its corrected labels; see ``requests.measure_case``."""
+    task.progress(protocol.LOADING, 0, 1, "model")
+    from ..requests.measure_case import measure_case as carry_out
+
+    return carry_out(request, engine.model, task.check)
+
+
 def devices(engine: WarmModels, request: ListDevices, task: Task) -> list[dict[str, Any]]:
     """The devices of this machine; the first is the choice of ``auto``, with its reason."""
     from ..machine.device import list_devices
@@ -80,6 +88,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "warmUp": fill_methods.warm_up,
     "rank": rank,
     "tryModel": try_model,
+    "measureCase": measure_case,
     "train": train_methods.train,
     "estimate": train_methods.estimate,
     "devices": devices,

@@ -14,7 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, TryModel, WarmUp
+from .server_actions import Cancel, Control, ListDevices, MeasureCase, SeriesFiles, Shutdown, TryModel, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -23,6 +23,7 @@ METHODS: dict[str, type[Request]] = {
     "fill": Fill,
     "rank": RankVolume,
     "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,

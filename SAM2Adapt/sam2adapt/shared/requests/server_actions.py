@@ -30,6 +30,16 @@ class TryModel(Request):
 
 
 @dataclass(kw_only=True)
+class MeasureCase(Request):
+    """Measure a model on one image and its corrected labels."""
+
+    model: str = setting("model", about="Name or file", only=SERVER)
+    image: Path = setting("path", "Image file", only=SERVER)
+    labels: Path = setting("path", "Label file that names its structures, .seg.nrrd for instance", only=SERVER)
+    device: str = setting("word", "Where to compute", "auto", only=SERVER)
+
+
+@dataclass(kw_only=True)
 class Shutdown(Request):
     """End the engine server."""
 
