@@ -14,7 +14,18 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .server_actions import (
+    Cancel,
+    Control,
+    DeleteKept,
+    ListDevices,
+    ListKept,
+    ListTrainings,
+    SeriesFiles,
+    Shutdown,
+    StopTraining,
+    WarmUp,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -34,6 +45,10 @@ METHODS: dict[str, type[Request]] = {
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
     "warmUp": WarmUp,
+    "trainings": ListTrainings,
+    "stopTraining": StopTraining,
+    "kept": ListKept,
+    "deleteKept": DeleteKept,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
