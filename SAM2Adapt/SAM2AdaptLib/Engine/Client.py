@@ -8,16 +8,15 @@ import collections
 import contextlib
 import itertools
 import json
-import os
-import sys
 
 import qt
 from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
+from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import Waitable
-from SAM2AdaptLib.Engine.Process import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
+from SAM2AdaptLib.Engine.Process import EngineProcess, answeredError, waitForKilled
+from SAM2AdaptLib.Engine.Remote import Place
 
 
 class EngineRequest(Waitable):
@@ -66,12 +65,13 @@ class EngineRequest(Waitable):
 class EngineClient:
     """The engine as seen from Slicer. To be used from the main thread; nothing is started before the first request.
 
-    :param command: list, the program and its arguments; without it the engine with ``enginePython()``.
+    :param command: list, the program and its arguments; without it what starts the engine where it is.
     :param environment: dict of environment variables for the engine, on top of those of Slicer.
+    :param place: ``Place.Place`` of the engine; without it the one that the user has chosen when it starts.
     """
 
-    def __init__(self, command=None, environment=None):
-        self._command = command
+    def __init__(self, command=None, environment=None, place=None):
+        self._command, self._place = command, place
         self._environment = environment or {}
         self._numbers = itertools.count(1)
         self._requests = []  # in order; the engine works on the first
@@ -210,8 +210,10 @@ class EngineClient:
             self._timer = qt.QTimer(application)
             self._timer.setSingleShot(True)
             self._timer.connect("timeout()", self._callPending)
-        command = self._command or [enginePython(), "-u", "-m", "sam2adapt", "serve"]
-        self._process = EngineProcess(command, self._environment, self._onMessage, self._onEnd)
+        place = self._place or Place.chosen()
+        command = self._command or place.command()
+        environment = place.environment() | self._environment
+        self._process = EngineProcess(command, environment, self._onMessage, self._onEnd)
         self._process.start()
 
     def _kill(self):
@@ -287,25 +289,6 @@ class EngineClient:
         self._advance()
 
 
-def answeredError(error):
-    """The EngineError for the "error" of a JSON-RPC answer.
-
-    :param error: dict with "code", "message" and the engine's "data".
-    """
-    data = error.get("data") or {}
-    kind, details = data.get("kind", ""), data.get("traceback", "")
-    if error["code"] == protocol.USER_ERROR:
-        setting = data.get("setting", ())
-        remedy = remedyInPanel(data.get("remedy", ""), setting)
-        return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))
-    return missingPackage(f"{kind}: {error['message']}") or EngineError(
-        "Defect",
-        _("The engine failed: {reason}").format(reason=error["message"]),
-        _("Please report it together with the details."),
-        details,
-    )
-
-
 def cancelledError():
     """The EngineError of a request that was cancelled."""
     return EngineError("CancelledError", _("The run was cancelled."), _("Run again to get a result."))
@@ -314,11 +297,6 @@ def cancelledError():
 def stoppedError():
     """The EngineError of a request that was open when the engine was stopped; no failure that a dialog must tell of."""
     return EngineError("CancelledError", _("The engine was stopped."), _("Run again to start it."))
-
-
-def enginePython():
-    """Path of the Python that runs the engine: that of Slicer, unless SAM2ADAPT_ENGINE_PYTHON names another."""
-    return os.environ.get(PYTHON_VARIABLE) or sys.executable
 
 
 _shared = []  # the one client, once it was asked for

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from SAM2AdaptLib.Engine.Client import enginePython
+from SAM2AdaptLib.Engine.Process import enginePython
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # What sam2 asks for.

@@ -86,6 +86,7 @@ class SegmentBatch(_Segmenting):
         ' folder (searched with its subfolders), or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
         positional=True,
+        reads=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -117,6 +118,7 @@ class Fill(Request):
         "your drawings on the voxels of the image: a label map in which 255 means not drawn, or a .seg.nrrd file",
         about=".npy: one mask for each structure (S, K, J, I), or labels (K, J, I), 255 = not drawn",
         flags=("--labels",),
+        reads=True,
     )
     structures: list[str] | None = setting(
         "some names",
@@ -233,13 +235,14 @@ _DATA, _NETWORK, _RUN, _CARD = "data", "network", "run", "model card"
 class Train(Request):
     """Train a model from images and labels. What is None comes from the data, the model to start from, or the base."""
 
-    images: Path = setting("path", _IMAGES, group=_DATA)
+    images: Path = setting("path", _IMAGES, group=_DATA, reads=True)
     labels: Path | None = setting(
         "path",
         "folder of label maps with the names of the images, 255 = not annotated; a dataset folder needs none",
         None,
         about="Folder of label maps; null: as dataset.json says",
         group=_DATA,
+        reads=True,
     )
     overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
     channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)

@@ -14,7 +14,20 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, MeasureCase, SeriesFiles, Shutdown, TryModel, WarmUp
+from .server_actions import (
+    Cancel,
+    Control,
+    DeleteKept,
+    ListDevices,
+    ListKept,
+    ListTrainings,
+    MeasureCase,
+    SeriesFiles,
+    Shutdown,
+    StopTraining,
+    TryModel,
+    WarmUp,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -36,6 +49,10 @@ METHODS: dict[str, type[Request]] = {
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
     "warmUp": WarmUp,
+    "trainings": ListTrainings,
+    "stopTraining": StopTraining,
+    "kept": ListKept,
+    "deleteKept": DeleteKept,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
