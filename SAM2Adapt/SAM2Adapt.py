@@ -270,6 +270,8 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         volumeId = node.inputVolume.GetID() if node.inputVolume else ""
         if volumeId != self._volumeId:
             self._volumeId = volumeId
+            if not self.isRunning():
+                self._statusLine.show("")  # it was about the other volume
             node.outputSegmentation = self._results.follow(node.inputVolume)
 
     def _onResultChanged(self, volumeNode, segmentationNode):
