@@ -19,4 +19,5 @@ SEARCHING, BATCH = "searching", "batch"
 READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
 ESTIMATING = "estimating"
 FILLING = "filling"
+DRAWING = "drawing"
 HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

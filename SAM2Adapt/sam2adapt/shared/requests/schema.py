@@ -14,6 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
+from .report_actions import Report, ReportBatch, WriteDicomSeg
 from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
 
 METHODS: dict[str, type[Request]] = {
@@ -21,6 +22,9 @@ METHODS: dict[str, type[Request]] = {
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
     "fill": Fill,
+    "report": Report,
+    "reportBatch": ReportBatch,
+    "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
     "train": Train,
     "estimate": Train,
