@@ -15,7 +15,7 @@ from .model_actions import (
     RemoveModel,
 )
 from .report_actions import Report, ReportBatch, WriteDicomSeg
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .server_actions import Cancel, Control, ListDevices, MeasureCase, SeriesFiles, Shutdown, TryModel, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -26,6 +26,8 @@ METHODS: dict[str, type[Request]] = {
     "reportBatch": ReportBatch,
     "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
+    "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,
