@@ -23,6 +23,7 @@ from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
 from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
+from SAM2AdaptLib.Panels.Segmenting.ProposalSection import ProposalSection
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Scene import (
@@ -119,7 +120,8 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.setup(self)
         self.openPanel(SAM2AdaptLogic())
-        self._modelList = ModelList(self.ui)
+        self._proposal = ProposalSection(self.ui, self.logic, self._mayTry, self._onTried)
+        self._modelList = ModelList(self.ui, self._proposal.best)
         self._modelMenu = ModelMenu(self.ui, self.logic.engine, self._chosenModel, self._onModelsChanged)
         self._results = ResultsSection(self.ui, self._onResultChanged, self._statusLine.show)
         self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
@@ -133,6 +135,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
+        self._proposal.cancel()
         self._run.cancel()
         self._batch.cleanup()
         super().cleanup()
@@ -142,8 +145,14 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._modelList.read()
         super().enter()
 
+    def exit(self) -> None:
+        """Called each time the user opens a different module."""
+        self._proposal.cancel()
+        super().exit()
+
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
+        self._proposal.cancel()
         super().onSceneStartClose(caller, event)
         self._results.clear()
 
@@ -165,9 +174,11 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         }
 
     def onApplyButton(self) -> None:
-        """Run the model, or stop the run."""
+        """Run the model, or stop the run; without a model that fits, the user draws."""
         if self._run.isRunning():
             self._run.cancel()
+        elif self._mustDraw():
+            self.onFillButton()
         else:
             self._run.start(self._parameterNode, self._chosenModel(), self._modelList.modality)
         self.update()
@@ -193,6 +204,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Show the result; the panel may have been left in the meantime."""
         if job.segmentationNode:
             parameterNode = self.logic.getParameterNode()
+            self._proposal.noteTrust(job, volumeNode, self._modelList.models)
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
                 self._results.show(volumeNode, job.segmentationNode)
@@ -222,6 +234,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._observeVolume(node.inputVolume)
         self._followVolume(node)
         self._modelList.update(node)
+        self._proposal.show(node.inputVolume, self._chosenModel())
         self._results.update()
         self._batch.update()
         self.updateButtons()
@@ -232,14 +245,17 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Show whether there is a run to cancel, a run to start, or what is missing for it."""
         if not self._parameterNode:
             return
-        running, reason = self.isRunning(), self.whyNot()
+        running, reason, mustDraw = self.isRunning(), self.whyNot(), self._mustDraw()
         model = self._chosenModel()
         warning = mismatch(model, self._modelList.modality) if model else ""
         self._statusLine.hint("" if running else reason or warning)
-        self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
+        ready = _("Open the Segment Editor to draw by hand.") if mustDraw else _("Find the structures.")
+        start = _("Draw a few slices…") if mustDraw else _("Auto-segment")
+        self.ui.applyButton.text = _("Cancel") if running else start
         self.ui.applyButton.enabled = running or not reason
-        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
+        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or ready
         self.ui.progressBar.visible = running
+        self.ui.fillButton.visible = not mustDraw
         self.ui.fillButton.enabled = Volumes.hasVoxels(self._parameterNode.inputVolume)
 
     def _observeVolume(self, volumeNode):
@@ -270,7 +286,20 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Why the model cannot run now; "" when it can."""
         if not self._installSection.problem and not Volumes.hasVoxels(self._parameterNode.inputVolume):
             return _("Load a volume, or choose one.")
-        return self._whyNoModel()
+        return self.whyNoEngine() if self._mustDraw() else self._whyNoModel()
+
+    def _mustDraw(self):
+        """Whether the way to a result is to draw, because no model fits the volume and the user has chosen none."""
+        return not self._parameterNode.model and Volumes.hasVoxels(self._parameterNode.inputVolume)
+
+    def _mayTry(self):
+        return bool(self._parameterNode) and not self.isRunning() and not self._installSection.problem
+
+    def _onTried(self, hasVerdict):
+        """Propose what was tried, or say that it is being tried."""
+        if hasVerdict:
+            self._modelList.read()
+        self.update()
 
     def _whyNoModel(self):
         """Why the model cannot run on any volume; "" when it can."""

@@ -95,6 +95,7 @@ def lib(slicerCore):
         "Scene.VolumeTransfer",
         "Scene.Volumes",
         "Segmenting.FolderBatch",
+        "Segmenting.ProposalJob",
         "Segmenting.SegmentJob",
         "Training.CaseFiles",
         "Training.Cases",

@@ -26,8 +26,9 @@ class EngineRequest(Waitable):
     (done); error: EngineError (failed, cancelled).
     """
 
-    def __init__(self, client, number, method, line, callbacks):
+    def __init__(self, client, number, method, line, callbacks, givesWay=False):
         super().__init__()
+        self.givesWay = givesWay
         self.id = number
         self.method = method
         self.state = "waiting"
@@ -79,7 +80,9 @@ class EngineClient:
         self._pending = collections.deque()  # what waits for the event loop: (function, arguments)
         self._timer = None
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
+    def request(
+        self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None, givesWay=False
+    ):
         """Ask the engine; returns at once, and the callbacks are called from the event loop, never from in here.
 
         :param method: name of the engine's method.
@@ -89,13 +92,16 @@ class EngineClient:
         :param onProgress: called with the dict of each progress message.
         :param onLog: called with the dict of each message for the user ("level", "message").
         :param onPreview: called with the dict of each first answer, of methods that give one.
+        :param givesWay: end this request, as ``release`` does, as soon as there is another one to do.
         :return: EngineRequest.
         :raises TypeError, ValueError: params is not JSON.
         """
         number = next(self._numbers)
         line = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}, allow_nan=False)
         callbacks = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog, "preview": onPreview}
-        request = EngineRequest(self, number, method, line, callbacks)
+        request = EngineRequest(self, number, method, line, callbacks, givesWay)
+        for other in [other for other in self._requests if other.givesWay]:
+            self.release(other)
         self._requests.append(request)
         self._advance()
         return request

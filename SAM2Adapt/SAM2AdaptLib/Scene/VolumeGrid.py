@@ -5,6 +5,7 @@ import slicer
 import vtk
 from sam2adapt.shared import slicing_axis
 from sam2adapt.shared.errors import GeometryError
+from sam2adapt.shared.model_fit import SliceShape
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -23,17 +24,30 @@ def slicingAxis(volumeNode):
     return slicing_axis.new_model_axis(sizes, volumeNode.GetSpacing(), Geometry.directions(volumeNode))
 
 
-def sliceCount(volumeNode, axis):
-    """How many slices a volume has for a model.
+def modelAxis(volumeNode, axis):
+    """Voxel axis (0 = I, 1 = J, 2 = K) along which a model slices a volume.
 
     :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
     """
-    dimensions = volumeNode.GetImageData().GetDimensions()
+    dimensions, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
     axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
-    sizes = [dimensions[number] for number in axes]
     if axis == slicing_axis.ACQUISITION:
-        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
-    return sizes[slicing_axis.NUMBERS[axis]]
+        ordered = [dimensions[number] for number in axes], [spacing[number] for number in axes]
+        return axes[slicing_axis.acquisition_axis(*ordered)]
+    return axes[slicing_axis.NUMBERS[axis]]
+
+
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model; ``axis`` as of ``modelAxis``."""
+    return volumeNode.GetImageData().GetDimensions()[modelAxis(volumeNode, axis)]
+
+
+def sliceShape(volumeNode, axis):
+    """The ``model_fit.SliceShape`` of a volume's slices for a model; ``axis`` as of ``modelAxis``."""
+    across = modelAxis(volumeNode, axis)
+    dimensions, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
+    inPlane = [number for number in range(3) if number != across]
+    return SliceShape(max(dimensions[n] * spacing[n] for n in inPlane), max(spacing[n] for n in inPlane))
 
 
 def trainingSlices(volumeNode):

@@ -119,6 +119,20 @@ def test_released_request_leaves_the_engine_warm_for_the_next(client, calls):
     assert first.state == third.state == "cancelled" and client.processId() == process
 
 
+def test_a_request_that_gives_way_ends_as_soon_as_there_is_another(client, calls):
+    background = client.request("preview", {}, **calls.of("background"), onPreview=calls.append, givesWay=True)
+    until(lambda: calls)
+    process = client.processId()
+    other = client.request("echo", {"n": 2}, **calls.of("other"))
+    assert background.isOver
+    waiting = client.request("echo", {"n": 3}, **calls.of("waiting"), givesWay=True)
+    client.request("echo", {"n": 4}, **calls.of("last"))
+    assert waiting.isOver and not other.isOver
+    until(lambda: "lastResult" in calls.names())
+    assert calls.names()[1:] == ["backgroundError", "waitingError", "otherResult", "lastResult"]
+    assert client.processId() == process  # it stays warm
+
+
 def test_engine_that_dies_after_a_release_is_started_again(client, calls):
     released = client.request("sleep", {}, **calls.of("released"))
     until(lambda: calls)

@@ -212,7 +212,7 @@ class _Ranking(Request):
 class RankVolume(_Ranking):
     """Measure how sure a model is of one volume."""
 
-    input: dict[str, Any] = setting("image", only=SERVER)
+    input: Path | dict[str, Any] = setting("image or file", about="An array, or the path of an image", only=SERVER)
 
 
 @dataclass(kw_only=True)

@@ -33,6 +33,7 @@ KINDS: dict[str, dict] = {
     "some names": {**_NAMES, "minItems": 1},
     "box": {"type": "array", "items": {"type": "integer"}, "minItems": 6, "maxItems": 6},
     "image": {"$ref": "#/$defs/input"},
+    "image or file": {"oneOf": [{"$ref": "#/$defs/input"}, _PATH]},
     "classes": {"type": "array", "items": {"$ref": "#/$defs/class"}},
     "split": {"$ref": "#/$defs/split"},
     "groups": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -181,6 +182,8 @@ def _value(one: Setting, value: Any) -> Any:
         return None
     if one.kind == "path":
         return Path(value)
+    if one.kind == "image or file":
+        return Path(value) if isinstance(value, str) else value
     if one.kind == "paths":
         return [Path(path) for path in value]
     if one.kind == "integer":  # JSON schema takes 2.0 for one

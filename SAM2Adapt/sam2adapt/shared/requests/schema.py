@@ -21,9 +21,11 @@ from .server_actions import (
     ListDevices,
     ListKept,
     ListTrainings,
+    MeasureCase,
     SeriesFiles,
     Shutdown,
     StopTraining,
+    TryModel,
     WarmUp,
 )
 
@@ -33,6 +35,8 @@ METHODS: dict[str, type[Request]] = {
     "seriesFiles": SeriesFiles,
     "fill": Fill,
     "rank": RankVolume,
+    "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,

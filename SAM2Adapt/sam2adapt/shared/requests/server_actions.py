@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..protocol import ACTIONS
 from .fields import SERVER, Request, setting
@@ -17,6 +18,27 @@ class ListDevices(Request):
 @dataclass(kw_only=True)
 class WarmUp(Request):
     """Load what filling needs, so that the first filling does not wait for it."""
+
+
+@dataclass(kw_only=True)
+class TryModel(Request):
+    """Try a model on three slices of a volume, to see whether it fits."""
+
+    model: str = setting("model", about="Name or file", only=SERVER)
+    input: dict[str, Any] = setting("image", only=SERVER)
+    device: str = setting("word", "Where to compute", "auto", only=SERVER)
+
+
+@dataclass(kw_only=True)
+class MeasureCase(Request):
+    """Measure a model on one image and its corrected labels."""
+
+    model: str = setting("model", about="Name or file", only=SERVER)
+    image: Path = setting("path", "Image file", only=SERVER, reads=True)
+    labels: Path = setting(
+        "path", "Label file that names its structures, .seg.nrrd for instance", only=SERVER, reads=True
+    )
+    device: str = setting("word", "Where to compute", "auto", only=SERVER)
 
 
 @dataclass(kw_only=True)
