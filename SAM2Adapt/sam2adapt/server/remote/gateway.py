@@ -33,8 +33,8 @@ _SHORTEST, _LONGEST = 1.0, 600.0
 _ABOUT_RUN, _FETCHED = "run", "fetched"
 # What needs none of the places for engines; a training that goes on by itself takes its own.
 _LIGHT = frozenset(
-    ["devices", "models", "modelDetails", "addModel", "removeModel", "exportModel", "bases", "downloadBase", "removeBase",
-     "seriesFiles", "trainings", "stopTraining", "kept", "deleteKept"]
+    ["devices", "models", "modelDetails", "addModel", "removeModel", "exportModel", "bases", "downloadBase",
+     "removeBase", "seriesFiles", "trainings", "stopTraining", "kept", "deleteKept"]
 )  # fmt: skip
 
 
