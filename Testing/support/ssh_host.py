@@ -122,7 +122,9 @@ def engines(home: Path) -> list[int]:
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and f"SAM2ADAPT_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            if folder.name.isdigit() and f"SAM2ADAPT_HOME={home}".encode() in (folder / "environ").read_bytes().split(
+                b"\0"
+            ):
                 line = (folder / "cmdline").read_bytes()
                 if b"sam2adapt" in line and b"ssh" not in line.split(b"\0")[0]:
                     found.append(int(folder.name))
