@@ -1,5 +1,6 @@
 """Trainings on another computer: the model comes back, cases are sent once, and a training may go on by itself."""
 
+import contextlib
 import json
 import os
 import signal
@@ -43,6 +44,11 @@ def connect(far, tmp_path):
     yield start
     for client in clients:
         client.__exit__()
+    for run in (far / "remote" / "runs").glob("*"):  # what a test that failed has left
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if run.name.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -99,69 +105,61 @@ def test_a_model_comes_back_and_its_cases_are_sent_once(connect, request_, far, 
     assert modes <= {"0o0"}
 
 
-def test_a_training_goes_on_by_itself_and_is_offered_again(connect, request_, far):
-    client = connect()
-    long = request_ | {"epochs": 400, "goOnHours": 1.0}
-    running = client.send("train", **long)
+def begun(client: Client, request: dict) -> int:
+    """A training that is at work."""
+    running = client.send("train", **request)
     while client.progress(running)["stage"] != "training":
         pass
+    return running
+
+
+def test_a_training_goes_on_by_itself_is_listed_stopped_and_fetched(connect, request_, far):
+    client = connect()
+    long = request_ | {"epochs": 400, "goOnHours": 1.0}
+    begun(client, long)
     client.process.kill()  # as if the network were gone
     note = json.loads((Path(request_["output"]).parent / "model.run" / "elsewhere.json").read_text())
     other = connect()
     (row,) = other.result("trainings")
     assert (row["run"], row["state"], row["name"], row["hours"]) == (note["run"], "working", "small", 1.0)
     resumed = other.send("train", **long | {"resume": True})
-    assert other.progress(resumed)["stage"] in ("training", "validating")
-    other.notify("control", id=resumed, action="stop")
-    result = other.answer(resumed)["result"]
+    assert other.progress(resumed)["id"] == resumed
+    other.process.kill()
+    third = connect()
+    third.result("stopTraining", run=note["run"])
+    until(lambda: third.result("trainings")[0]["state"] == "done")
+    assert third.error("stopTraining", run=note["run"])["data"]["kind"] == "InputFileError"
+    result = third.result("train", **long | {"resume": True})
     assert read_card(Path(result["bundle"]))["name"] == "small" and 0 < result["epochs"] < 400
-    until(lambda: other.result("trainings") == [])
-    assert not list((far / "remote" / "runs").iterdir())
+    until(lambda: third.result("trainings") == [])
 
 
-def test_a_listed_training_is_stopped_and_its_model_is_fetched(connect, request_):
+def test_a_training_that_goes_on_is_cancelled_and_has_a_time_limit(connect, request_):
     client = connect()
-    long = request_ | {"epochs": 400, "goOnHours": 1.0}
-    running = client.send("train", **long)
-    while client.progress(running)["stage"] != "training":
-        pass
-    client.process.kill()
-    other = connect()
-    run = other.result("trainings")[0]["run"]
-    other.result("stopTraining", run=run)
-    until(lambda: other.result("trainings")[0]["state"] == "done")
-    assert other.error("stopTraining", run=run)["data"]["kind"] == "InputFileError"
-    result = other.result("train", **long | {"resume": True})
-    assert read_card(Path(result["bundle"]))["name"] == "small"
-
-
-def test_a_training_that_goes_on_is_cancelled(connect, request_, far):
-    client = connect()
-    running = client.send("train", **request_ | {"epochs": 400, "goOnHours": 1.0})
-    while client.progress(running)["stage"] != "training":
-        pass
+    long = request_ | {"epochs": 100000, "goOnHours": 1.0}
+    running = begun(client, long)
     client.notify("cancel", id=running)
     assert client.answer(running)["error"]["data"]["kind"] == "CancelledError"
     assert client.result("trainings")[0]["state"] == "done"
-
-
-def test_the_time_limit_ends_a_training_that_goes_on(connect, request_):
-    client = connect()
-    result = client.result("train", **request_ | {"epochs": 100000, "goOnHours": 5 / 3600})
+    client.result("deleteKept")
+    assert client.result("trainings") == []
+    result = client.result("train", **long | {"goOnHours": 5 / 3600})
     assert 0 < result["epochs"] < 100000
 
 
-def test_a_lost_training_ends_there_and_goes_on_from_its_last_epoch(connect, request_, far):
+def test_a_lost_training_ends_there_and_goes_on_from_its_last_epoch(connect, request_, tmp_path):
     client = connect()
     long = request_ | {"epochs": 400}
     running = client.send("train", **long)
     while client.progress(running)["done"] < 3:
         pass
-    os.kill(client.process.pid, signal.SIGKILL)
+    client.process.kill()
     other = connect()
     until(lambda: other.result("trainings")[0]["state"] == "ended")
-    resumed = other.send("train", **long | {"resume": True})
-    first = next(p for p in iter(lambda: other.progress(resumed), None) if p["stage"] == "training")
-    assert first["done"] >= 2
+    (tmp_path / "second").mkdir()
+    refused = other.error("train", **long | {"resume": True, "output": str(tmp_path / "second" / "model.safetensors")})
+    assert refused["message"] == "This training was begun on this computer."
+    resumed = begun(other, long | {"resume": True})
+    assert other.seen_of("progress", resumed)[-1]["done"] >= 2
     other.notify("control", id=resumed, action="stop")
     assert other.answer(resumed)["result"]["epochs"] >= 3
