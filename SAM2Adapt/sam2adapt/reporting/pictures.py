@@ -32,15 +32,27 @@ class Picture:
 
     :ivar plane: "axial", "coronal", "sagittal", or "picture" for photographs.
     :ivar number: of the slice, from 1; ``count``: of the slices in this plane.
-    :ivar data: address (``data:``) of the picture, for a page that needs no other file.
     """
 
     plane: str
     number: int
     count: int
-    data: str
-    width: int
-    height: int
+    image: Image.Image
+
+    @property
+    def width(self) -> int:
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        return self.image.height
+
+    @property
+    def data(self) -> str:
+        """The picture as an address (``data:``), for a page that needs no other file."""
+        stream = io.BytesIO()
+        self.image.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
+        return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
     @property
     def caption(self) -> str:
@@ -82,7 +94,7 @@ class Views:
         return [self.draw(plane, int(place), height) for place in places]
 
     def draw(self, plane: str, place: int, height: int) -> Picture:
-        """One slice as a JPEG, ``height`` pixels high or less if it would be too wide."""
+        """One slice, ``height`` pixels high or less if it would be too wide."""
         axis = _axis(plane)
         index = [slice(None)] * 3
         index[axis] = place
@@ -94,8 +106,8 @@ class Views:
         for layer in labels:
             self._paint(shown, np.asarray(_resized(layer, size, Image.Resampling.NEAREST)))
         number = place + 1 if self._steps[axis] > 0 else self._image.shape[1 + axis] - place
-        data = _jpeg(shown)
-        return Picture(plane, number, self._image.shape[1 + axis], data, *size)
+        picture = Image.fromarray(shown.clip(0, 255).astype(np.uint8))
+        return Picture(plane, number, self._image.shape[1 + axis], picture)
 
     def _planes(self) -> list[str]:
         if not self._case.volume.physical:
@@ -175,9 +187,3 @@ def _size(shape: tuple[int, ...], rows: float, columns: float, height: int) -> t
 
 def _resized(labels: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(labels, np.int32)).resize(size, how)
-
-
-def _jpeg(shown: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(shown.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=_QUALITY, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -132,7 +132,7 @@ def write_dicom_seg(request: WriteDicomSeg) -> None:
     )
     seg_writer.write_dicom_seg(
         request.output, labels.array[0].astype(np.uint8), labels.grid, [_structure(c) for c in request.classes],
-        [str(path) for path in request.reference], request.dicom_seg, (request.model or "SAM2Adapt", "1"), made=made,
+        request.reference, request.dicom_seg, (request.model or "SAM2Adapt", "1"), made=made,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Report(Request):
         "segmentation of the image (.seg.nrrd, label map, DICOM); not for a batch",
         None,
         about=".npy: labels (L, K, J, I), in several layers where structures overlap",
+        reads=True,
     )
     output: Path = setting("path", "page to write (.html); only you can read it", flags=("-o", "--output"))
     classes: list[dict] | None = setting(
@@ -43,7 +44,7 @@ class Report(Request):
 class ReportBatch(Request):
     """Make a page (HTML) of a batch: volumes, and a gallery to look through the results."""
 
-    folder: Path = setting("path", "Output folder of the batch", only=SERVER)
+    folder: Path = setting("path", "Output folder of the batch", only=SERVER, reads=True)
     output: Path = setting("path", "Page to write", only=SERVER)
     show_names: bool = setting("switch", _SHOW_NAMES, False, only=SERVER)
 
@@ -54,7 +55,7 @@ class WriteDicomSeg(Request):
 
     input: dict[str, Any] = setting("image", "The labels: array (K, J, I) and geometry", only=SERVER)
     classes: list[dict] = setting("classes", "What the labels mean", only=SERVER)
-    reference: list[Path] = setting("paths", "Files of the DICOM series on which the labels lie", only=SERVER)
+    reference: Path = setting("path", "Folder of the DICOM series on which the labels lie", only=SERVER, reads=True)
     output: Path = setting("path", ".dcm to write", only=SERVER)
     dicom_seg: str = setting("text", _DICOM_SEG, DICOM_SEGS[0], only=SERVER, choices=DICOM_SEGS, noun="DICOM SEG kind")
     model: str = setting("text", "Name of the model that made the labels; empty: drawn by hand", "", only=SERVER)
