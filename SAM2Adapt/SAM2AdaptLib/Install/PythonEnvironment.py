@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from SAM2AdaptLib.Engine.Client import enginePython
 from SAM2AdaptLib.Engine.Process import enginePython
 from SAM2AdaptLib.Install import Unfinished
 
