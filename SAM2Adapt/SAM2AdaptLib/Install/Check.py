@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Process import LineProcess
+from SAM2AdaptLib.Engine.Remote import Place
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     LONGEST_PATH,
@@ -38,9 +39,11 @@ UNPACKED = 3
 def findProblem(python=None):
     """Say what keeps the engine from starting, as far as that is seen without starting it (some 30 ms).
 
-    :param python: path of the engine's interpreter; None for the one that is used.
+    :param python: path of the engine's interpreter; None for the one that is used, unless the engine is elsewhere.
     :return: None, or an ``EngineError`` of kind "EngineMissing".
     """
+    if python is None and Place.chosen().isElsewhere:
+        return None
     environment = PythonEnvironment(python)
     if not os.path.exists(environment.python):
         return _problem(

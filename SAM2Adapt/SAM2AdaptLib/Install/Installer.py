@@ -33,7 +33,9 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 )
 
 # Megabytes of the larger downloads; all others are small. PyTorch for NVIDIA GPUs brings CUDA along.
-MEGABYTES = {"torch": 200, "scipy": 37, "SimpleITK": 50, "numpy": 17, "scikit-image": 16, "Pillow": 7}
+MEGABYTES = {
+    "torch": 200, "scipy": 37, "SimpleITK": 50, "numpy": 17, "scikit-image": 16, "scikit-learn": 9, "Pillow": 7,
+}  # fmt: skip
 MEGABYTES_TORCH_CUDA = 2800
 SECONDS_TO_FINISH = 60  # for packages that are being written when Slicer quits; it mostly takes a few
 

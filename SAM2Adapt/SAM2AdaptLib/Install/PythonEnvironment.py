@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from SAM2AdaptLib.Engine.Client import enginePython
+from SAM2AdaptLib.Engine.Process import enginePython
 from SAM2AdaptLib.Install import Unfinished
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
@@ -19,7 +19,7 @@ BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the 
 SAM2 = ("sam2==1.1.0",)
 # Slicer and its extensions have loaded these or are built against them: whatever pip thinks, they stay as they are.
 PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "highdicom", "torch", "torchvision", "torchaudio")
-IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage"}
+IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 
 OK, MISSING, BROKEN, OTHER_VERSION = "ok", "missing", "broken", "other version"
 

@@ -21,7 +21,7 @@ from ..shared.errors import SettingsError
 from ..shared.files import output_error
 from ..shared.paths import is_file
 from ..shared.safety.private import open_private, private_folder
-from ..shared.stored_array import StoredArray
+from ..shared.safety.stored_array import StoredArray
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice

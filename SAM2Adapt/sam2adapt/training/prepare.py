@@ -22,8 +22,8 @@ from ..shared.labels.annotation import IGNORE, MASK_REMEDY
 from ..shared.labels.drawn_slices import drawn_voxels
 from ..shared.modality import modality_of
 from ..shared.safety.private import open_private, private_folder
+from ..shared.safety.stored_array import StoredArray
 from ..shared.slicing_axis import ACQUISITION, is_stack
-from ..shared.stored_array import StoredArray
 from .settings import TrainSettings
 
 

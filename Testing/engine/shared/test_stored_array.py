@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from sam2adapt.shared.errors import InputFileError
-from sam2adapt.shared.stored_array import StoredArray
+from sam2adapt.shared.safety.stored_array import StoredArray
 
 KEYS = (
     0, -1, np.int64(2), slice(None), slice(1, 3), slice(None, None, -2), [1, 2], [3, 0, 0], np.array([0, 2]), (2, 1),

@@ -18,7 +18,7 @@ from sam2adapt.shared.errors import (
     VolumeError,
 )
 from sam2adapt.shared.labels.annotation import IGNORE
-from sam2adapt.shared.stored_array import StoredArray
+from sam2adapt.shared.safety.stored_array import StoredArray
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase, fingerprint, load_case, prepare
 from sam2adapt.training.samples import EpochSamples, augmentation, epoch_slices

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputFileError
+from ..errors import InputFileError
 
 
 class StoredArray:
