@@ -44,7 +44,7 @@ def killed(rng: random.Random, world: World, folder: Path) -> Found:
     shutil.copytree(template, folder / "environment", symlinks=True)
     python, [site] = folder / "environment/bin/python", (folder / "environment").glob("lib/python3*/site-packages")
     _complete(site, absent)
-    hurt = _killed(rng, _start(wheels, python, folder / "first"))
+    hurt = _killed(rng, _start(wheels, python, folder / "first"), [site / _code(name) for name in absent])
     half = _differences(wheels, site, absent)
     ended = _start(wheels, python, folder / "second").ended(patience=5 * PATIENCE)
     found = verdict(ended)
@@ -83,7 +83,7 @@ def _prepared(place: Path) -> tuple[Path, Path]:
             code = next(iter(old)).partition("/")[0]
             more = {f"{code}/part_{number}.py": b"# part\n" * 300 for number in range(_FILES - len(old))}
             with zipfile.ZipFile(wheel, "w") as file:  # the metadata not last, as in many wheels
-                for name, data in sorted({**old, **more}.items(), reverse=len(code) % 2 == 0):
+                for name, data in sorted({**old, **more}.items(), reverse=len(code) % 3 > 0):
                     file.writestr(name, data)
     return place / "wheels", place / "environment"
 
@@ -137,14 +137,20 @@ def _start(wheels: Path, python: Path, folder: Path) -> Child:
     return Child(work, folder)
 
 
-def _killed(rng: random.Random, child: Child) -> str:
-    """Kill an installation: in most tries while files are written; says what was killed."""
+def _code(name: str) -> str:
+    import fake_packages
+
+    return fake_packages.IMPORTS.get(name, name)
+
+
+def _killed(rng: random.Random, child: Child, code: list[Path]) -> str:
+    """Kill an installation: in most tries while files are written into the folders of code; says what was killed."""
     started, written = time.monotonic(), None
-    early, late = rng.random() * 3, rng.random() * 0.8
+    early, late = rng.random() * 3, rng.random() * 0.3
     is_early, who = rng.random() < 0.2, rng.choice(_KILLED)
     while child.said().rfind('{"before"') < 0 and time.monotonic() - started < 5 * PATIENCE:
         now = time.monotonic()
-        if written is None and ": installing" in child.said():
+        if written is None and any(path.exists() for path in code):
             written = now
         if (is_early and now - started > early) or (written is not None and now - written > late):
             break
