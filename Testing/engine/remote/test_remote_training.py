@@ -150,7 +150,7 @@ def test_a_training_that_goes_on_is_cancelled_and_has_a_time_limit(connect, requ
 def test_a_lost_training_ends_there_and_goes_on_from_its_last_epoch(connect, request_, tmp_path):
     client = connect()
     long = request_ | {"epochs": 400}
-    running = client.send("train", **long)
+    running = begun(client, long)
     while client.progress(running)["done"] < 3:
         pass
     client.process.kill()
