@@ -143,7 +143,7 @@ def test_a_training_that_goes_on_is_cancelled_and_has_a_time_limit(connect, requ
     assert client.result("trainings")[0]["state"] == "done"
     client.result("deleteKept")
     assert client.result("trainings") == []
-    result = client.result("train", **long | {"goOnHours": 5 / 3600})
+    result = client.result("train", **long | {"goOnHours": 40 / 3600})
     assert 0 < result["epochs"] < 100000
 
 
