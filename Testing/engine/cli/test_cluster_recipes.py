@@ -101,7 +101,7 @@ def test_container_starts_an_engine_for_a_stream_as_a_user_without_rights():
     requirements = (RECIPES.parents[1] / "SAM2Adapt" / "Resources" / "requirements.txt").read_text()
     (pinned,) = {word for word in requirements.split() if word.startswith("sam2==")}
     assert any(pinned in text for name, text in steps if name == "RUN")
-    assert [name for name, _ in steps][0] == "FROM" and known["COPY"] == ". /source"
+    assert steps[0][0] == "FROM" and known["COPY"] == ". /source"
 
 
 def test_kubernetes_job():
