@@ -1,6 +1,9 @@
 """Count right and wrong proposals of a bundled model for every image at hand, by the rules of the panel.
 
-    python Testing/benchmarks/proposals.py --data DATA [--each N] [--markdown FILE]
+    python Testing/benchmarks/proposals.py --data DATA [--each N] [--pictures] [--markdown FILE]
+
+Slicer gives pictures axes of a patient; with ``--pictures`` they have none, as for the command line, so that a sagittal
+model takes them, too.
 
 A proposal is wrong if the image shows none of the model's structures, or if the set has a model and another one or none
 is proposed. Limits were set on ten images of each set (``--each 10``); the last column counts the others.
@@ -13,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sam2adapt.imaging.volume import Volume, read_volume
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--each", type=int, help="only so many images of each set")
     parser.add_argument("--rows", type=Path, help="CSV of single images; those that are there are not repeated")
+    parser.add_argument("--pictures", action="store_true", help="pictures have no axes of a patient")
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     rows = list(_done(arguments.rows))
@@ -54,7 +59,8 @@ def main() -> None:
         if (name, path.name) in known or (arguments.each and number >= arguments.each):
             continue
         began = time.perf_counter()
-        proposed, scores = propose(read_volume(path), models)
+        volume = read_volume(path)
+        proposed, scores = propose(volume if arguments.pictures else replace(volume, physical=True), models)
         values = (name, path.name, expected, proposed, scores, f"{time.perf_counter() - began:.2f}",
                   number < _LOOKED_AT)  # fmt: skip
         rows.append(dict(zip(COLUMNS, map(str, values), strict=True)))

@@ -216,6 +216,13 @@ class LineProcess(_ChildProcess):
             ProcessTree.killTree(self._process.processId())
         return True
 
+    def wait(self, seconds):
+        """Wait for its end, without an event loop.
+
+        :param seconds: how long at most.
+        """
+        self._process.waitForFinished(int(seconds * 1000))
+
     def _onOutput(self):
         data = self._rest + self._process.readAllStandardOutput().data()
         *lines, self._rest = data.replace(b"\r", b"\n").split(b"\n")

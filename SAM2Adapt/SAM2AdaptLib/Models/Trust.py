@@ -35,8 +35,8 @@ def _measured(model):
     else:
         text = _("On other images this model agreed with outlines drawn by people to {percent} %")
     text = text.format(**names)
-    if len(model.accuracy) > 1:
-        worst = min(model.accuracy, key=model.accuracy.get)
+    worst = min(model.accuracy, key=model.accuracy.get, default="")
+    if worst and _percent(model.accuracy[worst]) < _percent(model.dice):
         least = _("least for {structure}: {percent} %")
         text += f" ({least.format(structure=worst, percent=_percent(model.accuracy[worst]))})"
     return text + "."

@@ -45,7 +45,7 @@ class Run:
 
     def __init__(self, folder, content=None):
         self.folder = Path(folder)
-        self._lock = _locked(self.folder / _LOCK)
+        self._lock = locked(self.folder / _LOCK)
         if self._lock is None:
             raise InputFileError(
                 _("The run '{name}' is used by another Slicer.").format(name=self.folder.name),
@@ -238,7 +238,7 @@ def _write(folder, content):
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
-def _locked(path):
+def locked(path):
     """The open file that holds the lock, which the system takes back when this process ends; None if another has it."""
     try:
         file = path.open("a+b")

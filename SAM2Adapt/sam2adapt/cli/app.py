@@ -21,6 +21,7 @@ from .fill import add_fill_parser
 from .models import add_info_parser, add_models_parser
 from .rank import add_rank_parser
 from .remedies import shell_remedy
+from .report import add_report_parser
 from .segment import add_segment_parser
 from .train import add_train_parser
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train_parser(commands)
     add_evaluate_parser(commands)
     add_rank_parser(commands)
+    add_report_parser(commands)
     add_models_parser(commands)
     add_info_parser(commands)
     add_benchmark_parser(commands)

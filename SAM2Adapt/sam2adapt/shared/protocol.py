@@ -32,4 +32,5 @@ READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "trai
 ESTIMATING = "estimating"
 SENDING = "sending"  # files to another computer
 FILLING = "filling"
+DRAWING = "drawing"
 HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

@@ -31,6 +31,7 @@ _IMAGES = "folder of images, or an MSD or nnU-Net dataset folder"
 _OVERLAP = (
     "which segment a voxel gets where segments overlap: the first or the last of the file; refuse: none, an error"
 )
+_SHOW_NAMES = "show the names of files on the page; by default it has none, because they can be those of patients"
 _CHANNEL = "channel of nnU-Net images to use: 0 for files that end in _0000, 1 for _0001, and so on"
 
 
@@ -52,6 +53,11 @@ class _Segmenting(Request):
     tta: bool = setting("switch", "average the results at three image scales: slower, slightly more accurate", False)
     any_modality: bool = setting("switch", _ANY_MODALITY, False)
     post_process: bool = setting("switch", "Clean the labels as the model's card says", True, only=SERVER)
+    page: Path | None = setting(
+        "path", "also write a page with pictures and volumes to this file (.html); only you can read it", None,
+        only=SHELL, flags=("--html",),
+    )  # fmt: skip
+    show_names: bool = setting("switch", _SHOW_NAMES, False, only=SHELL)
 
 
 @dataclass(kw_only=True)

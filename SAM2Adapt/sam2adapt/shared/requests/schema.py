@@ -14,6 +14,7 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
+from .report_actions import Report, ReportBatch, WriteDicomSeg
 from .server_actions import (
     Cancel,
     Control,
@@ -34,6 +35,9 @@ METHODS: dict[str, type[Request]] = {
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
     "fill": Fill,
+    "report": Report,
+    "reportBatch": ReportBatch,
+    "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
     "tryModel": TryModel,
     "measureCase": MeasureCase,
