@@ -21,11 +21,13 @@ from SAM2AdaptLib.Panels import Connectors, Editor
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
+from SAM2AdaptLib.Panels.Segmenting.ExportSection import ExportSection
 from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
 from SAM2AdaptLib.Panels.Segmenting.ProposalSection import ProposalSection
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
+from SAM2AdaptLib.Report.ReportLogic import ReportLogic
 from SAM2AdaptLib.Scene import (
     NewNodes,
     SegmentationHistory,
@@ -128,6 +130,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._batch = BatchSection(
             self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
         )
+        self._export = ExportSection(self.ui, self.logic, self._exportedNodes, self._statusLine.show)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.fillButton.connect("clicked()", self.onFillButton)
         self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)
@@ -138,6 +141,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._proposal.cancel()
         self._run.cancel()
         self._batch.cleanup()
+        self._export.cleanup()
         super().cleanup()
 
     def enter(self) -> None:
@@ -193,6 +197,10 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
 
+    def _exportedNodes(self):
+        node = self._parameterNode
+        return (node.inputVolume, node.outputSegmentation) if node else (None, None)
+
     def _batchParameters(self):
         return self._parameterNode or self.logic.getParameterNode(), self._chosenModel()
 
@@ -237,6 +245,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._proposal.show(node.inputVolume, self._chosenModel())
         self._results.update()
         self._batch.update()
+        self._export.update()
         self.updateButtons()
         self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
         self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
@@ -329,7 +338,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 #
 
 
-class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableModuleLogic):
+class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ReportLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.

@@ -11,7 +11,7 @@ from ..shared import protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
 from ..shared.requests.server_actions import ListDevices, MeasureCase, TryModel
-from . import batch_methods, fill_methods, model_methods, train_methods
+from . import batch_methods, fill_methods, held_methods, model_methods, report_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
@@ -86,6 +86,9 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
     "warmUp": fill_methods.warm_up,
+    "report": report_methods.report,
+    "reportBatch": report_methods.report_batch,
+    "writeDicomSeg": report_methods.write_dicom_seg,
     "rank": rank,
     "tryModel": try_model,
     "measureCase": measure_case,
@@ -100,6 +103,10 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "bases": model_methods.bases,
     "downloadBase": model_methods.download_base,
     "removeBase": model_methods.remove_base,
+    "trainings": held_methods.trainings,
+    "stopTraining": held_methods.stop_training,
+    "kept": held_methods.kept,
+    "deleteKept": held_methods.delete_kept,
 }
 
 

@@ -12,7 +12,7 @@ from engine_testing import Calls, engineClients, exists, settle, until, untilGon
 from SAM2AdaptLib.Engine import Client as clientModule
 from SAM2AdaptLib.Engine import ProcessTree
 from SAM2AdaptLib.Engine.Client import EngineClient, EngineError
-from SAM2AdaptLib.Engine.Process import missingPackage
+from SAM2AdaptLib.Engine.Process import enginePython, missingPackage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process numbers and signals of POSIX")
 
@@ -307,9 +307,9 @@ def test_environment_of_the_engine(makeClient, tmp_path, monkeypatch, otherPytho
 
 def test_python_of_the_engine(monkeypatch):
     monkeypatch.delenv("SAM2ADAPT_ENGINE_PYTHON", raising=False)
-    assert clientModule.enginePython() == sys.executable
+    assert enginePython() == sys.executable
     monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", "/opt/python")
-    assert clientModule.enginePython() == "/opt/python"
+    assert enginePython() == "/opt/python"
 
 
 def test_shared_engine_is_one(monkeypatch):

@@ -55,6 +55,8 @@ class Setting:
     :ivar flags: on the command line, if they differ from the name; ``positional``: it has no flag.
     :ivar key: name in the protocol, if it differs from the field's name in camel case.
     :ivar group: heading in the help of the command line.
+    :ivar reads: of paths, whether files are read from there; else a file is written there. An engine on another
+        computer is sent the first and sends back the second.
     """
 
     kind: str
@@ -72,6 +74,7 @@ class Setting:
     key: str = ""
     metavar: str | None = None
     group: str = ""
+    reads: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value outside the limits.
