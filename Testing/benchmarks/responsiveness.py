@@ -203,7 +203,9 @@ def main():
         print("\n| action | longest stretch, ms |\n| --- | --- |")
         for name, milliseconds in bench.rows:
             print(f"| {name} | {milliseconds:.0f} |")
-        print(f"slot errors: {bench.host.records.slotErrors}", flush=True)
+        if bench.host.records.slotErrors:
+            sys.exit("\n".join(bench.host.records.slotErrors))
+        sys.stdout.flush()
         os._exit(0)
 
 
