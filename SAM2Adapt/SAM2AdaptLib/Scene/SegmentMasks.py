@@ -105,6 +105,16 @@ def add(segmentationNode, segmentId, mask, grid):
             raise RuntimeError(f"Slicer could not add voxels to a segment of '{segmentationNode.GetName()}'")
 
 
+def replace(segmentationNode, segmentId, mask, grid):
+    """Give a segment the voxels of a mask and no others; no other segment changes, even where they overlap."""
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentationNode.GetSegmentation()
+    with LabelMaps.keepingOthers(segmentation, [segmentId]):
+        segmentation.SeparateSegmentLabelmap(segmentId)
+        image = maskImage(mask, grid, segmentation.GetSegment(segmentId).GetLabelValue())
+        if not logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, logic.MODE_REPLACE):
+            raise RuntimeError(f"Slicer could not change a segment of '{segmentationNode.GetName()}'")
+
+
 def maskImage(mask, grid, value=1):
     """A mask as a label map of one value, cut to the box around it."""
     image = slicer.vtkOrientedImageData()

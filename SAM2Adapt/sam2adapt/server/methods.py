@@ -11,7 +11,7 @@ from ..shared import protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
 from ..shared.requests.server_actions import ListDevices
-from . import batch_methods, fill_methods, model_methods, train_methods
+from . import batch_methods, correct_methods, fill_methods, model_methods, train_methods
 from .task import Task
 from .warm_models import WarmModels
 
@@ -69,6 +69,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
+    "correct": correct_methods.correct,
     "warmUp": fill_methods.warm_up,
     "rank": rank,
     "train": train_methods.train,

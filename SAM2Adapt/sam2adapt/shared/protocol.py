@@ -19,4 +19,6 @@ SEARCHING, BATCH = "searching", "batch"
 READING, PREPARING, TRAINING, VALIDATING, PAUSED = "reading", "preparing", "training", "validating", "paused"
 ESTIMATING = "estimating"
 FILLING = "filling"
+# Kinds of gestures of `correct`; a point is a scribble of one voxel.
+GESTURES = POINT, SCRIBBLE, BOX = ("point", "scribble", "box")
 HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

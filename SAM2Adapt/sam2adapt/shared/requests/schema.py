@@ -2,6 +2,7 @@
 
 import json
 
+from ..protocol import GESTURES
 from .actions import Fill, RankVolume, Segment, SegmentBatch, Train
 from .fields import Request, definition
 from .model_actions import (
@@ -14,13 +15,14 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .server_actions import Cancel, Control, Correct, ListDevices, SeriesFiles, Shutdown, WarmUp
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
     "fill": Fill,
+    "correct": Correct,
     "rank": RankVolume,
     "train": Train,
     "estimate": Train,
@@ -77,6 +79,21 @@ _PARTS = {
                 "description": "Slicer's serialized entry; left out: as known for the name",
             },
             "color": {**_VECTOR, "items": {"type": "number", "minimum": 0, "maximum": 1}},
+        },
+    },
+    "gesture": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["kind", "positive", "voxels"],
+        "properties": {
+            "kind": {"enum": list(GESTURES)},
+            "positive": {"type": "boolean", "description": "The voxels belong to the structure; else they do not"},
+            "voxels": {
+                "description": "I, J, K of each, counted from 0; of a box two opposite corners, both in it",
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
+            },
         },
     },
     "split": {
