@@ -49,8 +49,8 @@ def main() -> None:
         cpu = (_cpu_seconds(server) - began) / args.clicks
     print(
         f"first slice with start of the model {first:.1f} s; a click {1e3 * np.median(seconds):.0f} ms"
-        f" (most {1e3 * max(seconds):.0f}), of these {1e3 * cpu:.0f} ms of one core; {np.median(seconds) / first:.3f} of the"
-        " first slice"
+        f" (most {1e3 * max(seconds):.0f}), of these {1e3 * cpu:.0f} ms of one core;"
+        f" {np.median(seconds) / first:.3f} of the first slice"
     )
 
 

@@ -85,10 +85,9 @@ class CorrectJob(SceneJob):
 
     def _change(self):
         node = self.segmentationNode
-        mask = self._mask() > 0
-        mask = mask | self.changed if self.isPositive else mask & ~self.changed
         with slicer.util.NodeModify(node), SegmentationHistory.recorded(node, {self._name()}):
-            SegmentMasks.replace(node, self.segmentId, mask.view(np.uint8), self._session.grid)
+            change = SegmentMasks.add if self.isPositive else SegmentMasks.remove
+            change(node, self.segmentId, self.changed.view(np.uint8), self._session.grid)
 
     def _mask(self):
         return SegmentMasks.read(self.segmentationNode, [self.segmentId], self._session.grid)[0]

@@ -15,7 +15,22 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, Correct, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .report_actions import Report, ReportBatch, WriteDicomSeg
+from .server_actions import (
+    Cancel,
+    Control,
+    Correct,
+    DeleteKept,
+    ListDevices,
+    ListKept,
+    ListTrainings,
+    MeasureCase,
+    SeriesFiles,
+    Shutdown,
+    StopTraining,
+    TryModel,
+    WarmUp,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
@@ -23,7 +38,12 @@ METHODS: dict[str, type[Request]] = {
     "seriesFiles": SeriesFiles,
     "fill": Fill,
     "correct": Correct,
+    "report": Report,
+    "reportBatch": ReportBatch,
+    "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
+    "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,
@@ -36,6 +56,10 @@ METHODS: dict[str, type[Request]] = {
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
     "warmUp": WarmUp,
+    "trainings": ListTrainings,
+    "stopTraining": StopTraining,
+    "kept": ListKept,
+    "deleteKept": DeleteKept,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
