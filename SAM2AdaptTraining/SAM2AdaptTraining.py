@@ -127,6 +127,8 @@ class SAM2AdaptTrainingParameterNode:
 class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: cases, structures, what to start from, one button, the result."""
 
+    offersGoingOn = True
+
     def __init__(self, parent=None) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -239,7 +241,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self.update()
 
     def _options(self):
-        return Options.engineOptions(self._parameterNode)
+        return Options.engineOptions(self._parameterNode) | self._engineSection.trainingOptions()
 
     def isRunning(self):
         """Whether there is a training, an estimate or a download to cancel."""

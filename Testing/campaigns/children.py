@@ -68,6 +68,10 @@ class Child:
         os.closerange(3, 256)  # ends of pipes that belong to the parent
         os._exit(_status(work))
 
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self._said.read_bytes().decode(errors="replace") if self._said.exists() else ""
+
     def ended(
         self, kill_after: float | None = None, patience: float | None = None, look: Callable[[], object] = lambda: None
     ) -> Ended:
@@ -91,7 +95,7 @@ class Child:
                 hung = True
                 os.kill(self.pid, signal.SIGKILL)
             time.sleep(_LOOK)
-        said = self._said.read_bytes().decode(errors="replace") if self._said.exists() else ""
+        said = self.said()
         self._said.unlink(missing_ok=True)
         code, number = (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, os.WTERMSIG(status))
         memory = max(0, 1024 * usage.ru_maxrss - self._began)

@@ -140,7 +140,7 @@ def _slices(rng: random.Random, card: dict) -> None:
     if rng.random() < 0.5:
         slices["size"], slices["spacing"] = rng.choice((16, 17, 32, 33, 48, 100, None)), None
     if slices["size"] is None or rng.random() < 0.4:
-        slices["spacing"] = [rng.choice((0.3, 0.5, 1, 1.7, 3, 30, 100, 0.05, 1e-5)) for _ in range(2)]
+        slices["spacing"] = [rng.choice((0.3, 0.5, 1, 1.7, 3, 30, 100, 0.05)) for _ in range(2)]
 
 
 def _grey_levels(rng: random.Random, card: dict) -> None:
@@ -277,7 +277,7 @@ def _forbid(rng: random.Random, card: dict) -> None:
         elif kind < 0.45:
             card["method"] = {"name": "lora", "settings": rng.choice(_SETTINGS)}
         elif kind < 0.55 and isinstance(card.get("slices"), dict):
-            card["slices"] |= {"size": None, "spacing": [rng.choice((1e-7, 1e-4, 1e-2, 50, 99, 1000))] * 2}
+            card["slices"] |= {"size": None, "spacing": [rng.choice((1e-7, 1e-4, 0.04, 50, 99, 1000))] * 2}
         else:
             holder[key] = copy.deepcopy(rng.choice(_NASTY))
 

@@ -75,7 +75,7 @@ class EngineClient:
         self._environment = environment or {}
         self._numbers = itertools.count(1)
         self._requests = []  # in order; the engine works on the first
-        self._process = None
+        self._process = self._startedAt = None
         self._lastWords = ""
         self._pending = collections.deque()  # what waits for the event loop: (function, arguments)
         self._timer = None
@@ -189,6 +189,10 @@ class EngineClient:
         """Number of the engine's process, None without one."""
         return self._process.processId() if self._process else None
 
+    def facts(self):
+        """What the engine said of itself when it was ready: "version", "protocol", from elsewhere "host"; {} before."""
+        return self._process.facts if self._process else {}
+
     def lastWords(self):
         """The last lines that the engine wrote for its developers, also after its end."""
         return self._process.lastWords() if self._process else self._lastWords
@@ -200,6 +204,10 @@ class EngineClient:
         if not self._process:
             self._start()
         elif self._process.isReady and self._requests[0].state == "waiting":
+            if self._isMoved():
+                self._kill()
+                self._start()
+                return
             self._requests[0].state = "running"
             self._process.send(self._requests[0]._line)
 
@@ -213,8 +221,13 @@ class EngineClient:
         place = self._place or Place.chosen()
         command = self._command or place.command()
         environment = place.environment() | self._environment
+        self._startedAt = place
         self._process = EngineProcess(command, environment, self._onMessage, self._onEnd)
         self._process.start()
+
+    def _isMoved(self):
+        """Whether the user has chosen another place since the engine was started."""
+        return not self._command and (self._place or Place.chosen()) != self._startedAt
 
     def _kill(self):
         if self._process:

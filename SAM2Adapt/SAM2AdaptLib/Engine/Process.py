@@ -66,6 +66,7 @@ class EngineProcess(_ChildProcess):
     def __init__(self, command, environment, onMessage, onEnd):
         super().__init__(command, environment)
         self.isReady = False
+        self.facts = {}
         self._onMessage = onMessage
         self._onEnd = onEnd
         self._pid = None
@@ -149,6 +150,7 @@ class EngineProcess(_ChildProcess):
             self._told = answeredError(message["params"])
             return
         if message.get("method") == "ready":
+            self.facts = message["params"]
             self._onReady(message["params"]["pid"])
         self._onMessage(self, message)
 
@@ -213,6 +215,13 @@ class LineProcess(_ChildProcess):
         else:
             ProcessTree.killTree(self._process.processId())
         return True
+
+    def wait(self, seconds):
+        """Wait for its end, without an event loop.
+
+        :param seconds: how long at most.
+        """
+        self._process.waitForFinished(int(seconds * 1000))
 
     def _onOutput(self):
         data = self._rest + self._process.readAllStandardOutput().data()

@@ -88,6 +88,8 @@ def _begin(engine, cases, classes, name, options, callbacks, isTrial):
         if problems := Classes.problems(cases, classes):
             raise problems[0]
         options = {"modality": _modality(cases), **(options or {})}
+        if isTrial:
+            options.pop(Trainings.HOURS, None)
         run = RunFolders.create(name)
     job = TrainingJob(engine, run, isTrial, **callbacks)
     job.write(cases, classes, options)

@@ -38,7 +38,7 @@ def test_sample_loads(samples, nodes, name, slices):
 
 def test_sample_that_cannot_be_read_is_named(lib, samples, nodes, monkeypatch, tmp_path):
     monkeypatch.setattr(samples, "FOLDER", tmp_path)
-    with pytest.raises(lib.Error.EngineError, match="hippocampus.nii.gz' cannot be loaded"):
+    with pytest.raises(lib.Error.EngineError, match=r"hippocampus\.nii\.gz' cannot be loaded"):
         samples.load("SAM2AdaptHippocampus")
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from sam2adapt.shared import paths
 from sam2adapt.shared.errors import InputFileError, SettingsError
-from sam2adapt.shared.labels.image_names import DETACHED, FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
+from sam2adapt.shared.labels.image_names import FILE_SUFFIXES, SEGMENTATION, suffix_of
 from sam2adapt.shared.study_lists import listed
+
+from SAM2AdaptLib.Engine.Remote.Outgoing import voxelFiles
 
 _IMAGES = FILE_SUFFIXES - {SEGMENTATION}
 _DICOM = ("", ".dcm", ".ima", ".dic", ".dicom")
@@ -61,7 +63,7 @@ def _filesOf(path, output):
     """The files of an input that are images, or may be, with the files of their voxels."""
     if not paths.is_dir(path):
         yield path
-        yield from _beside(path)
+        yield from voxelFiles(path)
         return
     for root, folders, names in paths.walk(path):
         folders[:] = [name for name in folders if _isSearched(root / name, output)]
@@ -69,14 +71,7 @@ def _filesOf(path, output):
             file = root / name
             if not name.startswith(".") and (suffix_of(name) in _IMAGES or _mayBeDicom(file)):
                 yield file
-                yield from _beside(file)
-
-
-def _beside(file):
-    """The files beside a header that hold its voxels: those of its name."""
-    if suffix_of(file) in DETACHED:
-        start = f"{stem_of(file)}."
-        yield from (path for path in paths.listing(file.parent) if path.name.startswith(start) and paths.is_file(path))
+                yield from voxelFiles(file)
 
 
 def _isSearched(folder, output):

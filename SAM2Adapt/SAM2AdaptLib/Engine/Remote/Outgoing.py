@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sam2adapt.shared import files, known_bases, model_cards, paths
 from sam2adapt.shared.errors import ModelNotFoundError, UserError
+from sam2adapt.shared.labels.image_names import DETACHED, stem_of, suffix_of
 from sam2adapt.shared.requests.fields import SERVER, key_of, settings_of
 from sam2adapt.shared.requests.schema import METHODS
 from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
@@ -61,8 +62,10 @@ class Outgoing:
         return packed
 
     def _value(self, setting, key, value):
-        if setting.kind == "image" and isinstance(value, dict):
-            return {**value, "array": self.file(value["array"], VOXELS)}
+        if setting.kind in ("image", "image or file"):
+            return (
+                {**value, "array": self.file(value["array"], VOXELS)} if isinstance(value, dict) else self.source(value)
+            )
         if setting.kind == "model" or key == "base":
             return self._model(value, key)
         if setting.kind == "path":
@@ -84,8 +87,13 @@ class Outgoing:
         return {"returned": Path(path).name, "token": self.token(path)}
 
     def source(self, path):
-        """The object for a file or folder that is read."""
-        return self.folder(path, filesIn(path)) if paths.is_dir(path) else self.file(path, self._store)
+        """The object for a file or folder that is read; a header is sent with the files of its voxels."""
+        if paths.is_dir(path):
+            return self.folder(path, filesIn(path))
+        if others := voxelFiles(path):
+            folder = self.folder(Path(path).parent, [path, *others])
+            return {**folder, "within": Path(path).name, "token": self.token(path)}
+        return self.file(path, self._store)
 
     def file(self, path, store):
         """The object for a file that is read."""
@@ -142,6 +150,14 @@ def revealed(value, tokens):
     if isinstance(value, str) and "{sam2adapt-" in value:
         return _TOKEN.sub(lambda found: tokens.get(found[0], found[0]), value)
     return value
+
+
+def voxelFiles(file):
+    """The files beside a header that hold its voxels, or may: those of its name; [] for any other file."""
+    if suffix_of(file) not in DETACHED:
+        return []
+    beside, start = paths.listing(Path(file).parent), f"{stem_of(file)}."
+    return [path for path in beside if path.name.startswith(start) and path != Path(file) and paths.is_file(path)]
 
 
 def filesIn(folder):

@@ -31,8 +31,11 @@ from .session import Places, Session
 _SILENCE = 30.0  # seconds without a sign of life, unless the client names another time
 _SHORTEST, _LONGEST = 1.0, 600.0
 _ABOUT_RUN, _FETCHED = "run", "fetched"
-# What needs one of the places for engines; a training that goes on by itself takes its own.
-_COMPUTING = frozenset(["segment", "segmentBatch", "fill", "warmUp", "rank", "train", "estimate"])
+# What needs none of the places for engines; a training that goes on by itself takes its own.
+_LIGHT = frozenset(
+    ["devices", "models", "modelDetails", "addModel", "removeModel", "exportModel", "bases", "downloadBase",
+     "removeBase", "seriesFiles", "trainings", "stopTraining", "kept", "deleteKept"]
+)  # fmt: skip
 
 
 def serve_stream() -> None:
@@ -165,7 +168,7 @@ class RemoteServer(Server):
 
     def _carry_out(self, task: Task) -> Any:
         places = self._places.get(task.id)
-        if task.method in _COMPUTING and not (places and places.hours):
+        if task.method not in _LIGHT and not (places and places.hours):
             take_slot()
         if places is None or places.run is None:
             return super()._carry_out(task)

@@ -4,6 +4,7 @@ A request from another computer names no path of this one. In the place of a pat
 
 - ``{"file": SHA-256, "store", "name", "token"}``: a file that was sent;
 - ``{"folder": [{"path": ["a", "b.nii.gz"], "file": SHA-256}, …], "store", "name", "token"}``: a folder of such files;
+- the same with ``"within": "a.mhd"``: that file of the folder;
 - ``{"inside": ["a", "b.nii.gz"], "name", "token"}``: a path in the folder that the message's ``tree`` describes;
 - ``{"held": "images", "token"}``: that folder of the training that is resumed;
 - ``{"returned": "labels.npy", "token"}``: a file that the request writes, which is sent back.
@@ -218,6 +219,7 @@ class Session:
         else:
             path = (inside if places.run or places.keeps else _own(places)) / _name(about["name"])
             self._place_folder(about, path)
+            path = path / _name(about["within"]) if "within" in about else path
         places.know(path, token, returned="returned" in about)
         return path
 

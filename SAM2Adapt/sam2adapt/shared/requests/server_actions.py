@@ -34,8 +34,10 @@ class MeasureCase(Request):
     """Measure a model on one image and its corrected labels."""
 
     model: str = setting("model", about="Name or file", only=SERVER)
-    image: Path = setting("path", "Image file", only=SERVER)
-    labels: Path = setting("path", "Label file that names its structures, .seg.nrrd for instance", only=SERVER)
+    image: Path = setting("path", "Image file", only=SERVER, reads=True)
+    labels: Path = setting(
+        "path", "Label file that names its structures, .seg.nrrd for instance", only=SERVER, reads=True
+    )
     device: str = setting("word", "Where to compute", "auto", only=SERVER)
 
 
