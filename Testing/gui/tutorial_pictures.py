@@ -67,6 +67,7 @@ class Walk:
 
         self._enter("SAM2Adapt", self._segmenting)
         self._segmenting._parameterNode.model = "torso-ct@1.0.0"
+        slicer.mrmlScene.RemoveNode(self._segment("segment"))  # which also loads the engine
         found = self._segment("segment")
         self._save(found, "segmented")
         slicer.mrmlScene.RemoveNode(found)
@@ -79,9 +80,9 @@ class Walk:
     def _segment(self, name: str):
         panel = self._segmenting
         panel._parameterNode.inputVolume, panel._parameterNode.outputSegmentation = self._volumeNode, None
-        self._host.processEvents()
+        self._waitFor(lambda: panel.ui.applyButton.enabled and panel.ui.applyButton.text != "Cancel", panel)
         panel.ui.applyButton.click()
-        self._waitFor(lambda: panel.ui.applyButton.text != "Cancel", panel)
+        self._waitFor(lambda: panel._parameterNode.outputSegmentation and not panel.isRunning(), panel)
         self._take(panel, f"{name}-panel")
         return panel._parameterNode.outputSegmentation
 
