@@ -20,11 +20,13 @@ sys.path[:0] = [str(TESTING / "gui"), str(TESTING / "host"), str(TESTING.parent 
 
 REPOSITORY, SAMPLE, WIDTH, PATIENCE = TESTING.parent, "SAM2AdaptTraining", 460, 1800
 MODEL, MINUTES = "my chest", 5
+SIZE = (500, 440)  # of a view, pixels
+COLOURS = ((0.35, 0.7, 0.45), (0.75, 0.35, 0.5), (0.9, 0.8, 0.5))
 #: Window pictures: name, panel, segmentation shown beside it ("" for none), title.
 WINDOWS = (
     ("segment", "segment-panel", "segmented", "SAM2 Auto-Segment: after a run"),
     ("train", "train-panel", "drawn", "SAM2 Adapter Training: the drawn slices"),
-    ("result", "result-panel", "trained", "SAM2 Auto-Segment: the model that was trained on them"),
+    ("result", "result-panel", "trained", "SAM2 Auto-Segment: the new model"),
 )
 
 
@@ -137,14 +139,14 @@ def drawWindows(made: Path, folder: Path) -> None:
     app = render.openApp(made / "vtk.log")
     volumeNode = app.volumesLogic.AddArchetypeVolume(image, "chest", 0)
     render.showVolume(volumeNode)
+    views = render.SceneViews(app, volumeNode, SIZE)
     for name, panelName, segmentation, title in WINDOWS:
         path = str(made / f"{segmentation}.seg.nrrd")
         node = app.segmentationsLogic.LoadSegmentationFromFile(path, True)
+        for segmentId, colour in zip(node.GetSegmentation().GetSegmentIDs(), COLOURS, strict=False):
+            node.GetSegmentation().GetSegment(segmentId).SetColor(*colour)  # Slicer has one colour for both lungs
         render.showSegmentation(node, 0.0 if segmentation == "drawn" else 0.5)
         panel = Image.open(made / f"{panelName}.png").convert("RGB")
-        height = max(panel.height, 840)
-        size = (height * 4 // 7, height // 2)
-        views = render.SceneViews(app, volumeNode, size)
         box = render.segmentBounds(node)
         drawn = [[("", views.slice("axial", box)), ("", views.surface(box))],
                  [("", views.slice("coronal", box)), ("", views.slice("sagittal", box))]]  # fmt: skip
