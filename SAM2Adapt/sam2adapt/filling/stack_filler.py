@@ -56,7 +56,12 @@ class StackFiller:
 
     def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
         """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
-        distances = [{k: signed_distance(mask) for k, mask in sorted(masks.items())} for masks in drawn]
+        places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
+        distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
+        for (index, k), found in zip(
+            places, self._team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places), strict=True
+        ):
+            distances[index][k] = found
         for slice_ in range(len(self.images)):
             found = [interpolated(own, slice_) for own in distances]
             if any(own is not None for own in found):
