@@ -104,7 +104,7 @@ DEFECTS: dict[str, Defect] = {
     "training trusts the clock": Defect("jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock),)),
     "names reach C++ as they are": Defect("printing", DIED, ((paths, "utf8_name", _as_it_is),)),
     "messages are parsed without care": Defect("server", LOST, ((messages, "strict_json", _Careless),)),
-    "files are written in place": Defect("killed", LOST, ((record, "atomic_write", _write_in_place),)),
+    "files are written in place": Defect("killed training", LOST, ((record, "atomic_write", _write_in_place),)),
     "what is half written stays": Defect("no room", LOST, ((catalog.files, "atomic_write", _write_in_place),)),
     "a closed folder is not expected": Defect("no rights", TRACEBACK, ((paths, "status", _stat_only),)),
     "nobody waits for the other": Defect(

@@ -11,6 +11,7 @@ from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import DrawingError, SettingsError
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped
 from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
@@ -224,7 +225,9 @@ class FillJob(SceneJob):
     def _onEngineProgress(self, progress):
         self.state = RUNNING
         text = _("Loading the volume")
-        if progress["stage"] == protocol.FILLING:
+        if progress["stage"] == protocol.SENDING:
+            text = ProgressTexts.sending(progress)
+        elif progress["stage"] == protocol.FILLING:
             text = _("Filling: {done} %").format(done=progress["done"])
         self._report(progress | {"text": text})
 

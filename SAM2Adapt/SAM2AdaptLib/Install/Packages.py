@@ -8,11 +8,13 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Process import LineProcess
+from SAM2AdaptLib.Install import Unfinished
 from SAM2AdaptLib.Install.PipMessages import pipError
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PROTECTED
 
@@ -42,6 +44,7 @@ class PackageInstaller:
         self._onLog = onLog
         self._onEnd = onEnd
         self._process = None
+        self._writing = None
         self._lines = []
         # No build isolation: it would fetch build tools, and for sam2 a whole torch, that are here already.
         self._options = ["--no-build-isolation", *([] if withDependencies else ["--no-deps"])]
@@ -65,6 +68,14 @@ class PackageInstaller:
             return False
         self._process.kill()
         return True
+
+    def finish(self, seconds):
+        """Wait until packages that are being written are whole; after some time give up, the next installation goes on.
+
+        :param seconds: how long at most.
+        """
+        if self._writing:
+            self._writing.wait(seconds)
 
     def _onResolved(self, report):
         packages = json.loads(report.read_text(encoding="utf-8"))["install"]
@@ -103,10 +114,18 @@ class PackageInstaller:
     def _install(self, wheels):
         self._onProgress(0.8, _("{title}: installing").format(title=self._title))
         arguments = ["--no-index", "--no-deps", *wheels]
+        try:
+            # The first part of a wheel's name is that of the package.
+            Unfinished.begin(self._environment.sitePackages, [Path(wheel).name.partition("-")[0] for wheel in wheels])
+        except OSError as error:
+            self._log(f"ERROR: {error}")
+            self._onInstalled(1)
+            return
         packaging = slicerPackaging(self._environment)
         if not packaging:
-            self._pip(["install", *arguments], lambda: self._onEnd(None))
-            self._process = None  # a package that is half written is worse than a short wait
+            self._pip(["install", *arguments], lambda: self._onInstalled(0))
+            # A package that is half written is worse than a short wait.
+            self._writing, self._process = self._process, None
             return
         self._lines = []
         try:
@@ -125,6 +144,9 @@ class PackageInstaller:
             self._onInstalled(0)  # in testing mode it has waited, and calls nothing
 
     def _onInstalled(self, code):
+        self._writing = None
+        if not code:
+            Unfinished.end(self._environment.sitePackages)
         self._onEnd(pipError(self._lines, self._wheelFolder) if code else None)
 
     def _pip(self, arguments, onDone, onLine=None):

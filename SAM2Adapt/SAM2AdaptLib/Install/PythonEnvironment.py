@@ -9,7 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from SAM2AdaptLib.Engine.Client import enginePython
+from SAM2AdaptLib.Engine.Process import enginePython
+from SAM2AdaptLib.Install import Unfinished
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # What sam2 asks for.
@@ -33,6 +34,7 @@ class PythonEnvironment:
     """What is installed for one Python, read without running it.
 
     :param python: path of the interpreter; None for the engine's.
+    :ivar unfinished: names (lower case) of packages whose installation was killed.
     """
 
     def __init__(self, python=None):
@@ -52,6 +54,7 @@ class PythonEnvironment:
     def refresh(self):
         """Forget what was there, after something was installed."""
         importlib.invalidate_caches()
+        self.unfinished = Unfinished.unfinished(self.sitePackages)
 
     def distribution(self, name):
         """The installed package of that name (upper and lower case are the same), or None."""
@@ -65,15 +68,18 @@ class PythonEnvironment:
         return package.version if package else None
 
     def state(self, requirement):
-        """``OK``, ``MISSING``, ``BROKEN`` (pip thinks it is there, its code is not) or ``OTHER_VERSION``.
+        """``OK``, ``MISSING``, ``BROKEN`` (not all of it is there, whatever pip thinks) or ``OTHER_VERSION``.
 
         :param requirement: text such as ``monai>=1.5``.
         """
         from packaging.requirements import Requirement
+        from packaging.utils import canonicalize_name
 
         requirement = Requirement(requirement)
         version = self.version(requirement.name)
         importable = self._isImportable(IMPORT_NAMES.get(requirement.name, requirement.name))
+        if canonicalize_name(requirement.name) in self.unfinished:
+            return BROKEN if version or importable else MISSING
         if version is None:
             # Slicer builds some of its packages itself, and not all of those say their version.
             return OK if importable and requirement.name in PROTECTED else MISSING

@@ -1,5 +1,6 @@
 """The cases in the panel's table, from the scene and from folders, and the structures that they have together."""
 
+import time
 from pathlib import Path
 
 import slicer
@@ -14,16 +15,19 @@ from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
 USE_ATTRIBUTE = "SAM2Adapt.Use"
+_PATIENCE = 0.03  # s that cases are examined at once
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
 class CaseList(VTKObservationMixin):
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
-    A case is examined again only after its nodes have changed, because that reads all of its voxels.
+    A case is examined again only after its nodes have changed, because that reads all of its voxels, and of many cases
+    only as many at once as Slicer can wait for.
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
+    :ivar isWaiting: whether ``read`` has to be called again, because cases are left that were not examined.
     :ivar refused: list of UserError about folders that have no case with the chosen channel.
     """
 
@@ -35,7 +39,7 @@ class CaseList(VTKObservationMixin):
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
         self._folders = {}  # (path, channel) -> cases
-        self.cases, self.classes, self.refused = [], [], []
+        self.cases, self.classes, self.refused, self.isWaiting = [], [], [], False
         self._overlap = LAST
 
     def clear(self):
@@ -46,18 +50,28 @@ class CaseList(VTKObservationMixin):
     def addScene(self, nodes=None):
         """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
 
+        A generator: it stops whenever Slicer has waited long enough, and is to be continued from the event loop.
+
         :param nodes: take only these segmentations, and those of these volumes.
-        :return: (how many are new, names of empty segmentations that were left out).
+        :return: of the generator: (how many are new, names of empty segmentations that were left out).
         """
-        new = [case for case in Cases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
-        if nodes is not None:
-            new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
-        empty = [case.segmentationNode.GetName() for case in new if case.isEmpty]
-        new = [case for case in new if not case.isEmpty]
-        for case in new:
-            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
-            self._examined[_key(case.volumeNode, case.segmentationNode)] = case
-        return len(new), empty
+
+        def skip(segmentationNode):
+            wanted = nodes is None or segmentationNode in nodes or Volumes.volumeOf(segmentationNode) in nodes
+            return not wanted or bool(segmentationNode.GetAttribute(USE_ATTRIBUTE))
+
+        count, empty, began = 0, [], time.perf_counter()
+        for case in Cases.sceneCases(skip):
+            if case.isEmpty:
+                empty.append(case.segmentationNode.GetName())
+            else:
+                count += 1
+                case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
+                self._examined[_key(case.volumeNode, case.segmentationNode)] = case
+            if time.perf_counter() - began > _PATIENCE:
+                yield
+                began = time.perf_counter()
+        return count, empty
 
     def addFolder(self, parameterNode, path):
         """Put the pairs of a folder into the table, those that were taken out before too.
@@ -110,7 +124,7 @@ class CaseList(VTKObservationMixin):
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        cases = {}
+        cases, began, self.isWaiting = {}, time.perf_counter(), False
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
@@ -119,6 +133,9 @@ class CaseList(VTKObservationMixin):
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None or case.overlap != self._overlap:
+                if time.perf_counter() - began > _PATIENCE:
+                    self.isWaiting = True
+                    continue
                 case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
             case.use = use
             cases[key] = case

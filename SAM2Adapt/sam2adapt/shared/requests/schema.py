@@ -14,14 +14,33 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .report_actions import Report, ReportBatch, WriteDicomSeg
+from .server_actions import (
+    Cancel,
+    Control,
+    DeleteKept,
+    ListDevices,
+    ListKept,
+    ListTrainings,
+    MeasureCase,
+    SeriesFiles,
+    Shutdown,
+    StopTraining,
+    TryModel,
+    WarmUp,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
     "fill": Fill,
+    "report": Report,
+    "reportBatch": ReportBatch,
+    "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
+    "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,
@@ -34,6 +53,10 @@ METHODS: dict[str, type[Request]] = {
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
     "warmUp": WarmUp,
+    "trainings": ListTrainings,
+    "stopTraining": StopTraining,
+    "kept": ListKept,
+    "deleteKept": DeleteKept,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
