@@ -220,10 +220,14 @@ def test_a_slow_link_carries_everything(host, tmp_path):
             pytest.skip("this kernel has no slow links")
         sshd = subprocess.Popen([*inside, "/usr/sbin/sshd", "-D", "-e", "-f", str(host.folder / "sshd_config")],
                                 stderr=subprocess.DEVNULL)  # fmt: skip
-        time.sleep(0.5)
+        listening = [*inside, "sh", "-c", f"echo | nc -w 1 127.0.0.1 {host.port} | grep -q SSH"]
+        if shutil.which("nc"):
+            until(lambda: not subprocess.run(listening, check=False, capture_output=True).returncode)
+        else:
+            time.sleep(5)
         np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(0, 9, (10, 256, 256)).astype(np.int16))
         image = GEOMETRY | {"array": str(tmp_path / "v.npy")}
-        with Client([*inside, *relay("--host", "gpu", silence=4)], **host.environment) as client:
+        with Client([*inside, *relay("--host", "gpu")], **host.environment) as client:
             assert client.receive()["method"] == "ready"
             answer = client.answer(
                 client.send("segment", model="torso-ct", input=image, labels=str(tmp_path / "l.npy"), anyModality=True)
