@@ -212,9 +212,9 @@ def test_a_slow_link_carries_everything(host, tmp_path):
     name = f"remote{os.getpid()}"
     if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
         pytest.skip("no network namespace can be made here")
-    inside = ["ip", "netns", "exec", name]
+    inside, sshd = ["ip", "netns", "exec", name], None
     try:
-        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+        subprocess.run([*inside, "ip", "link", "set", "lo", "mtu", "1500", "up"], check=True)
         slow = ["tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "4mbit", "burst", "32k", "latency", "400ms"]
         if subprocess.run([*inside, *slow], capture_output=True, check=False).returncode:
             pytest.skip("this kernel has no slow links")
@@ -233,9 +233,10 @@ def test_a_slow_link_carries_everything(host, tmp_path):
                 client.send("segment", model="torso-ct", input=image, labels=str(tmp_path / "l.npy"), anyModality=True)
             )
             assert "result" in answer and np.load(tmp_path / "l.npy").shape == (10, 256, 256)
-        sshd.terminate()
-        sshd.wait(30)
     finally:
+        if sshd:
+            sshd.terminate()
+            sshd.wait(30)
         subprocess.run(["ip", "netns", "del", name], check=False)
         until(lambda: not engines(host.home))
 
