@@ -281,8 +281,9 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """When another volume is chosen, its own result is shown and is the output again."""
         volumeId = node.inputVolume.GetID() if node.inputVolume else ""
         if volumeId != self._volumeId:
+            formerIsThere = slicer.mrmlScene.GetNodeByID(self._volumeId) if self._volumeId else None
             self._volumeId = volumeId
-            if not self.isRunning():
+            if formerIsThere and not self.isRunning():
                 self._statusLine.show("")  # it was about the other volume
             node.outputSegmentation = self._results.follow(node.inputVolume)
 

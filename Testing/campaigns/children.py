@@ -60,17 +60,28 @@ class Child:
         self._began = memory_of(self.pid)
 
     def _run(self, work: Work, streams: tuple[int, int] | None) -> None:
-        os.setpgid(0, 0)
-        said = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        source, target = streams or (os.open(os.devnull, os.O_RDONLY), said)
-        for number, descriptor in enumerate((source, target, said)):
-            os.dup2(descriptor, number)
-        os.closerange(3, 256)  # ends of pipes that belong to the parent
-        os._exit(_status(work))
+        status = 1
+        try:
+            os.setpgid(0, 0)
+            said = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            source, target = streams or (os.open(os.devnull, os.O_RDONLY), said)
+            for number, descriptor in enumerate((source, target, said)):
+                os.dup2(descriptor, number)
+            os.closerange(3, 256)  # ends of pipes that belong to the parent
+            status = _status(work)
+        finally:
+            os._exit(status)  # whatever happens, it must not go on as if it were the parent
 
     def said(self) -> str:
         """What it has printed so far."""
         return self._said.read_bytes().decode(errors="replace") if self._said.exists() else ""
+
+    def is_running(self) -> bool:
+        """Whether it has neither ended nor been waited for."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     def ended(
         self, kill_after: float | None = None, patience: float | None = None, look: Callable[[], object] = lambda: None
@@ -111,7 +122,7 @@ def _status(work: Work) -> int:
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:
-        traceback.print_exc()
+        os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,9 +1,9 @@
 """Tries with a clock that jumps by years while the engine works; the result must be that of a clock that does not.
 
 libfaketime shifts the clock of the whole process, libraries in C included, never that of the machine. It must be loaded
-when Python starts, so a second campaign process does these tries. It leaves the monotonic clock alone: no version knows
-``sem_clockwait``, by which Python waits, and with a shifted monotonic clock every wait with a limit hangs. So jumps of
-the monotonic clock, as after a standby, are put into Python's ``time`` in the child.
+when Python starts, so a second campaign process does these tries; without it, only Python's ``time`` jumps. It leaves
+the monotonic clock alone: no version knows ``sem_clockwait``, by which Python waits, and with a shifted monotonic clock
+every wait with a limit hangs. So jumps of the monotonic clock, as after a standby, are put into Python's ``time``.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from children import tried, verdict, worst
 from contents import content
-from outcomes import HUNG, LOST, Found, Verdict
+from outcomes import HUNG, LOST, SURVIVED, Found, Verdict
 from world import World
 
 _JUMPS = ("+0", "-3600", "+3600", "+1000d", "-3000d", "+5y", "-40y")
@@ -47,26 +48,35 @@ _server: list[subprocess.Popen] = []
 
 def jumping_clock(rng: random.Random, world: World, folder: Path) -> Found:
     """A training, batch, filling or segmenting while the clock jumps."""
+    number = rng.randrange(1 << 30)
+    if not _usable():
+        name, found = _try(number, world, folder, _python_jumps)
+        name = f"{name}, in Python only"
+        return Found([found], of=Counter([name]), reached=Counter([name] if found[0] == SURVIVED else []))
     if not _server:
         command = [sys.executable, __file__, str(folder.parent)]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         _server.append(subprocess.Popen(command, env=_environment(folder.parent), **streams))
         atexit.register(_server[0].stdin.close)
-    _server[0].stdin.write(json.dumps([rng.randrange(1 << 30), str(folder)]).encode() + b"\n")
+    _server[0].stdin.write(json.dumps([number, str(folder)]).encode() + b"\n")
     _server[0].stdin.flush()
     name, *found = json.loads(_server[0].stdout.readline())
-    return Found([tuple(found)], of=Counter([name]), reached=Counter([name]))
+    return Found([tuple(found)], of=Counter([name]), reached=Counter([name] if found[0] == SURVIVED else []))
 
 
-def reason_to_leave_out(folder: Path) -> str:
-    """Why this cannot be tried here; "" if it can."""
-    if not _library():
-        return "libfaketime is not installed (pip install libfaketime, or the package libfaketime of Debian)"
-    probe = [sys.executable, "-c", _PROBE]
-    (folder / "probe").write_text("+0")
-    done = subprocess.run(probe, env=_environment(folder) | {_FILE: str(folder / "probe")}, check=False, timeout=60,
-                          capture_output=True)  # fmt: skip
-    return "this libfaketime does not shift the clock, or breaks time.sleep; see README.md" if done.returncode else ""
+@functools.cache
+def _is_usable(library: str) -> bool:
+    """Whether a libfaketime shifts the clock here, and sleeping goes on all the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "probe")
+        file.write_text("+0")
+        environment = _environment(Path(folder)) | {_FILE: str(file), "LD_PRELOAD": library}
+        done = subprocess.run([sys.executable, "-c", _PROBE], env=environment, check=False, capture_output=True)
+    return not done.returncode
+
+
+def _usable() -> bool:
+    return bool(_library()) and _is_usable(_library())
 
 
 def _library() -> str:
@@ -79,7 +89,10 @@ def _environment(folder: Path) -> dict[str, str]:
     return os.environ | dict.fromkeys(_NAMES, "1") | {"LD_PRELOAD": _library(), _FILE: str(folder / "no-jumps")}
 
 
-def _try(number: int, world: World, folder: Path) -> tuple[str, Verdict]:
+Jumps = Callable[[random.Random, Path], Callable[[], None]]
+
+
+def _try(number: int, world: World, folder: Path, jumping: Jumps) -> tuple[str, Verdict]:
     results, found = [], []
     for jumps in (False, True):
         output, rng = folder / f"out-{jumps}", random.Random(number)
@@ -87,7 +100,7 @@ def _try(number: int, world: World, folder: Path) -> tuple[str, Verdict]:
         name = rng.choice(("train", "batch", "fill", "segment"))
         command, path = world.actions(rng, output)[name]
         limit = ("--max-minutes", _MINUTES) if name == "train" else ()
-        work = world.command(*command, *limit, before=_jumping(rng, folder) if jumps else None)
+        work = world.command(*command, *limit, before=jumping(rng, folder) if jumps else None)
         found.append(verdict(tried(work, folder, look=_jump(rng, folder / "now"))))
         results.append(content(path))
     worse = worst(*found)
@@ -110,7 +123,7 @@ def _jump(rng: random.Random, file: Path) -> Callable[[], None]:
     return jump
 
 
-def _jumping(rng: random.Random, folder: Path) -> Callable[[], None]:
+def _all_jumps(rng: random.Random, folder: Path) -> Callable[[], None]:
     """Makes the clock that ``_jump`` shifts that of a child, and lets the monotonic ones go on by hours at times."""
 
     def before() -> None:
@@ -118,6 +131,17 @@ def _jumping(rng: random.Random, folder: Path) -> Callable[[], None]:
         passed, steps = [0.0], random.Random(rng.random())
         for name in ("monotonic", "perf_counter"):
             setattr(time, name, functools.partial(_later, getattr(time, name), passed, steps))
+
+    return before
+
+
+def _python_jumps(rng: random.Random, folder: Path) -> Callable[[], None]:
+    """Makes Python's clock of a child jump, where there is no libfaketime."""
+
+    def before() -> None:
+        real, steps = time.time, random.Random(rng.random())
+        time.time = lambda: real() + steps.choice((-1e9, -3600, 0, 3600, 1e9))
+        time.time_ns = lambda: int(1e9 * time.time())
 
     return before
 
@@ -132,7 +156,7 @@ def main() -> int:
     world = World.make(Path(sys.argv[1]) / "world-with-a-clock")
     for line in sys.stdin:
         number, folder = json.loads(line)
-        name, found = _try(number, world, Path(folder))
+        name, found = _try(number, world, Path(folder), _all_jumps)
         print(json.dumps([name, *found]), flush=True)
     return 0
 

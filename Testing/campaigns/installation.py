@@ -24,8 +24,14 @@ TESTING = Path(__file__).resolve().parents[1]
 _PATHS = [TESTING / "gui", TESTING / "host", TESTING.parent / "SAM2Adapt", TESTING / "campaigns"]
 sys.path[:0] = [str(path) for path in _PATHS if str(path) not in sys.path]
 
+from SAM2AdaptLib.Install import Unfinished  # noqa: E402, F401  # planted.py takes its note away
+
 #: What is not there yet, one of these: some are asked for, some come along with others.
-_ABSENT = (("monai", "networkx", "omegaconf"), ("torch", "torchvision"), ("filelock", "tqdm", "jsonschema"))
+_ABSENT = (
+    ("monai", "scikit-image", "networkx", "hydra-core", "omegaconf"),
+    ("torch", "torchvision"),
+    ("filelock", "iopath", "tqdm", "jsonschema"),
+)
 _FILES = 120  # of a package, so that a kill may come between
 _KILLED = ("all", "all", "pip", "Slicer")
 _SMOKE_TEST = "from SAM2AdaptLib.Install import SmokeTest as s; s.PACKAGES = s.PACKAGES[:-1]; s.main()"

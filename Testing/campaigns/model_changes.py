@@ -23,7 +23,7 @@ _NASTY: list[Any] = [
     "keeper", "case 1",
 ]  # fmt: skip
 _SETTINGS: list[Any] = [
-    {"rank": 1 << 18}, {"rank": -1}, {"rank": 2.5}, {"rank": "2"}, {"alpha": 1e300}, {"encoder": ["qkv", "mlp"]},
+    {"rank": 1 << 17}, {"rank": -1}, {"rank": 2.5}, {"rank": "2"}, {"alpha": 1e300}, {"encoder": ["qkv", "mlp"]},
     {"dropout": 2}, {"quality": 1}, {"prompts": 0.5}, {"no": 1}, {"placement": "none"},
 ]  # fmt: skip
 _TEXTS = (

@@ -75,7 +75,10 @@ def no_room(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
             subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, capture_output=True)
         ended = tried(home.command(*command), folder)
         found = verdict(ended)
-        whole = ended.status == 0 or path.is_dir() or not path.exists()
+        whole = path.is_dir() or not path.exists()
+        if ended.status == 0:
+            same = content(world.model) if name == "add" else _expected(name, seed, world, folder)[0]
+            whole = content(path) == same
         parts = [part.name for part in disk.rglob("*") if part.name.endswith(".part")]
         if kept.read_bytes() != b"whole" or not whole or parts:
             return LOST, f"{name} left half an output: {path.name if not whole else parts}"
@@ -129,6 +132,12 @@ def no_rights(rng: random.Random, world: World, folder: Path) -> tuple[str, str]
     return found
 
 
+def _look_at_both(children: list[Child], together: set[str]) -> None:
+    """Notes when two trainings are at work at the same time."""
+    if all("Reading" in child.said() and child.is_running() for child in children):
+        together.add("together")
+
+
 def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
     """Two processes with one target: each does its work or says why not, and what is there in the end is whole."""
     home, output = world.copy(folder / "world"), folder / "out"
@@ -144,8 +153,11 @@ def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, st
     children = [Child(home.command(*command), folder) for command in commands]
     if rng.random() < 0.5:
         time.sleep(rng.random() * 0.3)
-    ended = [child.ended() for child in children]
+    together: set[str] = set()
+    ended = [child.ended(look=lambda: _look_at_both(children, together)) for child in children]
     found = worst(*map(verdict, ended))
+    if name == "train" and together and not any(end.status for end in ended):
+        return LOST, "two trainings worked in one folder at the same time"
     if found[0] not in (SURVIVED, REFUSED):
         return found
     if name == "add" and len(list(path.glob("*.safetensors"))) != 1:

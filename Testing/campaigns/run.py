@@ -55,7 +55,7 @@ KINDS: dict[str, Kind] = {
     "image headers": Kind(image_headers.image_header, 30, 2000 // image_headers.IMAGES),
     "stored in other ways": Kind(contents.stored_in_other_ways, 30, 100),
     "printing": Kind(contents.printed, 20, 60),
-    "jumping clock": Kind(clock.jumping_clock, 10, 25, clock.reason_to_leave_out),
+    "jumping clock": Kind(clock.jumping_clock, 10, 25),
     "server": Kind(sessions.session, 30, 100_000 // sessions.MESSAGES),
     "killed training": Kind(processes.killed("train"), 10, 50),
     "killed batch": Kind(processes.killed("batch"), 10, 50),

@@ -18,12 +18,13 @@ _CHECKSUM = "4507b664690840abb6cb9af2d919377ffc4ef75b167cb6fd0f747befdb12e38e"
 _URL = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{_CHECKSUM}"
 _SINGLE_FILE = 4  # of vtkSlicerVolumesLogic::LoadingOptions
 
-#: Name of each sample that comes with the extension, its image, and its segmentation, "" without one.
+#: Name of each sample that comes with the extension: the name of its volume in the scene, its image, and its
+#: segmentation, "" without one.
 BUNDLED = {
-    "SAM2AdaptHippocampus": ("hippocampus.nii.gz", ""),
-    "SAM2AdaptLumbarSpine": ("lumbar-spine.png", ""),
-    "SAM2AdaptRetina": ("retina.jpg", ""),
-    "SAM2AdaptTraining": ("chest.nrrd", "chest-drawn.seg.nrrd"),
+    "SAM2AdaptHippocampus": ("Hippocampus MR", "hippocampus.nii.gz", ""),
+    "SAM2AdaptLumbarSpine": ("Lumbar spine MR", "lumbar-spine.png", ""),
+    "SAM2AdaptRetina": ("Retina", "retina.jpg", ""),
+    "SAM2AdaptTraining": ("Chest CT", "chest.nrrd", "chest-drawn.seg.nrrd"),
 }
 
 
@@ -44,7 +45,7 @@ def register():
         checksums=f"SHA256:{_CHECKSUM}",
         nodeNames="CTChest",
     )
-    for name, (image, _segmentation) in BUNDLED.items():
+    for name, (_title, image, _segmentation) in BUNDLED.items():
         logic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name,
@@ -60,12 +61,12 @@ def load(name):
     :return: list of the nodes: the volume and, where there is one, its segmentation.
     :raises EngineError: it cannot be loaded.
     """
-    image, segmentation = BUNDLED[name]
-    volumeNode = slicer.modules.volumes.logic().AddArchetypeVolume(str(FOLDER / image), name, _SINGLE_FILE)
+    title, image, segmentation = BUNDLED[name]
+    volumeNode = slicer.modules.volumes.logic().AddArchetypeVolume(str(FOLDER / image), title, _SINGLE_FILE)
     nodes = [volumeNode]
     if volumeNode and segmentation:
         path = str(FOLDER / segmentation)
-        node = slicer.modules.segmentations.logic().LoadSegmentationFromFile(path, True, f"{name} segmentation")
+        node = slicer.modules.segmentations.logic().LoadSegmentationFromFile(path, True, f"{title} segmentation")
         if node:
             node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         nodes.append(node)

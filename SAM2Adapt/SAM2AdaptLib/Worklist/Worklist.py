@@ -29,6 +29,7 @@ class Entry:
     :ivar score: how unsure a model was of it, 0 to 1, None if none was asked; ``scoredBy``: that model.
     :ivar isComplete: whether the correction counts on all slices; else only where something is drawn or filled.
     :ivar wasLearnt: whether a model has trained on an earlier correction of it, so that it cannot compare models.
+    :ivar startedBy: the model that began the correction, "" if it was drawn.
     :ivar accuracy: mean Dice with the correction of each model that was measured before it learnt the case; None where
         it could not be measured.
     """
@@ -40,6 +41,7 @@ class Entry:
     scoredBy: str = ""
     isComplete: bool = False
     wasLearnt: bool = False
+    startedBy: str = ""
     accuracy: dict[str, float | None] = field(default_factory=dict)
 
 
@@ -142,9 +144,12 @@ class Worklist:
         return [entry for entry in self.inState(NEW) if self.inUse() and entry.scoredBy != self.inUse()]
 
     def inUse(self):
-        """The model that segments the next case: the better one on new corrections so far; without any, the newer."""
-        former, newer, count = self._accuracies()
-        return self.model if count and former > newer else self.newer or self.model
+        """The model that segments the next case; two that compete take turns.
+
+        A correction begins with the outlines of one of them, which favours it; so each begins every second case.
+        """
+        isTurnOfFormer = len(self._unlearnt()) % 2 == 1
+        return self.model if isTurnOfFormer and self.model else self.newer or self.model
 
     def decide(self):
         """Keep the better of the competing models, and say how they did; None if there is nothing to compare."""
@@ -184,15 +189,16 @@ class Worklist:
 
     def _accuracies(self):
         """Mean accuracy of the best and the newer model on the cases that measured both, and the number of cases."""
-        pairs = [
-            (entry.accuracy[self.model], entry.accuracy[self.newer])
-            for entry in self._unlearnt()
-            if None not in (entry.accuracy.get(self.model), entry.accuracy.get(self.newer))
-        ]
-        if not pairs or not self.newer:
+        groups = {}  # by the model that began them, so that neither profits from having begun more of them
+        for entry in self._unlearnt():
+            pair = entry.accuracy.get(self.model), entry.accuracy.get(self.newer)
+            if self.newer and None not in pair:
+                groups.setdefault(entry.startedBy, []).append(pair)
+        if not groups:
             return 0.0, 0.0, 0
-        former, newer = zip(*pairs, strict=True)
-        return sum(former) / len(pairs), sum(newer) / len(pairs), len(pairs)
+        means = [[sum(values) / len(pairs) for values in zip(*pairs, strict=True)] for pairs in groups.values()]
+        former, newer = (sum(values) / len(means) for values in zip(*means, strict=True))
+        return former, newer, sum(map(len, groups.values()))
 
     def _unlearnt(self):
         return [entry for entry in self.inState(DONE) if not entry.wasLearnt]

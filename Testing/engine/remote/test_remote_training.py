@@ -143,14 +143,14 @@ def test_a_training_that_goes_on_is_cancelled_and_has_a_time_limit(connect, requ
     assert client.result("trainings")[0]["state"] == "done"
     client.result("deleteKept")
     assert client.result("trainings") == []
-    result = client.result("train", **long | {"goOnHours": 5 / 3600})
+    result = client.result("train", **long | {"goOnHours": 40 / 3600})
     assert 0 < result["epochs"] < 100000
 
 
 def test_a_lost_training_ends_there_and_goes_on_from_its_last_epoch(connect, request_, tmp_path):
     client = connect()
     long = request_ | {"epochs": 400}
-    running = client.send("train", **long)
+    running = begun(client, long)
     while client.progress(running)["done"] < 3:
         pass
     client.process.kill()

@@ -177,7 +177,7 @@ def test_new_corrections_train_a_model_and_the_better_one_on_what_neither_had_le
     trained(day, "own-1")
     assert sorted(day.states().values()) == ["learnt", "learnt", "new", "new", "new", "new"]
     assert (day.worklist.model, day.worklist.newer) == ("torso-ct@1.0.0", "own-1@1")
-    assert "own-1@1 and torso-ct@1.0.0 are compared on each correction" in day.ui.modelsLabel.text
+    assert "own-1@1 and torso-ct@1.0.0 take turns, and are compared on each correction" in day.ui.modelsLabel.text
     assert day.worklist.inUse() == "own-1@1"
     installModel("own-1")
     day.correct(0.75, 0.85)
@@ -192,7 +192,8 @@ def test_new_corrections_train_a_model_and_the_better_one_on_what_neither_had_le
     assert request.params["init"] == "own-1@1" and "preset" not in request.params
     installModel("own-2")
     day.correct(0.9, 0.6)
-    assert day.worklist.inUse() == "own-1@1"  # the newer one did worse on the case so far
+    assert day.worklist.inUse() == "own-1@1"  # they take turns, because who begins a correction is favoured by it
+    assert [entry.startedBy for entry in day.worklist.inState("done")] == ["own-2@1"]
     day.correct(0.9, 0.6)
     assert day.worklist.comparisons[-1].kept == "own-1@1"
 

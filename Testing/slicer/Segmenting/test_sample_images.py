@@ -18,13 +18,13 @@ def samples(lib):
 def test_files_are_those_of_their_page(samples):
     page = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([^`]+)` \|.*\| ([^|]+) \| (\d+) \| (\w{64}) \|$", page, re.MULTILINE)
-    used = {file for files in samples.BUNDLED.values() for file in files if file}
+    used = {file for files in samples.BUNDLED.values() for file in files[1:] if file}
     assert {name for name, *_ in rows} == used
     for name, licence, size, digest in rows:
         content = (samples.FOLDER / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (int(size), digest), name
         assert licence in FREE, name
-    thumbnails = {f"{files[0].partition('.')[0]}-thumbnail.png" for files in samples.BUNDLED.values()}
+    thumbnails = {f"{files[1].partition('.')[0]}-thumbnail.png" for files in samples.BUNDLED.values()}
     assert {path.name for path in samples.FOLDER.iterdir()} == used | thumbnails | {"README.md"}
     assert sum(path.stat().st_size for path in samples.FOLDER.iterdir()) < LIMIT
 
@@ -33,7 +33,7 @@ def test_files_are_those_of_their_page(samples):
 def test_sample_loads(samples, nodes, name, slices):
     """Those that slicer-core reads; it has no reader for PNG and JPEG, which Slicer has."""
     volumeNode = samples.load(name)[0]
-    assert (volumeNode.GetName(), volumeNode.GetImageData().GetDimensions()[2]) == (name, slices)
+    assert (volumeNode.GetName(), volumeNode.GetImageData().GetDimensions()[2]) == (samples.BUNDLED[name][0], slices)
 
 
 def test_sample_that_cannot_be_read_is_named(lib, samples, nodes, monkeypatch, tmp_path):

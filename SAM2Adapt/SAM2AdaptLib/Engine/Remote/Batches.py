@@ -9,7 +9,9 @@ from pathlib import Path
 
 from sam2adapt.shared import paths
 from sam2adapt.shared.errors import InputFileError, SettingsError
+from sam2adapt.shared.files import atomic_write, make_folder, write_json
 from sam2adapt.shared.labels.image_names import FILE_SUFFIXES, SEGMENTATION, suffix_of
+from sam2adapt.shared.manifest_table import table
 from sam2adapt.shared.study_lists import listed
 
 from SAM2AdaptLib.Engine.Remote.Outgoing import voxelFiles
@@ -37,6 +39,7 @@ def message(outgoing, params, place):
             raise SettingsError(f"The input '{path}' is in the output folder.", "Choose another output folder.")
         if not paths.exists(path):
             raise InputFileError(f"'{path}' does not exist.", "Check the spelling of its name and folder.")
+    make_folder(output)
     root = _sharedFolder(inputs)
     files = sorted({file for path in inputs for file in _filesOf(path, output)})
     tree = outgoing.folder(root, files)
@@ -49,6 +52,18 @@ def message(outgoing, params, place):
     packed["output"] = {"returnedFolder": _OUTPUT, "token": outgoing.token(output), "present": present}
     own = hashlib.sha256(f"{place}\0{root}\0{output}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return {"params": packed, "tree": tree, "remote": {"batch": own}}
+
+
+def writeManifest(output, result):
+    """Write the manifest of a batch, as the engine does where it has its files.
+
+    :param result: of ``segmentBatch``, with paths of this computer.
+    :raises OutputError: it cannot be written.
+    """
+    content = {key: value for key, value in result.items() if key != "stopped"}
+    write_json(Path(output) / "manifest.json", content)
+    with atomic_write(Path(output) / "manifest.csv") as file:
+        file.write(table(content["studies"]).encode("utf-8-sig", "replace"))  # Excel recognises UTF-8 by this mark
 
 
 def _sharedFolder(inputs):
@@ -88,8 +103,9 @@ def _mayBeDicom(file):
 
 
 def _results(output):
-    """The files of a folder of results, without the records of a batch."""
+    """The files of a folder of results, without the records of a batch and its manifest."""
     if not paths.is_dir(output):
         return []
     found = [root / name for root, _, names in paths.walk(output) for name in names]
+    found = [file for file in found if file.parent != output or file.stem != "manifest"]
     return [file for file in found if not any(part.startswith(".") for part in file.relative_to(output).parts)]

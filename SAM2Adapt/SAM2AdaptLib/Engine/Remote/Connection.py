@@ -7,7 +7,7 @@ import threading
 import time
 
 from sam2adapt.shared import protocol
-from sam2adapt.shared.errors import RemoteError
+from sam2adapt.shared.errors import RemoteError, UserError
 from sam2adapt.shared.stream import frames, sending
 
 from SAM2AdaptLib.Engine.Remote import Diagnosis
@@ -43,7 +43,7 @@ class Connection:
         self._reader = frames.FrameReader(self._read)
         self._writing, self._words = threading.Lock(), bytearray()
         self._process, self._heard, self._isOver = None, time.monotonic(), False
-        self._isGreeted = self._isSilent = False
+        self._isGreeted = self._isSilent = self._isUnread = False
 
     def start(self):
         """Start the command; all else follows in threads.
@@ -77,6 +77,7 @@ class Connection:
                     self.bytesSent += count
                     view = view[count:]
             except (OSError, ValueError) as error:
+                self._isUnread = True
                 raise RemoteError("The connection to the engine was lost.", "Try again.") from error
 
     def close(self):
@@ -106,9 +107,9 @@ class Connection:
                 self._readFrames()
         except frames.StreamError as damage:
             error = RemoteError(f"The connection was damaged: {damage}.", "Try again.")
-        except RemoteError as failure:
-            # Of a write: the command has ended, and what it said tells why.
-            error = failure if self._isGreeted and not self._isEnding() else None
+        except UserError as failure:
+            # If writing failed, the command has ended, and what it said tells why.
+            error = None if self._isUnread else failure
         except OSError:
             pass
         self._receiver.close()

@@ -9,10 +9,8 @@ import shlex
 import sys
 from dataclasses import dataclass
 
-import qt
 from sam2adapt.shared.errors import RemoteError
 
-from SAM2AdaptLib.Engine.Process import enginePython
 from SAM2AdaptLib.Engine.Remote import Ssh
 
 HERE, HOST, COMMAND = "here", "host", "command"
@@ -53,6 +51,8 @@ class Place:
     def command(self):
         """The program and arguments of the process that Slicer starts."""
         if not self.isElsewhere:
+            from SAM2AdaptLib.Engine.Process import enginePython  # which needs Qt
+
             return [enginePython(), "-u", "-m", "sam2adapt", "serve"]
         relay = [sys.executable, "-u", "-m", _RELAY, "--place", self.text]
         if self.kind == HOST:
@@ -98,6 +98,8 @@ def remembered(kind):
 
 def choose(place):
     """Keep a choice for this user, for all scenes."""
+    import qt
+
     settings = qt.QSettings()
     settings.setValue(f"{_KEY}/kind", place.kind)
     if place.isElsewhere:
@@ -105,5 +107,9 @@ def choose(place):
 
 
 def _read(name, default):
+    try:
+        import qt  # late: jobs run without Qt, too, and then there are no settings
+    except ImportError:
+        return default
     value = qt.QSettings().value(f"{_KEY}/{name}")
     return default if value is None else str(value)

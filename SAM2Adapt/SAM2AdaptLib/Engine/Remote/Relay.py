@@ -130,11 +130,10 @@ class Relay:
     def _send(self, number, method, params):
         """Send a request with its files; its answer is passed on when it comes."""
         outgoing = Outgoing(method, self._hashes, lambda: number in self._cancelled)
-        whenDone = None
+        training = None
         if method == "train":
             training = RemoteTraining(outgoing, params, self._place)
             fields = training.message()
-            whenDone = training
         elif method == "segmentBatch":
             fields = Batches.message(outgoing, params, self._place)
         elif method == "downloadBase":
@@ -143,9 +142,9 @@ class Relay:
             fields = {"params": outgoing.packed(params)}
         self._sendFiles(outgoing, number)
         self._tokens |= outgoing.tokens
-        self._open[number] = (outgoing, whenDone)
-        if whenDone:
-            whenDone.begins()
+        self._open[number] = (outgoing, lambda result: self._finish(params, training, result))
+        if training:
+            training.begins()
         check_cancelled(outgoing.isCancelled, "The request")
         self._connection.send({"jsonrpc": "2.0", "id": number, "method": method, **fields})
 
@@ -239,12 +238,22 @@ class Relay:
         """Pass on an answer, and what has to be done with it."""
         number = message.get("id")
         shown = {key: revealed(message[key], self._tokens) for key in ("result", "error") if key in message}
-        _, training = self._open.get(number, (None, None))
-        if training and "result" in message:
-            training.ended()
-            self._connection.send({"jsonrpc": "2.0", "method": "fetched", "params": {"run": training.run}})
+        _, finish = self._open.get(number, (None, None))
+        if finish and "result" in message:
+            try:
+                finish(shown["result"])
+            except UserError as error:
+                shown = {"error": errorOf(error)}
         self._forget(number)
         self._say({"id": number, **shown})
+
+    def _finish(self, params, training, result):
+        """What remains to be done here when the engine there is done."""
+        if training:
+            training.ended()
+            self._connection.send({"jsonrpc": "2.0", "method": "fetched", "params": {"run": training.run}})
+        elif isinstance(result, dict) and "studies" in result and "output" in params:
+            Batches.writeManifest(params["output"], result)
 
     def _forget(self, number):
         outgoing, _ = self._open.pop(number, (None, None))

@@ -141,6 +141,7 @@ class WorklistSection:
             self._show(job.message)
             if self._case is case and job.segmentationNode:
                 case.take(job.segmentationNode)
+                case.entry.startedBy = model.id
                 Editor.show(case.volumeNode(), job.segmentationNode)
             self.update()
 
@@ -268,7 +269,7 @@ def modelTexts(worklist):
     if name := worklist.inUse():
         texts.append(_("{model} segments the next case.").format(model=name))
     if worklist.newer and worklist.model:
-        text = _("{newer} and {former} are compared on each correction before they learn it.")
+        text = _("{newer} and {former} take turns, and are compared on each correction before they learn it.")
         texts.append(text.format(newer=worklist.newer, former=worklist.model))
     if worklist.comparisons:
         last = worklist.comparisons[-1]

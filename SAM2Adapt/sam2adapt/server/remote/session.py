@@ -239,8 +239,9 @@ class Session:
 
 
 def _results(folder: Path) -> list[Path]:
-    """The files of a folder of results, without the records of a batch."""
+    """The files of a folder of results, without the records of a batch and its manifest, which names paths of here."""
     found = [Path(root, name) for root, _, names in paths.walk(folder) for name in names]
+    found = [path for path in found if path.parent != folder or path.stem != "manifest"]
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
