@@ -26,7 +26,6 @@ _SPAN = 0.8  # of a box's height and width that its structure fills
 _THRESHOLDS = np.arange(0, 12.5, 0.5)  # of the margin
 _CORE = 0.6  # of the largest depth of a change: its middle, which is carried to the next slice
 _SIMILAR = 0.1  # difference of grey levels up to which the next slice shows the same
-_DOUBT = 1.0  # by which the model may speak against a carried change more than against that in the slice before
 _BESIDE = 1  # pixels by which a carried change may be larger
 
 
@@ -203,7 +202,7 @@ def _seed(change: np.ndarray, here: Slice, there: Slice, positive: bool) -> np.n
     depth = ndimage.distance_transform_edt(np.pad(change, 1))[1:-1, 1:-1]
     sign = 1 if positive else -1
     alike = np.abs(here.smoothed() - there.smoothed()).max(0) <= _SIMILAR
-    doubted = there.is_known & (sign * (there.margin - here.margin) < -_DOUBT)
+    doubted = there.is_known & (sign * (there.margin - here.margin) < 0)
     places = (depth >= _CORE * depth.max()) & (there.mask != positive) & alike & ~doubted
     if not places.any():
         return None
