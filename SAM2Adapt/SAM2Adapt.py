@@ -12,12 +12,14 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmen
 
 from sam2adapt.shared.requests.actions import Segment
 
+from SAM2AdaptLib.Correcting.CorrectLogic import CorrectLogic
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Editor
+from SAM2AdaptLib.Panels.Correcting import Registration as CorrectRegistration
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
@@ -65,6 +67,7 @@ Built on SAM 2 (Meta, Apache-2.0). The papers behind each adaptation method are 
         # Other modules can be used only when all are there.
         slicer.app.connect("startupCompleted()", SampleImages.register)
         slicer.app.connect("startupCompleted()", Registration.register)
+        slicer.app.connect("startupCompleted()", CorrectRegistration.register)
 
 
 #
@@ -339,12 +342,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 #
 
 
-class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ReportLogic, ScriptedLoadableModuleLogic):
+class SAM2AdaptLogic(SegmentingLogic, FillLogic, CorrectLogic, ModelsLogic, ReportLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.
-    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; model files: ``models``,
-    ``addModel`` and others. ``startSegment`` and the like return at once.
+    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; clicks: ``correct``; model files:
+    ``models``, ``addModel`` and others. ``startSegment`` and the like return at once.
     """
 
     def __init__(self, engine=None) -> None:

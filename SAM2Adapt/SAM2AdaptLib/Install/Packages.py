@@ -85,7 +85,7 @@ class PackageInstaller:
             if url.startswith("file:") and url.endswith(".whl"):
                 local.append(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
             else:
-                pins.append("{name}=={version}".format_map(package["metadata"]))
+                pins.append(package)
         if pins:
             self._fetch(local, pins)
         elif local:
@@ -97,10 +97,17 @@ class PackageInstaller:
         """Download or build the wheels that are not on this computer."""
         folder = self._folder / "wheels"
         arrived = set()
+        lines = [_pin(package) for package in pins]
+        if not all(" --hash=" in line for line in lines):
+            self._log(_("The index says no SHA-256 of some packages, so none is compared."))
+            lines = [line.partition(" ")[0] for line in lines]
+        path = self._folder / "pins.txt"
+        path.write_text("\n".join(lines), encoding="utf-8")
 
         def onLine(line):
             word, _space, name = line.strip().partition(" ")
             if word == "Collecting":
+                name = name.partition(" (from")[0]
                 arrived.add(name)
                 text = _("{title}: downloading {name} ({number} of {count})")
                 text = text.format(title=self._title, name=name, number=len(arrived), count=len(pins))
@@ -109,7 +116,7 @@ class PackageInstaller:
         def onDone():
             self._install([*local, *(str(path) for path in sorted(folder.glob("*.whl")))])
 
-        self._pip(["wheel", *self._options, "--no-deps", "--wheel-dir", str(folder), *pins], onDone, onLine)
+        self._pip(["wheel", *self._options, "--no-deps", "--wheel-dir", str(folder), "-r", str(path)], onDone, onLine)
 
     def _install(self, wheels):
         self._onProgress(0.8, _("{title}: installing").format(title=self._title))
@@ -173,6 +180,16 @@ class PackageInstaller:
     def _log(self, line):
         self._lines.append(line)
         self._onLog(line)
+
+
+def _pin(package):
+    """A line for pip that names one version and, if pip was told it, the SHA-256 of its file, which it then compares.
+
+    :param package: entry of pip's report.
+    """
+    digest = package["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+    pin = "{name}=={version}".format_map(package["metadata"])
+    return f"{pin} --hash=sha256:{digest}" if digest else pin
 
 
 def writeConstraints(environment, folder):

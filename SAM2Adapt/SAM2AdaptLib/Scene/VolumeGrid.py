@@ -63,12 +63,16 @@ class Snapshot:
         self._volumeNode, self._withVoxels = volumeNode, withVoxels
         self._state = self._currentState()
 
+    def isUnchanged(self):
+        """Whether the volume is as it was."""
+        return self._currentState() == self._state
+
     def requireUnchanged(self):
         """Refuse a volume that changed.
 
         :raises GeometryError: size, spacing, origin or directions are others, or the voxels changed.
         """
-        if self._currentState() != self._state:
+        if not self.isUnchanged():
             message = _("Volume '{name}' changed while it was in use.").format(name=self._volumeNode.GetName())
             raise GeometryError(message, _("Start again."))
 

@@ -30,7 +30,8 @@ _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is l
 class PixelLearner:
     """Pixel classifiers with one output a structure, so that structures may overlap.
 
-    They start from a fixed weighing of the opinions, and a second training from where the first ended.
+    The networks start from a fixed weighing of the opinions, and a second training from where the first ended. Trees
+    cannot learn on: they stay as they are, or are grown anew.
 
     :param seed: of initial weights and batches; the same seed gives the same result.
     """
@@ -42,7 +43,7 @@ class PixelLearner:
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
-        tell: Callable[[float], None],
+        tell: Callable[[float], None], keep_trees: bool = False,
     ) -> None:  # fmt: skip
         """Train on pixels.
 
@@ -50,22 +51,24 @@ class PixelLearner:
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
         :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
+        :param keep_trees: where a training before this one had the same inputs and structures, its trees will do.
         """
+        warm = self._network is not None and self._network.shape == (inputs.shape[1], targets.shape[1])
         # Where all that is drawn lies in one fold, its network has nothing else to learn from.
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
-        self._fit_networks(inputs, targets, known, seen, lambda share: tell(_NETWORKS * share))
-        self._trees.fit(inputs, targets, known, seen, lambda share: tell(_NETWORKS + (1 - _NETWORKS) * share))
+        self._fit_networks(inputs, targets, known, seen, lambda share: tell(_NETWORKS * share), warm)
+        if not (warm and keep_trees):
+            self._trees.fit(inputs, targets, known, seen, lambda share: tell(_NETWORKS + (1 - _NETWORKS) * share))
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],
-        tell: Callable[[float], None],
+        tell: Callable[[float], None], warm: bool,
     ) -> None:  # fmt: skip
         generator = torch.Generator().manual_seed(self._seed)
         x, y = torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.float32))
         weight = torch.from_numpy(known.astype(np.float32))
         places = [torch.from_numpy(own) for own in seen]
-        warm = self._network is not None and self._network.shape == (x.shape[1], y.shape[1])
         if not warm:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)

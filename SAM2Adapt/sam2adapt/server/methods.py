@@ -11,7 +11,15 @@ from ..shared import protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
 from ..shared.requests.server_actions import ListDevices, MeasureCase, TryModel
-from . import batch_methods, fill_methods, held_methods, model_methods, report_methods, train_methods
+from . import (
+    batch_methods,
+    correct_methods,
+    fill_methods,
+    held_methods,
+    model_methods,
+    report_methods,
+    train_methods,
+)
 from .task import Task
 from .warm_models import WarmModels
 
@@ -85,6 +93,7 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
+    "correct": correct_methods.correct,
     "warmUp": fill_methods.warm_up,
     "report": report_methods.report,
     "reportBatch": report_methods.report_batch,

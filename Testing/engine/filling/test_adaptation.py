@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_phantom import dice
-from sam2adapt.filling import learner
+from sam2adapt.filling import learner, trees
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.filler import _next_slice
@@ -130,3 +130,19 @@ def test_trees_tell_what_the_networks_doubt(monkeypatch):
     said = pixels.predict(np.ascontiguousarray(x.T[:, :, None]))[..., 0]
     assert ((said[0] > 0) == y[:, 0]).mean() > 0.97
     assert np.abs(said[1]).max() < 1e-6
+
+
+def test_trees_are_grown_anew_when_many_drawn_slices_have_changed(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    grown = []
+    fit = trees.Trees.fit
+    monkeypatch.setattr(trees.Trees, "fit", lambda self, *given: grown.append(len(given[0])) or fit(self, *given))
+    stack = StackFiller(np.random.default_rng(0).normal(size=(13, 40, 40)).astype(np.float32), 1.0, None, Team(1))
+    drawn = {k: disc(8 + k / 4) > 0 for k in (0, 3, 6, 9, 12)}
+    for changes, renewed in (({}, 1), ({1: disc(8.5) > 0}, 1), ({3: disc(5) > 0}, 2), ({5: disc(9) > 0}, 2)):
+        drawn |= changes
+        stack.learn([drawn], lambda share: None)
+        assert len(grown) == renewed
+    stack.learn([drawn, drawn], lambda share: None)  # another structure: other inputs
+    assert len(grown) == 3

@@ -183,6 +183,21 @@ def test_a_file_that_lost_its_content_makes_a_package_unfinished(python):
     assert (site / Unfinished.NOTE).exists()
 
 
+def test_a_package_that_changes_after_it_was_looked_up_is_not_built(slicerHost, python, folder, monkeypatch):
+    complete(python, "sam2")
+    fetch = Packages.PackageInstaller._fetch
+
+    def changed(self, local, pins):
+        with next(folder.glob("sam2-*")).open("ab") as file:
+            file.write(b"more")
+        fetch(self, local, pins)
+
+    monkeypatch.setattr(Packages.PackageInstaller, "_fetch", changed)
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and "DO NOT MATCH THE HASHES" in run.text
+    assert not PythonEnvironment(python).version("sam2")
+
+
 def test_quitting_slicer_waits_until_packages_are_whole(slicerHost, python, folder):
     complete(python, "monai")
     job = Installer.install(wheelFolder=folder, python=python)

@@ -7,7 +7,6 @@ import slicer
 import vtk
 from sam2adapt.shared.errors import UserError
 from sam2adapt.shared.labels.overlaps import LAST
-from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib.Scene import Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, LabelNames
@@ -15,11 +14,11 @@ from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
 USE_ATTRIBUTE = "SAM2Adapt.Use"
-_PATIENCE = 0.03  # s that cases are examined at once
+_PATIENCE = 0.03  # s of the processor that cases are examined at once
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
-class CaseList(VTKObservationMixin):
+class CaseList:
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
     A case is examined again only after its nodes have changed, because that reads all of its voxels, and of many cases
@@ -35,16 +34,17 @@ class CaseList(VTKObservationMixin):
         """
         :param onChanged: called when the nodes of a case were changed.
         """
-        VTKObservationMixin.__init__(self)
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
+        self._observed = {}  # key of ``_examined`` -> pairs of a node or segmentation and the tag of an observer
         self._folders = {}  # (path, channel) -> cases
         self.cases, self.classes, self.refused, self.isWaiting = [], [], [], False
         self._overlap = LAST
 
     def clear(self):
         """Forget all nodes."""
-        self.removeObservers()
+        for key in list(self._observed):
+            self._follow(key, [])
         self._examined, self.cases, self.classes = {}, [], []
 
     def addScene(self, nodes=None):
@@ -60,7 +60,7 @@ class CaseList(VTKObservationMixin):
             wanted = nodes is None or segmentationNode in nodes or Volumes.volumeOf(segmentationNode) in nodes
             return not wanted or bool(segmentationNode.GetAttribute(USE_ATTRIBUTE))
 
-        count, empty, began = 0, [], time.perf_counter()
+        count, empty, began = 0, [], time.thread_time()
         for case in Cases.sceneCases(skip):
             if case.isEmpty:
                 empty.append(case.segmentationNode.GetName())
@@ -68,9 +68,9 @@ class CaseList(VTKObservationMixin):
                 count += 1
                 case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
                 self._examined[_key(case.volumeNode, case.segmentationNode)] = case
-            if time.perf_counter() - began > _PATIENCE:
+            if time.thread_time() - began > _PATIENCE:
                 yield
-                began = time.perf_counter()
+                began = time.thread_time()
         return count, empty
 
     def addFolder(self, parameterNode, path):
@@ -124,7 +124,7 @@ class CaseList(VTKObservationMixin):
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        cases, began, self.isWaiting = {}, time.perf_counter(), False
+        cases, began, self.isWaiting = {}, time.thread_time(), False
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
@@ -133,7 +133,7 @@ class CaseList(VTKObservationMixin):
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None or case.overlap != self._overlap:
-                if time.perf_counter() - began > _PATIENCE:
+                if time.thread_time() - began > _PATIENCE:
                     self.isWaiting = True
                     continue
                 case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
@@ -144,8 +144,12 @@ class CaseList(VTKObservationMixin):
         return list(cases.values())
 
     def _observe(self):
-        self.removeObservers()
+        """Follow the nodes of all cases; those that are followed already stay, because of hundreds it takes long."""
+        for key in self._observed.keys() - self._examined.keys():
+            self._follow(key, [])
         for key, case in self._examined.items():
+            if key in self._observed:
+                continue
             segmentation = case.segmentationNode.GetSegmentation()
             events = [
                 (segmentation, segmentation.SegmentAdded),
@@ -159,8 +163,18 @@ class CaseList(VTKObservationMixin):
                 events.append((case.volumeNode, case.volumeNode.TransformModifiedEvent))
                 events.append((case.volumeNode, case.volumeNode.ImageDataModifiedEvent))
                 events.append((case.volumeNode, vtk.vtkCommand.ModifiedEvent))
-            for observed, event in events:
-                self.addObserver(observed, event, lambda caller, event, key=key: self._onNodeChanged(key))
+            self._follow(key, events)
+
+    def _follow(self, key, events):
+        """Follow a case by these (object, event), and by no others."""
+        for observed, tag in self._observed.pop(key, ()):
+            observed.RemoveObserver(tag)
+        if events:
+
+            def onChanged(caller, event):
+                self._onNodeChanged(key)
+
+            self._observed[key] = [(observed, observed.AddObserver(event, onChanged)) for observed, event in events]
 
     def _onNodeChanged(self, key):
         self._examined.pop(key, None)

@@ -39,6 +39,7 @@ KINDS: dict[str, dict] = {
     "groups": {"type": "object", "additionalProperties": {"type": "string"}},
     "settings": {"type": "object"},
     "slices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/slices"}},  # by structure
+    "gestures": {"type": "array", "items": {"$ref": "#/$defs/gesture"}},
     "id": {"type": ["integer", "string"]},
 }
 

@@ -21,6 +21,46 @@ class WarmUp(Request):
 
 
 @dataclass(kw_only=True)
+class Correct(Request):
+    """Correct a segment by points, scribbles and boxes, with the help of a model.
+
+    The last gesture is carried out; the voxels of the earlier ones stay as these wanted them. Without gestures, the
+    engine prepares the slices of ``roi``, so that the first one is answered at once. What it computed of a volume is
+    kept until another volume or model is sent; a volume counts as another when its file does.
+    """
+
+    input: dict[str, Any] = setting("image", only=SERVER)
+    model: str | None = setting(
+        "model", None, None, about="Name or file; null: grey levels and the segment alone decide", only=SERVER
+    )
+    structure: str = setting("text", None, about="Name of the structure; the model need not know it", only=SERVER)
+    labels: Path | None = setting(
+        "path",
+        None,
+        None,
+        about=".npy: the segment in roi, (K, J, I) uint8, 0 or 1; needed with gestures",
+        only=SERVER,
+        reads=True,
+    )
+    roi: tuple[int, ...] | None = setting(
+        "box", None, None, only=SERVER,
+        about="i0, i1, j0, j1, k0, k1, ends excluded: the part that labels and masks hold, which is whole slices; null:"
+        " the volume",
+    )  # fmt: skip
+    gestures: list[dict] = setting(
+        "gestures", None, [], about="All those on the segment, the new one last", only=SERVER
+    )
+    carry: int = setting(
+        "integer", None, 0, about="To how many slices on either side the change is carried", minimum=0, only=SERVER
+    )
+    masks: Path | None = setting(
+        "path", None, None, about=".npy to write, as labels; needed with gestures", only=SERVER
+    )
+    any_modality: bool = setting("switch", "Accept a volume of another modality than the model's", False, only=SERVER)
+    device: str = setting("word", "auto, cpu, cuda, cuda:N or mps", "auto", only=SERVER)
+
+
+@dataclass(kw_only=True)
 class TryModel(Request):
     """Try a model on three slices of a volume, to see whether it fits."""
 
