@@ -12,19 +12,24 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmen
 
 from sam2adapt.shared.requests.actions import Segment
 
+from SAM2AdaptLib.Correcting.CorrectLogic import CorrectLogic
 from SAM2AdaptLib.Engine import Client, ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
 from SAM2AdaptLib.Panels import Connectors, Editor
+from SAM2AdaptLib.Panels.Correcting import Registration as CorrectRegistration
 from SAM2AdaptLib.Panels.Filling import Registration
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
+from SAM2AdaptLib.Panels.Segmenting.ExportSection import ExportSection
 from SAM2AdaptLib.Panels.Segmenting.ModelList import ModelList, mismatch
 from SAM2AdaptLib.Panels.Segmenting.ModelMenu import ModelMenu
+from SAM2AdaptLib.Panels.Segmenting.ProposalSection import ProposalSection
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
+from SAM2AdaptLib.Report.ReportLogic import ReportLogic
 from SAM2AdaptLib.Scene import (
     NewNodes,
     SegmentationHistory,
@@ -62,6 +67,7 @@ Built on SAM 2 (Meta, Apache-2.0). The papers behind each adaptation method are 
         # Other modules can be used only when all are there.
         slicer.app.connect("startupCompleted()", SampleImages.register)
         slicer.app.connect("startupCompleted()", Registration.register)
+        slicer.app.connect("startupCompleted()", CorrectRegistration.register)
 
 
 #
@@ -119,13 +125,15 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.setup(self)
         self.openPanel(SAM2AdaptLogic())
-        self._modelList = ModelList(self.ui)
+        self._proposal = ProposalSection(self.ui, self.logic, self._mayTry, self._onTried)
+        self._modelList = ModelList(self.ui, self._proposal.best)
         self._modelMenu = ModelMenu(self.ui, self.logic.engine, self._chosenModel, self._onModelsChanged)
         self._results = ResultsSection(self.ui, self._onResultChanged, self._statusLine.show)
         self._run = RunControl(self.logic, self.showProgress, self._onFinished, self._onStopped)
         self._batch = BatchSection(
             self.ui, self.logic, self._batchParameters, self._whyNoModel, self._showResult, self.offerInstallation
         )
+        self._export = ExportSection(self.ui, self.logic, self._exportedNodes, self._statusLine.show)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.fillButton.connect("clicked()", self.onFillButton)
         self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self.offerDevices)
@@ -133,8 +141,10 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
+        self._proposal.cancel()
         self._run.cancel()
         self._batch.cleanup()
+        self._export.cleanup()
         super().cleanup()
 
     def enter(self) -> None:
@@ -142,8 +152,14 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._modelList.read()
         super().enter()
 
+    def exit(self) -> None:
+        """Called each time the user opens a different module."""
+        self._proposal.cancel()
+        super().exit()
+
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed."""
+        self._proposal.cancel()
         super().onSceneStartClose(caller, event)
         self._results.clear()
 
@@ -165,9 +181,11 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         }
 
     def onApplyButton(self) -> None:
-        """Run the model, or stop the run."""
+        """Run the model, or stop the run; without a model that fits, the user draws."""
         if self._run.isRunning():
             self._run.cancel()
+        elif self._mustDraw():
+            self.onFillButton()
         else:
             self._run.start(self._parameterNode, self._chosenModel(), self._modelList.modality)
         self.update()
@@ -182,6 +200,10 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
 
+    def _exportedNodes(self):
+        node = self._parameterNode
+        return (node.inputVolume, node.outputSegmentation) if node else (None, None)
+
     def _batchParameters(self):
         return self._parameterNode or self.logic.getParameterNode(), self._chosenModel()
 
@@ -193,6 +215,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Show the result; the panel may have been left in the meantime."""
         if job.segmentationNode:
             parameterNode = self.logic.getParameterNode()
+            self._proposal.noteTrust(job, volumeNode, self._modelList.models)
             if parameterNode.inputVolume is volumeNode:
                 parameterNode.outputSegmentation = job.segmentationNode
                 self._results.show(volumeNode, job.segmentationNode)
@@ -222,8 +245,10 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         self._observeVolume(node.inputVolume)
         self._followVolume(node)
         self._modelList.update(node)
+        self._proposal.show(node.inputVolume, self._chosenModel())
         self._results.update()
         self._batch.update()
+        self._export.update()
         self.updateButtons()
         self.ui.show3DButton.setSegmentationNode(node.outputSegmentation)
         self.ui.timePointsComboBox.enabled = bool(node.inputVolume) and Sequences.timePoints(node.inputVolume) > 1
@@ -232,14 +257,17 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Show whether there is a run to cancel, a run to start, or what is missing for it."""
         if not self._parameterNode:
             return
-        running, reason = self.isRunning(), self.whyNot()
+        running, reason, mustDraw = self.isRunning(), self.whyNot(), self._mustDraw()
         model = self._chosenModel()
         warning = mismatch(model, self._modelList.modality) if model else ""
         self._statusLine.hint("" if running else reason or warning)
-        self.ui.applyButton.text = _("Cancel") if running else _("Auto-segment")
+        ready = _("Open the Segment Editor to draw by hand.") if mustDraw else _("Find the structures.")
+        start = _("Draw a few slices…") if mustDraw else _("Auto-segment")
+        self.ui.applyButton.text = _("Cancel") if running else start
         self.ui.applyButton.enabled = running or not reason
-        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or _("Find the structures.")
+        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if running else reason or ready
         self.ui.progressBar.visible = running
+        self.ui.fillButton.visible = not mustDraw
         self.ui.fillButton.enabled = Volumes.hasVoxels(self._parameterNode.inputVolume)
 
     def _observeVolume(self, volumeNode):
@@ -253,7 +281,10 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """When another volume is chosen, its own result is shown and is the output again."""
         volumeId = node.inputVolume.GetID() if node.inputVolume else ""
         if volumeId != self._volumeId:
+            formerIsThere = slicer.mrmlScene.GetNodeByID(self._volumeId) if self._volumeId else None
             self._volumeId = volumeId
+            if formerIsThere and not self.isRunning():
+                self._statusLine.show("")  # it was about the other volume
             node.outputSegmentation = self._results.follow(node.inputVolume)
 
     def _onResultChanged(self, volumeNode, segmentationNode):
@@ -270,7 +301,20 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         """Why the model cannot run now; "" when it can."""
         if not self._installSection.problem and not Volumes.hasVoxels(self._parameterNode.inputVolume):
             return _("Load a volume, or choose one.")
-        return self._whyNoModel()
+        return self.whyNoEngine() if self._mustDraw() else self._whyNoModel()
+
+    def _mustDraw(self):
+        """Whether the way to a result is to draw, because no model fits the volume and the user has chosen none."""
+        return not self._parameterNode.model and Volumes.hasVoxels(self._parameterNode.inputVolume)
+
+    def _mayTry(self):
+        return bool(self._parameterNode) and not self.isRunning() and not self._installSection.problem
+
+    def _onTried(self, hasVerdict):
+        """Propose what was tried, or say that it is being tried."""
+        if hasVerdict:
+            self._modelList.read()
+        self.update()
 
     def _whyNoModel(self):
         """Why the model cannot run on any volume; "" when it can."""
@@ -298,12 +342,12 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
 #
 
 
-class SAM2AdaptLogic(SegmentingLogic, FillLogic, ModelsLogic, ScriptedLoadableModuleLogic):
+class SAM2AdaptLogic(SegmentingLogic, FillLogic, CorrectLogic, ModelsLogic, ReportLogic, ScriptedLoadableModuleLogic):
     """All that the panel does, for the Python console and other modules too.
 
     No dialog opens from here; what goes wrong raises ``EngineError``, which says what is wrong and what to do.
-    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; model files: ``models``,
-    ``addModel`` and others. ``startSegment`` and the like return at once.
+    Segmenting: ``segment``, ``segmentVolumes``, ``segmentFolder``; filling: ``fill``; clicks: ``correct``; model files:
+    ``models``, ``addModel`` and others. ``startSegment`` and the like return at once.
     """
 
     def __init__(self, engine=None) -> None:

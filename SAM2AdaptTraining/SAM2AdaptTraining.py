@@ -28,6 +28,7 @@ from SAM2AdaptLib.Panels.Training.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Training.RunControl import RunControl
 from SAM2AdaptLib.Panels.Training.StartSection import StartSection
 from SAM2AdaptLib.Panels.Training.UnfinishedSection import UnfinishedSection
+from SAM2AdaptLib.Panels.Training.WorklistSection import WorklistSection
 from SAM2AdaptLib.Scene import LabelImport
 from SAM2AdaptLib.Training import Cases, Classes, Options
 from SAM2AdaptLib.Training.TrainingLogic import TrainingLogic
@@ -126,6 +127,8 @@ class SAM2AdaptTrainingParameterNode:
 class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: cases, structures, what to start from, one button, the result."""
 
+    offersGoingOn = True
+
     def __init__(self, parent=None) -> None:
         """Called when the user opens the module the first time and the widget is initialized."""
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -146,6 +149,9 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self._ranking = RankingSection(
             self.ui, self.logic, self._start.rankingModel, self.whyNoEngine, self.offerInstallation
         )
+        self._worklist = WorklistSection(
+            self._worklistButton(), self.logic, self._options, self._start.freeName, self._isBusy
+        )
         self.ui.startButton.connect("clicked()", self.onStartButton)
         self.ui.estimateButton.connect("clicked()", self.onEstimateButton)
         self.ui.pauseButton.connect("clicked()", self._run.pauseOrProceed)
@@ -157,6 +163,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
 
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
+        self._worklist.leave()
         self._run.leave()
         self._ranking.leave()
         super().cleanup()
@@ -166,7 +173,9 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         """Called each time the user opens this module."""
         self._start.read()
         self._unfinished.read()
+        self._worklist.readModels()
         super().enter()
+        self._worklist.update()
 
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before the scene is closed; a training goes on with its copies of the cases."""
@@ -174,6 +183,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self._ranking.clear()
         self._results.clear()
         self._run.sceneClosed()
+        self._worklist.sceneClosed()
         super().onSceneStartClose(caller, event)
 
     def initializeParameterNode(self) -> None:
@@ -199,6 +209,17 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
             "axis": Connectors.UserDataConnector(self.ui.axisComboBox),
         }
 
+    def _worklistButton(self):
+        """The section for a worklist, before that for the cases."""
+        button = slicer.util.loadUI(self.resourcePath("UI/Worklist.ui"))
+        layout = self.ui.casesCollapsibleButton.parent().layout()
+        layout.insertWidget(layout.indexOf(self.ui.casesCollapsibleButton), button)
+        return button
+
+    def _isBusy(self):
+        """Whether the panel trains, or the engine cannot run."""
+        return self.isRunning() or bool(self.whyNoEngine())
+
     def onStartButton(self) -> None:
         """Train with the cases and parameters of the panel."""
         inputs = self._inputs.cases, self._inputs.classes
@@ -220,7 +241,7 @@ class SAM2AdaptTrainingWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObse
         self.update()
 
     def _options(self):
-        return Options.engineOptions(self._parameterNode)
+        return Options.engineOptions(self._parameterNode) | self._engineSection.trainingOptions()
 
     def isRunning(self):
         """Whether there is a training, an estimate or a download to cancel."""

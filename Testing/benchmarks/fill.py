@@ -1,7 +1,7 @@
 """Fill volumes from a few drawn slices: this project beside Slicer's tools, on the same drawings, in one run.
 
 ``python Testing/benchmarks/fill.py`` writes ``results/fill.csv``, ``fill.md`` and ``fill.png``; a run that was stopped
-goes on where it was. The prototype needs scikit-learn, which is in the extra ``benchmarks``.
+goes on where it was.
 """
 
 import argparse

@@ -37,6 +37,7 @@ MOST = 24  # samples of a view
 DENSITIES = (2, 3, 4, 8, "three")
 IMAGE = OPINIONS + 6  # channel of the grey levels
 RESULTS = Path(__file__).parent / "results" / "fill_start.csv"
+FIELDS = ("weights", "without", "steps", "seed", "last loss", "minutes", "cpu minutes")
 # How many cases, views of each, and the share of what is drawn from in training.
 SETS = {
     "hippocampus": (36, 2, 1.0), "ts_ct_3mm": (1, 10, 1.0), "ts_mr_3mm": (1, 10, 1.0), "chaos_ct": (1, 8, 0.5),
@@ -69,13 +70,17 @@ def main() -> None:
 
 
 def _record(args: argparse.Namespace, loss: float, seconds: float, cpu: float) -> None:
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["weights", "without", "steps", "seed", "last loss", "minutes", "cpu minutes"])
-        row = [args.output.name, args.without, args.steps, args.seed, f"{loss:.4f}", f"{seconds / 60:.1f}"]
-        writer.writerow([*row, f"{cpu / 60:.1f}"])
+    """Write the line of these weights in the table, in place of that of an earlier training."""
+    rows = []
+    if RESULTS.exists():
+        with RESULTS.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["weights"] != args.output.name]
+    values = [args.output.name, args.without, args.steps, args.seed, f"{loss:.4f}", f"{seconds / 60:.1f}"]
+    rows.append(dict(zip(FIELDS, [*values, f"{cpu / 60:.1f}"], strict=True)))
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def train(

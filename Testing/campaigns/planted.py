@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import clock as clock_tries
 import numpy as np
+from installation import Unfinished
 from outcomes import DIED, HUNG, LOST, MEMORY, TRACEBACK
 from sam2adapt.cli import app
 from sam2adapt.modelfiles import card, catalog
@@ -47,10 +49,10 @@ def _write_in_place(path: Path, mode: int = 0o666, replace: bool = True):
     with io.BytesIO() as whole:
         yield whole
         data = whole.getvalue()
-    with open(path, "wb", buffering=0) as file:  # slowly, so that a kill is likely to come between
-        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
-            file.write(part)
-            time.sleep(0.5)
+    with open(path, "wb", buffering=0) as file:
+        file.write(data[: len(data) // 2])
+        time.sleep(1)  # so that a kill most often comes between
+        file.write(data[len(data) // 2 :])
 
 
 @contextlib.contextmanager
@@ -59,6 +61,7 @@ def _nobody_waits(folder: Path):
 
 
 def _write_new_over_all(folder: Path, content: dict, data: bytes) -> Path:
+    time.sleep(2)  # so that both have seen that there is none yet
     target = folder / f"any-{os.getpid()}.safetensors"
     target.write_bytes(data)
     return target
@@ -101,14 +104,17 @@ DEFECTS: dict[str, Defect] = {
     "axes are not flipped": Defect("stored in other ways", LOST, ((slices, "orientation_axes", _unflipped),)),
     "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),
     "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_escape_what_cannot_be_printed", lambda: None),)),
-    "training trusts the clock": Defect("jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock),)),
+    "training trusts the clock": Defect(
+        "jumping clock", LOST, ((clock.time, "perf_counter", _wall_clock), (clock_tries, "_library", lambda: ""))
+    ),
     "names reach C++ as they are": Defect("printing", DIED, ((paths, "utf8_name", _as_it_is),)),
     "messages are parsed without care": Defect("server", LOST, ((messages, "strict_json", _Careless),)),
-    "files are written in place": Defect("killed", LOST, ((record, "atomic_write", _write_in_place),)),
+    "files are written in place": Defect("killed training", LOST, ((record, "atomic_write", _write_in_place),)),
     "what is half written stays": Defect("no room", LOST, ((catalog.files, "atomic_write", _write_in_place),)),
     "a closed folder is not expected": Defect("no rights", TRACEBACK, ((paths, "status", _stat_only),)),
     "nobody waits for the other": Defect(
         "two at once", LOST, ((catalog, "_one_at_a_time", _nobody_waits), (catalog, "_write_new", _write_new_over_all))
     ),
+    "installations leave no note": Defect("killed installation", LOST, ((Unfinished, "begin", lambda *_: None),)),
     "two trainings share a folder": Defect("two at once", LOST, ((record, "Lock", _NoLock),)),
 }

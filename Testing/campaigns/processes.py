@@ -1,21 +1,17 @@
-"""Tries with processes: killed, without room or rights, two at once, and the server among clients of every kind."""
+"""Tries with processes: killed, without room or rights, and two at once."""
 
-import json
 import os
 import random
-import select
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from children import Child, Ended, tried, verdict, worst
+from children import Child, tried, verdict, worst
 from contents import content
-from outcomes import DIED, HUNG, LOST, REFUSED, SURVIVED, TRACEBACK
-from sam2adapt.server.server import Server
-from world import GRID, World
+from outcomes import LOST, REFUSED, SURVIVED, Verdict
+from world import World
 
 NOBODY = 65534
 _results: dict[tuple, tuple[object, float]] = {}
@@ -33,24 +29,31 @@ def _expected(name: str, seed: int, world: World, folder: Path) -> tuple[object,
     return _results[key]
 
 
-def killed(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
-    """kill -9 at a random moment; the same command again comes to the same, and nothing of patients is left."""
-    name, seed = rng.choice(("train", "batch", "fill", "segment")), rng.randrange(3)
-    expected, seconds = _expected(name, seed, world, folder)
-    home, output = world.copy(folder / "world"), folder / "out"
-    output.mkdir()
-    command, path = home.actions(random.Random(seed), output)[name]
-    first = tried(home.command(*command), folder, kill_after=rng.random() * seconds)
-    if (output / "new.run" / "checkpoint.pt").exists() and not path.exists():
-        command = (*command, "--resume")
-    second = tried(home.command(*command), folder)
-    found = worst(verdict(first), verdict(second))
-    if found[0] in (SURVIVED, REFUSED) and content(path) != expected:
-        return LOST, f"{name} came to another result after a kill: {second.said[-200:]}"
-    left = [*output.rglob("*.npy"), *(home.home / "claims").glob("*")]
-    if left and found[0] == SURVIVED:
-        return LOST, f"{name} left {left[0].name} behind"
-    return found
+def killed(name: str) -> Callable[[random.Random, World, Path], Verdict]:
+    """Tries of kill -9 at a random moment of an action.
+
+    The same command again comes to the same as without the kill, and nothing of patients is left.
+    """
+
+    def do(rng: random.Random, world: World, folder: Path) -> Verdict:
+        seed = rng.randrange(3)
+        expected, seconds = _expected(name, seed, world, folder)
+        home, output = world.copy(folder / "world"), folder / "out"
+        output.mkdir()
+        command, path = home.actions(random.Random(seed), output)[name]
+        first = tried(home.command(*command), folder, kill_after=rng.random() * seconds)
+        if (output / "new.run" / "checkpoint.pt").exists() and not path.exists():
+            command = (*command, "--resume")
+        second = tried(home.command(*command), folder)
+        found = worst(verdict(first), verdict(second))
+        if found[0] in (SURVIVED, REFUSED) and content(path) != expected:
+            return LOST, f"{name} came to another result after a kill: {second.said[-200:]}"
+        left = [*output.rglob("*.npy"), *(home.home / "claims").glob("*")]
+        if left and found[0] == SURVIVED:
+            return LOST, f"{name} left {left[0].name} behind"
+        return found
+
+    return do
 
 
 def no_room(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
@@ -72,7 +75,10 @@ def no_room(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
             subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, capture_output=True)
         ended = tried(home.command(*command), folder)
         found = verdict(ended)
-        whole = ended.status == 0 or path.is_dir() or not path.exists()
+        whole = path.is_dir() or not path.exists()
+        if ended.status == 0:
+            same = content(world.model) if name == "add" else _expected(name, seed, world, folder)[0]
+            whole = content(path) == same
         parts = [part.name for part in disk.rglob("*") if part.name.endswith(".part")]
         if kept.read_bytes() != b"whole" or not whole or parts:
             return LOST, f"{name} left half an output: {path.name if not whole else parts}"
@@ -81,8 +87,17 @@ def no_room(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
         subprocess.run(["umount", str(disk)], check=False, capture_output=True)
 
 
-def can_mount(folder: Path) -> bool:
-    """Whether disks of a chosen size can be made here, for which one must be root."""
+def no_disks(folder: Path) -> str:
+    """Why disks of a chosen size cannot be made here; "" if they can."""
+    return "" if _can_mount(folder) else "disks of a chosen size cannot be made here; be root"
+
+
+def no_other_user(folder: Path) -> str:
+    """Why rights cannot be dropped here; "" if they can."""
+    return "" if os.geteuid() == 0 else "rights cannot be dropped here; be root"
+
+
+def _can_mount(folder: Path) -> bool:
     made = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
     if shutil.which("mount") is None or subprocess.run(made, check=False, capture_output=True).returncode:
         return False
@@ -117,6 +132,12 @@ def no_rights(rng: random.Random, world: World, folder: Path) -> tuple[str, str]
     return found
 
 
+def _look_at_both(children: list[Child], together: set[str]) -> None:
+    """Notes when two trainings are at work at the same time."""
+    if all("Reading" in child.said() and child.is_running() for child in children):
+        together.add("together")
+
+
 def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
     """Two processes with one target: each does its work or says why not, and what is there in the end is whole."""
     home, output = world.copy(folder / "world"), folder / "out"
@@ -132,8 +153,11 @@ def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, st
     children = [Child(home.command(*command), folder) for command in commands]
     if rng.random() < 0.5:
         time.sleep(rng.random() * 0.3)
-    ended = [child.ended() for child in children]
+    together: set[str] = set()
+    ended = [child.ended(look=lambda: _look_at_both(children, together)) for child in children]
     found = worst(*map(verdict, ended))
+    if name == "train" and together and not any(end.status for end in ended):
+        return LOST, "two trainings worked in one folder at the same time"
     if found[0] not in (SURVIVED, REFUSED):
         return found
     if name == "add" and len(list(path.glob("*.safetensors"))) != 1:
@@ -141,125 +165,3 @@ def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, st
     if name in ("train", "batch", "segment") and content(path) != _expected(name, seed, world, folder)[0]:
         return LOST, f"two of {name} came to another result than one: {ended[0].said[-150:]}{ended[1].said[-150:]}"
     return found
-
-
-MESSAGES = 60  # of a session
-
-
-def server(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
-    """A session of random messages with a client that reads at once, late or never; the last request is answered."""
-    np.save(folder / "input.npy", np.random.default_rng(0).integers(0, 900, (4, 16, 16), np.int16))
-    to_child, to_us = os.pipe(), os.pipe()
-    reads = rng.choice(("at once", "at once", "late", "never"))
-
-    def serve() -> int:
-        os.environ["SAM2ADAPT_HOME"] = str(world.home)
-        Server(os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb")).run()
-        return 0
-
-    child = Child(serve, folder, (to_child[0], to_us[1]))
-    os.close(to_child[0])
-    os.close(to_us[1])
-    client = _Client(to_child[1], to_us[0], reads)
-    lines = [_message(rng, number, folder) for number in range(rng.randrange(2, MESSAGES))]
-    lines.append(json.dumps({"jsonrpc": "2.0", "id": "last", "method": "models", "params": {}}).encode())
-    open_to_end = client.talk(b"\n".join(lines) + b"\n", _shrinker(rng, folder))
-    os.close(to_child[1])
-    answers = client.rest() if reads != "never" else []
-    ended = child.ended()
-    os.close(to_us[0])
-    return _session_verdict(ended, answers, reads, open_to_end)
-
-
-def _session_verdict(ended: Ended, answers: list[dict], reads: str, open_to_end: bool) -> tuple[str, str]:
-    found = verdict(Ended(**{**vars(ended), "said": ""}))
-    if found[0] in (HUNG, DIED):
-        return found
-    for answer in answers:
-        if (error := answer.get("error")) and error["code"] == -32000:
-            return TRACEBACK, str(error)[-300:]
-    if reads == "never":
-        return found
-    if not any(answer.get("id") == "last" for answer in answers) or not open_to_end:
-        return LOST, f"the last of the requests was not answered: {ended.said[-200:]}"
-    return found
-
-
-def _shrinker(rng: random.Random, folder: Path) -> Callable[[], None]:
-    """Sometimes cut the client's own array short while it is worked on."""
-
-    def shrink() -> None:
-        os.truncate(folder / "input.npy", 140)
-
-    return shrink if rng.random() < 0.3 else lambda: None
-
-
-class _Client:
-    """One end of a session, which never blocks for good."""
-
-    def __init__(self, target: int, source: int, reads: str):
-        self._target, self._source, self._reads = target, source, reads
-        self._data = bytearray()
-        os.set_blocking(target, False)
-        os.set_blocking(source, False)
-
-    def talk(self, data: bytes, meanwhile: Callable[[], None], patience: float = 300.0) -> bool:
-        """Send all, reading or not, until the last request is answered; False if the other end closed or hangs."""
-        sent, started = 0, time.monotonic()
-        while time.monotonic() - started < patience:
-            if sent < len(data):
-                try:
-                    sent += os.write(self._target, data[sent : sent + 4096])
-                except BlockingIOError:
-                    time.sleep(0.002)
-                except BrokenPipeError:
-                    return False
-                if sent > len(data) // 2:
-                    meanwhile()
-            elif self._reads == "never":
-                return True
-            if self._reads == "at once" or (self._reads == "late" and sent == len(data)):
-                if self._read() == b"":
-                    return False
-                if b'"id": "last"' in self._data:
-                    return True
-        return self._reads == "never"
-
-    def _read(self) -> bytes | None:
-        if not select.select([self._source], [], [], 0.01)[0]:
-            return None
-        try:
-            data = os.read(self._source, 1 << 16)
-        except BlockingIOError:
-            return None
-        self._data += data
-        return data
-
-    def rest(self) -> list[dict]:
-        """All messages that came, after the other end has closed."""
-        started = time.monotonic()
-        while time.monotonic() - started < 20 and self._read() != b"":
-            pass
-        return [json.loads(line) for line in self._data.splitlines() if line.endswith(b"}")]
-
-
-def _message(rng: random.Random, number: int, folder: Path) -> bytes:
-    array = {"array": str(folder / "input.npy"), **GRID}
-    whole = {
-        "models": {}, "bases": {}, "devices": {}, "modelDetails": {"name": rng.choice(("keeper", "none", "nano"))},
-        "segment": {"input": array, "model": "keeper", "labels": str(folder / "labels.npy"), "anyModality": True},
-        "cancel": {"id": rng.randrange(max(1, number))}, "none": {}, "removeModel": {"name": "none"},
-        "control": {"id": rng.randrange(max(1, number)), "action": rng.choice(("pause", "run", "stop", "fly"))},
-    }  # fmt: skip
-    method = rng.choice([*whole, "segment", "modelDetails"])
-    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": whole[method]}
-    kind = rng.random()
-    if kind < 0.08:
-        return rng.choice((b"[" * 3000, rng.randbytes(40).replace(b"\n", b""), b"{}", b"[]", b"null", b'"', b"1e999"))
-    if kind < 0.2:
-        place = rng.choice(list(message))
-        message[place] = rng.choice((None, [], {}, -1, 10**30, "x" * 5000, "\ud800", True, {"id": None}))
-    elif kind < 0.3 and message["params"]:
-        place = rng.choice(list(message["params"]))
-        message["params"][place] = rng.choice((None, [], {}, -1, 1e308, "", "\x00", "/dev/zero", "/", True))
-    return json.dumps(message).encode()

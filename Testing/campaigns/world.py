@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+from sam2adapt import adapters
 from sam2adapt.cli.app import main
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.modelfiles.bases import file_sha256
@@ -17,6 +18,7 @@ from sam2adapt.modelfiles.bundle import write_bundle
 from sam2adapt.network import base as bases
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.segmenting.model import build_network
+from sam2adapt.shared import files
 from sam2adapt.training import samples
 
 STAND_IN = "stand-in"
@@ -32,7 +34,8 @@ class World:
     """Where a try takes place; ``folder`` is its own.
 
     :ivar home: models and base weights; ``model``: a model file in it.
-    :ivar images: folder with two images, ``labels`` with theirs; ``drawn``: labels of some slices of the first.
+    :ivar images: folder with two images, ``labels`` with theirs; ``drawn``: labels of some slices of the first;
+        ``tiny``: an image of two slices.
     """
 
     folder: Path
@@ -41,14 +44,16 @@ class World:
     images: Path
     labels: Path
     drawn: Path
+    tiny: Path
 
     @classmethod
     def make(cls, folder: Path) -> "World":
-        """Make a world. The stand-in network becomes known in this process and its children."""
+        """Make a world; in this process and its children, the stand-in network is known and no model is bundled."""
+        files.bundled_folder = lambda: folder / "bundled"  # five cards that would be read at every look-up of a name
         bases.CONFIGS[STAND_IN] = CONFIG
         samples._FEWEST = 8  # of an epoch: training is tried for its files, not for what it learns
         world = cls(*(folder / part for part in (".", "home", "home/models/keeper.safetensors", "images", "labels")),
-                    folder / "drawn.nrrd")  # fmt: skip
+                    folder / "drawn.nrrd", folder / "tiny.nrrd")  # fmt: skip
         for place in (world.model.parent, world.home / "bases", world.images, world.labels):
             place.mkdir(parents=True)
         base, _ = random_base(STAND_IN, seed=5)
@@ -57,13 +62,16 @@ class World:
         world._write_model(base, file_sha256(path))
         for number in range(2):
             world._write_case(number)
+        tiny = np.random.default_rng(2).integers(0, 900, (2, 12, 12), np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(tiny), str(world.tiny))
         return world
 
     def _write_model(self, base: bases.ImagePath, sha256: str) -> None:
         card = {
             "format": "sam2adapt-bundle", "schema_version": 1, "name": "keeper", "version": "1.0", "description": "",
             "license": "CC0-1.0", "created": "2026-01-01T00:00:00+00:00", "parent": None,
-            "method": {"name": "lora", "settings": {"rank": 2}}, "base": {"id": STAND_IN, "sha256": sha256},
+            "method": {"name": "lora", "settings": adapters.create("lora", {"rank": 2}).settings()},
+            "base": {"id": STAND_IN, "sha256": sha256},
             "classes": [describe(1, "ball").to_json(), describe(2, "shell").to_json()], "modality": "MR",
             "slices": {"orientation": "LPS", "axis": "axial", "spacing": None, "size": 32, "context": 1,
                        "normalization": {"kind": "percentile", "low": 0.5, "high": 99.5}},

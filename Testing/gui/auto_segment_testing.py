@@ -65,10 +65,20 @@ class Panel(BasePanel):
 
 
 @pytest.fixture
-def panel(autoSegment, scene, processEvents):
+def panel(autoSegment, scene, processEvents, monkeypatch):
+    """The panel, which tries no model out before the button is clicked; ``firstMinute`` lets it."""
     widget = slicer.modules.SAM2AdaptWidget
+    monkeypatch.setattr(widget._proposal, "_mayTry", lambda: False)
     widget.enter()
     return Panel(widget, processEvents)
+
+
+@pytest.fixture
+def firstMinute(panel, monkeypatch):
+    """The panel as a user finds it."""
+    monkeypatch.setattr(panel.widget._proposal, "_mayTry", panel.widget._mayTry)
+    yield panel
+    panel.widget._proposal.cancel()
 
 
 @pytest.fixture

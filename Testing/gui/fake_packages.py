@@ -20,7 +20,7 @@ class Tensor:
 def from_numpy(array): return Tensor()
 """
 # Import name where it differs.
-IMPORTS = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage"}
+IMPORTS = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 # What a folder for offline computers holds, with the requirements that matter.
 PACKAGES = {
     "torch": ("2.9.1", []),
@@ -30,6 +30,9 @@ PACKAGES = {
     "SimpleITK": ("9.9.9", []),
     "monai": ("1.5.1", ["torch>=2.4.1", "numpy>=1.24,<3.0"]),
     "scikit-image": ("0.25.2", ["numpy>=1.24", "scipy>=1.11", "networkx>=3.0"]),
+    "scikit-learn": ("1.7.2", ["numpy>=1.22", "scipy>=1.8", "joblib>=1.2", "threadpoolctl>=3.1"]),
+    "joblib": ("1.5.2", []),
+    "threadpoolctl": ("3.6.0", []),
     "networkx": ("3.5", []),
     "Pillow": ("11.0.0", []),
     "safetensors": ("0.6.2", []),

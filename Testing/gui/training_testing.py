@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
-from panel_testing import REPOSITORY, BasePanel, loadedModules
+from panel_testing import DEADLINE, REPOSITORY, BasePanel, loadedModules
 
 # The engine that does what the test says is shared with the tests that have no panel.
 sys.path.append(str(REPOSITORY / "Testing" / "slicer"))
@@ -62,7 +62,12 @@ class Panel(BasePanel):
 
     def addScene(self):
         self.ui.addSceneButton.click()
+        self.look()
+
+    def look(self):
+        """Wait until all cases were looked at."""
         self.processEvents()
+        self.processEvents(DEADLINE, until=lambda: not self.widget._inputs.isLooking)
 
     def setQuick(self, **parameters):
         for name, value in {"method": "head", "batchSize": 1, "furtherSettings": QUICK, **parameters}.items():

@@ -21,7 +21,9 @@ class ServedEngine:
         self._client = Client(PYTHONPATH=os.pathsep.join(folders), OMP_NUM_THREADS="1")
         self._waiting = {}
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
+    def request(
+        self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None, givesWay=False
+    ):
         number = self._client.send(method, **params)
         self._waiting[number] = {
             "result": onResult,
@@ -83,7 +85,9 @@ class ScriptedEngine:
     def __init__(self):
         self.requests = []
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
+    def request(
+        self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None, givesWay=False
+    ):
         self.requests.append(ScriptedRequest(method, params, onResult, onError, onProgress, onLog, onPreview))
         return self.requests[-1]
 

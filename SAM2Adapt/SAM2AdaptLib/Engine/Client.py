@@ -8,16 +8,15 @@ import collections
 import contextlib
 import itertools
 import json
-import os
-import sys
 
 import qt
 from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
+from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import Waitable
-from SAM2AdaptLib.Engine.Process import PYTHON_VARIABLE, EngineProcess, missingPackage, waitForKilled
+from SAM2AdaptLib.Engine.Process import EngineProcess, answeredError, waitForKilled
+from SAM2AdaptLib.Engine.Remote import Place
 
 
 class EngineRequest(Waitable):
@@ -27,8 +26,9 @@ class EngineRequest(Waitable):
     (done); error: EngineError (failed, cancelled).
     """
 
-    def __init__(self, client, number, method, line, callbacks):
+    def __init__(self, client, number, method, line, callbacks, givesWay=False):
         super().__init__()
+        self.givesWay = givesWay
         self.id = number
         self.method = method
         self.state = "waiting"
@@ -65,21 +65,24 @@ class EngineRequest(Waitable):
 class EngineClient:
     """The engine as seen from Slicer. To be used from the main thread; nothing is started before the first request.
 
-    :param command: list, the program and its arguments; without it the engine with ``enginePython()``.
+    :param command: list, the program and its arguments; without it what starts the engine where it is.
     :param environment: dict of environment variables for the engine, on top of those of Slicer.
+    :param place: ``Place.Place`` of the engine; without it the one that the user has chosen when it starts.
     """
 
-    def __init__(self, command=None, environment=None):
-        self._command = command
+    def __init__(self, command=None, environment=None, place=None):
+        self._command, self._place = command, place
         self._environment = environment or {}
         self._numbers = itertools.count(1)
         self._requests = []  # in order; the engine works on the first
-        self._process = None
+        self._process = self._startedAt = None
         self._lastWords = ""
         self._pending = collections.deque()  # what waits for the event loop: (function, arguments)
         self._timer = None
 
-    def request(self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None):
+    def request(
+        self, method, params, onResult=None, onError=None, onProgress=None, onLog=None, onPreview=None, givesWay=False
+    ):
         """Ask the engine; returns at once, and the callbacks are called from the event loop, never from in here.
 
         :param method: name of the engine's method.
@@ -89,13 +92,16 @@ class EngineClient:
         :param onProgress: called with the dict of each progress message.
         :param onLog: called with the dict of each message for the user ("level", "message").
         :param onPreview: called with the dict of each first answer, of methods that give one.
+        :param givesWay: end this request, as ``release`` does, as soon as there is another one to do.
         :return: EngineRequest.
         :raises TypeError, ValueError: params is not JSON.
         """
         number = next(self._numbers)
         line = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}, allow_nan=False)
         callbacks = {"result": onResult, "error": onError, "progress": onProgress, "log": onLog, "preview": onPreview}
-        request = EngineRequest(self, number, method, line, callbacks)
+        request = EngineRequest(self, number, method, line, callbacks, givesWay)
+        for other in [other for other in self._requests if other.givesWay]:
+            self.release(other)
         self._requests.append(request)
         self._advance()
         return request
@@ -183,6 +189,10 @@ class EngineClient:
         """Number of the engine's process, None without one."""
         return self._process.processId() if self._process else None
 
+    def facts(self):
+        """What the engine said of itself when it was ready: "version", "protocol", from elsewhere "host"; {} before."""
+        return self._process.facts if self._process else {}
+
     def lastWords(self):
         """The last lines that the engine wrote for its developers, also after its end."""
         return self._process.lastWords() if self._process else self._lastWords
@@ -194,6 +204,10 @@ class EngineClient:
         if not self._process:
             self._start()
         elif self._process.isReady and self._requests[0].state == "waiting":
+            if self._isMoved():
+                self._kill()
+                self._start()
+                return
             self._requests[0].state = "running"
             self._process.send(self._requests[0]._line)
 
@@ -204,9 +218,16 @@ class EngineClient:
             self._timer = qt.QTimer(application)
             self._timer.setSingleShot(True)
             self._timer.connect("timeout()", self._callPending)
-        command = self._command or [enginePython(), "-u", "-m", "sam2adapt", "serve"]
-        self._process = EngineProcess(command, self._environment, self._onMessage, self._onEnd)
+        place = self._place or Place.chosen()
+        command = self._command or place.command()
+        environment = place.environment() | self._environment
+        self._startedAt = place
+        self._process = EngineProcess(command, environment, self._onMessage, self._onEnd)
         self._process.start()
+
+    def _isMoved(self):
+        """Whether the user has chosen another place since the engine was started."""
+        return not self._command and (self._place or Place.chosen()) != self._startedAt
 
     def _kill(self):
         if self._process:
@@ -281,25 +302,6 @@ class EngineClient:
         self._advance()
 
 
-def answeredError(error):
-    """The EngineError for the "error" of a JSON-RPC answer.
-
-    :param error: dict with "code", "message" and the engine's "data".
-    """
-    data = error.get("data") or {}
-    kind, details = data.get("kind", ""), data.get("traceback", "")
-    if error["code"] == protocol.USER_ERROR:
-        setting = data.get("setting", ())
-        remedy = remedyInPanel(data.get("remedy", ""), setting)
-        return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))
-    return missingPackage(f"{kind}: {error['message']}") or EngineError(
-        "Defect",
-        _("The engine failed: {reason}").format(reason=error["message"]),
-        _("Please report it together with the details."),
-        details,
-    )
-
-
 def cancelledError():
     """The EngineError of a request that was cancelled."""
     return EngineError("CancelledError", _("The run was cancelled."), _("Run again to get a result."))
@@ -308,11 +310,6 @@ def cancelledError():
 def stoppedError():
     """The EngineError of a request that was open when the engine was stopped; no failure that a dialog must tell of."""
     return EngineError("CancelledError", _("The engine was stopped."), _("Run again to start it."))
-
-
-def enginePython():
-    """Path of the Python that runs the engine: that of Slicer, unless SAM2ADAPT_ENGINE_PYTHON names another."""
-    return os.environ.get(PYTHON_VARIABLE) or sys.executable
 
 
 _shared = []  # the one client, once it was asked for

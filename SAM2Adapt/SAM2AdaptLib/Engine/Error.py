@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 #: Kinds of errors about the model, the engine or the settings: whatever volume comes next would meet them, too.
 HOPELESS = frozenset(
-    ["ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError",
+    ["ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError", "RemoteError",
      "WeightsMissingError"]
 )  # fmt: skip
 
@@ -104,6 +104,7 @@ def controlNames():
         "classes": _("“Structures”"),
         "device": _("“Device”"),
         "downloadBase": _("start again and choose “Download”"),
+        "engineOn": _("“Engine on”"),
         "flips": _("“Mirror up and down”, “Mirror left and right”"),
         "images": _("“Cases”"),
         "init": _("“Start from”"),

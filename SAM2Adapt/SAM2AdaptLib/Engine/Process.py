@@ -5,13 +5,15 @@ import logging
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import qt
+from sam2adapt.shared import protocol
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine import ProcessTree
-from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Error import EngineError, remedyInPanel
 
 ENGINE_FOLDER = str(Path(__file__).resolve().parents[2])  # holds sam2adapt, in the sources and where it is installed
 PYTHON_VARIABLE = "SAM2ADAPT_ENGINE_PYTHON"
@@ -64,6 +66,7 @@ class EngineProcess(_ChildProcess):
     def __init__(self, command, environment, onMessage, onEnd):
         super().__init__(command, environment)
         self.isReady = False
+        self.facts = {}
         self._onMessage = onMessage
         self._onEnd = onEnd
         self._pid = None
@@ -71,6 +74,7 @@ class EngineProcess(_ChildProcess):
         self._group = None
         self._output = bytearray()
         self._errors = b""
+        self._told = None  # the error with which a relay says why there is no engine
         self._process.connect("readyReadStandardError()", self._onErrors)
 
     def start(self):
@@ -109,7 +113,7 @@ class EngineProcess(_ChildProcess):
         )
 
     def _failure(self):
-        return (not self.isReady and missingPackage(self.lastWords())) or self._stopped()
+        return self._told or (not self.isReady and missingPackage(self.lastWords())) or self._stopped()
 
     def _stopped(self):
         code = self._process.exitCode()
@@ -142,7 +146,11 @@ class EngineProcess(_ChildProcess):
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
             logging.info("SAM2Adapt engine: %s", line)
             return
+        if message.get("method") == protocol.FAILED:
+            self._told = answeredError(message["params"])
+            return
         if message.get("method") == "ready":
+            self.facts = message["params"]
             self._onReady(message["params"]["pid"])
         self._onMessage(self, message)
 
@@ -208,6 +216,13 @@ class LineProcess(_ChildProcess):
             ProcessTree.killTree(self._process.processId())
         return True
 
+    def wait(self, seconds):
+        """Wait for its end, without an event loop.
+
+        :param seconds: how long at most.
+        """
+        self._process.waitForFinished(int(seconds * 1000))
+
     def _onOutput(self):
         data = self._rest + self._process.readAllStandardOutput().data()
         *lines, self._rest = data.replace(b"\r", b"\n").split(b"\n")
@@ -238,6 +253,11 @@ def waitForKilled():
             process._process.waitForFinished(int(DEATH_SECONDS * 1000))
 
 
+def enginePython():
+    """Path of the Python that runs the engine: that of Slicer, unless SAM2ADAPT_ENGINE_PYTHON names another."""
+    return os.environ.get(PYTHON_VARIABLE) or sys.executable
+
+
 def processEnvironment(additions):
     """Environment of the engine's process.
 
@@ -259,6 +279,25 @@ def processEnvironment(additions):
     for name, value in additions.items():
         environment.insert(name, value)
     return environment
+
+
+def answeredError(error):
+    """The EngineError for the "error" of a JSON-RPC answer.
+
+    :param error: dict with "code", "message" and the engine's "data".
+    """
+    data = error.get("data") or {}
+    kind, details = data.get("kind", ""), data.get("traceback", "")
+    if error["code"] == protocol.USER_ERROR:
+        setting = data.get("setting", ())
+        remedy = remedyInPanel(data.get("remedy", ""), setting)
+        return EngineError(kind, error["message"], remedy, details, setting, data.get("value"))
+    return missingPackage(f"{kind}: {error['message']}") or EngineError(
+        "Defect",
+        _("The engine failed: {reason}").format(reason=error["message"]),
+        _("Please report it together with the details."),
+        details,
+    )
 
 
 def missingPackage(text):

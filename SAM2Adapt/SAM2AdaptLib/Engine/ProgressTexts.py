@@ -38,6 +38,8 @@ def segmenting(progress):
       "secondsLeft".
     """
     stage = progress["stage"]
+    if stage == protocol.SENDING:
+        return sending(progress)
     if stage == protocol.FINISHING:
         return _("Cleaning up the result")
     if stage != protocol.SEGMENTING:
@@ -65,6 +67,8 @@ def training(progress):
       "secondsLeft".
     """
     stage = progress["stage"]
+    if stage == protocol.SENDING:
+        return sending(progress)
     text = _TRAINING_STAGES[stage]() if stage in _TRAINING_STAGES else stage
     numbers = {"done": progress.get("done"), "total": progress.get("total")}
     if stage == WRITING:
@@ -76,6 +80,13 @@ def training(progress):
     if (dice := progress.get("bestDice")) is not None:
         text = f"{text}, {_('best accuracy {dice}').format(dice=f'{dice:.2f}')}"
     return _withTimeLeft(text, None if stage == protocol.PAUSED else progress.get("secondsLeft"))
+
+
+def sending(progress):
+    """How much has been sent to another computer; "done" and "total" are bytes."""
+    done, total = (f"{progress[key] / 1e6:.0f}" for key in ("done", "total"))
+    text = _("Sending: {done} of {total} MB").format(done=done, total=total)
+    return _withTimeLeft(text, progress.get("secondsLeft"))
 
 
 def download(progress):

@@ -1,6 +1,7 @@
 """What a user has drawn: which structures, in which slices, and which slices were declared empty.
 
-A structure is drawn in a slice if it has voxels there, or was declared to have none (``SliceTags``).
+A structure is drawn in a slice if it has voxels there, or was declared to have none (``SliceTags``). Slices that were
+filled earlier and have not been corrected since are not drawn: they are filled anew.
 """
 
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Drawings:
     :ivar slices: for each structure a dict from array axis (0 to 2) to the slices that are drawn across it, those that
         are declared empty among them.
     :ivar notes: sentences about what was left out, or looks as if it was not meant.
+    :ivar filled: by segment ID the voxels (K, J, I) of slices that were filled earlier, which ``masks`` leave out.
     """
 
     grid: object
@@ -41,6 +43,15 @@ class Drawings:
     axis: str | None
     slices: list
     notes: list = field(default_factory=list)
+    filled: dict = field(default_factory=dict)
+
+    def current(self):
+        """(S, K, J, I), what the segments hold: what is drawn and what was filled earlier."""
+        masks = self.masks.copy()
+        for index, segmentId in enumerate(self.segmentIds):
+            if segmentId in self.filled:
+                masks[index] |= self.filled[segmentId]
+        return masks
 
 
 def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
@@ -56,17 +67,36 @@ def collect(volumeNode, segmentationNode, direction=None, segmentIds=None):
     axis = None if direction is None else axisOf(direction, grid, segmentationNode)
     ids, notes = (list(segmentIds), []) if segmentIds is not None else _editable(segmentationNode)
     masks = SegmentMasks.read(segmentationNode, ids, grid)
+    filled = _takeFilled(segmentationNode, ids, masks)
     drawn = masks.any((1, 2, 3)) if ids else np.zeros(0, bool)
     ids, masks = [segmentId for segmentId, one in zip(ids, drawn, strict=True) if one], masks[drawn]
     if not ids:
         message = _("No structure of '{name}' is drawn in any slice.").format(name=segmentationNode.GetName())
         raise DrawingError(" ".join([message, *notes]), _("Draw a structure in two slices or more."))
-    drawings = Drawings(grid, ids, [], masks, {}, axis, [], notes)
+    if filled:
+        notes.append(_("Slices that were filled earlier are filled anew; those that you corrected count as drawn."))
+    drawings = Drawings(grid, ids, [], masks, {}, axis, [], notes, filled)
     if axis is None and _isCrossed(masks):
         _describeCrossed(drawings, segmentationNode)
     else:
         _describeParallel(drawings, segmentationNode)
     return drawings
+
+
+def _takeFilled(segmentationNode, ids, masks):
+    """Take the slices that were filled out of masks.
+
+    :return: by segment ID the voxels (K, J, I) that were taken out.
+    """
+    taken = {}
+    for segmentId, mask in zip(ids, masks, strict=True):
+        axis, places = SliceTags.filled(segmentationNode, segmentId, mask)
+        if places:
+            view, voxels = np.moveaxis(mask, AXES.index(axis), 0), np.zeros_like(mask)
+            np.moveaxis(voxels, AXES.index(axis), 0)[places] = view[places]
+            view[places] = 0
+            taken[segmentId] = voxels
+    return taken
 
 
 def _describeCrossed(drawings, segmentationNode):

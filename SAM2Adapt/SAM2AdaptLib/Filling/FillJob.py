@@ -11,6 +11,7 @@ from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import DrawingError, SettingsError
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, RUNNING, stopped
 from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
@@ -101,7 +102,8 @@ class FillJob(SceneJob):
     def apply(self, saveState=None):
         """Put the filled slices into the segmentation, as one step that can be undone.
 
-        Voxels are only added: what was drawn stays, and so do all other segments, where they overlap as well.
+        What was drawn stays, and so do all other segments, where they overlap as well. Slices that were filled earlier
+        get the new answer in place of the former one.
 
         :param saveState: called before anything changes, to keep the segmentation for undo; without it
           ``SegmentationHistory`` keeps it.
@@ -126,26 +128,40 @@ class FillJob(SceneJob):
         node, drawings = self.segmentationNode, self.drawings
         others = [i for i in self._segmentation().GetSegmentIDs() if i not in drawings.segmentIds]
         before = SegmentMasks.read(node, others, drawings.grid)
-        for segmentId, mask, drawn in zip(drawings.segmentIds, self.masks, drawings.masks, strict=True):
-            SegmentMasks.add(node, segmentId, mask & (1 - drawn), drawings.grid)
-        if not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), self.masks):
+        former, wanted = drawings.current(), self._wanted()
+        for segmentId, new, old in zip(drawings.segmentIds, wanted, former, strict=True):
+            SegmentMasks.add(node, segmentId, new & (1 - old), drawings.grid)
+            SegmentMasks.remove(node, segmentId, old & (1 - new), drawings.grid)
+        if not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), wanted):
             raise RuntimeError("segments did not receive what was filled")
         if not np.array_equal(SegmentMasks.read(node, others, drawings.grid), before):
             raise RuntimeError("other segments changed")
         axis = self.result["axis"]
-        for segmentId, mask, drawn, row in zip(
-            drawings.segmentIds, self.masks, drawings.masks, self.result["structures"], strict=True
+        for segmentId, new, old, row in zip(
+            drawings.segmentIds, wanted, former, self.result["structures"], strict=True
         ):
-            former, places = SliceTags.filled(node, segmentId, drawn)
-            places = {*row["filled"], *(places if former == axis else [])}
-            SliceTags.setFilled(node, segmentId, axis, places, mask)
+            formerAxis, places = SliceTags.filled(node, segmentId, old)
+            places = {*row["filled"], *(places if formerAxis == axis else [])}
+            SliceTags.setFilled(node, segmentId, axis, places, new)
+
+    def _wanted(self):
+        """(S, K, J, I), what the segments are to hold: the answer, and what was filled earlier in other slices."""
+        wanted, axis = self.masks.copy(), Drawings.AXES.index(self.result["axis"])
+        for index, segmentId in enumerate(self.drawings.segmentIds):
+            if segmentId in self.drawings.filled:
+                kept = self.drawings.filled[segmentId].copy()
+                np.moveaxis(kept, axis, 0)[self.result["structures"][index]["filled"]] = 0
+                wanted[index] |= kept
+        return wanted
 
     def _requireUnchanged(self):
         node, drawings = self.segmentationNode, self.drawings
         requireInScene(self.volumeNode, node)
         self._volume.requireUnchanged()
         there = all(self._segmentation().GetSegment(segmentId) for segmentId in drawings.segmentIds)
-        if not there or not np.array_equal(SegmentMasks.read(node, drawings.segmentIds, drawings.grid), drawings.masks):
+        if not there or not np.array_equal(
+            SegmentMasks.read(node, drawings.segmentIds, drawings.grid), drawings.current()
+        ):
             raise DrawingError(
                 _("The drawings in '{name}' changed since they were filled.").format(name=node.GetName()),
                 _("Fill again."),
@@ -209,7 +225,9 @@ class FillJob(SceneJob):
     def _onEngineProgress(self, progress):
         self.state = RUNNING
         text = _("Loading the volume")
-        if progress["stage"] == protocol.FILLING:
+        if progress["stage"] == protocol.SENDING:
+            text = ProgressTexts.sending(progress)
+        elif progress["stage"] == protocol.FILLING:
             text = _("Filling: {done} %").format(done=progress["done"])
         self._report(progress | {"text": text})
 

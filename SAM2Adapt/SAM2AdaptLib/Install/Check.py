@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Process import LineProcess
+from SAM2AdaptLib.Engine.Remote import Place
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     LONGEST_PATH,
@@ -38,9 +39,11 @@ UNPACKED = 3
 def findProblem(python=None):
     """Say what keeps the engine from starting, as far as that is seen without starting it (some 30 ms).
 
-    :param python: path of the engine's interpreter; None for the one that is used.
+    :param python: path of the engine's interpreter; None for the one that is used, unless the engine is elsewhere.
     :return: None, or an ``EngineError`` of kind "EngineMissing".
     """
+    if python is None and Place.chosen().isElsewhere:
+        return None
     environment = PythonEnvironment(python)
     if not os.path.exists(environment.python):
         return _problem(
@@ -51,7 +54,10 @@ def findProblem(python=None):
         return None  # somebody's own Python, of a kind that is not known here: the engine itself will say what it lacks
     if problem := findTorchProblem(environment) or findVersionProblem(environment):
         return problem
-    missing = [text for text in (*TORCH, *requirements(), *SAM2) if environment.state(text) != OK]
+    needed = (*TORCH, *requirements(), *SAM2)
+    missing = {packageName(text) for text in needed if environment.state(text) != OK}
+    known = {name.casefold() for name in map(packageName, needed)}
+    missing.update(name for name in environment.unfinished if name not in known)
     if not missing:
         return None
     return _problem(
@@ -68,7 +74,7 @@ def findTorchProblem(environment):
         name, state = packageName(text), environment.state(text)
         if state == BROKEN:
             return _problem(
-                _("The package “{name}” is only half installed: there is no code in it.").format(name=name),
+                _("The package “{name}” is only half installed.").format(name=name),
                 _("Install the engine again; the remains are removed first."),
             )
         if state == OTHER_VERSION:

@@ -15,8 +15,8 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, FAILED, Job, stopped
-from SAM2AdaptLib.Engine.Process import LineProcess
-from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension
+from SAM2AdaptLib.Engine.Process import LineProcess, waitForKilled
+from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension, Unfinished
 from SAM2AdaptLib.Install.Packages import PackageInstaller, slicerPackaging, writeConstraints
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
@@ -33,8 +33,11 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
 )
 
 # Megabytes of the larger downloads; all others are small. PyTorch for NVIDIA GPUs brings CUDA along.
-MEGABYTES = {"torch": 200, "scipy": 37, "SimpleITK": 50, "numpy": 17, "scikit-image": 16, "Pillow": 7}
+MEGABYTES = {
+    "torch": 200, "scipy": 37, "SimpleITK": 50, "numpy": 17, "scikit-image": 16, "scikit-learn": 9, "Pillow": 7,
+}  # fmt: skip
 MEGABYTES_TORCH_CUDA = 2800
+SECONDS_TO_FINISH = 60  # for packages that are being written when Slicer quits; it mostly takes a few
 
 _running = []  # the one installation that is running, if any
 
@@ -73,11 +76,19 @@ def plan(wheelFolder=None, python=None):
         ("sam2", _("SAM 2"), SAM2),
     ):
         texts = missing(needed)
+        if name == "packages":
+            texts += _alsoUnfinished(environment)
         steps.append(Step(name, title, texts, size(texts)))
     if wheelFolder and Path(wheelFolder).is_dir():
         names = [name for name, _arguments in OfflineFolder.weightFiles(wheelFolder)]
         steps.append(Step("weights", _("Models and weights"), names))
     return [step for step in steps if step.missing]
+
+
+def _alsoUnfinished(environment):
+    """Names of packages that others bring along, and whose installation was killed."""
+    known = {packageName(text).casefold() for text in (*TORCH, *BUILD_TOOLS, *requirements(), *SAM2)}
+    return [name for name in environment.unfinished if name not in known]
 
 
 def install(wheelFolder=None, python=None, **callbacks):
@@ -118,7 +129,7 @@ class InstallJob(Job):
         self._folder = None
         self._steps, self._todo, self._step = [], [], None
         # No package manager outlives Slicer.
-        qt.QCoreApplication.instance().connect("aboutToQuit()", self.cancel)
+        qt.QCoreApplication.instance().connect("aboutToQuit()", self._onQuit)
 
     def cancel(self):
         """Stop: at once while something is looked up or downloaded, else as soon as the present package is whole."""
@@ -128,6 +139,13 @@ class InstallJob(Job):
         if self._work and self._work.kill():
             self._work = None
             self._later(self._next)
+
+    def _onQuit(self):
+        work = self._work
+        self.cancel()
+        waitForKilled()
+        if isinstance(work, PackageInstaller):
+            work.finish(SECONDS_TO_FINISH)
 
     # Steps
 
@@ -186,7 +204,7 @@ class InstallJob(Job):
 
     def _release(self):
         _running.remove(self)
-        qt.QCoreApplication.instance().disconnect("aboutToQuit()", self.cancel)
+        qt.QCoreApplication.instance().disconnect("aboutToQuit()", self._onQuit)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -208,9 +226,14 @@ class InstallJob(Job):
 
     def _removeRemains(self, step):
         """Remove what makes pip believe that one of the engine's packages is installed although its code is missing."""
+        site = self._environment.sitePackages
         for text in step.missing if step.id != "weights" else ():
             name = packageName(text)
-            if self._environment.state(text) == BROKEN and (step.id == "torch" or name not in PROTECTED):
+            state = self._environment.state(text)
+            if state == BROKEN and name.casefold() in self._environment.unfinished:
+                self._say(_("Removing what is left of {name}").format(name=name))
+                Unfinished.removeRemains(site, name.casefold(), IMPORT_NAMES.get(name, name))
+            elif state == BROKEN and (step.id == "torch" or name not in PROTECTED):
                 package = self._environment.distribution(name)
                 self._say(_("Removing what is left of {name}").format(name=name))
                 shutil.rmtree(Path(package.locate_file(IMPORT_NAMES.get(name, name))), ignore_errors=True)
@@ -234,6 +257,7 @@ class InstallJob(Job):
         reason = _("the PyTorch extension gave no reason")
         try:
             versions = [text.removeprefix(name) for name, text in needed.items()]
+            Unfinished.begin(self._environment.sitePackages, list(needed))
             PyTorchExtension.installTorch(*versions, writeConstraints(self._environment, self._folder))
         except Exception as error:
             # Whatever it raises, what counts is whether PyTorch is there now.
@@ -247,6 +271,7 @@ class InstallJob(Job):
             )
             self._end(FAILED, EngineError("InstallError", message, remedy, reason))
         else:
+            Unfinished.end(self._environment.sitePackages)
             self._next()
 
     # Packages

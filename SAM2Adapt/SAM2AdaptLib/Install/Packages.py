@@ -8,11 +8,13 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Process import LineProcess
+from SAM2AdaptLib.Install import Unfinished
 from SAM2AdaptLib.Install.PipMessages import pipError
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PROTECTED
 
@@ -42,6 +44,7 @@ class PackageInstaller:
         self._onLog = onLog
         self._onEnd = onEnd
         self._process = None
+        self._writing = None
         self._lines = []
         # No build isolation: it would fetch build tools, and for sam2 a whole torch, that are here already.
         self._options = ["--no-build-isolation", *([] if withDependencies else ["--no-deps"])]
@@ -66,6 +69,14 @@ class PackageInstaller:
         self._process.kill()
         return True
 
+    def finish(self, seconds):
+        """Wait until packages that are being written are whole; after some time give up, the next installation goes on.
+
+        :param seconds: how long at most.
+        """
+        if self._writing:
+            self._writing.wait(seconds)
+
     def _onResolved(self, report):
         packages = json.loads(report.read_text(encoding="utf-8"))["install"]
         local, pins = [], []
@@ -74,7 +85,7 @@ class PackageInstaller:
             if url.startswith("file:") and url.endswith(".whl"):
                 local.append(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
             else:
-                pins.append("{name}=={version}".format_map(package["metadata"]))
+                pins.append(package)
         if pins:
             self._fetch(local, pins)
         elif local:
@@ -86,10 +97,17 @@ class PackageInstaller:
         """Download or build the wheels that are not on this computer."""
         folder = self._folder / "wheels"
         arrived = set()
+        lines = [_pin(package) for package in pins]
+        if not all(" --hash=" in line for line in lines):
+            self._log(_("The index says no SHA-256 of some packages, so none is compared."))
+            lines = [line.partition(" ")[0] for line in lines]
+        path = self._folder / "pins.txt"
+        path.write_text("\n".join(lines), encoding="utf-8")
 
         def onLine(line):
             word, _space, name = line.strip().partition(" ")
             if word == "Collecting":
+                name = name.partition(" (from")[0]
                 arrived.add(name)
                 text = _("{title}: downloading {name} ({number} of {count})")
                 text = text.format(title=self._title, name=name, number=len(arrived), count=len(pins))
@@ -98,15 +116,23 @@ class PackageInstaller:
         def onDone():
             self._install([*local, *(str(path) for path in sorted(folder.glob("*.whl")))])
 
-        self._pip(["wheel", *self._options, "--no-deps", "--wheel-dir", str(folder), *pins], onDone, onLine)
+        self._pip(["wheel", *self._options, "--no-deps", "--wheel-dir", str(folder), "-r", str(path)], onDone, onLine)
 
     def _install(self, wheels):
         self._onProgress(0.8, _("{title}: installing").format(title=self._title))
         arguments = ["--no-index", "--no-deps", *wheels]
+        try:
+            # The first part of a wheel's name is that of the package.
+            Unfinished.begin(self._environment.sitePackages, [Path(wheel).name.partition("-")[0] for wheel in wheels])
+        except OSError as error:
+            self._log(f"ERROR: {error}")
+            self._onInstalled(1)
+            return
         packaging = slicerPackaging(self._environment)
         if not packaging:
-            self._pip(["install", *arguments], lambda: self._onEnd(None))
-            self._process = None  # a package that is half written is worse than a short wait
+            self._pip(["install", *arguments], lambda: self._onInstalled(0))
+            # A package that is half written is worse than a short wait.
+            self._writing, self._process = self._process, None
             return
         self._lines = []
         try:
@@ -125,6 +151,9 @@ class PackageInstaller:
             self._onInstalled(0)  # in testing mode it has waited, and calls nothing
 
     def _onInstalled(self, code):
+        self._writing = None
+        if not code:
+            Unfinished.end(self._environment.sitePackages)
         self._onEnd(pipError(self._lines, self._wheelFolder) if code else None)
 
     def _pip(self, arguments, onDone, onLine=None):
@@ -151,6 +180,16 @@ class PackageInstaller:
     def _log(self, line):
         self._lines.append(line)
         self._onLog(line)
+
+
+def _pin(package):
+    """A line for pip that names one version and, if pip was told it, the SHA-256 of its file, which it then compares.
+
+    :param package: entry of pip's report.
+    """
+    digest = package["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+    pin = "{name}=={version}".format_map(package["metadata"])
+    return f"{pin} --hash=sha256:{digest}" if digest else pin
 
 
 def writeConstraints(environment, folder):

@@ -5,11 +5,13 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 from pathlib import Path
 
-from SAM2AdaptLib.Engine.Client import enginePython
+from SAM2AdaptLib.Engine.Process import enginePython
+from SAM2AdaptLib.Install import Unfinished
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # What sam2 asks for.
@@ -18,7 +20,7 @@ BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the 
 SAM2 = ("sam2==1.1.0",)
 # Slicer and its extensions have loaded these or are built against them: whatever pip thinks, they stay as they are.
 PROTECTED = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "pydicom", "highdicom", "torch", "torchvision", "torchaudio")
-IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage"}
+IMPORT_NAMES = {"hydra-core": "hydra", "Pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 
 OK, MISSING, BROKEN, OTHER_VERSION = "ok", "missing", "broken", "other version"
 
@@ -33,6 +35,7 @@ class PythonEnvironment:
     """What is installed for one Python, read without running it.
 
     :param python: path of the interpreter; None for the engine's.
+    :ivar unfinished: names (lower case) of packages whose installation was killed.
     """
 
     def __init__(self, python=None):
@@ -52,28 +55,32 @@ class PythonEnvironment:
     def refresh(self):
         """Forget what was there, after something was installed."""
         importlib.invalidate_caches()
+        self.unfinished = Unfinished.unfinished(self.sitePackages)
 
     def distribution(self, name):
         """The installed package of that name (upper and lower case are the same), or None."""
         found = importlib.metadata.distributions(name=name, path=self._paths)
         # A killed installation may leave a folder without metadata, which pip does not count either.
-        return next((package for package in found if package.metadata.get("Version")), None)
+        return next((package for package in found if _version(package)), None)
 
     def version(self, name):
         """Its version, or None."""
         package = self.distribution(name)
-        return package.version if package else None
+        return _version(package) if package else None
 
     def state(self, requirement):
-        """``OK``, ``MISSING``, ``BROKEN`` (pip thinks it is there, its code is not) or ``OTHER_VERSION``.
+        """``OK``, ``MISSING``, ``BROKEN`` (not all of it is there, whatever pip thinks) or ``OTHER_VERSION``.
 
         :param requirement: text such as ``monai>=1.5``.
         """
         from packaging.requirements import Requirement
+        from packaging.utils import canonicalize_name
 
         requirement = Requirement(requirement)
         version = self.version(requirement.name)
         importable = self._isImportable(IMPORT_NAMES.get(requirement.name, requirement.name))
+        if canonicalize_name(requirement.name) in self.unfinished:
+            return BROKEN if version or importable else MISSING
         if version is None:
             # Slicer builds some of its packages itself, and not all of those say their version.
             return OK if importable and requirement.name in PROTECTED else MISSING
@@ -88,6 +95,13 @@ class PythonEnvironment:
             spec = importlib.machinery.PathFinder.find_spec(name, self._paths)
         # A folder without code in it counts as a package too, one without an origin.
         return spec is not None and spec.origin is not None
+
+
+def _version(package):
+    """Version of an installed package, "" without one; reading all of its metadata would take fifty times as long."""
+    header = (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    found = re.search(r"^Version:\s*(\S+)", header, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
 
 
 def requirements():

@@ -6,22 +6,39 @@ with what is wrong with it.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam2adapt.shared.files import bases_folder, bundled_folder
 from sam2adapt.shared.known_bases import BASES
-from sam2adapt.shared.model_cards import BUNDLED, OWN, created, full_name, is_called, mean_dice, model_folders
+from sam2adapt.shared.model_cards import (
+    BUNDLED,
+    OWN,
+    created,
+    full_name,
+    is_called,
+    mean_dice,
+    model_folders,
+    slice_pixel,
+    typical_size,
+)
+from sam2adapt.shared.model_fit import fits_shape
 from sam2adapt.shared.safetensors_header import BASE_KEY, MODEL_KEY, SCHEMA_VERSION, SUFFIX, read_metadata
 from sam2adapt.shared.safety.texts import visible
+from sam2adapt.shared.slicing_axis import AXES
 from slicer.i18n import tr as _
 
-__all__ = ["BUNDLED", "OWN", "Model", "defaultModel", "downloadedFiles", "findModel", "modelList"]
+__all__ = ["BUNDLED", "OWN", "Model", "candidates", "downloadedFiles", "findModel", "modelList"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model file; ``problem`` says why it cannot be used, and is "" when it can."""
+    """A model file; ``problem`` says why it cannot be used, and is "" when it can.
+
+    :ivar dice: mean over the structures; ``accuracy``: of each; on ``measuredOn`` images that it did not learn from.
+    :ivar pixel, typicalSize: as of ``model_fit.fits_shape``.
+    """
 
     path: Path
     where: str
@@ -32,7 +49,11 @@ class Model:
     structures: tuple[str, ...] = ()
     license: str = ""
     dice: float | None = None
+    accuracy: dict[str, float] = field(default_factory=dict)
+    measuredOn: int = 0
     axis: str = ""
+    pixel: float | None = None
+    typicalSize: int | None = None
     base: str = ""
     basePresent: bool = False
     created: float = 0.0
@@ -47,6 +68,10 @@ class Model:
     def fits(self, modality: str) -> bool:
         """Whether it was trained for volumes of this modality; an unknown modality ("") fits every model."""
         return not modality or self.modality in (modality, "OTHER")
+
+    def fitsShape(self, shape) -> bool:
+        """Whether extent and voxels of slices are near those it was trained on; ``shape``: ``model_fit.SliceShape``."""
+        return fits_shape(self.pixel, self.typicalSize, shape)
 
 
 def modelList() -> list[Model]:
@@ -68,10 +93,15 @@ def findModel(models: list[Model], text: str) -> Model | None:
     return next((m for m in models if not m.problem and is_called(text, m.name, m.version)), None)
 
 
-def defaultModel(models: list[Model], modality: str) -> str:
-    """Id of the model to begin with: of those that work and fit the one with the best measured accuracy, else ""."""
-    fitting = [model for model in models if not model.problem and model.fits(modality)]
-    return max(fitting, key=lambda model: -1.0 if model.dice is None else model.dice).id if fitting else ""
+def candidates(models: list[Model], modality: str, shapeAlong: Callable) -> list[Model]:
+    """The models that work and fit a volume as far as their cards tell, the best measured one first.
+
+    :param modality: that of the volume, "" if it is not known.
+    :param shapeAlong: function that gives the ``model_fit.SliceShape`` of the volume for a model's ``axis``.
+    """
+    usable = [model for model in models if not model.problem and model.fits(modality)]
+    fitting = [model for model in usable if model.fitsShape(shapeAlong(model.axis))]
+    return sorted(fitting, key=lambda model: 1.0 if model.dice is None else -model.dice)
 
 
 def downloadedFiles() -> list[Path]:
@@ -109,7 +139,11 @@ def _fromCard(path, where, card):
         structures=tuple(_text(entry["name"]) for entry in card["classes"]),
         license=_text(card["license"]),
         dice=_share(mean_dice(card)),
-        axis=_text(card["slices"]["axis"]),
+        accuracy=_accuracy(card),
+        measuredOn=len(card["metrics"].get("cases", ())) if card["metrics"] else 0,
+        axis=_axis(card),
+        pixel=_positive(slice_pixel(card)),
+        typicalSize=typical_size(card),
         base=base,
         basePresent=_basePresent(base),
         created=created(card),
@@ -122,6 +156,27 @@ def _text(value, keep=""):
     if not isinstance(value, str):
         raise TypeError(value)
     return visible(value, keep)
+
+
+def _accuracy(card):
+    """Dice of each structure, {} where it was not measured."""
+    measured = card["metrics"]["dice"] if card["metrics"] else {}
+    return {_text(name): _share(value) for name, value in measured.items() if name != "mean" and value is not None}
+
+
+def _axis(card):
+    """The slicing axis of a card that nobody has checked; what is none raises ValueError."""
+    axis = card["slices"]["axis"]
+    if axis not in AXES:
+        raise ValueError(axis)
+    return axis
+
+
+def _positive(value):
+    """A length of a card that nobody has checked, None where it has none; what is none raises ValueError."""
+    if value is None or value > 0:
+        return value
+    raise ValueError(value)
 
 
 def _share(value):

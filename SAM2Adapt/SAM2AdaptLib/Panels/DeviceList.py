@@ -26,6 +26,10 @@ class DeviceList:
             self._isKnown = True
             self._engine.request("devices", {}, onResult=self._fill, onError=self._onError)
 
+    def forget(self):
+        """Ask again when the list is needed, because the engine is on another computer now."""
+        self._isKnown = False
+
     def _onError(self, error):
         self._isKnown = False
         self._showStatus(str(error))

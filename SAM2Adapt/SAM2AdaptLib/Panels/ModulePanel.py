@@ -8,6 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Panels.DeviceList import DeviceList
+from SAM2AdaptLib.Panels.EngineSection import EngineSection
 from SAM2AdaptLib.Panels.InstallSection import InstallSection
 from SAM2AdaptLib.Panels.KeptSection import KeptSection
 from SAM2AdaptLib.Panels.Widgets import StatusLine
@@ -26,8 +27,12 @@ class ModulePanel:
     - ``whyNot()``: a sentence that says why that button cannot start anything now, "" if it can;
     - ``update()``: shows what parameters, run and engine allow now; ``updateButtons()``: the part of it about buttons.
 
+    ``offersGoingOn`` is True in a panel that trains, which may go on on another computer without Slicer.
+
     The .ui file has what InstallSection and DeviceList need, "statusLabel", "hintLabel" and "progressBar".
     """
+
+    offersGoingOn = False
 
     def openPanel(self, logic):
         """Load the widgets and make the parts of the panel that both modules have.
@@ -44,6 +49,7 @@ class ModulePanel:
         self._statusLine = StatusLine(self.ui.statusLabel, self.ui.hintLabel)
         self._deviceList = DeviceList(self.ui.deviceComboBox, logic.engine, self._statusLine.show)
         self._installSection = InstallSection(self.ui, self.update)
+        self._engineSection = EngineSection(uiWidget.layout(), self._onPlaceChanged, self.offersGoingOn)
         self._keptSection = KeptSection(uiWidget.layout())
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -53,15 +59,23 @@ class ModulePanel:
     def cleanup(self) -> None:
         """Called when the application closes and the module widget is destroyed."""
         self._installSection.cancel()
+        self._engineSection.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
         self.logic.stopEngine()
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
+        self._engineSection.update()
         self._installSection.show(self.logic.engineProblem())
         self._installSection.resume()
         self.initializeParameterNode()
+
+    def _onPlaceChanged(self):
+        """The engine is somewhere else from the next request on."""
+        self._deviceList.forget()
+        self._installSection.show(self.logic.engineProblem())
+        self.update()
 
     def exit(self) -> None:
         """Called each time the user opens a different module."""

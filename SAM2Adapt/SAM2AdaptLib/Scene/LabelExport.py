@@ -99,7 +99,8 @@ def _renumbered(segmentationNode, segmentIds, labelmap, grid, dataType):
     numbers = np.zeros(max(int(voxels.max(initial=0)), *values) + 1, dataType)
     numbers[values] = np.arange(1, len(values) + 1)
     labels = np.zeros(grid.GetDimensions()[::-1], dataType)
-    LabelMaps.copyInto(labels, numbers[voxels], np.array(labelmap.GetExtent()[::2])[::-1])
+    isSame = np.array_equal(numbers, np.arange(len(numbers)))  # as results of a model are; then a copy is enough
+    LabelMaps.copyInto(labels, voxels if isSame else numbers[voxels], np.array(labelmap.GetExtent()[::2])[::-1])
     return labels
 
 

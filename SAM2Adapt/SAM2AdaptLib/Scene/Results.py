@@ -8,6 +8,8 @@ import slicer
 from SAM2AdaptLib.Scene import LabelMaps, Volumes
 
 _MODEL = "SAM2Adapt.Model"  # attribute of a segmentation: name of the model of the last result in it
+_COMPLETE = "SAM2Adapt.Complete"  # attribute of a segmentation that began as a result of a model
+_TRUST = "SAM2Adapt.Trust"  # attribute of a segmentation: how far to trust the last result in it
 _CREATED = "SAM2Adapt.Created"  # attribute of a segmentation that a run made
 _CONTENTS = "SAM2Adapt.Contents"  # tag of a segment: its ``LabelMaps.contents`` at the end of the run
 _VOLUME_ROLE = "SAM2Adapt.UncertaintyOf"  # reference from a volume of uncertainty to the image
@@ -21,6 +23,7 @@ def mark(segmentationNode, model, names, isNew):
     :param isNew: whether the run made the node; others belong to the user.
     """
     segmentationNode.SetAttribute(_MODEL, model)
+    segmentationNode.RemoveAttribute(_TRUST)
     if isNew:
         segmentationNode.SetAttribute(_CREATED, "1")
     segmentation = segmentationNode.GetSegmentation()
@@ -32,6 +35,26 @@ def mark(segmentationNode, model, names, isNew):
 def modelOf(segmentationNode):
     """Name of the model whose result is in a segmentation; "" if there is none."""
     return segmentationNode.GetAttribute(_MODEL) or ""
+
+
+def isComplete(segmentationNode):
+    """Whether a segmentation is about the whole volume, because a model made it or began it."""
+    return bool(modelOf(segmentationNode) or segmentationNode.GetAttribute(_COMPLETE))
+
+
+def markComplete(segmentationNode):
+    """Note that a segmentation that was loaded is about the whole volume."""
+    segmentationNode.SetAttribute(_COMPLETE, "1")
+
+
+def setTrust(segmentationNode, text):
+    """Keep sentences that say how far to trust the last result in a segmentation."""
+    segmentationNode.SetAttribute(_TRUST, text)
+
+
+def trust(segmentationNode):
+    """What ``setTrust`` kept; "" without a result of a model."""
+    return segmentationNode.GetAttribute(_TRUST) or ""
 
 
 def ofVolume(volumeNode):

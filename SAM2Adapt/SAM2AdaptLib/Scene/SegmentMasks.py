@@ -105,11 +105,33 @@ def add(segmentationNode, segmentId, mask, grid):
             raise RuntimeError(f"Slicer could not add voxels to a segment of '{segmentationNode.GetName()}'")
 
 
+def remove(segmentationNode, segmentId, mask, grid):
+    """Take the voxels of a mask out of a segment; no other segment changes, even where they overlap."""
+    if not mask.any():
+        return
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentationNode.GetSegmentation()
+    with LabelMaps.keepingOthers(segmentation, [segmentId]):
+        segmentation.SeparateSegmentLabelmap(segmentId)
+        value = segmentation.GetSegment(segmentId).GetLabelValue()
+        image = _boxImage(1 - mask, _box(mask), grid, value)
+        if not logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, logic.MODE_MERGE_MIN):
+            raise RuntimeError(f"Slicer could not take voxels out of a segment of '{segmentationNode.GetName()}'")
+
+
 def maskImage(mask, grid, value=1):
     """A mask as a label map of one value, cut to the box around it."""
-    image = slicer.vtkOrientedImageData()
+    return _boxImage(mask, _box(mask), grid, value)
+
+
+def _box(mask):
+    """First and last index (K, J, I) of what a mask holds."""
     places = [np.flatnonzero(mask.any(tuple(k for k in range(3) if k != axis))) for axis in range(3)]
-    box = [(int(place[0]), int(place[-1])) if len(place) else (0, -1) for place in places]
+    return [(int(place[0]), int(place[-1])) if len(place) else (0, -1) for place in places]
+
+
+def _boxImage(mask, box, grid, value):
+    """The part of a mask within a box as a label map of one value."""
+    image = slicer.vtkOrientedImageData()
     image.SetExtent([end for pair in box[::-1] for end in pair])
     part = mask[tuple(slice(start, stop + 1) for start, stop in box)]
     part = np.ascontiguousarray(part, np.uint8 if value < 256 else np.uint16) * value

@@ -5,6 +5,7 @@ import slicer
 import vtk
 from sam2adapt.shared import slicing_axis
 from sam2adapt.shared.errors import GeometryError
+from sam2adapt.shared.model_fit import SliceShape
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -23,17 +24,30 @@ def slicingAxis(volumeNode):
     return slicing_axis.new_model_axis(sizes, volumeNode.GetSpacing(), Geometry.directions(volumeNode))
 
 
-def sliceCount(volumeNode, axis):
-    """How many slices a volume has for a model.
+def modelAxis(volumeNode, axis):
+    """Voxel axis (0 = I, 1 = J, 2 = K) along which a model slices a volume.
 
     :param axis: ``axial``, ``coronal``, ``sagittal``, or ``acquisition`` for the axis of the largest spacing.
     """
-    dimensions = volumeNode.GetImageData().GetDimensions()
+    dimensions, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
     axes = slicing_axis.anatomical_axes(Geometry.directions(volumeNode))
-    sizes = [dimensions[number] for number in axes]
     if axis == slicing_axis.ACQUISITION:
-        return sizes[slicing_axis.acquisition_axis(sizes, [volumeNode.GetSpacing()[number] for number in axes])]
-    return sizes[slicing_axis.NUMBERS[axis]]
+        ordered = [dimensions[number] for number in axes], [spacing[number] for number in axes]
+        return axes[slicing_axis.acquisition_axis(*ordered)]
+    return axes[slicing_axis.NUMBERS[axis]]
+
+
+def sliceCount(volumeNode, axis):
+    """How many slices a volume has for a model; ``axis`` as of ``modelAxis``."""
+    return volumeNode.GetImageData().GetDimensions()[modelAxis(volumeNode, axis)]
+
+
+def sliceShape(volumeNode, axis):
+    """The ``model_fit.SliceShape`` of a volume's slices for a model; ``axis`` as of ``modelAxis``."""
+    across = modelAxis(volumeNode, axis)
+    dimensions, spacing = volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing()
+    inPlane = [number for number in range(3) if number != across]
+    return SliceShape(max(dimensions[n] * spacing[n] for n in inPlane), max(spacing[n] for n in inPlane))
 
 
 def trainingSlices(volumeNode):
@@ -49,12 +63,16 @@ class Snapshot:
         self._volumeNode, self._withVoxels = volumeNode, withVoxels
         self._state = self._currentState()
 
+    def isUnchanged(self):
+        """Whether the volume is as it was."""
+        return self._currentState() == self._state
+
     def requireUnchanged(self):
         """Refuse a volume that changed.
 
         :raises GeometryError: size, spacing, origin or directions are others, or the voxels changed.
         """
-        if self._currentState() != self._state:
+        if not self.isUnchanged():
             message = _("Volume '{name}' changed while it was in use.").format(name=self._volumeNode.GetName())
             raise GeometryError(message, _("Start again."))
 
@@ -78,6 +96,8 @@ def compare(volumeNode, segmentationNode):
     toIJK = np.linalg.inv(Geometry.ijkToRAS(volumeNode)) @ slicer.util.arrayFromVTKMatrix(matrix)
     size = np.array(volumeNode.GetImageData().GetDimensions())
     isSame, total, outside = True, 0, 0
+    if _allWithin(segmentationNode, toIJK, size):
+        return True, 0.0  # nothing to read, which takes long for a large volume
     for points, toSegmentation in _points(segmentationNode):
         gridToIJK = toIJK @ toSegmentation
         shift = gridToIJK[:3, 3]
@@ -90,15 +110,42 @@ def compare(volumeNode, segmentationNode):
     return bool(isSame), outside / max(1, total)
 
 
-def _points(segmentationNode):
-    """For each label map or surface: (N, 3) points of it, and the (4, 4) matrix from them to the node's coordinates."""
+def _allWithin(segmentationNode, toIJK, size):
+    """Whether all that a segmentation stores are label maps on voxels of the volume that end where it ends, or before.
+
+    :param toIJK: (4, 4) from the segmentation's coordinates to voxels of the volume; ``size``: of the volume.
+    """
+    for data in _stored(segmentationNode):
+        if not data.IsA("vtkOrientedImageData"):
+            return False
+        gridToIJK = toIJK @ Geometry.gridMatrix(data)
+        shift = np.round(gridToIJK[:3, 3])
+        expected = np.eye(4)
+        expected[:3, 3] = shift
+        ends = np.reshape(data.GetExtent(), (3, 2)) + shift[:, None]
+        if (
+            not np.allclose(gridToIJK, expected, atol=_TOLERANCE)
+            or (ends[:, 0] < 0).any()
+            or (ends[:, 1] >= size).any()
+        ):
+            return False
+    return True
+
+
+def _stored(segmentationNode):
+    """The label maps or surfaces of a segmentation, each once although segments may share it."""
     segmentation = segmentationNode.GetSegmentation()
     stored = segmentation.GetSourceRepresentationName()
-    representations = {}  # segments may share a label map
+    representations = {}
     for segmentId in segmentation.GetSegmentIDs():
         if data := segmentation.GetSegment(segmentId).GetRepresentation(stored):
             representations[data.GetAddressAsString("")] = data
-    for data in representations.values():
+    return representations.values()
+
+
+def _points(segmentationNode):
+    """For each label map or surface: (N, 3) points of it, and the (4, 4) matrix from them to the node's coordinates."""
+    for data in _stored(segmentationNode):
         if data.IsA("vtkOrientedImageData"):
             yield from _voxels(data)
         elif data.IsA("vtkPolyData") and data.GetNumberOfPoints():

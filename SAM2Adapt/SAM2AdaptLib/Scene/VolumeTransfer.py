@@ -16,12 +16,14 @@ _LATTICE = 9  # points along each edge of a region, because a curved transform m
 _VOXEL_EDGE_TOLERANCE = 1e-3  # of a voxel
 
 
-def writeVolume(volumeNode, path, dicomModality=""):
+def writeVolume(volumeNode, path, dicomModality="", slices=None):
     """Write the voxels of a volume node for the engine.
 
     :param volumeNode: vtkMRMLScalarVolumeNode, or vtkMRMLVectorVolumeNode for a colour image.
     :param path: ``.npy`` file to write: (K, J, I), or (K, J, I, 3) for colour.
     :param dicomModality: "CT" or "MR" from the DICOM tag, "" if there is none.
+    :param slices: write only these: (voxel axis, 0 = I, 1 = J, 2 = K, across them; their indices). The geometry is then
+      right for the size of the voxels only.
     :return: the ``input`` of the engine's request ``segment``: path, name, and geometry in LPS, without the
       parent transform.
     :raises VolumeError, GeometryError: as ``requireSegmentable``.
@@ -29,6 +31,9 @@ def writeVolume(volumeNode, path, dicomModality=""):
     """
     requireSegmentable(volumeNode)
     channels, origin, spacing, direction = volumeToArrays(volumeNode)
+    if slices:
+        axis, indices = slices
+        channels = np.take(channels, indices, axis=3 - axis)
     voxels = _greyOrColour(channels)
     try:
         with open(path, "wb") as file:

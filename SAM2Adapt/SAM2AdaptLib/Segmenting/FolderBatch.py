@@ -92,6 +92,8 @@ class FolderBatch(Job):
     def _text(self, progress, number, count):
         if self.state == STOPPING:
             return _("Stopping…")
+        if progress["stage"] == protocol.SENDING:
+            return ProgressTexts.sending(progress)
         if progress["stage"] != protocol.BATCH:
             return _("Looking for studies…")
         if not progress["name"]:

@@ -4,7 +4,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Client import EngineClient
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Segmenting import FolderBatch, SceneBatch, SegmentJob
+from SAM2AdaptLib.Segmenting import FolderBatch, ProposalJob, SceneBatch, SegmentJob
 
 
 class SegmentingLogic:
@@ -44,6 +44,10 @@ class SegmentingLogic:
             except EngineError as error:
                 results.append(error)
         return results
+
+    def startProposal(self, volumeNode, models, **options):
+        """Begin to try models on three slices of a volume; returns a ``ProposalJob`` at once, see its ``start``."""
+        return ProposalJob.start(self.engine, volumeNode, models, **options)
 
     def startSegmentVolumes(self, volumeNodes, model, **options):
         """Begin to segment volumes one after the other; returns a ``SceneBatch`` at once, see its ``start``."""

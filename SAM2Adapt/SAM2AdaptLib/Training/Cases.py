@@ -264,8 +264,10 @@ def fromScene():
     return list(sceneCases())
 
 
-def sceneCases():
+def sceneCases(skip=lambda segmentationNode: False):
     """Give a SceneCase for each segmentation in the scene that is not hidden from the lists of nodes, one at a time.
+
+    :param skip: function that says which segmentations are left out without a look at them.
 
     A segmentation belongs to the volume of its reference geometry. Of several segmentations of one volume the first is
     used, the others are set to "ignore". A large one takes seconds to examine; take the next from the event loop then.
@@ -275,6 +277,9 @@ def sceneCases():
         if segmentationNode.GetHideFromEditors():
             continue
         volumeNode = Volumes.volumeOf(segmentationNode)
+        if skip(segmentationNode):
+            seen.update([volumeNode.GetID()] if volumeNode else [])
+            continue
         case = SceneCase(volumeNode, segmentationNode)
         if volumeNode and volumeNode.GetID() in seen:
             case.use = IGNORE

@@ -32,10 +32,12 @@ class FileCase(TrainingCase):
 
     :param image, label: pathlib.Path; label is a label map or a segmentation that Slicer saved (.seg.nrrd).
     :param table: LabelTable with the meaning of the label values; None where nothing says it.
+    :ivar isComplete: whether a segmentation counts on all slices, whatever is drawn on them.
     :ivar channels: nnU-Net's channels of the images in the folder, () for other images.
     """
 
     channels = ()
+    isComplete = False
 
     def __init__(self, name, image, label, table=None, use=TRAIN):
         super().__init__(name, use)
@@ -73,14 +75,14 @@ class FileCase(TrainingCase):
         if self.problems:
             raise self.problems[0]
         self._place(self.image, folder / CaseFiles.IMAGES, identifier)
-        if self._isSegmentation:
+        if self._isSegmentation and not self.isComplete:
             self._writeSegmentation(folder, identifier, values)
             return
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
         if (drawn := drawn_slices.path_beside(self.label)).is_file():
             CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
-        known = {value: values.get(str(value), 0) for value in self._table.entries}
+        known = {value: values.get(entry.segment or str(value), 0) for value, entry in self._table.entries.items()}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):
             _writeValues(labels / f"{identifier}{_VALUES_SUFFIX}", known)

@@ -29,10 +29,10 @@ class RankedSlice:
     :ivar uncertainty: about how many voxels are in doubt.
     """
 
-    def __init__(self, slices, index, position, uncertainty):
-        self.axis, self.index = slicing_axis.ARRAY_AXES[2 - slices.axis], index
-        self.direction, self.count = slices.name, slices.count
-        self.position, self.uncertainty = position, uncertainty
+    def __init__(self, entry, direction, position):
+        self.axis, self.index = slicing_axis.ARRAY_AXES[2 - entry["axis"]], entry["index"]
+        self.direction, self.count = direction, entry["count"]
+        self.position, self.uncertainty = position, entry["uncertainty"]
 
 
 class RankedVolume:
@@ -46,18 +46,18 @@ class RankedVolume:
     :ivar slices: list of RankedSlice, the least sure first.
     """
 
-    def __init__(self, source, result, toWorld, slicesAcross):
+    def __init__(self, source, result, toWorld, names):
         self.name = result["name"]
         self.volumeNode, self.path = (None, source) if isinstance(source, Path) else (source, None)
         self.score, self.found = result["score"], result["found"]
         self.uncertainty, self.disagreement = result["uncertainty"], result["disagreement"]
         self.slices = [
-            RankedSlice(slicesAcross[entry["axis"]], entry["index"], toWorld(entry["position"]), entry["uncertainty"])
+            RankedSlice(entry, names[entry["axis"]] if names else entry["direction"], toWorld(entry["position"]))
             for entry in result["slices"]
         ]
 
 
-def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **callbacks):
+def start(engine, volumes, model, device="auto", slices=5, anyModality=False, givesWay=False, **callbacks):
     """Rank volumes; returns at once.
 
     :param engine: as for ``SegmentJob.start``.
@@ -65,6 +65,7 @@ def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **
     :param model: name of a model, or path of a model file.
     :param slices: how many slices of each volume to name at most.
     :param anyModality: as of ``SegmentJob.start``.
+    :param givesWay: end, as cancelled, as soon as the engine is asked for something else.
     :param callbacks: those of ``Job``. onProgress gets "fraction" over all volumes, "number" and "count" of volumes.
       onFinished is called although some of the volumes could not be ranked; if none could, onError gets the error of
       the first.
@@ -78,7 +79,7 @@ def start(engine, volumes, model, device="auto", slices=5, anyModality=False, **
             raise VolumeError(_("There is no volume to rank."), _("Load or choose volumes without a segmentation."))
     sources = [Path(source) if isinstance(source, str) else source for source in sources]
     request = {"model": str(model), "device": device, "slices": slices, "anyModality": anyModality}
-    job = RankingJob(engine, sources, request, **callbacks)
+    job = RankingJob(engine, sources, request, givesWay, **callbacks)
     job.begin()
     return job
 
@@ -90,12 +91,12 @@ class RankingJob(Job):
     :ivar failed: list of (name, EngineError) of volumes that could not be ranked.
     """
 
-    def __init__(self, engine, sources, request, **callbacks):
+    def __init__(self, engine, sources, request, givesWay=False, **callbacks):
         super().__init__(**callbacks)
         self.ranked, self.failed = [], []
         self._engine, self._sources, self._request = engine, sources, request
         self._names = [s.name if isinstance(s, Path) else s.GetName() or "" for s in sources]
-        self._source = None
+        self._source, self._givesWay = None, givesWay
 
     def begin(self):
         """Make the folder for the volumes on their way; called by ``start``."""
@@ -114,19 +115,24 @@ class RankingJob(Job):
             self._finish()
             return
         self._report({"stage": "writing", "fraction": 0.0})
-        path = str(self._folder.path / f"volume-{self._index}.npy")
+        self._source = self._sources[self._index]
         try:
-            self._source = self._sources[self._index]
-            node = FolderCases.readVolume(self._source) if isinstance(self._source, Path) else self._source
-            self._requireInScene()
-            modality = "" if isinstance(self._source, Path) else VolumeModality.dicomModality(node)
-            parameters = {**self._request, "input": VolumeTransfer.writeVolume(node, path, modality)}
-            matrix, size = Geometry.toWorld(node, Geometry.ijkToRAS(node)), node.GetImageData().GetDimensions()
-            self._slices = [Geometry.Slices(matrix, size, axis) for axis in range(3)]
+            parameters = {**self._request, "input": self._input()}
         except Exception as exception:
             self._fail(_notRanked(exception))
             return
-        self._ask(self._engine, "rank", parameters)
+        self._ask(self._engine, "rank", parameters, **({"givesWay": True} if self._givesWay else {}))
+
+    def _input(self):
+        """What the engine gets: an array of a volume node, or the path of a file, which it reads by itself."""
+        if isinstance(self._source, Path):
+            self._directions = None
+            return str(self._source.resolve())
+        self._requireInScene()
+        node = self._source
+        self._directions = Geometry.sliceNames(Geometry.toWorld(node, Geometry.ijkToRAS(node)))
+        path = str(self._folder.path / f"volume-{self._index}.npy")
+        return VolumeTransfer.writeVolume(node, path, VolumeModality.dicomModality(node))
 
     def _requireInScene(self):
         if not isinstance(self._source, Path) and not slicer.mrmlScene.IsNodePresent(self._source):
@@ -139,7 +145,9 @@ class RankingJob(Job):
         try:
             self._requireInScene()  # for its parent transforms
             self.ranked.append(
-                RankedVolume(self._source, {**result, "name": self._names[self._index]}, self._toWorld(), self._slices)
+                RankedVolume(
+                    self._source, {**result, "name": self._names[self._index]}, self._toWorld(), self._directions
+                )
             )
         except Exception as exception:
             self._fail(_notRanked(exception))

@@ -14,10 +14,11 @@ import shutil
 import time
 from pathlib import Path
 
-from sam2adapt.shared.errors import InputFileError, OutputError, UserError
+from sam2adapt.shared.errors import InputFileError, OutputError, RemoteError, UserError
 from sam2adapt.shared.files import atomic_write, home, make_folder, output_error
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Engine.Remote import Place, Trainings
 from SAM2AdaptLib.Training.CaseFiles import IMAGES, LABELS
 
 if os.name == "nt":
@@ -44,7 +45,7 @@ class Run:
 
     def __init__(self, folder, content=None):
         self.folder = Path(folder)
-        self._lock = _locked(self.folder / _LOCK)
+        self._lock = locked(self.folder / _LOCK)
         if self._lock is None:
             raise InputFileError(
                 _("The run '{name}' is used by another Slicer.").format(name=self.folder.name),
@@ -76,7 +77,13 @@ class Run:
     @property
     def hasCheckpoint(self):
         """Whether there is something from which the engine can go on, if only the prepared network."""
-        return (self.engineFolder / "checkpoint.pt").is_file()
+        return (self.engineFolder / "checkpoint.pt").is_file() or self.elsewhere is not None
+
+    @property
+    def elsewhere(self):
+        """The place of the engine on another computer that has the checkpoint, None if it is here."""
+        known = Trainings.note(self.folder)
+        return known and known["place"]
 
     @property
     def epochs(self):
@@ -104,12 +111,25 @@ class Run:
         _write(self.folder, self.content)
 
     def request(self):
-        """Parameters of the engine's ``train`` for this run, from where it stands now."""
+        """Parameters of the engine's ``train`` for this run, from where it stands now.
+
+        :raises RemoteError: it was begun on another computer, and the engine is on this one.
+        """
+        place = Place.chosen()
+        if self.elsewhere is not None and not place.isElsewhere:
+            raise RemoteError(
+                _("The training was begun on '{place}'.").format(place=self.elsewhere),
+                _("Choose '{place}' to resume it.").format(place=self.elsewhere),
+                setting="engine_on",
+            )
         paths = {"images": self.folder / IMAGES, "labels": self.folder / LABELS, "output": self.bundle}
         if self.content["request"].get("preview"):
             paths["preview"] = self.folder / "preview.npy"
         texts = {key: str(path) for key, path in paths.items()}
-        return {**self.content["request"], **texts, "name": self.name, "resume": self.hasCheckpoint}
+        request = {**self.content["request"], **texts, "name": self.name, "resume": self.hasCheckpoint}
+        if not place.isElsewhere:
+            request.pop(Trainings.HOURS, None)
+        return request
 
     def removeData(self):
         """Remove the copies of images and labels, which may hold patient data, when the run is over."""
@@ -158,7 +178,8 @@ def unfinishedRuns():
 
     What a Slicer that was killed while it wrote the cases left behind is removed.
 
-    :return: list of dicts with "folder" (pathlib.Path), "name", "created", "epochs" (finished ones) and "cases".
+    :return: list of dicts with "folder" (pathlib.Path), "name", "created", "epochs" (finished ones), "cases", and
+      "place" of the engine on another computer where it goes on, None for this one.
     """
     runs = []
     folders = runsFolder().glob(f"*/{_DESCRIPTION}") if runsFolder().is_dir() else ()
@@ -196,6 +217,7 @@ def _summary(run):
         "created": run.content["created"],
         "epochs": run.epochs,
         "cases": len(run.content["cases"]),
+        "place": run.elsewhere,
     }
 
 
@@ -216,7 +238,7 @@ def _write(folder, content):
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
-def _locked(path):
+def locked(path):
     """The open file that holds the lock, which the system takes back when this process ends; None if another has it."""
     try:
         file = path.open("a+b")

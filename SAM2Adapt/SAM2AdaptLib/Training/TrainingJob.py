@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine import ProgressTexts
 from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
 from SAM2AdaptLib.Engine.Job import DONE, FAILED, Job, stopped
+from SAM2AdaptLib.Engine.Remote import Trainings
 from SAM2AdaptLib.Engine.SceneJob import NodeWatch
 from SAM2AdaptLib.Training import CaseFiles, Classes, RunFolders
 from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
@@ -58,6 +59,11 @@ def resume(engine, folder, **callbacks):
     """
     with asEngineErrors():
         run = RunFolders.Run(folder)
+        try:
+            run.request()
+        except UserError:
+            run.release()
+            raise
         if run.content["state"] != RunFolders.TRAINING:
             run.release()
             raise InputFileError(
@@ -82,6 +88,8 @@ def _begin(engine, cases, classes, name, options, callbacks, isTrial):
         if problems := Classes.problems(cases, classes):
             raise problems[0]
         options = {"modality": _modality(cases), **(options or {})}
+        if isTrial:
+            options.pop(Trainings.HOURS, None)
         run = RunFolders.create(name)
     job = TrainingJob(engine, run, isTrial, **callbacks)
     job.write(cases, classes, options)
@@ -111,6 +119,7 @@ class TrainingJob(Job):
         self.message, self.canResume = "", False
         self._engine, self._run, self._isTrial, self._isResumed = engine, run, isTrial, isResumed
         self._unsent = self._watch = None
+        self._isLeft = False
 
     def history(self):
         """Loss and Dice of each finished epoch, those before an interruption too; see ``RunFolders.Run.history``."""
@@ -138,9 +147,21 @@ class TrainingJob(Job):
     def _cancelledError(self):
         return stopped(_("The training was cancelled."))
 
+    @property
+    def goesOn(self):
+        """Whether it goes on without this Slicer, on another computer."""
+        return Trainings.HOURS in self._run.content["request"] and self._run.elsewhere is not None
+
+    def _cancelPending(self):
+        # A training that goes on by itself must be told; all others end with the engine's process.
+        if self.goesOn and not self._isLeft:
+            self._pending.release()
+        else:
+            self._pending.cancel()
+
     def leave(self):
         """End at once without a callback, because Slicer closes; what was written stays, so that the run can go on."""
-        self._onError = None
+        self._onError, self._isLeft = None, True
         self._stop(EngineError("EngineStopped", _("Slicer was closed.")))
 
     def write(self, cases, classes, options):
@@ -228,7 +249,7 @@ class TrainingJob(Job):
         """Keep the folder of a run that can go on, and say so; remove any other."""
         # Without an epoch there is nothing to lose, but an engine that was killed will do better next time; and of a
         # run that goes on, the copies of the cases may be all that is left of them.
-        isWorthIt = self._run.epochs > 0 or self._isResumed or error.kind == "EngineStopped"
+        isWorthIt = self._run.epochs > 0 or self._isResumed or error.kind in ("EngineStopped", "RemoteError")
         self.canResume = self._run.content["state"] == RunFolders.TRAINING and isWorthIt
         if not self.canResume:
             self._run.discard()

@@ -5,7 +5,6 @@ in the same subfolders as the inputs, relative to the deepest folder that all in
 """
 
 import contextlib
-import csv
 import hashlib
 import logging
 import os
@@ -20,10 +19,10 @@ from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
 from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
 from ..shared.labels.image_names import DETACHED, FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
+from ..shared.study_lists import listed
 
 logger = logging.getLogger(__name__)
 _SUFFIXES = FILE_SUFFIXES - {SEGMENTATION}  # segmentations are not inputs
-_COLUMN = "input"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def find_studies(
     :raises SettingsError: an input is in the output folder, or a CSV file has no column "input".
     """
     output = Path(os.path.abspath(output))
-    paths = [Path(os.path.abspath(path)) for item in inputs for path in _listed(Path(item))]
+    paths = [Path(os.path.abspath(path)) for item in inputs for path in listed(Path(item))]
     inside = next((path for path in paths if path == output or output in path.parents), None)
     if inside:
         raise SettingsError(f"The input '{inside}' is in the output folder.", "Choose another output folder.")
@@ -123,26 +122,6 @@ def series_files(folder: Path, series: str) -> tuple[str, ...]:
         if info.uid == series:
             return info.files
     raise SeriesError(f"{folder} does not hold the series '{series}'.", "Run the batch again.")
-
-
-def _listed(path: Path) -> Iterator[Path]:
-    """The paths in a CSV file, relative to its folder; any other path itself."""
-    if path.suffix.lower() != ".csv":
-        yield path
-        return
-    try:
-        lines = look.read_text(path, "utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputFileError(f"The list '{path}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
-    # Where the decimal sign is a comma, spreadsheet programs separate columns by semicolons.
-    separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
-    rows = csv.DictReader(lines, delimiter=separator)
-    columns = {name.strip().lower(): name for name in rows.fieldnames or () if name}
-    if _COLUMN not in columns:
-        raise SettingsError(
-            f"The list '{path}' has no column '{_COLUMN}'.", "Give this name to the column of files or folders."
-        )
-    yield from (path.parent / row[columns[_COLUMN]].strip() for row in rows if (row[columns[_COLUMN]] or "").strip())
 
 
 def _images(folder: Path, output: Path, on_error: Callable[[Path, UserError], None]) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from .fill import add_fill_parser
 from .models import add_info_parser, add_models_parser
 from .rank import add_rank_parser
 from .remedies import shell_remedy
+from .report import add_report_parser
 from .segment import add_segment_parser
 from .train import add_train_parser
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train_parser(commands)
     add_evaluate_parser(commands)
     add_rank_parser(commands)
+    add_report_parser(commands)
     add_models_parser(commands)
     add_info_parser(commands)
     add_benchmark_parser(commands)
@@ -90,10 +92,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_serve_parser(commands) -> None:
     text = "answer JSON-RPC 2.0 requests, one per line, on standard input until it closes; for Slicer"
-    commands.add_parser("serve", help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(run=_serve)
+    parser = commands.add_parser("serve", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument(
+        "--stream", action="store_true", help="for Slicer on another computer: files cross the same stream"
+    )
+    parser.add_argument(
+        "--tidy", action="store_true", help="only delete what other computers sent whose time is over, and end"
+    )
+    parser.set_defaults(run=_serve)
 
 
-def _serve(_: argparse.Namespace) -> None:
-    from ..server.server import serve
+def _serve(args: argparse.Namespace) -> None:
+    if args.tidy:
+        from ..server.held.stores import remove_expired
 
-    serve()
+        print(f"Deleted: {remove_expired()}.")
+    elif args.stream:
+        from ..server.remote.gateway import serve_stream
+
+        serve_stream()
+    else:
+        from ..server.server import serve
+
+        serve()

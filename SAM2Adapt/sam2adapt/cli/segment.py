@@ -25,7 +25,7 @@ def add_segment_parser(commands) -> None:
     )
     add_options(parser, SegmentBatch, "inputs", "output", "model", "device", "structures", "roi")
     add_options(parser, Segment, "series", "reference", "dicom_seg", "tta", "uncertainty", "any_modality", "report")
-    add_options(parser, SegmentBatch, "format")
+    add_options(parser, SegmentBatch, "format", "page", "show_names")
     parser.set_defaults(run=_run)
 
 

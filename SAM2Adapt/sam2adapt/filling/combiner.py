@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from .evidence import OPINIONS, Slice
@@ -72,5 +72,5 @@ class Combiner(nn.Module):
 def load_combiner(path: Path) -> Combiner:
     """Load the weights that were trained beforehand."""
     combiner = Combiner()
-    combiner.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    combiner.load_state_dict({name: tensor.float() for name, tensor in load(path.read_bytes()).items()})
     return combiner.eval()

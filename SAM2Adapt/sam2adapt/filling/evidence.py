@@ -19,6 +19,7 @@ from .threads import Team
 
 MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
 OPINIONS = 4  # the first of them
+SHAPES = 2  # the first of these: they carry the outlines, the others follow grey levels
 
 
 @dataclass(frozen=True)

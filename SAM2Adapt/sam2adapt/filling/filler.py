@@ -77,10 +77,9 @@ class Filler:
             )
         self.volume, self._seed = volume, seed
         self.team = Team()
-        self._grey: np.ndarray | None = None
         self._combiner = load_combiner(start)
         self._stacks: dict[int, tuple[PlaneGrid, StackFiller]] = {}
-        self._last: tuple[str, Filling] | None = None
+        self._last: tuple[str, Filling, np.ndarray] | None = None  # its masks as bits, an eighth of their size
 
     def fill(
         self,
@@ -109,24 +108,27 @@ class Filler:
                 progress(min(1.0, share))
 
         key = drawings.digest()
-        if self._last is None or self._last[0] != key:
-            with self.team.at_work():
-                self._last = (key, _Work(self, drawings, tell).run(preview))
-        elif preview:
-            preview(self._last[1].masks)
-        return replace(self._last[1], masks=self._last[1].masks.copy(), warnings=list(drawings.warnings))
+        if self._last is not None and self._last[0] == key:
+            _, filling, bits = self._last
+            masks = np.unpackbits(bits, count=drawings.masks.size).view(bool).reshape(drawings.masks.shape)
+            if preview:
+                preview(masks)
+            return replace(filling, masks=masks, warnings=list(drawings.warnings))
+        with self.team.at_work():
+            filling = _Work(self, drawings, tell).run(preview)
+        self._last = (key, replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
+        return replace(filling, warnings=list(drawings.warnings))
 
     def stack(self, axis: int, drawings: Drawings) -> tuple[PlaneGrid, StackFiller]:
         """Grid and filler of the slices along an array axis, made anew where the drawings leave the former grid."""
         view = np.moveaxis(drawings.masks, axis + 1, 1)
         drawn = view.any((0, 1))
         if axis not in self._stacks or not self._stacks[axis][0].holds(drawn):
-            if self._grey is None:
-                self._grey = scale_grey(self.volume.array[0])
+            grey = np.moveaxis(scale_grey(self.volume.array[0]), axis, 0)
             spacing = self.volume.spacing[::-1]
             across = [mm for k, mm in enumerate(spacing) if k != axis]
             grid = make_grid(drawn, (across[0], across[1]))
-            images = np.stack([grid.to_work(image) for image in np.moveaxis(self._grey, axis, 0)])
+            images = np.stack(list(self.team.map(grid.to_work, grey)))
             filler = StackFiller(images, float(spacing[axis]) / grid.pixel, self._combiner, self.team, self._seed)
             self._stacks[axis] = (grid, filler)
         return self._stacks[axis]
@@ -181,8 +183,12 @@ class _Work:
         axis = self.axes[0]
         grid, stack = stacks[axis]
         masks = self.drawings.masks.copy()
-        for place, opinions in stack.first_answer(self._drawn(axis, grid)):
-            self._paint(masks, axis, place, grid, self._decide(grid.to_volume(opinions), axis, place, grid))
+        opinions = stack.first_answer(self._drawn(axis, grid))
+        decided = self.filler.team.map(
+            lambda pair: (pair[0], self._decide(grid.to_volume(pair[1]), axis, pair[0], grid)), opinions
+        )
+        for place, filled in decided:
+            self._paint(masks, axis, place, grid, filled)
         self._limit(masks)
         return masks
 

@@ -1,7 +1,7 @@
-"""A few small networks that learn from the drawn slices alone how grey levels and carried drawings make a structure.
+"""Small networks and trees that learn from the drawn slices how grey levels and carried drawings make a structure.
 
-Each network leaves out some of the drawn slices. So there is an honest answer for every drawn slice, that of a network
-which has not seen it, and for all other slices the mean of several answers.
+Each of them leaves out some of the drawn slices. So there is an honest answer for every drawn slice, that of those
+which have not seen it, and for all other slices the mean of several answers.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
+from .trees import Trees
 
 FOLDS = 3
 _WIDTH = 64
@@ -20,6 +21,8 @@ _STEPS = 130
 _BATCH = 3072
 _RATE = 3e-3
 _LOGIT_LIMIT = 12.0
+_DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
+_NETWORKS = 0.6  # of what is told while learning
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
@@ -27,7 +30,8 @@ _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is l
 class PixelLearner:
     """Pixel classifiers with one output a structure, so that structures may overlap.
 
-    They start from a fixed weighing of the opinions, and a second training from where the first ended.
+    The networks start from a fixed weighing of the opinions, and a second training from where the first ended. Trees
+    cannot learn on: they stay as they are, or are grown anew.
 
     :param seed: of initial weights and batches; the same seed gives the same result.
     """
@@ -35,10 +39,11 @@ class PixelLearner:
     def __init__(self, seed: int = 0):
         self._seed = seed
         self._network: _Networks | None = None
+        self._trees = Trees(seed)
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
-        tell: Callable[[float], None],
+        tell: Callable[[float], None], keep_trees: bool = False,
     ) -> None:  # fmt: skip
         """Train on pixels.
 
@@ -46,14 +51,24 @@ class PixelLearner:
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
         :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
+        :param keep_trees: where a training before this one had the same inputs and structures, its trees will do.
         """
+        warm = self._network is not None and self._network.shape == (inputs.shape[1], targets.shape[1])
+        # Where all that is drawn lies in one fold, its network has nothing else to learn from.
+        seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
+        seen = [own if len(own) else np.arange(len(fold)) for own in seen]
+        self._fit_networks(inputs, targets, known, seen, lambda share: tell(_NETWORKS * share), warm)
+        if not (warm and keep_trees):
+            self._trees.fit(inputs, targets, known, seen, lambda share: tell(_NETWORKS + (1 - _NETWORKS) * share))
+
+    def _fit_networks(
+        self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],
+        tell: Callable[[float], None], warm: bool,
+    ) -> None:  # fmt: skip
         generator = torch.Generator().manual_seed(self._seed)
         x, y = torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.float32))
         weight = torch.from_numpy(known.astype(np.float32))
-        # Where all that is drawn lies in one fold, its network has nothing else to learn from.
-        seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
-        seen = [torch.from_numpy(own if len(own) else np.arange(len(fold))) for own in seen]
-        warm = self._network is not None and self._network.shape == (x.shape[1], y.shape[1])
+        places = [torch.from_numpy(own) for own in seen]
         if not warm:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
@@ -63,7 +78,7 @@ class PixelLearner:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE / 2 if warm else _RATE, total_steps=steps)
         for step in range(steps):
             tell(step / steps)
-            chosen = torch.stack([own[torch.randint(len(own), (_BATCH,), generator=generator)] for own in seen])
+            chosen = torch.stack([own[torch.randint(len(own), (_BATCH,), generator=generator)] for own in places])
             # The sum over networks: none learns more slowly because there are others.
             loss = FOLDS * F.binary_cross_entropy_with_logits(self._network(x[chosen]), y[chosen], weight[chosen])
             optimiser.zero_grad()
@@ -75,11 +90,16 @@ class PixelLearner:
     def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:
         """Logits (S, H, W) of a slice's inputs (4 S + F, H, W).
 
-        :param fold: of a drawn slice, for the answer of the network that has not seen it.
+        :param fold: of a drawn slice, for the answer of those that have not seen it.
         """
         pixels = torch.from_numpy(inputs.reshape(len(inputs), -1)).T
-        logits = torch.cat([self._answer(part, fold) for part in pixels.split(_CHUNK)])
-        return logits.T.reshape(-1, *inputs.shape[1:]).numpy()
+        logits = torch.cat([self._answer(part, fold) for part in pixels.split(_CHUNK)]).numpy()
+        for index, own in enumerate(logits.T):
+            open_ = np.flatnonzero(np.abs(own) < _DOUBT)
+            said = self._trees.predict(pixels[open_].numpy(), index, fold) if len(open_) else None
+            if said is not None:
+                own[open_] = (own[open_] + np.clip(said, -_LOGIT_LIMIT, _LOGIT_LIMIT)) / 2
+        return logits.T.reshape(-1, *inputs.shape[1:])
 
     def _answer(self, pixels: Tensor, fold: int | None) -> Tensor:
         logits = self._network(pixels.expand(FOLDS, -1, -1)) if fold is None else self._network(pixels[None], fold)

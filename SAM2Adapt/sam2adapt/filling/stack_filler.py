@@ -6,7 +6,7 @@ import numpy as np
 
 from .adaptation import Adaptation, adapt
 from .combiner import Combiner, channels
-from .evidence import OPINIONS, Evidence, Slice
+from .evidence import OPINIONS, SHAPES, Evidence, Slice
 from .grey import edges_of, pixel_features
 from .learner import FOLDS, PixelLearner
 from .shape import interpolated, signed_distance
@@ -15,6 +15,8 @@ from .threads import Team
 _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
 _FAR_SHARE = 0.1
+_NEARER = (0.3, 0.9)  # how much of a hidden slice's error is left where its neighbours are as near as elsewhere
+_STALE = 0.25  # of the drawn slices: when more have changed, trees are grown anew
 _JUDGES = 6  # drawn slices of a structure, hidden in turn, on which opinions are judged
 
 Drawn = Sequence[dict[int, np.ndarray]]  # for each structure masks (H, W) by slice
@@ -36,6 +38,7 @@ class StackFiller:
         self._features: dict[int, np.ndarray] = {}
         self._edges: dict[int, np.ndarray] = {}
         self._learnt: dict[int, np.ndarray] = {}
+        self._grown_on: dict[int, int] = {}  # fingerprints of the drawn slices that the learner's trees have seen
         self._folds: dict[int, int] = {}  # of drawn slices: which network must not see them
 
     def learn(self, drawn: Drawn, tell: Callable[[float], None]) -> None:
@@ -47,15 +50,28 @@ class StackFiller:
         for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
-        self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share))
+        keep_trees = self._changed(drawn) <= _STALE
+        self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share), keep_trees)
+        if not keep_trees:
+            self._grown_on = _fingerprints(drawn)
         self.trust = self._hidden_dice()
         self.adaptations = [Adaptation() for _ in drawn]
         if self._combiner is not None:
             self._adapt()
 
+    def _changed(self, drawn: Drawn) -> float:
+        """Which share of the drawn slices is new, gone or drawn otherwise since the learner's trees were grown."""
+        now, before = _fingerprints(drawn), self._grown_on
+        return sum(now.get(k) != before.get(k) for k in {*now, *before}) / len(now)
+
     def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
         """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
-        distances = [{k: signed_distance(mask) for k, mask in sorted(masks.items())} for masks in drawn]
+        places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
+        distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
+        for (index, k), found in zip(
+            places, self._team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places), strict=True
+        ):
+            distances[index][k] = found
         for slice_ in range(len(self.images)):
             found = [interpolated(own, slice_) for own in distances]
             if any(own is not None for own in found):
@@ -173,11 +189,26 @@ class StackFiller:
             near = np.min([self._distance_of(k, found[k], slice_) for k in np.flatnonzero(known)], axis=0)
             share = np.where(near < _BAND, 1.0, _FAR_SHARE)
             chosen = random.random(share.shape) < share * min(1.0, _PIXELS / len(slices) / share.sum())
-            inputs = self._inputs(found, slice_)[:, chosen].T
+            inputs = self._inputs(self._nearer(found, slice_, random), slice_)[:, chosen].T
             masks = [own.get(slice_, np.zeros_like(chosen))[chosen] for own in drawn]
             fold = np.full(len(inputs), self._folds[slice_])
             parts.append((inputs, np.stack(masks, 1), np.broadcast_to(known, (len(inputs), len(known))), fold))
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    def _nearer(self, found: list[Slice | None], slice_: int, random: np.random.Generator) -> list[Slice | None]:
+        """The opinions on a drawn slice as if its neighbours were nearer than those that remain when it is hidden.
+
+        Hiding a slice doubles the gap round it: learnt from such gaps, the shapes of the neighbours would be trusted
+        less than the gaps that are filled deserve. So part of their error is taken away, in each pixel another part.
+        """
+        left = random.uniform(*_NEARER, self.images.shape[1:]).astype(np.float32)
+        result = list(found)
+        for index, own in enumerate(found):
+            if own is not None and slice_ in self.evidence.drawn[index]:
+                truth, maps = self.evidence.distances[index][slice_], own.maps.copy()
+                maps[:SHAPES] = truth + left * (maps[:SHAPES] - truth)
+                result[index] = Slice(maps, own.gap)
+        return result
 
     def _distance_of(self, index: int, known: Slice, slice_: int) -> np.ndarray:
         """How near a pixel is to the outline that was drawn or expected."""
@@ -195,6 +226,15 @@ class StackFiller:
         if slice_ not in self._edges:
             self._edges[slice_] = edges_of(self.images[slice_])
         return self._edges[slice_]
+
+
+def _fingerprints(drawn: Drawn) -> dict[int, int]:
+    """Of each drawn slice a number that is another one if any structure is drawn otherwise."""
+    found: dict[int, int] = {}
+    for index, masks in enumerate(drawn):
+        for slice_, mask in masks.items():
+            found[slice_] = hash((found.get(slice_), index, mask.tobytes()))
+    return found
 
 
 def _judges(masks: dict[int, np.ndarray]) -> list[int]:

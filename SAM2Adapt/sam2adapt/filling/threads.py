@@ -1,10 +1,14 @@
 """Compute slices side by side: one thread each, since single products are too small to share."""
 
 import contextlib
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+
+_AHEAD = 2  # results that may wait for the caller, for each thread: those of a large CT's slices take megabytes
 
 
 class Team:
@@ -24,12 +28,18 @@ class Team:
             torch.set_num_threads(before)
 
     def map(self, function: Callable, items: Iterable) -> Iterator:
-        """Results in the order of the items; what is left is dropped where the caller stops."""
+        """Results in the order of the items, a few of them ahead; what is left is dropped where the caller stops."""
         if self.size == 1:
             yield from map(function, items)
             return
         pool = ThreadPoolExecutor(self.size)
         try:
-            yield from pool.map(function, items)
+            waiting, rest = deque(), iter(items)
+            for item in itertools.islice(rest, _AHEAD * self.size):
+                waiting.append(pool.submit(function, item))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in itertools.islice(rest, 1))
+                yield result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

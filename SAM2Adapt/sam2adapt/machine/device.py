@@ -87,6 +87,11 @@ def memory_used(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def free_memory() -> tuple[int, int] | None:
+    """Free and total memory of the GPU in bytes, as all its users see it; None without a GPU."""
+    return torch.cuda.mem_get_info() if torch.cuda.is_available() else None
+
+
 def release_memory() -> None:
     """Return unused GPU memory to the system."""
     if torch.cuda.is_initialized():

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ..modelfiles.bases import base_file, file_sha256
 from ..modelfiles.card import BASE_FORMAT, read_base_card
+from ..shared import paths
 from ..shared.errors import ModelFileError
 from ..shared.files import atomic_write
 from ..shared.known_bases import BASES
@@ -50,7 +52,12 @@ def read_official(path: Path) -> dict[str, Tensor]:
 
     :return: the tensors of the image path.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
+    try:
+        # Not memory-mapped: a file that is cut short meanwhile would kill the process.
+        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    except (RuntimeError, OSError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ModelFileError(f"The base weights '{path}' are damaged: {reason}.", "Get the file again.") from error
     return {name: tensor for name, tensor in state.items() if not name.startswith(_MEMORY)}
 
 
@@ -77,7 +84,7 @@ def _read_ours(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise ModelFileError(
             f"'{path}' is a base network '{name}', which this version does not know.", "Update SAM2Adapt."
         )
-    return name, {key: tensor.float() for key, tensor in load_file(path).items()}
+    return name, {key: tensor.float() for key, tensor in load(paths.read_bytes(path)).items()}
 
 
 def _load_strictly(network: ImagePath, state: dict[str, Tensor], path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from ..evaluation.cases import images_by_name
 from ..imaging.volume import check_input, read_volume
 from ..modelfiles.catalog import find_model
-from ..shared import paths
+from ..shared import paths, slicing_axis
 from ..shared.errors import InputFileError, UserError
 from ..shared.files import check_output, write_json
 from ..shared.requests.actions import Rank, RankVolume
-from .arrays import read_input
 from .segment import Load
+from .volumes import read_source
 
 if TYPE_CHECKING:
     from ..segmenting.model import Model
@@ -29,19 +29,25 @@ def rank_volume(
 
     :param load: see ``segment.segment``; ``progress``: called with (steps done, all steps), each a slice at one scale.
     :param loaded: called when the model is loaded.
-    :return: fields of ``rank.Ranked`` with ``score``; positions of slices in mm, LPS.
+    :return: fields of ``rank.Ranked`` with ``score``; positions of slices in mm, LPS; and for each slice its
+        ``direction`` ("axial", "coronal" or "sagittal") and the ``count`` of slices along it.
     :raises UserError: as ``predict.segment``.
     """
     from ..machine.device import choose_device
     from ..segmenting import rank
     from ..segmenting.model import load_model
 
-    volume = read_input(request.input)
+    volume = read_source(request.input)
     model = (load or load_model)(request.model, choose_device(request.device)[0])
     if loaded:
         loaded()
     ranked = rank.rank_volume(volume, model, request.slices, request.any_modality, progress, cancelled)
-    return rank.to_json(ranked)
+    result = rank.to_json(ranked)
+    axes = slicing_axis.anatomical_axes(volume.direction)
+    names = {axes[number]: name for name, number in slicing_axis.NUMBERS.items()}
+    for entry in result["slices"]:
+        entry |= {"direction": names[entry["axis"]], "count": volume.size[entry["axis"]]}
+    return result
 
 
 def rank(

@@ -14,12 +14,14 @@ from ..imaging.volume import DicomOutput, Volume, check_fits, write_labels, writ
 from ..modelfiles.catalog import find_model
 from ..shared import paths
 from ..shared.errors import OutputError, check_cancelled
-from ..shared.files import check_output, write_json
+from ..shared.files import check_output, make_folder, write_json
 from ..shared.labels.image_names import LABEL_SUFFIXES, OUTPUT_SUFFIXES
 from ..shared.requests.actions import Segment, SegmentBatch
+from ..shared.requests.report_actions import ReportBatch
 from ..shared.requests.server_actions import SeriesFiles
 from ..shared.timing import rounded, timed
 from .arrays import write_array
+from .report import check_page, report_batch, write_result_page
 from .volumes import check_result, is_array, name_of, read_source
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ def segment(
     report |= {"device_reason": reason, "seconds": rounded(seconds), "notes": list(volume.notes)}
     if request.report:
         write_json(request.report, report)
+    if request.page:
+        write_result_page(request, volume, result, model.card)
     return Segmented(report, model, result)
 
 
@@ -97,6 +101,7 @@ def _check_outputs(request: Segment) -> None:
         check_result(request.input, request.uncertainty, LABEL_SUFFIXES)
     if request.report:
         check_output(request.report)
+    check_page(request.page)
 
 
 def _read(request: Segment) -> Volume:
@@ -155,14 +160,21 @@ def segment_batch(
     :raises OutputError: the output is the name of a file.
     """
     from ..batch.segment_folder import segment_folder
+    from ..machine.team import Team
 
     if suffix_of(request.output) in OUTPUT_SUFFIXES and not paths.is_dir(request.output, OutputError):
         raise OutputError(f"'{request.output}' is the name of a file.", "Give a folder for the outputs of a batch.")
-    return segment_folder(
+    if request.page:
+        make_folder(request.output)  # in which the page may lie
+        check_page(request.page)
+    summary = segment_folder(
         request.inputs, request.output, request.model, _options(request),
         device=request.device, suffix=request.format, dicom_seg=request.dicom_seg, progress=progress,
         finished=finished, cancelled=cancelled, stop=stop,
     )  # fmt: skip
+    if request.page and Team.from_environment().rank == 0:
+        report_batch(ReportBatch(folder=request.output, output=request.page, show_names=request.show_names))
+    return summary
 
 
 def series_files(request: SeriesFiles) -> list[str]:

@@ -155,7 +155,7 @@ def _fill_in(
         with timed(seconds, "post-process"):
             stack.oriented(labels)[start:stop] = batch
             if entropy is not None:
-                stack.oriented(entropy)[start:stop] = _entropy(probabilities).cpu().numpy()
+                stack.oriented(entropy)[start:stop] = entropy_of(probabilities).cpu().numpy()
         if options.observe:
             options.observe(stack, start, probabilities)
         del probabilities
@@ -303,13 +303,20 @@ def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Ten
     return logits
 
 
+def probabilities_of(model: Model, images: Tensor, scale: float = 1.0) -> Tensor:
+    """Probabilities (B, K, h, w) of input (B, 3, h, w) that the network gets enlarged or reduced by a scale."""
+    with torch.inference_mode(), autocast(model.device):
+        (logits,) = _logits(model, images.to(model.device), (scale,))
+        return _on_grid(logits, tuple(images.shape[-2:])).softmax(dim=1)
+
+
 def _on_grid(images: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
-def _entropy(probabilities: Tensor) -> Tensor:
+def entropy_of(probabilities: Tensor) -> Tensor:
     """Entropy over the classes (B, H, W), from 0 (certain) to 1 (all classes equally likely)."""
     classes = probabilities.shape[1]
     return (torch.special.entr(probabilities).sum(dim=1) / np.log(classes)).clamp_(max=1)

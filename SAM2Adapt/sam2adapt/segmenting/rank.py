@@ -17,7 +17,7 @@ from .model import Model
 from .predict import SCALES, Options, segment
 from .slices import SliceStack, orientation_axes
 
-_MARGIN = 2  # voxels around the predicted structures, because models are unsure at borders
+MARGIN = 2  # voxels around the predicted structures, because models are unsure at borders
 _APART = 3  # slices; neighbours look alike, so that a correction of both teaches little
 
 
@@ -77,19 +77,19 @@ def rank_volume(
     averaged = segment(volume, model, Options(tta=True, **options), of_all(1, scales), cancelled).labels.array[0]
     labels, entropy = plain.labels.array[0], plain.uncertainty.array[0]
     found = bool(labels.any())
-    doubt = entropy * ndimage.binary_dilation(labels > 0, iterations=_MARGIN) if found else entropy
+    doubt = entropy * ndimage.binary_dilation(labels > 0, iterations=MARGIN) if found else entropy
     inside = np.count_nonzero(doubt) or 1
     axis = orientation_axes(volume.direction, model.slices.orientation)[0][SliceStack(volume, model.slices).axis]
     return Ranked(
         name=volume.name,
         uncertainty=float(doubt.sum(dtype=np.float64) / inside),
-        disagreement=_disagreement(labels, averaged),
+        disagreement=disagreement(labels, averaged),
         found=found,
         slices=_worst_slices(doubt, volume, axis, slices),
     )
 
 
-def _disagreement(labels: np.ndarray, others: np.ndarray) -> float:
+def disagreement(labels: np.ndarray, others: np.ndarray) -> float:
     """1 - mean Dice over the labels that occur in either array; 0 if none does.
 
     scikit-image counts all pairs of labels at once and needs 24 bytes for each voxel, so it only gets voxels with a

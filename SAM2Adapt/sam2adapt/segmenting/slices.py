@@ -163,6 +163,22 @@ class SliceStack:
         array = array[None][tuple(slice(None, None, -1) if r else slice(None) for r in self._reversed)]
         return array.transpose(np.argsort(self._order))[0]
 
+    @property
+    def array_axis(self) -> int:
+        """Index of the axis of an array (K, J, I) across the slices."""
+        return self._order[1] - 1
+
+    def array_slice(self, number: int) -> int:
+        """Index along ``array_axis`` of a slice of the stack."""
+        return len(self) - 1 - number if self._reversed[1] else number
+
+    def places_of(self, voxels: np.ndarray) -> np.ndarray:
+        """Slice, row and column (P, 3) of voxels (P, 3), which are indexed I, J, K."""
+        columns = [voxels[:, 3 - axis] for axis in self._order[1:]]
+        last = np.array(self.array.shape[1:]) - 1
+        places = np.stack(columns, axis=1)
+        return np.where(self._reversed[1:], last - places, places)
+
     def slice_range(self, region: tuple[slice, slice, slice]) -> tuple[int, int]:
         """First slice that touches a region (K, J, I) of the volume's grid, and the one after the last."""
         axis = self._order[1]

@@ -46,6 +46,17 @@ class ProtocolError(Exception):
         self.code = code
 
 
+class Answered(Exception):
+    """An error of another process of the engine, which has described it already.
+
+    :ivar error: as ``error_of`` gives it.
+    """
+
+    def __init__(self, error: dict[str, Any]):
+        super().__init__(error["message"])
+        self.error = error
+
+
 class Message:
     """A request or notification as it arrived; only ``check`` makes sure that it is valid.
 
@@ -93,6 +104,8 @@ def encode(message: dict[str, Any]) -> bytes:
 
 def error_of(error: Exception) -> dict[str, Any]:
     """The error of an answer for an exception; call it where the exception was caught."""
+    if isinstance(error, Answered):
+        return error.error
     trace = "".join(traceback.format_exception(error))
     if _ran_out_of_memory(error):
         error = DeviceError(

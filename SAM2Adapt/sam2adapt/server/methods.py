@@ -10,8 +10,16 @@ from typing import Any
 from ..shared import protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
-from ..shared.requests.server_actions import ListDevices
-from . import batch_methods, fill_methods, model_methods, train_methods
+from ..shared.requests.server_actions import ListDevices, MeasureCase, TryModel
+from . import (
+    batch_methods,
+    correct_methods,
+    fill_methods,
+    held_methods,
+    model_methods,
+    report_methods,
+    train_methods,
+)
 from .task import Task
 from .warm_models import WarmModels
 
@@ -57,6 +65,22 @@ def rank(engine: WarmModels, request: RankVolume, task: Task) -> dict[str, Any]:
     return rank_volume(request, engine.model, task.check, progress, task.cancelled)
 
 
+def try_model(engine: WarmModels, request: TryModel, task: Task) -> dict[str, Any]:
+    """Try a model on three slices of a volume; see ``requests.try_model``."""
+    task.progress(protocol.LOADING, 0, 1, "model")
+    from ..requests.try_model import try_model as carry_out
+
+    return carry_out(request, engine.model, task.check, task.cancelled)
+
+
+def measure_case(engine: WarmModels, request: MeasureCase, task: Task) -> dict[str, Any]:
+    """Measure a model on one image and its corrected labels; see ``requests.measure_case``."""
+    task.progress(protocol.LOADING, 0, 1, "model")
+    from ..requests.measure_case import measure_case as carry_out
+
+    return carry_out(request, engine.model, task.check)
+
+
 def devices(engine: WarmModels, request: ListDevices, task: Task) -> list[dict[str, Any]]:
     """The devices of this machine; the first is the choice of ``auto``, with its reason."""
     from ..machine.device import list_devices
@@ -69,8 +93,14 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "segmentBatch": batch_methods.segment_batch,
     "seriesFiles": batch_methods.series_files,
     "fill": fill_methods.fill,
+    "correct": correct_methods.correct,
     "warmUp": fill_methods.warm_up,
+    "report": report_methods.report,
+    "reportBatch": report_methods.report_batch,
+    "writeDicomSeg": report_methods.write_dicom_seg,
     "rank": rank,
+    "tryModel": try_model,
+    "measureCase": measure_case,
     "train": train_methods.train,
     "estimate": train_methods.estimate,
     "devices": devices,
@@ -82,6 +112,10 @@ METHODS: dict[str, Callable[[WarmModels, Any, Task], Any]] = {
     "bases": model_methods.bases,
     "downloadBase": model_methods.download_base,
     "removeBase": model_methods.remove_base,
+    "trainings": held_methods.trainings,
+    "stopTraining": held_methods.stop_training,
+    "kept": held_methods.kept,
+    "deleteKept": held_methods.delete_kept,
 }
 
 

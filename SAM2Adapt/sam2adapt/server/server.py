@@ -16,15 +16,14 @@ import traceback
 from typing import Any, BinaryIO
 
 from .. import __version__
-from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, SHUTDOWN
+from ..shared.protocol import CANCEL, CONTROL, INVALID_REQUEST, LINES, SHUTDOWN
 from ..shared.safety import private
-from .messages import Id, Message, ProtocolError, error_of
+from .messages import Id, Message, ProtocolError, encode, error_of
 from .methods import METHODS, call
 from .task import Task
 from .warm_models import WarmModels
 from .writer import Writer
 
-PROTOCOL = 1
 _LAST_WORDS = 2.0  # seconds to write what was answered before the end
 _PARENT_CHECKS = 1.0  # seconds between looks
 
@@ -33,10 +32,15 @@ logger = logging.getLogger(__name__)
 
 def serve() -> None:
     """Serve until standard input closes or ``shutdown`` arrives; never returns."""
+    Server(*own_streams()).run()
+
+
+def own_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Prepare the process to serve; return the streams of the client."""
     _lead_process_group()
-    source, target = _private_streams()
+    streams = _private_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    Server(source, target).run()
+    return streams
 
 
 def _lead_process_group() -> None:
@@ -63,7 +67,7 @@ class Server:
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
-        self._source, self._writer = source, Writer(target)
+        self._source, self._writer = source, Writer(target, encoded=self._encoded)
         self._parent = os.getppid()
         self._engine = WarmModels()
         # Guards _waiting and _running, which both threads use.
@@ -74,11 +78,20 @@ class Server:
     def run(self) -> None:
         """Greet the client and work; ends by ``os._exit``."""
         logging.getLogger("sam2adapt").addHandler(_WarningsToClient(self))  # the root of all loggers of the engine
-        self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
+        self._greet()
         for work in (self._read, self._watch_parent, private.sweep):
             threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         while True:
             self._work(self._next())
+
+    def _encoded(self, message: dict[str, Any]) -> bytes:
+        return encode(message)
+
+    def _greet(self) -> None:
+        self._notify("ready", {"pid": os.getpid(), "version": __version__, "protocol": LINES})
+
+    def _carry_out(self, task: Task) -> Any:
+        return call(self._engine, task)
 
     def warn(self, message: str) -> None:
         """Send a warning to the client, as part of the running request."""
@@ -165,7 +178,7 @@ class Server:
             self._send({"id": task.id, "result": None})
             self._end()
         try:
-            answer = {"result": call(self._engine, task)}
+            answer = {"result": self._carry_out(task)}
         except Exception as error:
             answer = {"error": error_of(error)}
         with self._changed:

@@ -1,7 +1,8 @@
-"""What stays in memory between requests: models, and the last volume that was filled."""
+"""What stays in memory between requests: models, and the last volumes that were filled and corrected."""
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from .messages import loaded_device_module
 if TYPE_CHECKING:
     import torch
 
+    from ..correcting.corrector import Corrector
     from ..filling.filler import Filler
     from ..imaging.volume import Volume
     from ..segmenting.model import Model
@@ -21,11 +23,12 @@ _MODELS_KEPT = 2
 
 
 class WarmModels:
-    """The models that were used last, and what filling computed from the last volume."""
+    """The models that were used last, and what filling and correcting computed from the last volume."""
 
     def __init__(self):
         self._models: OrderedDict[tuple, Model] = OrderedDict()
         self._filler: tuple[str, Filler] | None = None
+        self._corrector: tuple[tuple, Corrector] | None = None
 
     def model(self, name: str, device: "torch.device") -> "Model":
         """A model, loaded now or earlier; if its file has been replaced, it is loaded again.
@@ -59,6 +62,16 @@ class WarmModels:
             self._filler = None  # before the new one, because memory may not hold both
             self._filler = (key, Filler(volume, seed))
         return self._filler[1]
+
+    def corrector(self, key: tuple, make: Callable[[], "Corrector"]) -> "Corrector":
+        """What the last correction kept if its key is the same, else what ``make`` makes.
+
+        :param key: what tells volume and model from others.
+        """
+        if self._corrector is None or self._corrector[0] != key:
+            self._corrector = None  # before the new one, because memory may not hold both
+            self._corrector = (key, make())
+        return self._corrector[1]
 
     def rest(self) -> None:
         """Release GPU memory that no model needs, so that Slicer can render with it between requests."""

@@ -11,6 +11,7 @@ from .messages import encode, error_of
 # A client that reads is behind by a few messages. Far behind, it has no use for another progress; and one that lets
 # this much pile up does not read at all.
 _BEHIND, _MOST = 1 << 20, 1 << 28  # bytes
+_FILLED = 1 << 22  # bytes of files that wait to be read; more would delay what must pass them
 
 
 class Writer:
@@ -18,10 +19,16 @@ class Writer:
 
     :param target: where they go.
     :param gone: called when the client does not read any more.
+    :param encoded: turns a message into bytes.
     """
 
-    def __init__(self, target: BinaryIO, gone: Callable[[], None] = lambda: os._exit(0)):
-        self._target, self._gone = target, gone
+    def __init__(
+        self,
+        target: BinaryIO,
+        gone: Callable[[], None] = lambda: os._exit(0),
+        encoded: Callable[[dict[str, Any]], bytes] = encode,
+    ):
+        self._target, self._encode, self._gone = target, encoded, gone
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -29,16 +36,27 @@ class Writer:
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message soon; a result that JSON cannot hold is answered with an error."""
-        data = _encoded(message)
+        data = self._encoded(message)
         with self._changed:
             if message.get("method") == "progress" and self._bytes > _BEHIND:
                 return
+        self.send_bytes(data)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes soon."""
+        with self._changed:
             self._waiting.append(data)
             self._bytes += len(data)
             self._changed.notify_all()
             overflows = self._bytes > _MOST
         if overflows:
             self._gone()
+
+    def send_when_read(self, data: bytes) -> None:
+        """Wait until the client has read most of what was sent before, then send bytes of a file."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes <= _FILLED)
+        self.send_bytes(data)
 
     def drain(self, seconds: float) -> bool:
         """Wait until all is written; False if that takes too long."""
@@ -60,11 +78,10 @@ class Writer:
                 self._bytes -= len(data)
                 self._changed.notify_all()
 
-
-def _encoded(message: dict[str, Any]) -> bytes:
-    try:
-        return encode(message)
-    except (ValueError, TypeError, RecursionError, UnicodeError) as error:
-        if "result" not in message:
-            raise
-        return encode({"id": message.get("id"), "error": error_of(error)})
+    def _encoded(self, message: dict[str, Any]) -> bytes:
+        try:
+            return self._encode(message)
+        except (ValueError, TypeError, RecursionError, UnicodeError) as error:
+            if "result" not in message:
+                raise
+            return self._encode({"id": message.get("id"), "error": error_of(error)})

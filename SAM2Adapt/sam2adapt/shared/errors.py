@@ -117,6 +117,10 @@ class DeviceError(UserError):
     """The device does not exist, or has too little memory."""
 
 
+class RemoteError(UserError):
+    """The engine on another computer cannot be reached or used, or the connection to it was lost."""
+
+
 class CancelledError(UserError):
     """The user stopped the run. Nothing else changed, and what can be resumed is kept."""
 

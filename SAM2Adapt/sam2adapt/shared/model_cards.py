@@ -32,3 +32,15 @@ def mean_dice(card: dict[str, Any]) -> float | None:
 def created(card: dict[str, Any]) -> float:
     """When the model was made, in seconds since 1970; of several models with one name, the newest has precedence."""
     return datetime.fromisoformat(card["created"]).timestamp()
+
+
+def slice_pixel(card: dict[str, Any]) -> float | None:
+    """Mm of a pixel of the model's grid; None if the model scales every slice to one size."""
+    spacing = card["slices"]["spacing"]
+    return float(max(spacing)) if spacing else None
+
+
+def typical_size(card: dict[str, Any]) -> int | None:
+    """Longest side of a typical slice in the training, pixels of the model's grid; None if the card does not say."""
+    size = card["training"]["settings"].get("size")
+    return size if isinstance(size, int) and size > 0 else None

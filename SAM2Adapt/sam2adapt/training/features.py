@@ -21,6 +21,7 @@ from ..shared.errors import SettingsError
 from ..shared.files import output_error
 from ..shared.paths import is_file
 from ..shared.safety.private import open_private, private_folder
+from ..shared.safety.stored_array import StoredArray
 from .samples import AugmentedSlices, batches_of
 
 COPIES = 4  # differently augmented copies of each slice
@@ -88,7 +89,7 @@ class CachedFeatures:
                     _write(paths, source, copy, network, device, lambda share, n=copy: keep_on((n + share) / COPIES))
 
         on_rank_zero(write_missing)
-        self.blocks = [[np.load(path, mmap_mode="r") for path in paths] for paths in files]
+        self.blocks = [[StoredArray(path) for path in paths] for paths in files]
 
     def __len__(self) -> int:
         """Samples of an epoch."""

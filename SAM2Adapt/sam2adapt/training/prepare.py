@@ -22,6 +22,7 @@ from ..shared.labels.annotation import IGNORE, MASK_REMEDY
 from ..shared.labels.drawn_slices import drawn_voxels
 from ..shared.modality import modality_of
 from ..shared.safety.private import open_private, private_folder
+from ..shared.safety.stored_array import StoredArray
 from ..shared.slicing_axis import ACQUISITION, is_stack
 from .settings import TrainSettings
 
@@ -190,10 +191,6 @@ def _normalization(modality: str, levels: list[np.ndarray]) -> Normalization:
     return Normalization("percentile", 0.5, 99.5)
 
 
-class _File(str):
-    """Name of a file that holds an array."""
-
-
 @dataclass
 class PreparedCase:
     """One case on the model's grid: grey (N, C, h, w) float16 in 0..1, target (N, h, w) class indices.
@@ -205,21 +202,13 @@ class PreparedCase:
     """
 
     id: str
-    grey: np.ndarray
-    target: np.ndarray
+    grey: np.ndarray | StoredArray
+    target: np.ndarray | StoredArray
     annotated: list[int]
     foreground: list[int]
     former: bool = False
     filled: list[int] = field(default_factory=list)
     weights: np.ndarray | None = None
-
-    def __getstate__(self) -> dict:
-        """For another process, send the names of the files, which it can open, too."""
-        return {name: _File(v.filename) if isinstance(v, np.memmap) else v for name, v in vars(self).items()}
-
-    def __setstate__(self, state: dict) -> None:
-        for name, value in state.items():
-            setattr(self, name, np.load(value, mmap_mode="r") if isinstance(value, _File) else value)
 
 
 def prepare(
@@ -230,7 +219,7 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     filled_weight: float | None = None,
 ) -> list[PreparedCase]:
-    """Resample every case to the model's grid, into memory-mapped files in the folder.
+    """Resample every case to the model's grid, into files in the folder.
 
     :param filled_weight: of slices that were filled, in comparison to drawn ones; None: leave them out.
     :raises TrainingDataError: no slice of any case is annotated.
@@ -245,7 +234,7 @@ def prepare(
         annotated = [k for k in range(len(stack)) if (target[k] != IGNORE).any()]
         foreground = [k for k in annotated if ((target[k] > 0) & (target[k] != IGNORE)).any()]
         arrays = [
-            _mapped(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
+            _stored(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
         ]
         prepared.append(PreparedCase(case.id, *arrays, annotated, foreground))
         if case.drawn is not None and filled:
@@ -277,10 +266,10 @@ def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, i
     return F.interpolate(indices, size=size, mode="nearest-exact")[:, 0].numpy()
 
 
-def _mapped(path: Path, array: np.ndarray) -> np.ndarray:
+def _stored(path: Path, array: np.ndarray) -> StoredArray:
     try:
         with open_private(path) as file:
             np.save(file, array)
     except OSError as error:
         raise output_error(path, error) from error
-    return np.load(path, mmap_mode="r")
+    return StoredArray(path)

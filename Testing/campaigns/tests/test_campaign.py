@@ -10,22 +10,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from outcomes import FAULTS
 
 CAMPAIGNS = Path(__file__).resolve().parents[1]
-SHORT = 6  # tries of the cheapest kind
+SHORT = 6  # scales the number of tries
 SEED = 5
-#: Numbers of tries of this seed, until the defect is found. Defects that show only if a process is killed or overtaken
-#: at the right moment are left to runs by hand: ``run.py --plant "files are written in place"``, for instance.
+#: Numbers of tries of this seed, until the defect is found. Where a kill or another process must come at the right
+#: moment, the defect makes that moment long, and there are more tries than it takes.
 PLANTED = {
-    "cards are not checked": list(range(20)),
-    "pipes are opened": [13],
+    "cards are not checked": [0, 1],
+    "tensors as large as a card says": [107],
+    "pipes are opened": [0],
     "axes are not flipped": [0],
-    "training trusts the clock": [4, 7, 9, 10, 13, 15, 16, 17],
-    "what is half written stays": [101],
+    "training trusts the clock": [0],
+    "what is half written stays": [16],
     "text is printed as it is": [0],
     "names reach C++ as they are": [0],
-    "messages are parsed without care": [2],
-    "a closed folder is not expected": [0],
+    "messages are parsed without care": [0],
+    "a closed folder is not expected": [0, 1],
+    "files are written in place": list(range(8)),
+    "nobody waits for the other": [0, 7, 11],
+    "two trainings share a folder": [5, 6],
+    "installations leave no note": list(range(6)),
 }
 CODE = """
 import json, sys
@@ -35,8 +41,8 @@ found = {}
 for name, numbers in json.loads(sys.argv[1]).items():
     defect = DEFECTS[name]
     children.PATIENCE = 15.0 if defect.outcome == "hung" else 300.0
-    (tally,) = run.run(int(sys.argv[2]), {defect.kind: numbers}, plant=name, until=defect.outcome)
-    found[name] = [defect.outcome, dict(tally.counts), tally.left_out]
+    (tally,) = run.Campaign(int(sys.argv[2]), plant=name).run({defect.kind: numbers}, until=defect.outcome)
+    found[name] = [defect.outcome, dict(tally.counts), tally.left_out, round(tally.seconds, 1)]
 print(json.dumps(found))
 """
 
@@ -48,10 +54,17 @@ def campaign(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, env=environment, encoding="utf-8", check=False)
 
 
-def test_short_campaign_finds_nothing():
-    done = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT)
+def test_short_campaign_finds_nothing_and_goes_on_where_it_was_stopped(tmp_path):
+    state = tmp_path / "state.json"
+    first = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT, "--seconds", 5, "--state", state)
+    assert first.returncode == 0, first.stdout + first.stderr
+    before = {row["kind"]: row["next"] for row in json.loads(state.read_text())["tallies"]}
+    done = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT, "--state", state)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| **all** |" in done.stdout
+    rows = {row["kind"]: row for row in json.loads(state.read_text())["tallies"]}
+    assert all(row["left_out"] or row["next"] >= max(1, before[kind]) for kind, row in rows.items())
+    assert rows["model files"]["reached"]["segment"] > 3
 
 
 def test_each_planted_defect_is_found():
@@ -59,7 +72,7 @@ def test_each_planted_defect_is_found():
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
     found = {name: row for name, row in said.items() if not row[2]}
-    missed = {name: counts for name, (outcome, counts, _) in found.items() if outcome not in counts}
+    missed = {name: row for name, row in found.items() if not set(row[1]) & set(FAULTS)}
     assert missed == {}
     if len(found) < len(PLANTED):
-        pytest.skip("closed folders and full disks need root")
+        pytest.skip("closed folders and full disks need root, installations Slicer's libraries")

@@ -1,5 +1,6 @@
 """The recipes of Resources/cluster: valid shell and YAML, with options that torchrun and the command line know."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_a_requeued_training_goes_on(tmp_path):
 def test_nodes_meet_on_the_first(script, tmp_path):
     team, _ = parsed(given(script, tmp_path, OUTPUT="/out.safetensors", **DATA))
     assert (team.nnodes, team.nproc_per_node, team.rdzv_endpoint) == ("2", "4", "node1:29500")
+
+
+def test_engine_of_a_node_is_one_for_a_stream(tmp_path):
+    words = given("engine-on.sh", tmp_path)
+    assert words[-3:] == ["sam2adapt", "serve", "--stream"]
+    assert _parser().parse_args(words[-2:]).stream
+
+
+def test_container_starts_an_engine_for_a_stream_as_a_user_without_rights():
+    """Whether it builds cannot be tried here; that what it copies, installs and starts is there, can."""
+    lines = (RECIPES / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    known = dict(steps)
+    assert json.loads(known["ENTRYPOINT"]) == ["sam2adapt", "serve", "--stream"]
+    assert _parser().parse_args(json.loads(known["ENTRYPOINT"])[1:]).stream
+    assert known["USER"] not in ("root", "0") and "SAM2ADAPT_HOME=/data" in known["ENV"]
+    requirements = (RECIPES.parents[1] / "SAM2Adapt" / "Resources" / "requirements.txt").read_text()
+    (pinned,) = {word for word in requirements.split() if word.startswith("sam2==")}
+    assert any(pinned in text for name, text in steps if name == "RUN")
+    assert steps[0][0] == "FROM" and known["COPY"] == ". /source"
 
 
 def test_kubernetes_job():

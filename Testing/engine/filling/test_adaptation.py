@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_phantom import dice
-from sam2adapt.filling import learner
+from sam2adapt.filling import learner, trees
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.filler import _next_slice
@@ -98,3 +98,51 @@ def test_slices_far_apart_say_less_of_each_other():
         filler.learn([{k: truth[k] for k in (0, 4, 8)}], lambda share: None)
         said.append(np.abs(filler._beside(0, 2) - filler.learnt(2)[0]).mean())
     assert said[1] < 0.1 * said[0]
+
+
+def test_a_slice_that_is_missed_altogether_does_not_decide_about_the_others():
+    said = [parts(disc(radius)) for radius in (8, 9, 10)] + [parts(disc(2) - 8)]
+    drawn = [disc(radius) > 0 for radius in (8, 9, 10, 18)]
+    assert abs(adapt(said, drawn).shift) < 0.5 < adapt(said[3:], drawn[3:]).shift
+
+
+def test_hidden_slices_teach_as_if_their_neighbours_were_nearer():
+    stack = StackFiller(np.zeros((9, 40, 40), np.float32), 1.0, None, Team(1))
+    stack.evidence.carry([{k: disc(4 + k**2 / 8) > 0 for k in (0, 4, 8)}], lambda share: None)
+    found = [stack.evidence.at(0, 4)]
+    truth, hidden = stack.evidence.distances[0][4], found[0].maps
+    nearer = stack._nearer(found, 4, np.random.default_rng(0))[0].maps
+    off, left = np.abs(hidden[:2] - truth), np.abs(nearer[:2] - truth)
+    assert off.max() > 1 and (left <= 0.9 * off + 1e-4).all() and (left >= 0.3 * off - 1e-4).all()
+    np.testing.assert_array_equal(nearer[2:], hidden[2:])
+    assert stack._nearer(found, 3, np.random.default_rng(0)) == found  # of an undrawn slice nothing is known
+
+
+def test_trees_tell_what_the_networks_doubt(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)  # too few to learn anything
+    monkeypatch.setattr(learner, "_RATE", 1e-9)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(900, 8 + 3)).astype(np.float32)
+    x[:, :8] = 0  # no opinion on either of two structures
+    y = np.stack([x[:, 9] > 0.3, np.zeros(900, bool)], 1)
+    pixels = learner.PixelLearner()
+    pixels.fit(x, y, np.ones_like(y), np.arange(900) % learner.FOLDS, lambda share: None)
+    said = pixels.predict(np.ascontiguousarray(x.T[:, :, None]))[..., 0]
+    assert ((said[0] > 0) == y[:, 0]).mean() > 0.97
+    assert np.abs(said[1]).max() < 1e-6
+
+
+def test_trees_are_grown_anew_when_many_drawn_slices_have_changed(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    grown = []
+    fit = trees.Trees.fit
+    monkeypatch.setattr(trees.Trees, "fit", lambda self, *given: grown.append(len(given[0])) or fit(self, *given))
+    stack = StackFiller(np.random.default_rng(0).normal(size=(13, 40, 40)).astype(np.float32), 1.0, None, Team(1))
+    drawn = {k: disc(8 + k / 4) > 0 for k in (0, 3, 6, 9, 12)}
+    for changes, renewed in (({}, 1), ({1: disc(8.5) > 0}, 1), ({3: disc(5) > 0}, 2), ({5: disc(9) > 0}, 2)):
+        drawn |= changes
+        stack.learn([drawn], lambda share: None)
+        assert len(grown) == renewed
+    stack.learn([drawn, drawn], lambda share: None)  # another structure: other inputs
+    assert len(grown) == 3

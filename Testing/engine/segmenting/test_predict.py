@@ -200,7 +200,7 @@ def test_uncertainty_of_known_probabilities(model, monkeypatch, probabilities):
 @given(st.integers(2, 12), st.integers(0, 999))
 def test_equal_classes_are_never_more_than_wholly_uncertain(classes, seed):
     logits = torch.randn(1, 1, 9, 9, generator=torch.Generator().manual_seed(seed)).repeat(1, classes, 1, 1)
-    found = predict._entropy(logits.softmax(1))
+    found = predict.entropy_of(logits.softmax(1))
     assert (found <= 1).all() and (found > 0.9999).all()
 
 

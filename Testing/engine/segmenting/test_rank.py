@@ -63,8 +63,8 @@ def test_places_lie_in_their_slices_and_apart(make_model):
 def test_disagreement_is_one_minus_mean_dice():
     one = np.array([0, 1, 1, 2, 2, 2])
     other = np.array([0, 1, 0, 2, 2, 3])
-    assert rank._disagreement(one, other) == pytest.approx(1 - np.mean([2 / 3, 4 / 5, 0]))
-    assert rank._disagreement(np.zeros(4), np.zeros(4)) == 0
+    assert rank.disagreement(one, other) == pytest.approx(1 - np.mean([2 / 3, 4 / 5, 0]))
+    assert rank.disagreement(np.zeros(4), np.zeros(4)) == 0
 
 
 @pytest.mark.parametrize("most", [(1, 1), (5, 3), (3, 5), (255, 200)])
@@ -74,8 +74,8 @@ def test_disagreement_is_that_of_counts_label_by_label(most):
     one[1:] = other[1:]
     values = np.union1d(one, other)[1:]
     dice = [2 * np.sum((one == v) & (other == v)) / (np.sum(one == v) + np.sum(other == v)) for v in values]
-    assert rank._disagreement(one, other) == pytest.approx(1 - np.mean(dice), abs=1e-12)
-    assert rank._disagreement(one, np.zeros_like(other)) == 1
+    assert rank.disagreement(one, other) == pytest.approx(1 - np.mean(dice), abs=1e-12)
+    assert rank.disagreement(one, np.zeros_like(other)) == 1
 
 
 def test_place_is_the_mean_of_the_doubt():

@@ -50,3 +50,33 @@ def test_other_modality_is_refused(server, chest, tmp_path):
     params = {"input": described(magnitudes, tmp_path), "model": "torso-ct"}
     assert server.error("rank", **params)["data"]["kind"] == "ModalityError"
     assert server.result("rank", **params, anyModality=True)["score"] >= 0
+
+
+def test_a_file_is_read_by_the_engine_and_its_slices_are_named(server, chest, tmp_path):
+    params = {"model": "torso-ct", "slices": 1}
+    of_file = server.result("rank", input=slicerio.get_testdata_file("CTChest4.nrrd"), **params)
+    assert of_file["name"].startswith("CTChest4") and of_file["found"]
+    assert (of_file["slices"][0]["direction"], of_file["slices"][0]["count"]) == ("axial", 34)
+    assert "nothing.nrrd" in server.error("rank", input=str(tmp_path / "nothing.nrrd"), **params)["message"]
+
+
+def test_a_model_is_measured_on_a_corrected_case(server, chest, tmp_path):
+    from sam2adapt.imaging.terminology import describe
+    from sam2adapt.imaging.volume import write_labels, write_volume
+    from sam2adapt.segmenting.predict import segment
+
+    write_volume(tmp_path / "a.nrrd", chest)
+    labels = segment(chest, load_model("torso-ct")).labels
+    swapped = labels.with_array(np.array([0, 7, 3, 0], np.uint8)[labels.array[0]])  # other values, the same names
+    named = [describe(7, "Right lung"), describe(3, "left lung"), describe(9, "trachea")]
+    swapped.array[0, 0, :4, :4] = 9  # what the model does not know counts as background
+    write_labels(tmp_path / "a.seg.nrrd", swapped, named, chest)
+    paths = {"model": "torso-ct", "image": str(tmp_path / "a.nrrd"), "labels": str(tmp_path / "a.seg.nrrd")}
+    assert server.result("measureCase", **paths)["dice"] == {"mean": 1.0, "right lung": 1.0, "left lung": 1.0}
+    swapped.array[0, :5][swapped.array[0, :5] == 7] = 0
+    write_labels(tmp_path / "a.seg.nrrd", swapped, named, chest)
+    dice = server.result("measureCase", **paths)["dice"]
+    assert 0.3 < dice["right lung"] < 0.9 and dice["left lung"] == 1.0
+    write_labels(tmp_path / "b.seg.nrrd", swapped, [describe(7, "liver"), describe(3, "spleen"), named[2]], chest)
+    error = server.error("measureCase", **paths | {"labels": str(tmp_path / "b.seg.nrrd")})
+    assert error["data"]["kind"] == "ClassesError" and "liver" in error["message"] and "right lung" in error["message"]

@@ -29,6 +29,7 @@ from sam2adapt.shared.requests.actions import (
 )
 from sam2adapt.shared.requests.fields import SERVER, SHELL, default_of, is_required, key_of, settings_of, subclasses
 from sam2adapt.shared.requests.model_actions import AddModel, DescribeModel, DownloadBase, RemoveModel
+from sam2adapt.shared.requests.report_actions import Report
 from sam2adapt.shared.requests.schema import METHODS, schema
 from sam2adapt.training.settings import TrainSettings
 from serve_client import Client
@@ -36,7 +37,7 @@ from serve_client import Client
 COMMANDS = {
     Segment: ("segment",), SegmentBatch: ("segment",), Train: ("train",), Evaluate: ("evaluate",), Rank: ("rank",),
     AddModel: ("models", "add"), RemoveModel: ("models", "remove"), DownloadBase: ("models", "download"),
-    DescribeModel: ("info",), Fill: ("fill",),
+    DescribeModel: ("info",), Fill: ("fill",), Report: ("report",),
 }  # fmt: skip
 
 

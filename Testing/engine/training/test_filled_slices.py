@@ -89,6 +89,8 @@ def test_files_that_do_not_say_what_was_drawn_are_refused(case, text, message):
     with pytest.raises(TrainingDataError, match=message) as caught:
         load_case(find_cases(case.image.parent, case.label.parent)[0], STRUCTURES)
     assert "a" in caught.value.message and caught.value.remedy
+    if "counts as drawn" in message:
+        assert "'a.drawn.json'" in caught.value.remedy
 
 
 def test_what_is_known_of_a_slice_in_which_other_structures_were_drawn():

@@ -18,6 +18,7 @@ from sam2adapt.shared.errors import (
     VolumeError,
 )
 from sam2adapt.shared.labels.annotation import IGNORE
+from sam2adapt.shared.safety.stored_array import StoredArray
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.prepare import PreparedCase, fingerprint, load_case, prepare
 from sam2adapt.training.samples import EpochSamples, augmentation, epoch_slices
@@ -221,7 +222,7 @@ def test_prepared_slices_are_those_of_prediction(tmp_path):
     stack = SliceStack(read_volume(case.image), found.slices)
     assert prepared.grey.dtype == np.float16 and prepared.target.dtype == np.uint8
     torch.testing.assert_close(
-        torch.from_numpy(prepared.grey.astype(np.float32)), stack.grey(0, len(stack)), atol=1e-3, rtol=0
+        torch.from_numpy(np.asarray(prepared.grey, np.float32)), stack.grey(0, len(stack)), atol=1e-3, rtol=0
     )
     assert prepared.target.shape == (len(stack), *stack.size)
     assert set(np.unique(prepared.target)) == {0, 1, 2}
@@ -229,7 +230,7 @@ def test_prepared_slices_are_those_of_prediction(tmp_path):
 
 def test_prepared_slices_are_read_from_the_disk(tmp_path):
     prepared = prepared_of(tmp_path, add_case(tmp_path, "a"), add_case(tmp_path, "b"))
-    assert all(isinstance(array, np.memmap) for case in prepared for array in (case.grey, case.target))
+    assert all(isinstance(array, StoredArray) for case in prepared for array in (case.grey, case.target))
     assert [case.id for case in prepared] == ["a", "b"]
 
 

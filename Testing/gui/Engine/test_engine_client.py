@@ -12,7 +12,7 @@ from engine_testing import Calls, engineClients, exists, settle, until, untilGon
 from SAM2AdaptLib.Engine import Client as clientModule
 from SAM2AdaptLib.Engine import ProcessTree
 from SAM2AdaptLib.Engine.Client import EngineClient, EngineError
-from SAM2AdaptLib.Engine.Process import missingPackage
+from SAM2AdaptLib.Engine.Process import enginePython, missingPackage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process numbers and signals of POSIX")
 
@@ -117,6 +117,20 @@ def test_released_request_leaves_the_engine_warm_for_the_next(client, calls):
     assert [name for name, _ in calls[1:]] == ["firstError", "thirdError", "secondResult"]
     assert {error.kind for _, error in calls[1:3]} == {"CancelledError"}
     assert first.state == third.state == "cancelled" and client.processId() == process
+
+
+def test_a_request_that_gives_way_ends_as_soon_as_there_is_another(client, calls):
+    background = client.request("preview", {}, **calls.of("background"), onPreview=calls.append, givesWay=True)
+    until(lambda: calls)
+    process = client.processId()
+    other = client.request("echo", {"n": 2}, **calls.of("other"))
+    assert background.isOver
+    waiting = client.request("echo", {"n": 3}, **calls.of("waiting"), givesWay=True)
+    client.request("echo", {"n": 4}, **calls.of("last"))
+    assert waiting.isOver and not other.isOver
+    until(lambda: "lastResult" in calls.names())
+    assert calls.names()[1:] == ["backgroundError", "waitingError", "otherResult", "lastResult"]
+    assert client.processId() == process  # it stays warm
 
 
 def test_engine_that_dies_after_a_release_is_started_again(client, calls):
@@ -293,9 +307,9 @@ def test_environment_of_the_engine(makeClient, tmp_path, monkeypatch, otherPytho
 
 def test_python_of_the_engine(monkeypatch):
     monkeypatch.delenv("SAM2ADAPT_ENGINE_PYTHON", raising=False)
-    assert clientModule.enginePython() == sys.executable
+    assert enginePython() == sys.executable
     monkeypatch.setenv("SAM2ADAPT_ENGINE_PYTHON", "/opt/python")
-    assert clientModule.enginePython() == "/opt/python"
+    assert enginePython() == "/opt/python"
 
 
 def test_shared_engine_is_one(monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 import qt
 from SAM2AdaptLib.Engine import ProcessTree
 from SAM2AdaptLib.Engine.Error import EngineError
-from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTorchExtension
+from SAM2AdaptLib.Install import Check, Installer, OfflineFolder, Packages, PyTorchExtension, Unfinished
 from SAM2AdaptLib.Install.PythonEnvironment import OK, PythonEnvironment, requirements
 
 # Without the engine itself, which needs the real packages.
@@ -153,6 +153,59 @@ def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folde
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     assert not (site / "torch" / "lib").exists()
+
+
+def test_an_installation_that_was_killed_while_pip_wrote_is_seen_and_repaired(slicerHost, python, folder):
+    """pip lists monai and can import it, though half of its code is missing; networkx, which others need, is absent."""
+    site = complete(python, "networkx")
+    Unfinished.begin(site, ["monai", "networkx"])
+    assert "missing: monai, networkx." in Check.findProblem(python).message
+    (site / "monai" / "remains.py").write_text("")
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert Check.findProblem(python) is None and PythonEnvironment(python).version("networkx") == "3.5"
+    assert (site / "monai-1.5.1.dist-info" / "INSTALLER").exists() and not (site / "monai" / "remains.py").exists()
+    assert not (site / Unfinished.NOTE).exists()
+
+
+def test_a_file_that_lost_its_content_makes_a_package_unfinished(python):
+    site = complete(python)
+    Unfinished.begin(site, [])
+    fake_packages.putPackage(site, "omega", "1.0")
+    metadata = site / "omega-1.0.dist-info"
+    (metadata / "INSTALLER").write_text("pip")
+    size = (site / "omega/__init__.py").stat().st_size
+    (metadata / "RECORD").write_text(f"omega/__init__.py,sha256=x,{size}\n")
+    assert Unfinished.unfinished(site) == []
+    (site / "omega/__init__.py").write_text("")  # as after a power cut
+    assert Unfinished.unfinished(site) == ["omega"] and "omega" in Check.findProblem(python).message
+    Unfinished.end(site)
+    assert (site / Unfinished.NOTE).exists()
+
+
+def test_a_package_that_changes_after_it_was_looked_up_is_not_built(slicerHost, python, folder, monkeypatch):
+    complete(python, "sam2")
+    fetch = Packages.PackageInstaller._fetch
+
+    def changed(self, local, pins):
+        with next(folder.glob("sam2-*")).open("ab") as file:
+            file.write(b"more")
+        fetch(self, local, pins)
+
+    monkeypatch.setattr(Packages.PackageInstaller, "_fetch", changed)
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "failed" and "DO NOT MATCH THE HASHES" in run.text
+    assert not PythonEnvironment(python).version("sam2")
+
+
+def test_quitting_slicer_waits_until_packages_are_whole(slicerHost, python, folder):
+    complete(python, "monai")
+    job = Installer.install(wheelFolder=folder, python=python)
+    writes = lambda: isinstance(job._work, Packages.PackageInstaller) and job._work._writing  # noqa: E731
+    assert slicerHost.processEvents(100, until=lambda: writes() and writes()._process.state())
+    job._onQuit()
+    assert job.state == "cancelled"
+    assert PythonEnvironment(python).state("monai==1.5.1") == OK and PythonEnvironment(python).unfinished == []
 
 
 @pytest.mark.parametrize("name", ["numpy", "pydicom", "highdicom"])

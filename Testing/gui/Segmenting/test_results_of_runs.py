@@ -7,7 +7,7 @@ from auto_segment_testing import segmentNames
 from example_engines import ScriptedEngine
 
 pytest_plugins = ["auto_segment_testing"]
-SHAPE = (6, 16, 16)
+SHAPE = (6, 24, 24)
 LUNGS = ("right lung", "left lung")
 
 
@@ -24,7 +24,7 @@ def engine(panel, monkeypatch):
 
 def addVolume(panel, name, seed=0):
     voxels = np.random.default_rng(seed).integers(-1000, 900, SHAPE).astype(np.int16)
-    node = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-1.0, -1.0, 5.0, 1.0]), name=name)
+    node = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-8.0, -8.0, 5.0, 1.0]), name=name)
     panel.processEvents()
     return node
 

@@ -304,6 +304,7 @@ def drop(panel, *urls):
     entering.ignore()
     qt.QCoreApplication.sendEvent(section, entering)
     qt.QCoreApplication.sendEvent(section, qt.QDropEvent(qt.QPointF(5, 5), *place))
+    panel.look()
     return entering.isAccepted()
 
 

@@ -1,7 +1,7 @@
 """Slicer's Segment Editor with its scripted effects, as far as Python code can see them.
 
 After the C++ headers of Slicer's EditorEffects and qMRMLSegmentEditorWidget: effects of the factory are cloned for each
-editor, get its parameter node and frame, and are told of what changes. Masking and painting are not here.
+editor, get its parameter node and frame, and are told of what changes. Painting is not here.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import records
+from . import masking, records
 from .emulated import emulated, stored
 from .mrml_widgets import Observers, qMRMLWidget
 from .pythonqt import keep, unwrap, wrap, wrapperClassOf
@@ -203,11 +203,15 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
 
     @QtCore.Slot(object, str, object, int)
     def modifySegmentByLabelmap(self, segmentationNode, segmentId, labelmap, mode, bypassMasking=False) -> None:
-        """The mode "set" without masking, the only one that effects of this kind need."""
-        if mode != qSlicerSegmentEditorAbstractEffect.ModificationModeSet:
+        """Set a segment, or add or remove voxels where the editor's masking allows it."""
+        logic, modes = slicer.vtkSlicerSegmentationsModuleLogic, qSlicerSegmentEditorAbstractEffect
+        if mode == modes.ModificationModeSet:
+            logic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentId, logic.MODE_REPLACE)
+            return
+        if mode not in (modes.ModificationModeAdd, modes.ModificationModeRemove):
             records.problem(f"{self.name}: modification mode {mode} is not here")
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
-        logic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentId, logic.MODE_REPLACE)
+            return
+        masking.modify(self._node, segmentId, labelmap, mode == modes.ModificationModeAdd)
 
 
 @emulated

@@ -130,6 +130,47 @@ def test_filled_slices_are_added_and_overlap_is_kept(lib, nodes, axes):
     assert not lib.SegmentationHistory.canUndo(pair[1])
 
 
+def test_filling_again_after_apply_starts_from_what_was_drawn_by_hand(lib, drawn):
+    node = drawn[1]
+    run = Run(lib, *drawn)
+    answer = filled(run.drawings())
+    run.answer(answer).apply()
+    again = Run(lib, *drawn)
+    assert np.array_equal(again.drawings(), list(DRAWN.values()))
+    assert again.job.drawings.notes == [
+        "Slices that were filled earlier are filled anew; those that you corrected count as drawn."
+    ]
+    smaller = again.drawings()
+    smaller[:, FILLED] = disc(2)  # where the former answer had more
+    again.answer(smaller).apply()
+    assert np.array_equal(read(lib, drawn), smaller)
+    assert lib.SegmentationHistory.undo(node)
+    assert np.array_equal(read(lib, drawn), answer)
+
+    corrected = stack([8], 1, (3, 3))
+    heart = node.GetSegmentation().GetSegmentIDs()[0]
+    lib.SegmentMasks.add(node, heart, corrected, lib.SegmentMasks.drawingGrid(*drawn))
+    after = Run(lib, *drawn)
+    expected = np.stack(list(DRAWN.values()))
+    expected[0, 8] = answer[0, 8] | corrected[8]
+    assert np.array_equal(after.drawings(), expected)
+    after.job.cancel()
+
+
+def test_what_was_filled_earlier_stays_where_a_later_answer_fills_no_whole_slice(lib, drawn):
+    run = Run(lib, *drawn)
+    answer = filled(run.drawings())
+    run.answer(answer).apply()
+    again = Run(lib, *drawn)
+    partly = again.drawings()
+    partly[:, 3, :10] = disc(9)[:10]  # as a region of interest cuts it
+    structures = [{"name": name, "filled": [4]} for name in DRAWN]
+    again.answer(partly, structures=structures).apply()
+    expected = answer | partly
+    expected[:, 4] = partly[:, 4]
+    assert np.array_equal(read(lib, drawn), expected)
+
+
 def test_segments_that_share_a_label_map_overlap_after_filling_as_the_answer_does(lib, nodes):
     volumeNode = nodes.addVolume(np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32))
     labels = stack([2, 10], 4, (10, 7)) + 2 * stack([4, 8], 4, (10, 13))

@@ -8,7 +8,8 @@ import pytest
 
 CARD = {
     "schema_version": 1, "name": "one", "version": "1.0", "description": "", "modality": "CT", "license": "CC0-1.0",
-    "classes": [{"name": "lung"}], "metrics": None, "slices": {"axis": "axial"}, "base": {"id": "nano"},
+    "classes": [{"name": "lung"}], "metrics": None, "base": {"id": "nano"},
+    "slices": {"axis": "axial", "spacing": None}, "training": {"settings": {}},
     "created": "2026-01-01T00:00:00+00:00", "digest": "sha256:0",
 }  # fmt: skip
 

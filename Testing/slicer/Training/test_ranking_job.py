@@ -10,7 +10,8 @@ from example_nodes import LIVER, SHAPE
 
 def answer(score=0.5, slices=()):
     return {"name": "x", "uncertainty": score, "disagreement": score, "found": True, "score": score,
-            "slices": [{"axis": a, "index": i, "position": p, "uncertainty": 3.0} for a, i, p in slices]}  # fmt: skip
+            "slices": [{"axis": a, "index": i, "position": p, "uncertainty": 3.0, "direction": "axial",
+                        "count": SHAPE[2 - a]} for a, i, p in slices]}  # fmt: skip
 
 
 class Ranking:
@@ -145,12 +146,14 @@ def test_folder_of_images(lib, scene, tmp_path):
     (tmp_path / "c.nrrd").write_bytes(b"NRRD0004\n")
     (tmp_path / "notes.txt").write_text("")
     ranking = Ranking(lib, str(tmp_path))
-    assert ranking.engine.last.params["input"]["origin"] == [1, 2, 3] and (ranking.engine.last.voxels() == 1).all()
+    assert ranking.engine.last.params["input"] == str(tmp_path / "a.nrrd")  # the engine reads it, so Slicer stays free
     ranking.give(0.2, slices=[(2, 0, [1.0, 2.0, 3.0])])
     ranking.give(0.4)
+    ranking.fail("InputFileError")
     one, other = ranking.job.ranked
     assert (one.path, other.path) == (tmp_path / "b.nii.gz", tmp_path / "a.nrrd") and one.volumeNode is None
-    assert other.slices[0].position == (-1.0, -2.0, 3.0) and [name for name, _e in ranking.job.failed] == ["c.nrrd"]
+    assert other.slices[0].position == (-1.0, -2.0, 3.0) and other.slices[0].direction == "axial"
+    assert [name for name, _e in ranking.job.failed] == ["c.nrrd"]
     assert scene.GetNumberOfNodesByClass("vtkMRMLDisplayableNode") == 0
 
 

@@ -18,6 +18,7 @@ from SAM2AdaptLib.Panels.Widgets import StatusLine
 from SAM2AdaptLib.Scene import Volumes
 
 SCENE, FOLDER = range(2)
+_PAGE = "report.html"  # in the folder of results
 
 
 class BatchSection(VTKObservationMixin):
@@ -37,12 +38,14 @@ class BatchSection(VTKObservationMixin):
         self._onEngineMissing = onEngineMissing
         self._control = JobControl(logic.downloadBase, self._showProgress, self._onStopped)
         self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
+        self._pageControl = JobControl(logic.downloadBase, self._showProgress, self._onPageStopped)
         self._statusLine = StatusLine(ui.batchStatusLabel, ui.batchHintLabel)
         self._unchecked = set()  # IDs of volumes
         self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented)
         ui.batchButton.connect("clicked()", self.startOrStop)
         ui.batchSaveButton.connect("clicked()", self.saveTable)
         ui.batchOpenButton.connect("clicked()", self.openFolder)
+        ui.batchPageButton.connect("clicked()", self.makePage)
         ui.batchSourceComboBox.connect("currentIndexChanged(int)", self._onSourceChanged)
         ui.batchVolumeList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         ui.batchInputEdit.connect("currentPathChanged(QString)", self.update)
@@ -58,6 +61,7 @@ class BatchSection(VTKObservationMixin):
     def cleanup(self):
         """Cancel, and follow the scene no longer."""
         self.cancel()
+        self._pageControl.cancel()
         self.removeObservers()
 
     def startOrStop(self):
@@ -88,6 +92,21 @@ class BatchSection(VTKObservationMixin):
                 )
             )
 
+    def makePage(self):
+        """Make a page to look through the results, and show it in the browser; it names no file."""
+        path = os.path.join(self._results.folder, _PAGE)
+
+        def onFinished(job):
+            self._statusLine.show(_("The page is {path}; only you can read it.").format(path=path))
+            self.update()
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
+
+        def start(**callbacks):
+            return self._logic.startBatchPage(self._results.folder, path, **callbacks)
+
+        self._pageControl.start(start, onFinished)
+        self.update()
+
     def openFolder(self):
         """Show the folder of results in the file manager."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._results.folder))
@@ -110,7 +129,9 @@ class BatchSection(VTKObservationMixin):
         hasRows = bool(self._results.rows)
         ui.batchTable.visible = hasRows
         ui.batchSaveButton.visible = hasRows
-        ui.batchOpenButton.visible = hasRows and bool(self._results.folder)
+        for button in (ui.batchOpenButton, ui.batchPageButton):
+            button.visible = hasRows and bool(self._results.folder)
+        ui.batchPageButton.enabled = not (running or self._pageControl.isRunning())
 
     def _start(self, parameterNode, model):
         options = RunControl.runOptions(parameterNode, model)
@@ -149,6 +170,10 @@ class BatchSection(VTKObservationMixin):
         self._statusLine.show("\n".join([str(error), *([BatchResults.summary(rows)] if rows else [])]))
         if error.kind == "EngineMissing":
             self._onEngineMissing(error)
+        self.update()
+
+    def _onPageStopped(self, error):
+        self._statusLine.show(str(error))
         self.update()
 
     def _missing(self):

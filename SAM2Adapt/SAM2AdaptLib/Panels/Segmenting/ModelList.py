@@ -1,5 +1,6 @@
 """The searchable list of models: what each segments, for which images, how well and how fast."""
 
+import functools
 import textwrap
 
 import qt
@@ -25,11 +26,12 @@ class ModelList:
     :ivar modality: that of the volume to segment; "" when it is not known.
     """
 
-    def __init__(self, ui):
+    def __init__(self, ui, propose):
         """
         :param ui: widgets of the panel by name.
+        :param propose: function that gives the ``Catalog.Model`` to propose for a volume, or None, of those that fit.
         """
-        self._ui = ui
+        self._ui, self._propose = ui, propose
         self._shown = None
         self.models = []
         self.modality = ""
@@ -58,16 +60,19 @@ class ModelList:
         if self._shown is None or self._shown[0] != volume:
             self.modality = VolumeModality.volumeModality(volumeNode) if Volumes.hasVoxels(volumeNode) else ""
         self._shown = (volume, settings)
-        model = self.chosen(parameterNode)
-        unfit = model is not None and not model.fits(self.modality)
-        isProposed = not parameterNode.model or (unfit and parameterNode.model == self._proposed)
+        isProposed = not parameterNode.model or parameterNode.model == self._proposed
         if isProposed and Volumes.hasVoxels(volumeNode):
-            self._proposed = parameterNode.model = Catalog.defaultModel(self.models, self.modality)
-            model = self.chosen(parameterNode)
+            proposed = self._propose(volumeNode, self._fitting(volumeNode))
+            self._proposed = parameterNode.model = proposed.id if proposed else ""
+        model = self.chosen(parameterNode)
         self._fillModels(parameterNode)
         self._fillStructures(model.structures if model else (), parameterNode.skippedStructures)
         self._modelHint = self._hint(model, parameterNode.model)
         self._filter(self._ui.modelSearchBox.text)
+
+    def _fitting(self, volumeNode):
+        shapeAlong = functools.partial(VolumeGrid.sliceShape, volumeNode)
+        return Catalog.candidates(self.models, self.modality, shapeAlong)
 
     def _fillModels(self, parameterNode):
         tree = self._ui.modelTree

@@ -7,7 +7,14 @@ from SAM2AdaptLib.Panels import Dialogs, Editor, TrainingModule, Widgets
 from SAM2AdaptLib.Scene import Results, SegmentationHistory, Sequences, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
-_UNDONE = ("resultsTable", "editButton", "trainButton", "copyButton", "undoButton")  # hidden without a result
+_UNDONE = (
+    "resultsTable",
+    "editButton",
+    "trainButton",
+    "copyButton",
+    "undoButton",
+    "trustLabel",
+)  # hidden without a result
 
 
 class ResultsSection:
@@ -44,6 +51,7 @@ class ResultsSection:
         model = Results.modelOf(segmentationNode)
         names = {"volume": volumeNode.GetName(), "model": model}
         self._ui.resultsLabel.text = (_("{volume}, by {model}") if model else _("{volume}")).format(**names)
+        self._ui.trustLabel.text = Results.trust(segmentationNode)
         self._showWidgets(True)
         self._ui.undoButton.enabled = SegmentationHistory.canUndo(segmentationNode)
         self.showUncertainty(self._ui.uncertaintyCheckBox.checked)

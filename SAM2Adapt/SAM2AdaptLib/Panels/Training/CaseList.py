@@ -1,12 +1,12 @@
 """The cases in the panel's table, from the scene and from folders, and the structures that they have together."""
 
+import time
 from pathlib import Path
 
 import slicer
 import vtk
 from sam2adapt.shared.errors import UserError
 from sam2adapt.shared.labels.overlaps import LAST
-from slicer.util import VTKObservationMixin
 
 from SAM2AdaptLib.Scene import Volumes
 from SAM2AdaptLib.Training import Cases, Classes, FolderCases, LabelNames
@@ -14,16 +14,19 @@ from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
 USE_ATTRIBUTE = "SAM2Adapt.Use"
+_PATIENCE = 0.03  # s of the processor that cases are examined at once
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
-class CaseList(VTKObservationMixin):
+class CaseList:
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
-    A case is examined again only after its nodes have changed, because that reads all of its voxels.
+    A case is examined again only after its nodes have changed, because that reads all of its voxels, and of many cases
+    only as many at once as Slicer can wait for.
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
+    :ivar isWaiting: whether ``read`` has to be called again, because cases are left that were not examined.
     :ivar refused: list of UserError about folders that have no case with the chosen channel.
     """
 
@@ -31,33 +34,44 @@ class CaseList(VTKObservationMixin):
         """
         :param onChanged: called when the nodes of a case were changed.
         """
-        VTKObservationMixin.__init__(self)
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
+        self._observed = {}  # key of ``_examined`` -> pairs of a node or segmentation and the tag of an observer
         self._folders = {}  # (path, channel) -> cases
-        self.cases, self.classes, self.refused = [], [], []
+        self.cases, self.classes, self.refused, self.isWaiting = [], [], [], False
         self._overlap = LAST
 
     def clear(self):
         """Forget all nodes."""
-        self.removeObservers()
+        for key in list(self._observed):
+            self._follow(key, [])
         self._examined, self.cases, self.classes = {}, [], []
 
     def addScene(self, nodes=None):
         """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
 
+        A generator: it stops whenever Slicer has waited long enough, and is to be continued from the event loop.
+
         :param nodes: take only these segmentations, and those of these volumes.
-        :return: (how many are new, names of empty segmentations that were left out).
+        :return: of the generator: (how many are new, names of empty segmentations that were left out).
         """
-        new = [case for case in Cases.fromScene() if not case.segmentationNode.GetAttribute(USE_ATTRIBUTE)]
-        if nodes is not None:
-            new = [case for case in new if case.segmentationNode in nodes or case.volumeNode in nodes]
-        empty = [case.segmentationNode.GetName() for case in new if case.isEmpty]
-        new = [case for case in new if not case.isEmpty]
-        for case in new:
-            case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
-            self._examined[_key(case.volumeNode, case.segmentationNode)] = case
-        return len(new), empty
+
+        def skip(segmentationNode):
+            wanted = nodes is None or segmentationNode in nodes or Volumes.volumeOf(segmentationNode) in nodes
+            return not wanted or bool(segmentationNode.GetAttribute(USE_ATTRIBUTE))
+
+        count, empty, began = 0, [], time.thread_time()
+        for case in Cases.sceneCases(skip):
+            if case.isEmpty:
+                empty.append(case.segmentationNode.GetName())
+            else:
+                count += 1
+                case.segmentationNode.SetAttribute(USE_ATTRIBUTE, case.use)
+                self._examined[_key(case.volumeNode, case.segmentationNode)] = case
+            if time.thread_time() - began > _PATIENCE:
+                yield
+                began = time.thread_time()
+        return count, empty
 
     def addFolder(self, parameterNode, path):
         """Put the pairs of a folder into the table, those that were taken out before too.
@@ -110,7 +124,7 @@ class CaseList(VTKObservationMixin):
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        cases = {}
+        cases, began, self.isWaiting = {}, time.thread_time(), False
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
@@ -119,6 +133,9 @@ class CaseList(VTKObservationMixin):
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None or case.overlap != self._overlap:
+                if time.thread_time() - began > _PATIENCE:
+                    self.isWaiting = True
+                    continue
                 case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
             case.use = use
             cases[key] = case
@@ -127,8 +144,12 @@ class CaseList(VTKObservationMixin):
         return list(cases.values())
 
     def _observe(self):
-        self.removeObservers()
+        """Follow the nodes of all cases; those that are followed already stay, because of hundreds it takes long."""
+        for key in self._observed.keys() - self._examined.keys():
+            self._follow(key, [])
         for key, case in self._examined.items():
+            if key in self._observed:
+                continue
             segmentation = case.segmentationNode.GetSegmentation()
             events = [
                 (segmentation, segmentation.SegmentAdded),
@@ -142,8 +163,18 @@ class CaseList(VTKObservationMixin):
                 events.append((case.volumeNode, case.volumeNode.TransformModifiedEvent))
                 events.append((case.volumeNode, case.volumeNode.ImageDataModifiedEvent))
                 events.append((case.volumeNode, vtk.vtkCommand.ModifiedEvent))
-            for observed, event in events:
-                self.addObserver(observed, event, lambda caller, event, key=key: self._onNodeChanged(key))
+            self._follow(key, events)
+
+    def _follow(self, key, events):
+        """Follow a case by these (object, event), and by no others."""
+        for observed, tag in self._observed.pop(key, ()):
+            observed.RemoveObserver(tag)
+        if events:
+
+            def onChanged(caller, event):
+                self._onNodeChanged(key)
+
+            self._observed[key] = [(observed, observed.AddObserver(event, onChanged)) for observed, event in events]
 
     def _onNodeChanged(self, key):
         self._examined.pop(key, None)

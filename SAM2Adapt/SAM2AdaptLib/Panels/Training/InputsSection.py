@@ -64,6 +64,7 @@ class InputsSection:
         self._ui = ui
         self._onChanged = onChanged
         self._parameterNode = None
+        self._adding = []  # pairs of what ``CaseList.addScene`` gave and a function for its result
         self._channelMissing = False  # whether a folder had no case with the chosen channel
         self._list = CaseList(self._onNodesChanged)
         self._caseTable = CaseTable(ui, self._setUse, self._showChosen)
@@ -97,6 +98,11 @@ class InputsSection:
         """List of ``Classes.TrainingClass``."""
         return self._list.classes
 
+    @property
+    def isLooking(self):
+        """Whether cases are left to look at, some at a time."""
+        return self._list.isWaiting or bool(self._adding)
+
     def setParameterNode(self, parameterNode):
         """Follow another parameter node, or None."""
         self._parameterNode = parameterNode
@@ -106,10 +112,13 @@ class InputsSection:
     def cleanup(self):
         """Stop to follow the scene."""
         self._timer.stop()
+        self._adding = []
         self._list.clear()
 
     def problem(self):
         """What forbids to train, in words; "" if nothing does."""
+        if self.isLooking:
+            return _("Looking at the cases…")
         if self._list.refused:
             return str(fromUserError(self._list.refused[0]))
         if not self.cases:
@@ -133,6 +142,13 @@ class InputsSection:
         self._ui.classesCollapsibleButton.visible = bool(self.classes)
         self._showDecisions(used)
         self._showChosen()
+        if self._list.isWaiting:
+            qt.QTimer.singleShot(0, self.lookOn)
+
+    def lookOn(self):
+        """Look at more of the cases, unless the panel was left meanwhile."""
+        if self._parameterNode is not None and self._list.isWaiting:
+            self._onChanged()
 
     def _showDecisions(self, used):
         """Say what training decides by itself about these cases, and show the controls to decide otherwise."""
@@ -157,12 +173,14 @@ class InputsSection:
 
     def addScene(self):
         """Add every segmentation of the scene that is not empty."""
-        count, empty = self._list.addScene()
-        text = ""
-        if not count and not self.cases and not empty:
-            text = _("No segmentation is in the scene. Segment a volume first.")
-        self._ui.statusLabel.text = " ".join(filter(None, [text, _emptyText(empty)]))
-        self._onChanged()
+
+        def added(count, empty):
+            text = ""
+            if not count and not self.cases and not empty:
+                text = _("No segmentation is in the scene. Segment a volume first.")
+            self._ui.statusLabel.text = " ".join(filter(None, [text, _emptyText(empty)]))
+
+        self._add(None, added)
 
     def addItems(self, items):
         """Add the segmentations, and those of the volumes, that subject hierarchy items hold."""
@@ -171,12 +189,33 @@ class InputsSection:
             collection = vtk.vtkCollection()
             hierarchy.GetDataNodesInBranch(item, collection, "vtkMRMLNode")
             nodes += [collection.GetItemAsObject(number) for number in range(collection.GetNumberOfItems())]
-        count, empty = self._list.addScene(nodes)
-        if not count and not empty:
-            self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
-        elif empty:
-            self._ui.statusLabel.text = _emptyText(empty)
-        self._onChanged()
+
+        def added(count, empty):
+            if not count and not empty:
+                self._ui.statusLabel.text = _("None of these is a segmentation, or has one, that is not in the table.")
+            elif empty:
+                self._ui.statusLabel.text = _emptyText(empty)
+
+        self._add(nodes, added)
+
+    def _add(self, nodes, onAdded):
+        """Add segmentations of the scene, some at a time; several clicks are done one after the other."""
+        self._adding.append((self._list.addScene(nodes), onAdded))
+        if len(self._adding) == 1:
+            self._addSome()
+
+    def _addSome(self):
+        if not self._adding:
+            return
+        steps, onAdded = self._adding[0]
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._adding.pop(0)
+            onAdded(*end.value)
+            self._onChanged()
+        if self._adding:
+            qt.QTimer.singleShot(0, self._addSome)
 
     def chooseFolder(self):
         """Ask for a folder and add its cases."""

@@ -29,7 +29,10 @@ class UnfinishedSection:
         for run in self._runs:
             text = _("{name}, {created}; passes done: {epochs}")
             created = run["created"].replace("T", " ")[:16]
-            self._ui.unfinishedComboBox.addItem(text.format(name=run["name"], created=created, epochs=run["epochs"]))
+            text = text.format(name=run["name"], created=created, epochs=run["epochs"])
+            if run["place"]:
+                text = _("{text}, on {place}").format(text=text, place=run["place"])
+            self._ui.unfinishedComboBox.addItem(text)
         self._ui.unfinishedCollapsibleButton.visible = bool(self._runs)
 
     def setEnabled(self, enabled):

@@ -27,6 +27,7 @@ from .scan import Scan, scan
 from .series import series_grid
 
 KINDS = ("BINARY", "LABELMAP")
+AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"  # how segments were made
 _ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
 _INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _MAKER = "SAM2Adapt"
@@ -35,7 +36,8 @@ _LONGEST_NAME = 64  # characters of a DICOM long string (LO)
 
 def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, structures: Sequence[Structure],
                     reference: str | os.PathLike | Sequence[str], kind: str = "BINARY",
-                    algorithm: tuple[str, str] = (_MAKER, "1"), series: str | None = None) -> None:  # fmt: skip
+                    algorithm: tuple[str, str] = (_MAKER, "1"), series: str | None = None,
+                    made: str = AUTOMATIC) -> None:  # fmt: skip
     """Write labels as a DICOM SEG, read it back, compare, and only then let the file appear.
 
     :param labels: (K, J, I) on ``grid``.
@@ -44,6 +46,7 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
     :param reference: folder or files of the DICOM series that was segmented, or on whose voxels the labels lie.
     :param algorithm: name and version of the model.
     :param series: SeriesInstanceUID where the folder holds several.
+    :param made: by the model alone, with corrections of a user, or by hand.
     :raises OutputError: it cannot be written; no series to refer to, or several.
     :raises GeometryError: the labels do not lie on the voxels of the series.
     """
@@ -62,7 +65,7 @@ def write_dicom_seg(path: str | os.PathLike, labels: np.ndarray, grid: Grid, str
         table[structure.id] = number
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about names of the source's patient that keep to no rule
-        dataset = _dataset(headers, table[frames], numbered, kind, algorithm)
+        dataset = _dataset(headers, table[frames], numbered, kind, algorithm, made)
         with replacing(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
             written = read_dicom_labels(temporary, target)
@@ -114,13 +117,15 @@ def _slices_of_frames(headers: Sequence[ImageHeader], grid: Grid) -> np.ndarray:
 
 
 def _dataset(headers: Sequence[ImageHeader], frames: np.ndarray, numbered: list[tuple[int, Structure]], kind: str,
-             algorithm: tuple[str, str]) -> Dataset:  # fmt: skip
+             algorithm: tuple[str, str], made: str) -> Dataset:  # fmt: skip
     sources = [_source(header) for header in headers]
     name, version = algorithm
-    made = highdicom.AlgorithmIdentificationSequence(
-        name[:_LONGEST_NAME], _INTELLIGENCE, version[:_LONGEST_NAME], _MAKER
-    )
-    described = [_description(number, structure, made) for number, structure in numbered]
+    identification = None
+    if made != MANUAL:
+        identification = highdicom.AlgorithmIdentificationSequence(
+            name[:_LONGEST_NAME], _INTELLIGENCE, version[:_LONGEST_NAME], _MAKER
+        )
+    described = [_description(number, structure, made, identification) for number, structure in numbered]
     dataset = highdicom.seg.Segmentation(
         sources,
         frames,
@@ -166,8 +171,9 @@ def _source(header: ImageHeader) -> Dataset:
     return dataset
 
 
-def _description(number: int, structure: Structure, made: highdicom.AlgorithmIdentificationSequence
-                 ) -> highdicom.seg.SegmentDescription:  # fmt: skip
+def _description(
+    number: int, structure: Structure, made: str, identification: highdicom.AlgorithmIdentificationSequence | None
+) -> highdicom.seg.SegmentDescription:
     category, kind, _, region = _codes(structure)
     red, green, blue = (round(255 * part) for part in structure.color)
     return highdicom.seg.SegmentDescription(
@@ -175,8 +181,8 @@ def _description(number: int, structure: Structure, made: highdicom.AlgorithmIde
         structure.name[:_LONGEST_NAME],
         category or _ANATOMICAL,
         kind or _ANATOMICAL,
-        "AUTOMATIC",
         made,
+        identification,
         anatomic_regions=[region] if region else None,
         display_color=CIELabColor.from_rgb(red, green, blue),
     )

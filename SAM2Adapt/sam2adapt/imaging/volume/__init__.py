@@ -3,7 +3,7 @@
 from ..dicom import SeriesInfo, list_series
 from .checks import check_input, check_voxels
 from .geometry import check_on_grid, geometry_difference, same_geometry
-from .labels import holds_segments, read_labels, read_segments, read_structures
+from .labels import holds_segments, read_label_map, read_labels, read_segments, read_structures
 from .reading import read_series_files, read_volume
 from .volume import Volume
 from .writing import DicomOutput, check_fits, write_labels, write_segments, write_volume
@@ -19,6 +19,7 @@ __all__ = [
     "geometry_difference",
     "holds_segments",
     "list_series",
+    "read_label_map",
     "read_labels",
     "read_segments",
     "read_series_files",

@@ -45,6 +45,14 @@ def read_labels(
     return _dicom_labels(path, image, classes, overlap) if _is_dicom_input(path) else _labels(path, overlap)[0]
 
 
+def read_label_map(path: str | os.PathLike, overlap: str = LAST) -> tuple[Volume, list[Structure]]:
+    """What :func:`read_labels` and :func:`read_structures` give, reading the file once; not for DICOM.
+
+    :raises: as :func:`read_labels`.
+    """
+    return _labels(check_input(path), overlap)
+
+
 def read_structures(path: str | os.PathLike) -> list[Structure]:
     """The segments of a .seg.nrrd or of DICOM labels with the label values that :func:`read_labels` gives.
 

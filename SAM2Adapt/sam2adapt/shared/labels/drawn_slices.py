@@ -59,7 +59,7 @@ def read_drawn_slices(label: str | os.PathLike) -> dict[str, list[int]] | None:
 def drawn_voxels(shape: tuple[int, int, int], drawn: Mapping[str, Sequence[int]], what: str) -> np.ndarray:
     """(K, J, I) bool, true in the slices that were drawn.
 
-    :param what: the file or case, for messages.
+    :param what: the name of the label file, for messages.
     :raises TrainingDataError: there is no such slice.
     """
     result = np.zeros(shape, bool)
@@ -68,7 +68,7 @@ def drawn_voxels(shape: tuple[int, int, int], drawn: Mapping[str, Sequence[int]]
         if strange := [place for place in places if place >= length]:
             raise TrainingDataError(
                 f"'{what}': slice {strange[0]} along {axis} counts as drawn, and the last one is {length - 1}.",
-                f"Correct the file '{SUFFIX}' beside the labels: slices are counted from 0.",
+                f"Correct '{path_beside(what).name}' beside it: slices are counted from 0.",
             )
         np.moveaxis(result, ARRAY_AXES.index(axis), 0)[list(places)] = True
     return result

@@ -31,6 +31,7 @@ _IMAGES = "folder of images, or an MSD or nnU-Net dataset folder"
 _OVERLAP = (
     "which segment a voxel gets where segments overlap: the first or the last of the file; refuse: none, an error"
 )
+_SHOW_NAMES = "show the names of files on the page; by default it has none, because they can be those of patients"
 _CHANNEL = "channel of nnU-Net images to use: 0 for files that end in _0000, 1 for _0001, and so on"
 
 
@@ -52,6 +53,11 @@ class _Segmenting(Request):
     tta: bool = setting("switch", "average the results at three image scales: slower, slightly more accurate", False)
     any_modality: bool = setting("switch", _ANY_MODALITY, False)
     post_process: bool = setting("switch", "Clean the labels as the model's card says", True, only=SERVER)
+    page: Path | None = setting(
+        "path", "also write a page with pictures and volumes to this file (.html); only you can read it", None,
+        only=SHELL, flags=("--html",),
+    )  # fmt: skip
+    show_names: bool = setting("switch", _SHOW_NAMES, False, only=SHELL)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +92,7 @@ class SegmentBatch(_Segmenting):
         ' folder (searched with its subfolders), or a .csv file with a column "input"',
         about="Files, folders and .csv lists",
         positional=True,
+        reads=True,
         metavar="INPUT",
     )
     output: Path = setting(
@@ -117,6 +124,7 @@ class Fill(Request):
         "your drawings on the voxels of the image: a label map in which 255 means not drawn, or a .seg.nrrd file",
         about=".npy: one mask for each structure (S, K, J, I), or labels (K, J, I), 255 = not drawn",
         flags=("--labels",),
+        reads=True,
     )
     structures: list[str] | None = setting(
         "some names",
@@ -210,7 +218,7 @@ class _Ranking(Request):
 class RankVolume(_Ranking):
     """Measure how sure a model is of one volume."""
 
-    input: dict[str, Any] = setting("image", only=SERVER)
+    input: Path | dict[str, Any] = setting("image or file", about="An array, or the path of an image", only=SERVER)
 
 
 @dataclass(kw_only=True)
@@ -233,13 +241,14 @@ _DATA, _NETWORK, _RUN, _CARD = "data", "network", "run", "model card"
 class Train(Request):
     """Train a model from images and labels. What is None comes from the data, the model to start from, or the base."""
 
-    images: Path = setting("path", _IMAGES, group=_DATA)
+    images: Path = setting("path", _IMAGES, group=_DATA, reads=True)
     labels: Path | None = setting(
         "path",
         "folder of label maps with the names of the images, 255 = not annotated; a dataset folder needs none",
         None,
         about="Folder of label maps; null: as dataset.json says",
         group=_DATA,
+        reads=True,
     )
     overlap: str = setting("text", _OVERLAP, LAST, choices=CHOICES, noun="choice", group=_DATA)
     channel: int = setting("integer", _CHANNEL, 0, minimum=0, group=_DATA)

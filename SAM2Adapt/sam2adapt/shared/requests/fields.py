@@ -33,11 +33,13 @@ KINDS: dict[str, dict] = {
     "some names": {**_NAMES, "minItems": 1},
     "box": {"type": "array", "items": {"type": "integer"}, "minItems": 6, "maxItems": 6},
     "image": {"$ref": "#/$defs/input"},
+    "image or file": {"oneOf": [{"$ref": "#/$defs/input"}, _PATH]},
     "classes": {"type": "array", "items": {"$ref": "#/$defs/class"}},
     "split": {"$ref": "#/$defs/split"},
     "groups": {"type": "object", "additionalProperties": {"type": "string"}},
     "settings": {"type": "object"},
     "slices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/slices"}},  # by structure
+    "gestures": {"type": "array", "items": {"$ref": "#/$defs/gesture"}},
     "id": {"type": ["integer", "string"]},
 }
 
@@ -54,6 +56,8 @@ class Setting:
     :ivar flags: on the command line, if they differ from the name; ``positional``: it has no flag.
     :ivar key: name in the protocol, if it differs from the field's name in camel case.
     :ivar group: heading in the help of the command line.
+    :ivar reads: of paths, whether files are read from there; else a file is written there. An engine on another
+        computer is sent the first and sends back the second.
     """
 
     kind: str
@@ -71,6 +75,7 @@ class Setting:
     key: str = ""
     metavar: str | None = None
     group: str = ""
+    reads: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value outside the limits.
@@ -178,6 +183,8 @@ def _value(one: Setting, value: Any) -> Any:
         return None
     if one.kind == "path":
         return Path(value)
+    if one.kind == "image or file":
+        return Path(value) if isinstance(value, str) else value
     if one.kind == "paths":
         return [Path(path) for path in value]
     if one.kind == "integer":  # JSON schema takes 2.0 for one

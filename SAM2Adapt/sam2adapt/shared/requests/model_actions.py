@@ -32,7 +32,7 @@ class DescribeModel(Request):
 class AddModel(Request):
     """Check a model file and copy it to the user's models."""
 
-    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE")
+    path: Path = setting("path", "model file (.safetensors)", positional=True, metavar="FILE", reads=True)
 
 
 @dataclass(kw_only=True)

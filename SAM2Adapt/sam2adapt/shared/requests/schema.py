@@ -2,6 +2,7 @@
 
 import json
 
+from ..protocol import GESTURES
 from .actions import Fill, RankVolume, Segment, SegmentBatch, Train
 from .fields import Request, definition
 from .model_actions import (
@@ -14,14 +15,35 @@ from .model_actions import (
     RemoveBase,
     RemoveModel,
 )
-from .server_actions import Cancel, Control, ListDevices, SeriesFiles, Shutdown, WarmUp
+from .report_actions import Report, ReportBatch, WriteDicomSeg
+from .server_actions import (
+    Cancel,
+    Control,
+    Correct,
+    DeleteKept,
+    ListDevices,
+    ListKept,
+    ListTrainings,
+    MeasureCase,
+    SeriesFiles,
+    Shutdown,
+    StopTraining,
+    TryModel,
+    WarmUp,
+)
 
 METHODS: dict[str, type[Request]] = {
     "segment": Segment,
     "segmentBatch": SegmentBatch,
     "seriesFiles": SeriesFiles,
     "fill": Fill,
+    "correct": Correct,
+    "report": Report,
+    "reportBatch": ReportBatch,
+    "writeDicomSeg": WriteDicomSeg,
     "rank": RankVolume,
+    "tryModel": TryModel,
+    "measureCase": MeasureCase,
     "train": Train,
     "estimate": Train,
     "devices": ListDevices,
@@ -34,6 +56,10 @@ METHODS: dict[str, type[Request]] = {
     "downloadBase": DownloadBase,
     "removeBase": RemoveBase,
     "warmUp": WarmUp,
+    "trainings": ListTrainings,
+    "stopTraining": StopTraining,
+    "kept": ListKept,
+    "deleteKept": DeleteKept,
     "cancel": Cancel,
     "control": Control,
     "shutdown": Shutdown,
@@ -77,6 +103,21 @@ _PARTS = {
                 "description": "Slicer's serialized entry; left out: as known for the name",
             },
             "color": {**_VECTOR, "items": {"type": "number", "minimum": 0, "maximum": 1}},
+        },
+    },
+    "gesture": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["kind", "positive", "voxels"],
+        "properties": {
+            "kind": {"enum": list(GESTURES)},
+            "positive": {"type": "boolean", "description": "The voxels belong to the structure; else they do not"},
+            "voxels": {
+                "description": "I, J, K of each, counted from 0; of a box two opposite corners, both in it",
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
+            },
         },
     },
     "split": {

@@ -1,0 +1,263 @@
+"""Segment Editor effect: click where a segment is wrong, and the engine corrects what belongs together there.
+
+The engine answers from another process, so Slicer stays usable; what is clicked meanwhile is answered in its order.
+Each click is one step of the editor's undo.
+"""
+
+import collections
+
+import qt
+import slicer
+import vtk
+from sam2adapt.shared.protocol import BOX, POINT, SCRIBBLE
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Correcting.Session import Session
+from SAM2AdaptLib.Engine import Client
+from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Install import Check
+from SAM2AdaptLib.Panels.Correcting import Registration
+from SAM2AdaptLib.Panels.Correcting.Options import Options
+
+_ICON = Registration.RESOURCES / "Icons" / "CorrectWithModel.png"
+_PRESS, _MOVE, _RELEASE = (
+    vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.MouseMoveEvent, vtk.vtkCommand.LeftButtonReleaseEvent
+)  # fmt: skip
+
+
+class CorrectEffect(AbstractScriptedSegmentEditorEffect):
+    """The effect of one segment editor."""
+
+    def __init__(self, scriptedEffect):
+        super().__init__(scriptedEffect)
+        scriptedEffect.name = Registration.NAME
+        scriptedEffect.title = _("Correct with the model")
+        scriptedEffect.perSegment = True
+        self._options = self._session = self._job = self._last = None
+        self._waiting = collections.deque()  # clicks that are not sent yet
+        self._positions, self._isPositive = [], True  # of the gesture that is being drawn
+        self._shortcuts = []
+
+    def clone(self):
+        """A new effect for another segment editor."""
+        return Registration.makeEffect()
+
+    def icon(self):
+        """The picture on the editor's button."""
+        return qt.QIcon(str(_ICON))
+
+    def helpText(self):
+        """What the editor shows above the options."""
+        steps = [
+            _("Choose the segment that is wrong."),
+            _("Click into what is missing with “Belongs to it”, or into what is too much with “Does not”."),
+            _("The place that you click obeys always; the model and the grey levels decide how far it goes around it."),
+            _("Go on with the largest error that is left. Ctrl+Z takes a click back."),
+        ]
+        keys = _("Keys: P point, S scribble, B box, T changes the meaning, Del takes the last click back.")
+        return f"<html><ol>{''.join(f'<li>{step}</li>' for step in steps)}</ol><p>{keys}</p></html>"
+
+    def setMRMLDefaults(self):
+        """Called by the editor for each new set of parameters; there are none."""
+
+    def setupOptionsFrame(self):
+        """Called once by the editor."""
+        self._options = Options(self.scriptedEffect, self.takeBack)
+
+    def activate(self):
+        """Called when the user opens the effect: keys work, and the engine gets ready."""
+        self._makeShortcuts()
+        self._say("")
+        if Check.findProblem():
+            return
+        try:
+            self._currentSession().prepare(onError=self._onPrepareError)
+        except EngineError as error:
+            self._say(str(error))
+
+    def deactivate(self):
+        """Called when the user leaves the effect."""
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+        self._reset()
+
+    def cleanup(self):
+        """Called before the effect is deleted."""
+        self.deactivate()
+        super().cleanup()
+
+    def sourceVolumeNodeChanged(self):
+        """Called by the editor when another volume was chosen."""
+        self._reset()
+
+    def updateGUIFromMRML(self):
+        """Called by the editor when its parameters changed."""
+        if self._session and not self._session.fits(self._volumeNode(), self._segmentationNode()):
+            self._reset()
+
+    # Gestures
+
+    def processInteractionEvents(self, callerInteractor, eventId, viewWidget):
+        """Called by the editor for what the mouse does in a view.
+
+        :return: whether nothing else is to be done about it.
+        """
+        if eventId not in (_PRESS, _MOVE, _RELEASE) or (eventId != _PRESS and not self._positions):
+            return False
+        if callerInteractor.GetShiftKey() or callerInteractor.GetAltKey():
+            return False
+        if viewWidget.className() != "qMRMLSliceWidget":
+            if eventId == _PRESS:
+                self._say(_("Click into a slice view: a 3-D view shows surfaces, not voxels."))
+            return False
+        position = _toWorld(viewWidget, callerInteractor.GetEventPosition())
+        if eventId == _PRESS:
+            self._positions = [position]
+            self._isPositive = self._options.isPositive != bool(callerInteractor.GetControlKey())
+        elif self._options.kind == SCRIBBLE and position != self._positions[-1]:
+            self._positions += _between(self._positions[-1], position)
+        if eventId == _RELEASE or (eventId == _PRESS and self._options.kind == POINT):
+            positions, self._positions = self._positions, []
+            if self._options.kind == BOX:
+                positions = [positions[0], position]
+            self.correct(positions, self._isPositive)
+        return True
+
+    def correct(self, positions, isPositive):
+        """Correct the chosen segment by the chosen kind of gesture; what waits is answered first.
+
+        :param positions: (N, 3) R, A, S in the world, mm.
+        """
+        segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
+        self._waiting.append((segmentId, positions, isPositive, self._options.kind, self._options.carry))
+        self._advance()
+
+    def isRunning(self):
+        """Whether a click waits for its answer."""
+        return self._job is not None and not self._job.isOver
+
+    def _advance(self):
+        while self._waiting and not self.isRunning():
+            segmentId, positions, isPositive, kind, carry = self._waiting.popleft()
+            try:
+                if problem := Check.findProblem() or self._hidden(segmentId):
+                    raise problem
+                self._job = self._currentSession().correct(
+                    segmentId, positions, isPositive, kind, carry, onFinished=self._onFinished, onError=self._onError
+                )
+            except EngineError as error:
+                self._say(str(error))
+                continue
+            self._say(_("Correcting…"))
+
+    def _hidden(self, segmentId):
+        """The error of a segment that nobody can see; None if it is shown."""
+        node = self._segmentationNode()
+        display = node.GetDisplayNode()
+        if not segmentId or not display or display.GetSegmentVisibility(segmentId):
+            return None
+        name = node.GetSegmentation().GetSegment(segmentId).GetName()
+        return EngineError("DrawingError", _("'{name}' is hidden.").format(name=name), _("Show it, then click."))
+
+    def _onFinished(self, job):
+        if job is not self._job:
+            return
+        self._job = None
+        try:
+            job.apply(lambda image, isAdded: self._modify(job.segmentId, image, isAdded))
+            self._last = job
+            self._options.allowForget(True)
+            self._say("\n".join([job.message, *job.log]))
+        except EngineError as error:
+            self._say(str(error))
+        self._advance()
+
+    def _onError(self, job, error):
+        if job is self._job:
+            self._job = None
+            self._say(str(error))
+            self._advance()
+
+    def takeBack(self):
+        """Remove what the last click changed, as one more step of undo; only if nothing was drawn there since."""
+        job, self._last = self._last, None
+        self._options.allowForget(False)
+        if job is None:
+            return
+        try:
+            job.takeBack(lambda image, isAdded: self._modify(job.segmentId, image, isAdded))
+            self._say(_("The last click was taken back."))
+        except EngineError as error:
+            self._say(str(error))
+
+    def _modify(self, segmentId, image, isAdded):
+        """Change a segment as the editor's settings of masking and overwriting want it."""
+        modes = slicer.qSlicerSegmentEditorAbstractEffect
+        mode = modes.ModificationModeAdd if isAdded else modes.ModificationModeRemove
+        self.scriptedEffect.saveStateForUndo()
+        self.scriptedEffect.modifySegmentByLabelmap(self._segmentationNode(), segmentId, image, mode)
+
+    # Session
+
+    def _currentSession(self):
+        volumeNode, segmentationNode = self._volumeNode(), self._segmentationNode()
+        if self._session is None or not self._session.fits(volumeNode, segmentationNode):
+            self._reset()
+            self._session = Session(Client.sharedEngine(), volumeNode, segmentationNode)
+        return self._session
+
+    def _onPrepareError(self, job, error):
+        if error.kind != "CancelledError":
+            self._say(str(error))
+
+    def _reset(self):
+        self._waiting.clear()
+        self._positions = []
+        job, self._job, self._last = self._job, None, None
+        if job and not job.isOver:
+            job.cancel()
+        if self._session:
+            self._session.close()
+        self._session = None
+        if self._options:
+            self._options.allowForget(False)
+
+    # Widgets
+
+    def _makeShortcuts(self):
+        parent = slicer.util.mainWindow() or self.scriptedEffect.optionsFrame()
+        options = self._options
+        for key, function in (
+            ("P", lambda: setattr(options, "kind", POINT)), ("S", lambda: setattr(options, "kind", SCRIBBLE)),
+            ("B", lambda: setattr(options, "kind", BOX)), ("Del", self.takeBack),
+            ("T", lambda: setattr(options, "isPositive", not options.isPositive)),
+        ):  # fmt: skip
+            shortcut = qt.QShortcut(parent)
+            shortcut.setKey(qt.QKeySequence(key))
+            shortcut.connect("activated()", function)
+            self._shortcuts.append(shortcut)
+
+    def _say(self, text):
+        self._options.say(text)
+
+    def _segmentationNode(self):
+        parameters = self.scriptedEffect.parameterSetNode()
+        return parameters.GetSegmentationNode() if parameters else None
+
+    def _volumeNode(self):
+        parameters = self.scriptedEffect.parameterSetNode()
+        return parameters.GetSourceVolumeNode() if parameters else None
+
+
+def _toWorld(sliceWidget, xy):
+    """R, A, S in the world, mm, of a place in a slice view."""
+    matrix = sliceWidget.mrmlSliceNode().GetXYToRAS()
+    return tuple(matrix.MultiplyPoint((*xy, 0, 1))[:3])
+
+
+def _between(start, end, steps=16):
+    """Places on the way from one to another, the last one among them, so that a quick line has no gaps."""
+    return [tuple(a + (b - a) * n / steps for a, b in zip(start, end, strict=True)) for n in range(1, steps + 1)]

@@ -1,0 +1,1 @@
+"""The Segment Editor effect that corrects segments by clicks."""

@@ -1,0 +1,147 @@
+"""Files that other computers sent, kept by their hash so that each is sent once, and deleted some days after their use.
+
+They lie in ``home()/remote``, which only the user can enter: one host may serve many, each in a home of their own.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...shared import files, paths
+from ...shared.errors import SettingsError, UserError
+from ...shared.safety.private import Lock, private_folder
+
+MODELS, CASES, VOXELS = "models", "cases", "voxels"
+DAYS_VARIABLE = "SAM2ADAPT_KEPT_DAYS"
+_DAYS = {MODELS: 30.0, CASES: 7.0}  # after the last use
+_HASH = re.compile("[0-9a-f]{64}")
+_PART_DAYS = 1.0  # of a file that did not arrive whole
+
+
+def remote_folder() -> Path:
+    """Folder of what other computers sent (may not exist)."""
+    return files.home() / "remote"
+
+
+def kept_days(kind: str) -> float:
+    """Days after its last use for which a file of a kind is kept.
+
+    :raises SettingsError: the environment variable that sets it holds no number.
+    """
+    text = os.environ.get(DAYS_VARIABLE, "")
+    try:
+        return float(text) if text else _DAYS[kind]
+    except ValueError as error:
+        raise SettingsError(
+            f"The environment variable {DAYS_VARIABLE} is '{text}'.", "Set it to a number of days."
+        ) from error
+
+
+class Store:
+    """The files of one kind.
+
+    :param folder: where they lie.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = private_folder(folder)
+
+    def path(self, digest: str) -> Path:
+        """Path of the file with a SHA-256 (may not exist).
+
+        :raises SettingsError: this is no SHA-256.
+        """
+        if not _HASH.fullmatch(digest):
+            raise SettingsError("A file is named by something that is not its hash.", "Update both sides.")
+        # The suffix of model files: the engine tells them by it.
+        return self.folder / f"{digest}{'.safetensors' if self.folder.name == MODELS else ''}"
+
+    def has(self, digest: str) -> bool:
+        """Whether a file is there; then its time begins anew."""
+        path = self.path(digest)
+        if not paths.is_file(path):
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(path, (time.time(), path.stat().st_mtime))  # the time of change is part of a warm model's key
+        return True
+
+
+def kept_store(kind: str) -> Store:
+    """The store of ``MODELS`` or ``CASES``."""
+    return Store(private_folder(remote_folder()) / kind)
+
+
+def remove_expired() -> int:
+    """Delete files and ended trainings whose time is over; gives their number."""
+    count = 0
+    with contextlib.suppress(UserError, OSError):
+        for kind in (MODELS, CASES):
+            limit = time.time() - 86400 * kept_days(kind)
+            for path in paths.listing(remote_folder() / kind):
+                state = path.stat()
+                part_over = path.suffix == ".part" and state.st_mtime < time.time() - 86400 * _PART_DAYS
+                if part_over or max(state.st_atime, state.st_ctime) < limit:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        limit = time.time() - 86400 * kept_days(CASES)
+        for kind in ("runs", "batches"):
+            for folder in paths.listing(remote_folder() / kind):
+                if last_change(folder) < limit and remove_if_idle(folder):
+                    count += 1
+    return count
+
+
+def last_change(folder: Path) -> float:
+    """When anything in a folder of a training was last written, in seconds since 1970."""
+    return max((path.stat().st_mtime for path in folder.iterdir() if path.is_file()), default=folder.stat().st_mtime)
+
+
+def remove_if_idle(folder: Path) -> bool:
+    """Remove the folder of a training, unless one is at work in it."""
+    lock = Lock(folder / "lock")
+    if not lock.held:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    return True
+
+
+@dataclass(frozen=True)
+class Held:
+    """What there is of one kind."""
+
+    kind: str
+    count: int
+    bytes: int
+
+
+def held() -> list[Held]:
+    """What this computer holds for others: ``cases``, ``models``, ``runs``, ``batches``, ``slices`` and ``names``."""
+    places = {kind: remote_folder() / kind for kind in (CASES, MODELS, "runs", "batches")}
+    places |= {"slices": files.replay_folder(), "names": files.home() / "cases"}
+    found = []
+    for kind, folder in places.items():
+        inside = [path for path in paths.listing(folder) if not path.name.startswith(".")]
+        places = paths.walk(folder) if inside else ()
+        size = sum(Path(root, name).stat().st_size for root, _, names in places for name in names)
+        found.append(Held(kind, len(inside), size))
+    return found
+
+
+def delete_held() -> list[Held]:
+    """Delete all of it but what a training at work needs; gives what is left."""
+    for kind in ("runs", "batches"):
+        for folder in paths.listing(remote_folder() / kind):
+            remove_if_idle(folder)
+    for folder in (remote_folder() / CASES, remote_folder() / MODELS, files.replay_folder(), files.home() / "cases"):
+        for path in paths.listing(folder):
+            if not path.name.startswith("."):
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise files.output_error(path, error) from error
+    return held()

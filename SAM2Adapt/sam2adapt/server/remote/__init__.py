@@ -1,0 +1,1 @@
+"""The engine server for a client on another computer: ``sam2adapt serve --stream``."""

@@ -1,0 +1,61 @@
+"""The section “Engine on”, used as a user does: an engine behind a command, and choices that are refused."""
+
+import sys
+
+import pytest
+from host.pythonqt import unwrap
+
+pytest_plugins = ["auto_segment_testing"]
+COMMAND = f"'{sys.executable}' -m sam2adapt serve --stream"
+
+
+@pytest.fixture
+def section(panel):
+    """The section, opened; the engine is on this computer again at the end."""
+    section = panel.widget._engineSection
+    section.button.collapsed = False
+    yield section
+    choose(section, "here")
+
+
+def choose(section, kind, text=""):
+    section.placeComboBox.setCurrentIndex(section.placeComboBox.findData(kind))
+    section.placeEdit.text = text
+    unwrap(section.placeEdit).editingFinished.emit()
+
+
+def test_a_command_is_tried_and_used_for_the_next_run(panel, section, tmp_path):
+    from SAM2AdaptLib.Engine import Client
+    from SAM2AdaptLib.Engine.Remote import Place
+
+    assert Place.chosen() == Place.Place() and not section.placeEdit.visible
+    choose(section, "command", COMMAND)
+    assert Place.chosen() == Place.Place("command", COMMAND)
+    assert section.button.text.startswith("Engine on: ") and panel.widget.logic.engineProblem() is None
+    section.testButton.click()
+    panel.waitFor(lambda: section.testButton.enabled)
+    assert "The engine answers: version" in section.resultLabel.text and "no GPU" in section.resultLabel.text
+    assert section.keptLabel.text.startswith("Kept there of you: ") and not section.table.visible
+    assert len(Client.sharedEngine().request("devices", {}).wait().result) >= 2
+    assert Client.sharedEngine().facts()["protocol"] == 2
+    choose(section, "here")
+    Client.sharedEngine().request("devices", {}).wait()
+    assert Client.sharedEngine().facts()["protocol"] == 1
+    panel.saveAndCloseScene(tmp_path)
+    assert "serve --stream" not in (tmp_path / "scene.mrml").read_text()
+
+
+def test_what_cannot_be_an_engine_is_refused_with_a_sentence(panel, section):
+    from SAM2AdaptLib.Engine.Remote import Place
+
+    for host in ("-oProxyCommand=touch /tmp/x", "a b", "user@-host", "a;b", "$(x)", ""):
+        choose(section, "host", host)
+        assert Place.chosen() == Place.Place()
+        assert "host" in section.resultLabel.text
+    choose(section, "command", "docker 'run")
+    assert "quote" in section.resultLabel.text and Place.chosen().text != "docker 'run"
+    choose(section, "command", "no-such-program serve")
+    section.testButton.click()
+    panel.waitFor(lambda: section.testButton.enabled)
+    assert "'no-such-program' cannot be started" in section.resultLabel.text
+    assert section.installEdit.text.startswith("python3 -m venv")
