@@ -29,6 +29,7 @@ from simulated_clicks import next_click, obey, slice_dice, worst_slice
 
 RESULTS = Path(__file__).parent / "results"
 CLICKS, CARRY = 5, 2
+_COLOURS = ("#e4572e", "#12b5a0", "#ffc74d")
 _SHOWN = 60  # pixels of the truth
 Spread = Callable[[Slice, Click], np.ndarray]
 
@@ -154,8 +155,8 @@ def draw(picture: tuple[np.ndarray, ...]) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.4))
     for axis, mask, title in zip(axes, masks, ("Model", "After five clicks", "Truth"), strict=True):
         axis.imshow(grey, cmap="gray")
-        for value, colour in zip(np.unique(mask[mask > 0]), ("#12b5a0", "#ffc74d", "#e4572e"), strict=False):
-            axis.contour(mask == value, [0.5], colors=colour, linewidths=1.5)
+        for value in np.unique(mask[mask > 0]):
+            axis.contour(mask == value, [0.5], colors=_COLOURS[value % len(_COLOURS)], linewidths=1.5)
         axis.set_title(title)
         axis.axis("off")
     figure.tight_layout()
@@ -177,7 +178,7 @@ def write(rows: list[dict]) -> None:
         page += ["", f"## {name}, val, {mine[0]['volumes']} volumes, worst slice of each", *lines]
         for row in mine:
             dice = " | ".join(f"{row[f'dice_{n}']:.3f}" for n in range(CLICKS + 1))
-            page.append(f"| {row['clicks']} | {dice} | {-row['worst_fall']:.3f} | {row['ms']} ({row['ms_most']}) |")
+            page.append(f"| {row['clicks']} | {dice} | {abs(row['worst_fall']):.3f} | {row['ms']} ({row['ms_most']}) |")
         last = mine[-1]
         beside = f"from {last['beside_0']:.3f} to {last['beside_5']:.3f}"
         page += ["", f"Carried, the clicks take the slices up to {CARRY} beside the worst one {beside}."]

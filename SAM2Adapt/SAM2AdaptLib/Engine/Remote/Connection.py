@@ -1,5 +1,6 @@
 """The stream to an engine on another computer: a command of which standard input and output are the two ways."""
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -84,6 +85,9 @@ class Connection:
         """End the command and with it the engine there; ``onLost`` is not called any more."""
         self._isOver = True
         if self._process:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()  # the engine there removes its files and ends
+            self._isEnding()
             self._process.kill()
 
     def _read(self, count):
