@@ -15,9 +15,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # Files of the engine whose errors only a command line shows.
 SHELL_ONLY = {"cli/segment.py", "cli/remedies.py", "cli/options.py", "requests/evaluate.py"}
-# What no panel sets: it writes the groups of cases and the format of results itself, declares no slices of a file
-# empty, and shows no series of a folder.
-WITHOUT_CONTROL = {"groups", "series", "format", "reference", "empty"}
+# What no panel sets: it writes the groups of cases, the format of results, and the masks and gestures of a correction
+# itself, declares no slices of a file empty, and shows no series of a folder.
+WITHOUT_CONTROL = {"groups", "series", "format", "reference", "empty", "masks", "gestures"}
+# Settings of Slicer's side alone: the protocol does not know where the engine is.
+OF_THE_PANELS = {"engineOn"}
 
 
 def camelCase(name):
@@ -52,7 +54,7 @@ def test_every_setting_that_reaches_a_panel_has_a_control(lib):
 def test_the_table_holds_words_of_the_protocol_only(lib):
     methods = schema()["$defs"]
     known = methods.keys() | {name for method in methods.values() for name in method.get("properties", {})}
-    assert lib.Error.controlNames().keys() - known == set()
+    assert lib.Error.controlNames().keys() - known == OF_THE_PANELS
 
 
 def test_the_controls_exist(lib):
