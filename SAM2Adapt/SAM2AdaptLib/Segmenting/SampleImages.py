@@ -45,10 +45,13 @@ def register():
         checksums=f"SHA256:{_CHECKSUM}",
         nodeNames="CTChest",
     )
-    for name, (_title, image, _segmentation) in BUNDLED.items():
+    for name, (title, image, _segmentation) in BUNDLED.items():
         logic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name,
+            uris=(FOLDER / image).as_uri(),  # Slicer asks for one, though the function below loads the sample
+            fileNames=image,
+            nodeNames=title,
             thumbnailFileName=str(FOLDER / f"{image.partition('.')[0]}-thumbnail.png"),
             customDownloader=lambda source, name=name: load(name),
         )

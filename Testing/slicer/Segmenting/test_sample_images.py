@@ -3,6 +3,8 @@
 import hashlib
 import importlib
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,3 +50,17 @@ def test_training_sample_is_a_case_at_once(lib, samples, nodes):
     assert nodes.segmentNames(segmentationNode) == ["right lung", "left lung", "vertebral column"]
     (case,) = lib.Cases.fromScene()
     assert len(case.annotatedSlices) == 7
+
+
+def test_every_sample_is_registered_with_an_address(samples, monkeypatch):
+    """Slicer counts the addresses of a sample even if a function of its own loads it."""
+    import slicer
+
+    registered = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **values: registered.append(values))
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
+    monkeypatch.setattr(slicer.modules, "sampledata", object(), raising=False)
+    monkeypatch.setattr(slicer.util, "modulePath", lambda name: "", raising=False)
+    samples.register()
+    assert [values["sampleName"] for values in registered] == ["SAM2AdaptChest", *samples.BUNDLED]
+    assert all(values["uris"].startswith(("https://", "file:///")) and values["fileNames"] for values in registered)
