@@ -44,7 +44,7 @@ def test_load_click_and_a_result_with_names_volumes_and_how_far_to_trust_it(firs
     assert panel.ui.resultsTable.item(0, 0).text() == "right lung"
     assert 2000 < float(panel.ui.resultsTable.item(0, 1).text()) < 4000
     assert panel.ui.trustLabel.text == (
-        "On one image that it had not seen, this model agreed with outlines drawn by people to 92 %. On three"
+        "On one image that it was not trained on, this model agreed with outlines drawn by people to 92 %. On three"
         " slices of this volume it was sure of its answer. Check the outlines before you rely on them."
     )
     texts = [*before, *shownTexts(panel)]
