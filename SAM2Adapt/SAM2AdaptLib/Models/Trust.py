@@ -27,7 +27,9 @@ def _measured(model):
         return _("Nobody has measured how accurate this model is.")
     names = {"percent": _percent(model.dice), "count": model.measuredOn}
     if model.measuredOn == 1:
-        text = _("On one image that it was not trained on, this model agreed with outlines drawn by people to {percent} %")
+        text = _(
+            "On one image that it was not trained on, this model agreed with outlines drawn by people to {percent} %"
+        )
     elif model.measuredOn:
         text = _(
             "On {count} images that it was not trained on, this model agreed with outlines drawn by people to {percent} %"
