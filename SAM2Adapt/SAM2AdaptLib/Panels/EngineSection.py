@@ -70,6 +70,8 @@ class EngineSection:
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         self.table.setMaximumHeight(110)
+        self.table.verticalHeader().hide()
+        Widgets.fitColumns(self.table.horizontalHeader(), 3, stretched=(1,))
         self.stopButton = qt.QPushButton(_("Stop training there"))
         self.stopButton.toolTip = _("It ends with the best that it reached; “Resume” fetches the model.")
         self.keptLabel = _wrapped()
@@ -161,7 +163,7 @@ class EngineSection:
         for row, run in enumerate(self._runs):
             for column, text in enumerate(_rowOf(run)):
                 self.table.setItem(row, column, Widgets.tableItem(text, text))
-        self.table.resizeColumnsToContents()
+        self.table.resizeRowsToContents()
         for widget in (self.table, self.stopButton):
             widget.visible = bool(self._runs)
         for widget in (self.keptLabel, self.deleteButton):
@@ -283,5 +285,5 @@ def _rowOf(run):
         state = _("{state}, passes done: {passes}").format(state=state, passes=passes)
     until = _("the connection")
     if run["hours"] is not None:
-        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["started"] + 3600 * run["hours"]))
+        until = time.strftime("%m-%d %H:%M", time.localtime(run["started"] + 3600 * run["hours"]))
     return run["name"], state, until
