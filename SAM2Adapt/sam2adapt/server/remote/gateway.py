@@ -238,6 +238,8 @@ def _with_memory(message: dict[str, Any]) -> dict[str, Any]:
     device = loaded_device_module()
     if not error or device is None or (error.get("data") or {}).get("kind") != "DeviceError":
         return message
+    if "memory" not in error["message"].casefold():
+        return message  # no such device, or a broken one
     text = f"{error['message'].rstrip('.')}, on '{socket.gethostname()}'"
     if free := device.free_memory():
         text += f": {free[0] / 1e9:.1f} of {free[1] / 1e9:.1f} GB of its GPU are free now, and others may use it"
