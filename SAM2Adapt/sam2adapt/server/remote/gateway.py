@@ -119,8 +119,11 @@ class RemoteServer(Server):
     def _watch_life(self) -> None:
         while time.monotonic() - self._alive < self._silence:
             time.sleep(self._silence / 10)
+        self._leave()
+
+    def _leave(self) -> None:
         self._session.close()
-        os._exit(0)  # nobody reads last words
+        super()._leave()
 
     def _read(self) -> None:
         try:
