@@ -146,6 +146,34 @@ def test_the_least_sure_case_is_next_and_a_case_goes_from_opening_to_done(day):
     assert slicer.mrmlScene.GetFirstNodeByName("case1") is not None
 
 
+def test_a_model_may_be_chosen_until_a_case_is_done(day):
+    day.open(model="")
+    day.ui.nextButton.click()
+    assert not day.ui.segmentButton.enabled
+    choice = day.ui.modelComboBox
+    choice.setCurrentIndex(choice.findData("torso-ct@1.0.0"))
+    choice.activated.emit(choice.currentIndex)
+    assert day.worklist.model == "torso-ct@1.0.0" and day.ui.segmentButton.enabled and choice.enabled
+    assert "torso-ct@1.0.0 segments the next case." in day.ui.modelsLabel.text
+    day.segment()
+    day.ui.doneButton.click()
+    assert not choice.enabled
+    choice.setCurrentIndex(0)
+    day.ui.openButton.click()
+    assert choice.currentData == day.worklist.model == "torso-ct@1.0.0"  # what the worklist uses, not what was shown
+
+
+def test_the_end_of_the_list_is_said_in_plain_words(day):
+    day.open()
+    for entry in day.worklist.entries[:4]:
+        entry.state = "learnt"
+    day.correct(0.8)
+    assert day.ui.statusLabel.text == "Kept. One case is left."
+    day.correct(0.8)
+    assert day.ui.statusLabel.text == "All cases are done."
+    assert day.ui.modelsLabel.text.startswith("6 of 6 cases done") and "next case" not in day.ui.modelsLabel.text
+
+
 def test_everything_survives_a_restart_and_a_second_slicer_is_refused(day):
     day.open()
     day.rank([0.1, 0.9])

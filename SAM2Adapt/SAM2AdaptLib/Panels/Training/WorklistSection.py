@@ -49,6 +49,7 @@ class WorklistSection:
         self.ui.doneButton.connect("clicked()", self.done)
         self.ui.trainButton.connect("clicked()", self.trainOrStop)
         self.ui.afterSpinBox.connect("valueChanged(int)", self._work)
+        self.ui.modelComboBox.connect("activated(int)", self._onModelChosen)
         self.ui.caseTree.connect("itemDoubleClicked(QTreeWidgetItem*,int)", self._onItem)
         self.ui.caseTree.connect("itemActivated(QTreeWidgetItem*,int)", self._onItem)  # by the keyboard
         self.ui.folderEdit.currentPath = qt.QSettings().value(SETTING) or ""
@@ -98,8 +99,9 @@ class WorklistSection:
             self._logic, self.worklist, self._options, self._freeName, self.update, self._onLoopError, self._later
         )
         if not self.worklist.competing():
-            self.worklist.model = self.ui.modelComboBox.currentData or ""
-            self.worklist.save()
+            self._takeModel()
+        if (index := self.ui.modelComboBox.findData(self.worklist.model)) >= 0:
+            self.ui.modelComboBox.setCurrentIndex(index)
         self.ui.imagesEdit.currentPath = str(self.worklist.images)
         qt.QSettings().setValue(SETTING, str(self.worklist.folder))
         self._shown = {}
@@ -161,7 +163,8 @@ class WorklistSection:
             self._show(str(error if isinstance(error, EngineError) else fromUserError(error)))
             return
         left = len(self.worklist.inState(NEW, OPEN))
-        self._show(_("Kept. {count} cases are left.").format(count=left) if left else _("All cases are done."))
+        texts = {0: _("All cases are done."), 1: _("Kept. One case is left.")}
+        self._show(texts.get(left) or _("Kept. {count} cases are left.").format(count=left))
         self._work()
         self.update()
 
@@ -185,7 +188,7 @@ class WorklistSection:
             "fillButton": isOpen and not running,
             "doneButton": isOpen and not running,
             "trainButton": isTraining or (corrected and not self._isBusy()),
-            "modelComboBox": worklist is None or not worklist.competing(),
+            "modelComboBox": worklist is None or not (corrected and worklist.competing()),
         }
         for name, value in enabled.items():
             getattr(self.ui, name).enabled = value
@@ -218,6 +221,16 @@ class WorklistSection:
         else:
             self._show(_("{case} is open. Segment or draw it, correct it, then click “Done”.").format(case=entry.id))
         self.update()
+
+    def _onModelChosen(self, index):
+        """Begin the cases of the open worklist with the model that the user has just chosen."""
+        if self.worklist is not None:
+            self._takeModel()
+            self.update()
+
+    def _takeModel(self):
+        self.worklist.model = self.ui.modelComboBox.currentData or ""
+        self.worklist.save()
 
     def _onItem(self, item, column):
         identifier = item.data(CASE, qt.Qt.UserRole)
@@ -266,7 +279,7 @@ def modelTexts(worklist):
     count, new = len(worklist.entries), len(worklist.inState(DONE))
     finished = len(worklist.inState(DONE, LEARNT))
     texts = [_("{done} of {count} cases done, {new} not learnt yet.").format(done=finished, count=count, new=new)]
-    if name := worklist.inUse():
+    if (name := worklist.inUse()) and worklist.inState(NEW, OPEN):
         texts.append(_("{model} segments the next case.").format(model=name))
     if worklist.newer and worklist.model:
         text = _("{newer} and {former} take turns, and are compared on each correction before they learn it.")
