@@ -67,7 +67,7 @@ class Server:
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
-        self._source, self._writer = source, Writer(target, encoded=self._encoded)
+        self._source, self._writer = source, Writer(target, self._leave, self._encoded)
         self._parent = os.getppid()
         self._engine = WarmModels()
         # Guards _waiting and _running, which both threads use.
@@ -118,6 +118,10 @@ class Server:
     def _end(self) -> None:
         self._writer.drain(_LAST_WORDS)
         # A normal exit would wait for the exit handlers of libraries.
+        os._exit(0)
+
+    def _leave(self) -> None:
+        """End at once: nobody reads last words."""
         os._exit(0)
 
     def _receive(self, line: bytes) -> None:

@@ -119,8 +119,11 @@ class RemoteServer(Server):
     def _watch_life(self) -> None:
         while time.monotonic() - self._alive < self._silence:
             time.sleep(self._silence / 10)
+        self._leave()
+
+    def _leave(self) -> None:
         self._session.close()
-        os._exit(0)  # nobody reads last words
+        super()._leave()
 
     def _read(self) -> None:
         try:
@@ -238,6 +241,8 @@ def _with_memory(message: dict[str, Any]) -> dict[str, Any]:
     device = loaded_device_module()
     if not error or device is None or (error.get("data") or {}).get("kind") != "DeviceError":
         return message
+    if "memory" not in error["message"].casefold():
+        return message  # no such device, or a broken one
     text = f"{error['message'].rstrip('.')}, on '{socket.gethostname()}'"
     if free := device.free_memory():
         text += f": {free[0] / 1e9:.1f} of {free[1] / 1e9:.1f} GB of its GPU are free now, and others may use it"
