@@ -74,10 +74,14 @@ def _check(request: Correct) -> None:
 
 
 def _key(request: Correct) -> tuple:
-    """What tells volume, model and device from others: the files as they are now, and the geometry."""
-    volume = json.dumps(request.input, sort_keys=True)
+    """What tells volume, model and device from others: the files as they are now, and the geometry.
+
+    A file counts by itself, not by its path, because each request from another computer has links of its own.
+    """
+    volume = json.dumps({key: value for key, value in request.input.items() if key != "array"}, sort_keys=True)
     files = [Path(request.input["array"]), *([find_model(request.model)] if request.model else [])]
-    stamps = [(str(path), status.st_mtime_ns, status.st_size) for path in files for status in [paths.check_file(path)]]
+    states = [paths.check_file(path) for path in files]
+    stamps = [(state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size) for state in states]
     return volume, *stamps, request.device, request.any_modality
 
 

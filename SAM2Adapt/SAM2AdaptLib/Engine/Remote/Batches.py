@@ -49,7 +49,8 @@ def message(outgoing, params, place):
         {"inside": path.relative_to(root).parts, "name": name, "token": outgoing.token(path)} for path in inputs
     ]
     present = [file.relative_to(output).as_posix() for file in _results(output)]
-    packed["output"] = {"returnedFolder": _OUTPUT, "token": outgoing.token(output), "present": present}
+    outgoing.returnedFolder = outgoing.token(output)
+    packed["output"] = {"returnedFolder": _OUTPUT, "token": outgoing.returnedFolder, "present": present}
     own = hashlib.sha256(f"{place}\0{root}\0{output}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return {"params": packed, "tree": tree, "remote": {"batch": own}}
 

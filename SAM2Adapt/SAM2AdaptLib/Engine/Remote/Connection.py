@@ -6,6 +6,7 @@ import queue
 import subprocess
 import threading
 import time
+import traceback
 
 from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import RemoteError, UserError
@@ -116,6 +117,12 @@ class Connection:
             error = None if self._isUnread else failure
         except OSError:
             pass
+        except Exception as surprise:  # a message that no engine of ours sends; the thread must not end in silence
+            traceback.print_exc()
+            error = RemoteError(
+                f"The engine there sent what cannot be understood ({type(surprise).__name__}: {surprise}).",
+                "Update both sides, and try again.",
+            )
         self._receiver.close()
         if not self._isOver:
             self._isOver = True

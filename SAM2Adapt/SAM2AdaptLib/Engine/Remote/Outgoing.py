@@ -38,6 +38,8 @@ class Outgoing:
 
     :ivar files: list of SentFile.
     :ivar tokens: dict from each token to the path here.
+    :ivar returns: tokens of the files that come back.
+    :ivar returnedFolder: token of the folder whose files come back; None if there is none.
     """
 
     def __init__(self, method, hashes, cancelled):
@@ -46,6 +48,7 @@ class Outgoing:
         :param cancelled: function; once it is true, ``sam2adapt.shared.errors.CancelledError`` is raised.
         """
         self.method, self.files, self.tokens = method, [], {}
+        self.returns, self.returnedFolder = set(), None
         self._hashes, self.isCancelled = hashes, cancelled
         self._store = CASES if method in _KEPT_AS_CASES else VOXELS
 
@@ -84,7 +87,13 @@ class Outgoing:
         :raises OutputError: it could not be written.
         """
         files.check_output(Path(path))
-        return {"returned": Path(path).name, "token": self.token(path)}
+        return {"returned": Path(path).name, "token": self.returnedToken(path)}
+
+    def returnedToken(self, path):
+        """A new token for a file that is to be sent back."""
+        token = self.token(path)
+        self.returns.add(token)
+        return token
 
     def source(self, path):
         """The object for a file or folder that is read; a header is sent with the files of its voxels."""

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import queue
-import re
 import sys
 import tempfile
 import threading
@@ -23,10 +22,10 @@ from sam2adapt.shared.errors import CancelledError, RemoteError, UserError, chec
 from sam2adapt.shared.known_bases import BASES
 from sam2adapt.shared.requests.fields import camel_case
 from sam2adapt.shared.requests.schema import METHODS
-from sam2adapt.shared.safety.private import Claim, private_folder
+from sam2adapt.shared.safety.private import Claim
 from sam2adapt.shared.stream import sending
 
-from SAM2AdaptLib.Engine.Remote import Batches, ModelFiles, Ssh
+from SAM2AdaptLib.Engine.Remote import Arrivals, Batches, ModelFiles, Ssh
 from SAM2AdaptLib.Engine.Remote.Connection import Answers, Connection
 from SAM2AdaptLib.Engine.Remote.Outgoing import Hashes, Outgoing, revealed
 from SAM2AdaptLib.Engine.Remote.Trainings import RemoteTraining
@@ -35,7 +34,6 @@ SILENCE = 30.0  # seconds
 ENVIRONMENT_VARIABLE = "SAM2ADAPT_STARTUP"  # variables for the command, as JSON; null removes one
 _BETWEEN = 0.1  # seconds between two messages of progress
 _PARENT_CHECKS = 0.5  # seconds
-_DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 
 
 class Relay:
@@ -168,6 +166,8 @@ class Relay:
             about = {"message": answer["error"]["message"], "remedy": data.get("remedy") or "Please report this."}
             keys = {"kind": "", "setting": (), "value": None}
             raise UserError.from_json(about | {key: data.get(key, usual) for key, usual in keys.items()})
+        if "result" not in answer:
+            raise RemoteError("The engine there gave an answer without a result.", "Update both sides, and try again.")
         return answer["result"]
 
     def _sendFiles(self, outgoing, number):
@@ -177,6 +177,8 @@ class Relay:
             return
         offered = [{"file": file.digest, "store": file.store} for file in known.values()]
         missing = self._ask(protocol.OFFER, {"files": offered})
+        if not isinstance(missing, list) or any(digest not in list(known) for digest in missing):
+            raise RemoteError("The engine there asked for a file that was not offered.", "Update both sides.")
         progress = _Progress(sum(known[digest].size for digest in missing), number, self._say)
         for digest in missing:
             file = known[digest]
@@ -196,26 +198,16 @@ class Relay:
         packed = outgoing.packed({"name": os.path.abspath(params["path"]), "path": os.fspath(target)})
         self._sendFiles(outgoing, number)
         self._tokens |= outgoing.tokens
+        self._open[number] = (outgoing, None)
         self._ask("exportModel", packed)
+        self._forget(number)
+        if not target.is_file():
+            raise RemoteError("The engine there did not send the model back.", "Update both sides, and try again.")
         return ModelFiles.add(target)
 
     def _placeOf(self, facts):
         """Where a file that comes back belongs: only where a request wants it, or where its kind is kept."""
-        if "kept" in facts:
-            digest = str(facts.get("digest"))
-            if not _DIGEST.fullmatch(digest):
-                raise RemoteError("A file came back that nobody wanted.", "Try again.")
-            path = files.replay_file(digest) if facts["kept"] == "replay" else files.case_names_file(digest)
-            private_folder(path.parent)
-            return path
-        path = self._tokens.get(facts.get("token"))
-        inside = facts.get("path", ())
-        if path is None or any(part in ("", ".", "..") or re.search(r"[\x00/\\]", part) for part in inside):
-            raise RemoteError("A file came back that nobody wanted.", "Try again.")
-        place = Path(path, *inside)
-        if inside:
-            files.make_folder(place.parent)
-        return place
+        return Arrivals.placeOf(facts, [outgoing for outgoing, _ in list(self._open.values())])
 
     def _onFile(self, facts, path):
         pass  # it lies where it belongs
@@ -230,7 +222,9 @@ class Relay:
             about = {"pid": os.getpid(), "host": self._connection.host}
             self._say({"method": "ready", "params": {**message["params"], **about}})
         elif "method" in message:
-            self._say({"method": message["method"], "params": revealed(message.get("params"), self._tokens)})
+            notice = {"method": message["method"], "params": revealed(message.get("params", {}), self._tokens)}
+            Arrivals.checkAnswer(notice, set(self._tokens.values()))
+            self._say(notice)
         else:
             self._pass(message)
 
@@ -238,6 +232,7 @@ class Relay:
         """Pass on an answer, and what has to be done with it."""
         number = message.get("id")
         shown = {key: revealed(message[key], self._tokens) for key in ("result", "error") if key in message}
+        Arrivals.checkAnswer(shown, set(self._tokens.values()))
         _, finish = self._open.get(number, (None, None))
         if finish and "result" in message:
             try:

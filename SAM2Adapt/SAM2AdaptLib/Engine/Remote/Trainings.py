@@ -65,7 +65,7 @@ class RemoteTraining:
 
     def message(self):
         """The fields "params" and "remote" of the message."""
-        log = self._outgoing.token(private_folder(self._engineFolder) / "log.csv")
+        log = self._outgoing.returnedToken(private_folder(self._engineFolder) / "log.csv")
         about = {"run": self.run, "hours": self._hours, "resumes": self.resumes, "log": log}
         params = self._params
         held = {name: params[name] for name in _HELD if params.get(name)} if self.resumes else {}

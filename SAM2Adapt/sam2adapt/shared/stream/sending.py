@@ -90,6 +90,8 @@ class Receiver:
         """
         number = params.get("number")
         if method == FILE:
+            if number in self._files:
+                raise StreamError("two files have one number")
             self._files[number] = _Arriving(params, self._place(params))
             return
         arriving = self._files.pop(number, None)

@@ -1,0 +1,93 @@
+"""Where a file goes that an engine on another computer sends: only where a request of this computer wants it.
+
+What the engine there says is not trusted: it may be broken, or not be what the user believes.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from sam2adapt.shared import files
+from sam2adapt.shared.errors import RemoteError
+from sam2adapt.shared.labels.image_names import OUTPUT_SUFFIXES
+from sam2adapt.shared.safety.private import private_folder
+
+_DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
+_REMEDY = "Update both sides, and try again."
+_OPENED = ("output", "masks")  # fields of answers and notifications that Slicer opens
+_KEPT = {"replay": files.replay_file, "names": files.case_names_file}
+_WAYS_OUT = re.compile(r"[\x00/\\:]" if os.name == "nt" else r"[\x00/\\]")
+
+
+def placeOf(facts, requests):
+    """The path for a file that arrives.
+
+    :param facts: what the engine says of it: "token", for a folder of results also "path" (names, one in the other);
+        or "kept" and "digest".
+    :param requests: the ``Outgoing.Outgoing`` of those that have no answer yet.
+    :raises RemoteError: nobody wants it.
+    """
+    if "kept" in facts:
+        return _placeOfKept(facts, requests)
+    token, inside = facts.get("token"), facts.get("path")
+    for outgoing in requests:
+        if inside is None and isinstance(token, str) and token in outgoing.returns:
+            return Path(outgoing.tokens[token])
+        if inside is not None and isinstance(token, str) and token == outgoing.returnedFolder:
+            return _placeInside(Path(outgoing.tokens[token]), inside)
+    raise _unwanted()
+
+
+def checkAnswer(answer, known):
+    """Refuse an answer or notification that makes no sense, or names a file that Slicer would open.
+
+    :param answer: dict with this computer's paths in the place of tokens.
+    :param known: those paths.
+    :raises RemoteError: in this case.
+    """
+    if "error" in answer:
+        if not isinstance(answer["error"], dict) or not isinstance(answer["error"].get("message"), str):
+            raise RemoteError("The engine there sent an error that cannot be understood.", _REMEDY)
+        return
+    if not {"result", "params"} & set(answer):
+        raise RemoteError("The engine there gave an answer without a result.", _REMEDY)
+    facts = answer.get("result", answer.get("params"))
+    if not isinstance(facts, dict):
+        return
+    named = [facts[key] for key in _OPENED if facts.get(key) is not None]
+    rows = facts.get("studies") if isinstance(facts.get("studies"), list) else ()
+    inside = [row["output"] for row in rows if row.get("output")]
+    if any(path not in known for path in named) or not all(
+        isinstance(path, str) and all(map(_isName, path.split("/"))) for path in inside
+    ):
+        raise RemoteError("The engine there names a file that was not asked for.", _REMEDY)
+
+
+def _placeOfKept(facts, requests):
+    """The path for what a training keeps for those that continue its model."""
+    digest = str(facts.get("digest"))
+    isTrained = any(outgoing.method == "train" for outgoing in requests)
+    if not isTrained or facts["kept"] not in _KEPT or not _DIGEST.fullmatch(digest):
+        raise _unwanted()
+    path = _KEPT[facts["kept"]](digest)
+    private_folder(path.parent)
+    return path
+
+
+def _placeInside(folder, inside):
+    """The path of a result in a folder that holds results, and perhaps other files of the user."""
+    if not isinstance(inside, list) or not inside or not all(map(_isName, inside)):
+        raise _unwanted()
+    if not inside[-1].endswith(OUTPUT_SUFFIXES):
+        raise _unwanted()
+    place = Path(folder, *inside)
+    files.make_folder(place.parent)
+    return place
+
+
+def _isName(text):
+    return isinstance(text, str) and text != "" and not text.startswith(".") and not _WAYS_OUT.search(text)
+
+
+def _unwanted():
+    return RemoteError("The engine there sent a file that nobody wanted.", _REMEDY)
