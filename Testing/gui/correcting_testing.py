@@ -63,11 +63,11 @@ class CorrectPanel:
         self.volume.GetIJKToRASMatrix(matrix)
         return matrix.MultiplyPoint((*voxel, 1))[:3]
 
-    def drag(self, *voxels, isControl=False):
-        """Press at a voxel (I, J, K) in the red view, which goes to its slice; move over the others and release."""
-        widget = slicer.app.layoutManager().sliceWidget("Red")
+    def drag(self, *voxels, isControl=False, view="Red"):
+        """Press at a voxel (I, J, K) in a view, which goes to its slice; move over the others and release."""
+        widget = slicer.app.layoutManager().sliceWidget(view)
         node = widget.mrmlSliceNode()
-        node.SetSliceOffset(self.position(voxels[0])[2])
+        node.JumpSliceByOffsetting(*self.position(voxels[0]))
         toView = vtk.vtkMatrix4x4()
         vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), toView)
         places = [toView.MultiplyPoint((*self.position(voxel), 1))[:2] for voxel in voxels]

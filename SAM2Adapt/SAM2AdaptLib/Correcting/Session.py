@@ -88,6 +88,13 @@ class Session:
         self._refresh()
         return self._input
 
+    def acrossSlices(self):
+        """R, A, S in the world across the slices of the model, of length 1; after the first answer."""
+        toWorld = Geometry.toWorld(self.segmentationNode, Geometry.gridMatrix(self.grid))
+        along = [toWorld[:3, axis] for axis in range(3) if axis != "IJK".index(self.axis)]
+        across = np.cross(*along)
+        return across / np.linalg.norm(across)
+
     def _start(self, job):
         with asEngineErrors():
             self._refresh()

@@ -32,7 +32,8 @@ def _measured(model):
         )
     elif model.measuredOn:
         text = _(
-            "On {count} images that it was not trained on, this model agreed with outlines drawn by people to {percent} %"
+            "On {count} images that it was not trained on, this model agreed with outlines drawn by people to"
+            " {percent} %"
         )
     else:
         text = _("On other images this model agreed with outlines drawn by people to {percent} %")

@@ -210,3 +210,13 @@ def test_the_names_of_what_helps(panel):
         panel.answer(add(panel), **report)
         assert words in panel.message
         panel.editor.undo()
+
+
+def test_another_view_than_the_slices_of_the_model_gets_a_sentence(panel):
+    words = "Corrections act in the slices of the model, not in this view"
+    for view, isSaid in (("Red", False), ("Green", True), ("Yellow", True)):
+        panel.click((3, 2, 5), view=view)
+        assert panel.message == "Correcting…" and panel.engine.last.params["gestures"][-1]["voxels"] == [[3, 2, 5]]
+        panel.answer(add(panel))
+        assert (words in panel.message) is isSaid, view
+        panel.editor.undo()

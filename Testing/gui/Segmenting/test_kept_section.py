@@ -19,6 +19,14 @@ def keep():
     return RunFolders.create("in use")
 
 
+def test_a_computer_on_which_nothing_is_kept_yet_says_so_without_an_error(panel, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAM2ADAPT_HOME", str(tmp_path / "new"))
+    section = panel.widget._keptSection
+    section.update()
+    assert [section.table.item(row, 1).text() for row in range(section.table.rowCount)] == ["0", "0", "0"]
+    assert "cannot be read" not in section.label.text and not section.deleteButton.enabled
+
+
 def test_what_is_kept_is_listed_and_deleted_kind_by_kind_after_asking(panel, dialogs, answers):
     inUse, section = keep(), panel.widget._keptSection
     assert section.button.collapsed and section.button.text == "What is kept on this computer"

@@ -6,6 +6,7 @@ Each click is one step of the editor's undo.
 
 import collections
 
+import numpy as np
 import qt
 import slicer
 import vtk
@@ -24,6 +25,7 @@ _ICON = Registration.RESOURCES / "Icons" / "CorrectWithModel.png"
 _PRESS, _MOVE, _RELEASE = (
     vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.MouseMoveEvent, vtk.vtkCommand.LeftButtonReleaseEvent
 )  # fmt: skip
+_SAME_DIRECTION = 0.7  # cosine; below it, the view is nearer to another orientation
 
 
 class CorrectEffect(AbstractScriptedSegmentEditorEffect):
@@ -37,6 +39,7 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
         self._options = self._session = self._job = self._last = None
         self._waiting = collections.deque()  # clicks that are not sent yet
         self._positions, self._isPositive = [], True  # of the gesture that is being drawn
+        self._normal = None  # of the view that is being clicked in
         self._shortcuts = []
 
     def clone(self):
@@ -115,7 +118,7 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
             return False
         position = _toWorld(viewWidget, callerInteractor.GetEventPosition())
         if eventId == _PRESS:
-            self._positions = [position]
+            self._positions, self._normal = [position], _normalOf(viewWidget)
             self._isPositive = self._options.isPositive != bool(callerInteractor.GetControlKey())
         elif self._options.kind == SCRIBBLE and position != self._positions[-1]:
             self._positions += _between(self._positions[-1], position)
@@ -123,16 +126,17 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
             positions, self._positions = self._positions, []
             if self._options.kind == BOX:
                 positions = [positions[0], position]
-            self.correct(positions, self._isPositive)
+            self.correct(positions, self._isPositive, self._normal)
         return True
 
-    def correct(self, positions, isPositive):
+    def correct(self, positions, isPositive, normal=None):
         """Correct the chosen segment by the chosen kind of gesture; what waits is answered first.
 
         :param positions: (N, 3) R, A, S in the world, mm.
+        :param normal: R, A, S across the view that was clicked in; None: nothing is said of the view.
         """
         segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
-        self._waiting.append((segmentId, positions, isPositive, self._options.kind, self._options.carry))
+        self._waiting.append((segmentId, positions, isPositive, self._options.kind, self._options.carry, normal))
         self._advance()
 
     def isRunning(self):
@@ -141,13 +145,14 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
 
     def _advance(self):
         while self._waiting and not self.isRunning():
-            segmentId, positions, isPositive, kind, carry = self._waiting.popleft()
+            segmentId, positions, isPositive, kind, carry, normal = self._waiting.popleft()
             try:
                 if problem := Check.findProblem() or self._hidden(segmentId):
                     raise problem
                 self._job = self._currentSession().correct(
-                    segmentId, positions, isPositive, kind, carry, onFinished=self._onFinished, onError=self._onError
-                )
+                    segmentId, positions, isPositive, kind, carry, onError=self._onError,
+                    onFinished=lambda job, normal=normal: self._onFinished(job, normal),
+                )  # fmt: skip
             except EngineError as error:
                 self._say(str(error))
                 continue
@@ -162,7 +167,7 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
         name = node.GetSegmentation().GetSegment(segmentId).GetName()
         return EngineError("DrawingError", _("'{name}' is hidden.").format(name=name), _("Show it, then click."))
 
-    def _onFinished(self, job):
+    def _onFinished(self, job, normal):
         if job is not self._job:
             return
         self._job = None
@@ -170,10 +175,17 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
             job.apply(lambda image, isAdded: self._modify(job.segmentId, image, isAdded))
             self._last = job
             self._options.allowForget(True)
-            self._say("\n".join([job.message, *job.log]))
+            self._say("\n".join([job.message, *self._where(normal), *job.log]))
         except EngineError as error:
             self._say(str(error))
         self._advance()
+
+    def _where(self, normal):
+        """What to say if the view that was clicked in does not show the slices that are corrected."""
+        across = self._session.acrossSlices()
+        if normal is None or abs(np.dot(across, normal)) > _SAME_DIRECTION:
+            return []
+        return [_("Corrections act in the slices of the model, not in this view: look there to see all of it.")]
 
     def _onError(self, job, error):
         if job is self._job:
@@ -256,6 +268,12 @@ def _toWorld(sliceWidget, xy):
     """R, A, S in the world, mm, of a place in a slice view."""
     matrix = sliceWidget.mrmlSliceNode().GetXYToRAS()
     return tuple(matrix.MultiplyPoint((*xy, 0, 1))[:3])
+
+
+def _normalOf(sliceWidget):
+    """R, A, S across a slice view, of length 1."""
+    matrix = sliceWidget.mrmlSliceNode().GetSliceToRAS()
+    return np.array([matrix.GetElement(row, 2) for row in range(3)])
 
 
 def _between(start, end, steps=16):

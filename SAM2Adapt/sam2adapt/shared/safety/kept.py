@@ -39,6 +39,9 @@ def kept() -> list[Kept]:
     found = []
     for kind in KINDS:
         folder = folder_of(kind)
+        if paths.status(folder) is None:
+            found.append(Kept(kind, folder, 0, 0))
+            continue
         inside = [path for path in paths.listing(folder) if not path.name.startswith(".")]
         size = sum(_size(Path(root, name)) for root, _, names in paths.walk(folder) for name in names)
         found.append(Kept(kind, folder, len(inside), size))
