@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from ..shared import paths
 from .evidence import OPINIONS, Slice
 
 CHANNELS = 19
@@ -72,5 +73,5 @@ class Combiner(nn.Module):
 def load_combiner(path: Path) -> Combiner:
     """Load the weights that were trained beforehand."""
     combiner = Combiner()
-    combiner.load_state_dict({name: tensor.float() for name, tensor in load(path.read_bytes()).items()})
+    combiner.load_state_dict({name: tensor.float() for name, tensor in load(paths.read_bytes(path)).items()})
     return combiner.eval()

@@ -29,7 +29,7 @@ def stop_training(engine: WarmModels, request: StopTraining, task: Task) -> dict
     :raises InputFileError: it is not there, or does not work any more.
     """
     run = HeldRun(request.run)
-    if not run.exists() or run.state() != WORKING:
+    if not run.is_present() or run.state() != WORKING:
         raise InputFileError("That training does not work any more.", "Look at the list again.")
     facts = run.facts()
     if facts["hours"] is None:

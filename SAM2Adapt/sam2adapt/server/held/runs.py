@@ -18,7 +18,7 @@ from ...shared import paths
 from ...shared.errors import InputFileError, SettingsError, UserError
 from ...shared.files import write_json
 from ...shared.safety.private import Lock, private_folder
-from .stores import remote_folder
+from .stores import remote_folder, time_of
 
 _ID = re.compile("[0-9a-f]{16}")
 WORKING, DONE, ENDED = "working", "done", "ended"
@@ -45,7 +45,7 @@ class HeldRun:
         """Folder of checkpoint and log."""
         return self.folder / "model.run"
 
-    def exists(self) -> bool:
+    def is_present(self) -> bool:
         """Whether it is still there."""
         return paths.is_dir(self.folder)
 
@@ -96,4 +96,4 @@ class HeldRun:
 def held_runs() -> list[HeldRun]:
     """All trainings, the newest first."""
     found = [HeldRun(path.name) for path in paths.listing(remote_folder() / "runs") if _ID.fullmatch(path.name)]
-    return sorted(found, key=lambda run: -run.folder.stat().st_mtime)
+    return sorted(found, key=lambda run: -time_of(run.folder))

@@ -66,7 +66,7 @@ class Store:
         if not paths.is_file(path):
             return False
         with contextlib.suppress(OSError):
-            os.utime(path, (time.time(), path.stat().st_mtime))  # the time of change is part of a warm model's key
+            os.utime(path, (time.time(), time_of(path)))  # the time of change is part of a warm model's key
         return True
 
 
@@ -82,7 +82,9 @@ def remove_expired() -> int:
         for kind in (MODELS, CASES):
             limit = time.time() - 86400 * kept_days(kind)
             for path in paths.listing(remote_folder() / kind):
-                state = path.stat()
+                state = paths.status(path)
+                if state is None:  # another engine was faster
+                    continue
                 part_over = path.suffix == ".part" and state.st_mtime < time.time() - 86400 * _PART_DAYS
                 if part_over or max(state.st_atime, state.st_ctime) < limit:
                     path.unlink(missing_ok=True)
@@ -97,7 +99,14 @@ def remove_expired() -> int:
 
 def last_change(folder: Path) -> float:
     """When anything in a folder of a training was last written, in seconds since 1970."""
-    return max((path.stat().st_mtime for path in folder.iterdir() if path.is_file()), default=folder.stat().st_mtime)
+    inside = [time_of(path) for path in paths.listing(folder) if paths.is_file(path)]
+    return max(inside, default=time_of(folder))
+
+
+def time_of(path: Path) -> float:
+    """When a path was last changed, in seconds since 1970; 0 if it is gone."""
+    state = paths.status(path)
+    return 0.0 if state is None else state.st_mtime
 
 
 def remove_if_idle(folder: Path) -> bool:
@@ -127,7 +136,8 @@ def held() -> list[Held]:
     for kind, folder in places.items():
         inside = [path for path in paths.listing(folder) if not path.name.startswith(".")]
         places = paths.walk(folder) if inside else ()
-        size = sum(Path(root, name).stat().st_size for root, _, names in places for name in names)
+        states = [paths.status(Path(root, name)) for root, _, names in places for name in names]
+        size = sum(state.st_size for state in states if state)
         found.append(Held(kind, len(inside), size))
     return found
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...shared import protocol
-from ...shared.errors import RemoteError
+from ...shared import paths, protocol
+from ...shared.errors import RemoteError, UserError
 from ...shared.files import atomic_write, write_json
 from ...shared.requests.actions import Train
 from ...shared.safety import private
@@ -48,7 +48,7 @@ def start(run: HeldRun, params: dict[str, Any], hours: float) -> None:
         )  # fmt: skip
     # It takes its lock before anything else, and has an answer if it fails after that.
     end = time.monotonic() + _START
-    while run.state() != WORKING and not (run.folder / "answer.json").exists():
+    while run.state() != WORKING and not paths.exists(run.folder / "answer.json"):
         if process.poll() is not None or time.monotonic() > end:
             raise RemoteError("The training could not be started there.", _last_words(run) or "Try again.")
         time.sleep(_LOOK / 4)
@@ -96,16 +96,16 @@ def _of(message: dict[str, Any], task: Task) -> dict[str, Any]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
+        text = paths.read_text(path)
+    except UserError:
         return []
     return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _last_words(run: HeldRun) -> str:
     try:
-        lines = (run.folder / "words.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
+        lines = paths.read_bytes(run.folder / "words.txt").decode("utf-8", "replace").strip().splitlines()
+    except UserError:
         return ""
     return f"It said: {lines[-1][:200]}" if lines else ""
 

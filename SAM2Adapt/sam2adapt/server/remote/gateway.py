@@ -226,12 +226,12 @@ def _failed(error: UserError) -> dict[str, Any]:
 
 def _state(run: HeldRun) -> str | None:
     """How a training stands; None if there is none."""
-    return run.state() if run.exists() else None
+    return run.state() if run.is_present() else None
 
 
 def _remove(run: HeldRun) -> None:
     """Delete a training whose model has arrived."""
-    if run.exists():
+    if run.is_present():
         remove_if_idle(run.folder)
 
 

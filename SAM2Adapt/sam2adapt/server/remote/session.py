@@ -103,9 +103,8 @@ class Places:
         ]
 
     def _has_changed(self, path: Path) -> bool:
-        try:
-            state = path.stat()
-        except OSError:
+        state = paths.status(path)
+        if state is None:
             return False
         stamp = (state.st_mtime_ns, state.st_size)
         if self._sent.get(path) == stamp:
@@ -166,7 +165,7 @@ class Session:
             shutil.rmtree(places.folder, ignore_errors=True)
         stored = paths.listing(self._stores[VOXELS].folder)
         with contextlib.suppress(OSError):
-            for path in sorted(stored, key=lambda path: -path.stat().st_atime)[_VOXELS_KEPT:]:
+            for path in sorted(stored, key=_last_read, reverse=True)[_VOXELS_KEPT:]:
                 if path.suffix != ".part":
                     path.unlink()
 
@@ -182,7 +181,7 @@ class Session:
             return
         places.run, places.hours = HeldRun(str(about.get("run"))), about.get("hours")
         places.resumes = bool(about.get("resumes"))
-        if places.resumes and not places.run.exists():
+        if places.resumes and not places.run.is_present():
             raise InputFileError(
                 "What this training had reached on the other computer was deleted.", "Start a new training."
             )
@@ -243,6 +242,11 @@ def _results(folder: Path) -> list[Path]:
     found = [Path(root, name) for root, _, names in paths.walk(folder) for name in names]
     found = [path for path in found if path.parent != folder or path.stem != "manifest"]
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _last_read(path: Path) -> float:
+    state = paths.status(path)
+    return 0.0 if state is None else state.st_atime
 
 
 def _own(places: Places) -> Path:
