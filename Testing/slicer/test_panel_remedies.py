@@ -15,9 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
 # Files of the engine whose errors only a command line shows.
 SHELL_ONLY = {"cli/segment.py", "cli/remedies.py", "cli/options.py", "requests/evaluate.py"}
-# What no panel sets: it writes the groups of cases, the format of results, and the masks and gestures of a correction
-# itself, declares no slices of a file empty, and shows no series of a folder.
-WITHOUT_CONTROL = {"groups", "series", "format", "reference", "empty", "masks", "gestures"}
+# What no panel sets: it writes the groups of cases, the format of results, and the masks of a correction itself,
+# declares no slices of a file empty, and shows no series of a folder.
+WITHOUT_CONTROL = {"groups", "series", "format", "reference", "empty", "masks"}
 # Settings of Slicer's side alone: the protocol does not know where the engine is.
 OF_THE_PANELS = {"engineOn"}
 

@@ -61,12 +61,11 @@ def _cut(entry: dict[str, Any], stack: SliceStack) -> list[Gesture]:
 
 def _check_inside(voxels: np.ndarray, volume: Volume) -> None:
     if not len(voxels):
-        raise SettingsError("A gesture has no voxels.", "Click into the volume.", setting="gestures")
+        raise SettingsError("A gesture has no voxels.", "Click into the volume.")
     outside = ((voxels < 0) | (voxels >= volume.size)).any(1)
     if outside.any():
         place, size = (" x ".join(map(str, row)) for row in (voxels[outside][0].tolist(), volume.size))
         raise SettingsError(
             f"The click at voxel {place.replace(' x ', ', ')} lies outside of '{volume.title}' ({size} voxels).",
             "Click into the volume.",
-            setting="gestures",
         )
