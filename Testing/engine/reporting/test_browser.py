@@ -86,7 +86,7 @@ press("/"); answer.searching = document.activeElement.id;
 @needs_browser
 def test_own_script_runs_and_no_other(gallery, tmp_path):
     foreign = '<script>document.title = "1"</script><img src="x" onerror="document.title = 2" style="color: red">'
-    gallery.write_text(gallery.read_text().replace("<footer>", foreign + "<footer>"))
+    gallery.write_text(gallery.read_text("utf-8").replace("<footer>", foreign + "<footer>"), "utf-8")
     content = dom(gallery, tmp_path)
     assert "<title>Segmentations of a batch</title>" in content
     assert "8 of 8 studies</output>" in content  # written by the page's script
@@ -95,7 +95,7 @@ def test_own_script_runs_and_no_other(gallery, tmp_path):
 @needs_browser
 def test_marks_come_back_with_the_address(gallery, tmp_path):
     copy = tmp_path / "copy.html"
-    copy.write_text(gallery.read_text().replace("location.hash.match", '"#marked=3,5".match'))
+    copy.write_text(gallery.read_text("utf-8").replace("location.hash.match", '"#marked=3,5".match'), "utf-8")
     answer = drive(copy, 'answer.marked = byId("marked").textContent;', tmp_path)
     assert answer["marked"] == "3, 5"
 
@@ -120,7 +120,7 @@ def test_colours_can_be_read():
         red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    style = resources.files("sam2adapt.reporting").joinpath("page.css").read_text()
+    style = resources.files("sam2adapt.reporting").joinpath("page.css").read_text("utf-8")
     palettes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style)]
     assert len(palettes) == 3
     for palette in palettes:

@@ -84,7 +84,7 @@ def test_page_of_a_case_holds_pictures_volumes_and_no_name(tmp_path, capsys):
     assert main(["report", str(source), "--labels", str(given), "-o", str(out), "--model", "torso-ct"]) == 0
     page = read(out)
     words = " ".join(page.texts)
-    assert "Mustermann" not in out.read_text()
+    assert "Mustermann" not in out.read_text("utf-8")
     assert {"liver", "2.88 mL", "kidney", "1.44 mL", "torso-ct"} <= set(page.texts)
     assert page.tags.count("img") == 3 + 4  # planes, and slices 2 to 5
     assert "Not a medical device" in words
@@ -113,7 +113,7 @@ def test_names_are_shown_as_text_only(tmp_path):
 def test_nothing_is_loaded_from_elsewhere(tmp_path):
     out = tmp_path / "gallery.html"
     assert main(["report", str(batch(tmp_path)), "-o", str(out)]) == 0
-    content = out.read_text()
+    content = out.read_text("utf-8")
     page = Page(content)
     policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in value)
     assert policy.startswith("default-src 'none'; img-src data:; ")
@@ -128,7 +128,7 @@ def test_gallery_of_a_batch_has_flags_and_no_names(tmp_path):
     folder = batch(tmp_path, name=PATIENT)
     assert main(["report", str(folder), "-o", str(out)]) == 0
     page = read(out)
-    assert "Mustermann" not in out.read_text() and str(tmp_path) not in out.read_text()
+    assert "Mustermann" not in out.read_text("utf-8") and str(tmp_path) not in out.read_text("utf-8")
     titles = [text for text in page.texts if re.fullmatch(r"Study \d+", text)]
     assert titles == [f"Study {n}" for n in range(1, 9)]
     flags = [value for _, name, value in page.attributes if name == "data-flags"]

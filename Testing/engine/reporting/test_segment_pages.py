@@ -15,7 +15,7 @@ def test_page_of_one_volume_names_the_model(model, tmp_path):
         main(["segment", str(source), "-o", str(tmp_path / "x.nii.gz"), "--model", str(model), "--html", str(page)])
         == 0
     )
-    content = page.read_text()
+    content = page.read_text("utf-8")
     assert "<dd>a</dd>" in content and "sha256:" in content
     assert "Mustermann" not in content
 
@@ -26,7 +26,7 @@ def test_page_of_a_batch_may_lie_in_a_folder_that_the_batch_makes(model, tmp_pat
     page = tmp_path / "out" / "report.html"
     command = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(model), "--html", str(page)]
     assert main([*command, "--show-names"]) == 2  # five files are bad
-    content = page.read_text()
+    content = page.read_text("utf-8")
     assert content.count("<article") == 7 and "s00.seg.nrrd" in content and "truncated.nii.gz" in content
 
 
