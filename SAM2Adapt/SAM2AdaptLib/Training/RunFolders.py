@@ -6,29 +6,22 @@ at the end, and beside it the engine's ``model.run`` with checkpoint, log and cu
 
 import contextlib
 import csv
-import errno
 import json
-import os
 import re
 import shutil
 import time
 from pathlib import Path
 
-from sam2adapt.shared.errors import InputFileError, OutputError, RemoteError, UserError
+from sam2adapt.shared.errors import InputFileError, RemoteError, UserError
 from sam2adapt.shared.files import atomic_write, home, make_folder, output_error
+from sam2adapt.shared.safety.private import Lock
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Remote import Place, Trainings
 from SAM2AdaptLib.Training.CaseFiles import IMAGES, LABELS
 
-if os.name == "nt":
-    import msvcrt
-else:
-    import fcntl
-
 FORMAT = 1
 WRITING, TRAINING, DONE = "writing", "training", "done"
-_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}  # what the systems say of a lock that another process has
 _DESCRIPTION, _LOCK = "run.json", "lock"
 _DICE = "dice "  # begins the names of columns of the log, the structure ends them
 
@@ -45,8 +38,12 @@ class Run:
 
     def __init__(self, folder, content=None):
         self.folder = Path(folder)
-        self._lock = locked(self.folder / _LOCK)
-        if self._lock is None:
+        if not self.folder.is_dir():
+            raise InputFileError(
+                _("There is no training run '{folder}'.").format(folder=self.folder), _("Start a new training.")
+            )
+        self._lock = Lock(self.folder / _LOCK)
+        if not self._lock.held:
             raise InputFileError(
                 _("The run '{name}' is used by another Slicer.").format(name=self.folder.name),
                 _("Wait until it has ended, or go on with it there."),
@@ -145,7 +142,7 @@ class Run:
     def release(self):
         """Let others use the folder; nothing of this object may be used afterwards but its attributes."""
         if self._lock:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 
@@ -236,29 +233,3 @@ def _read(folder):
 def _write(folder, content):
     with atomic_write(folder / _DESCRIPTION) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
-
-
-def locked(path):
-    """The open file that holds the lock, which the system takes back when this process ends; None if another has it."""
-    try:
-        file = path.open("a+b")
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise InputFileError(
-                _("There is no training run '{folder}'.").format(folder=path.parent), _("Start a new training.")
-            ) from error
-        raise OutputError(
-            _("'{path}' cannot be written: {error}.").format(path=path, error=error.strerror or error),
-            _("Choose a folder that you may write to."),
-        ) from error
-    try:
-        if os.name == "nt":
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            file.close()
-            return None
-        # This file system has no locks; then nothing keeps two Slicers from going on with the same run.
-    return file

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from sam2adapt.shared.errors import InputFileError, OutputError
 from sam2adapt.shared.files import check_output, make_folder, write_json
+from sam2adapt.shared.safety.private import Lock
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Training import CaseFiles, FolderCases, RunFolders
+from SAM2AdaptLib.Training import CaseFiles, FolderCases
 
 FORMAT = 1
 NEW, OPEN, DONE, LEARNT = "new", "open", "done", "learnt"
@@ -78,8 +79,8 @@ class Worklist:
         exists = (self.folder / _FILE).is_file()
         if not exists:
             self._requireOwnFolder(images)
-        self._lock = RunFolders.locked(self.folder / _LOCK)
-        if self._lock is None:
+        self._lock = Lock(self.folder / _LOCK)
+        if not self._lock.held:
             raise InputFileError(
                 _("The worklist in '{folder}' is used by another Slicer.").format(folder=self.folder),
                 _("Go on with it there, or close that Slicer."),
@@ -96,7 +97,7 @@ class Worklist:
     def close(self):
         """Let others use the folder."""
         if self._lock:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def save(self):

@@ -76,6 +76,21 @@ def test_a_note_cannot_make_us_delete_another_folder(tmp_path):
     assert private.sweep() == [] and precious.is_dir()
 
 
+def test_a_lock_that_another_only_looks_at_is_taken_a_moment_later(tmp_path, monkeypatch):
+    look, waits = private.Lock(tmp_path / "lock"), []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            look.release()
+
+    monkeypatch.setattr(private.time, "sleep", wait)
+    lock = private.lock_soon(tmp_path / "lock")
+    assert lock.held and len(waits) == 3
+    assert not private.lock_soon(tmp_path / "lock").held  # one that works keeps it
+    lock.release()
+
+
 @pytest.mark.parametrize("folder", ["claims", "home"])
 def test_a_home_that_cannot_be_written_does_not_prevent_the_work(folder, tmp_path):
     place = tmp_path / "home" if folder == "home" else tmp_path / "home" / "claims"

@@ -17,7 +17,7 @@ from typing import Any
 from ...shared import paths
 from ...shared.errors import InputFileError, SettingsError, UserError
 from ...shared.files import write_json
-from ...shared.safety.private import Lock, private_folder
+from ...shared.safety.private import Lock, lock_soon, private_folder
 from .stores import remote_folder, time_of
 
 _ID = re.compile("[0-9a-f]{16}")
@@ -72,6 +72,10 @@ class HeldRun:
             }  # fmt: skip
         except (ValueError, LookupError, TypeError) as error:
             raise InputFileError(f"The training '{self.id}' is damaged.", "Delete what is kept there.") from error
+
+    def lock(self) -> Lock:
+        """The lock of the process that trains; not held if another trains."""
+        return lock_soon(self.folder / "lock")
 
     def state(self) -> str:
         """``WORKING``, ``DONE`` (there is an answer), or ``ENDED`` without one."""

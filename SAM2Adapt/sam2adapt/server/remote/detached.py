@@ -149,7 +149,7 @@ def main(run_id: str) -> None:
     """Train, and write the answer."""
     os.umask(0o077)
     run = HeldRun(run_id)
-    lock = private.Lock(run.folder / "lock")
+    lock = run.lock()  # for which ``start`` looks again and again
     if not lock.held:
         sys.exit("Another process trains there.")
     request = run.read("request.json")

@@ -111,6 +111,15 @@ class Lock:
         self._file.close()
 
 
+def lock_soon(path: Path) -> Lock:
+    """A lock, taken as soon as those who only look whether it is held let go; not held if another process keeps it."""
+    for _ in range(_TRIES):
+        if (lock := Lock(path)).held:
+            break
+        time.sleep(_BETWEEN)
+    return lock
+
+
 class Claim:
     """A folder that is removed by ``close``, or, if this process dies before, by the next one that calls ``sweep``."""
 
@@ -125,10 +134,8 @@ class Claim:
     @staticmethod
     def _locked(note: Path) -> "Lock":
         """The lock on a note, which a sweep may hold for a moment: of this folder, or of a former claim to it."""
-        for _ in range(_TRIES):
-            if (lock := Lock(note)).held:
-                return lock
-            time.sleep(_BETWEEN)
+        if (lock := lock_soon(note)).held:
+            return lock
         raise OutputError(f"'{note}' is in use.", "Try again.")
 
     def close(self) -> None:
