@@ -1,8 +1,6 @@
 """Training cases as files that the engine reads: images, label maps, and one name for each case."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,24 +91,3 @@ def writeLabels(labels, gridNode, path):
     node = slicer.vtkMRMLLabelMapVolumeNode()
     NewNodes.fillVolume(node, np.ascontiguousarray(labels, np.uint8), gridNode)
     writeVolumeNode(node, path)
-
-
-def link(source, target):
-    """Put a file at another place as well, without a copy where the file system can.
-
-    Then it stays there for the run even if the original is deleted.
-
-    :raises OutputError: it cannot be copied.
-    """
-    try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise OutputError(
-            _("'{source}' could not be copied to '{folder}': {error}.").format(
-                source=source, folder=target.parent, error=error.strerror or error
-            ),
-            _("Check that the file is there, and free space on the disk."),
-        ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import slicer
 from sam2adapt.shared.errors import ClassesError, InputFileError, OutputError, TrainingDataError
+from sam2adapt.shared.files import link
 from sam2adapt.shared.labels import annotation, drawn_slices
 from sam2adapt.shared.labels.image_names import DETACHED, SEGMENTATION, suffix_of
 from sam2adapt.shared.labels.label_entries import LabelEntry, LabelTable
@@ -81,7 +82,7 @@ class FileCase(TrainingCase):
         labels = folder / CaseFiles.LABELS
         self._place(self.label, labels, identifier)
         if (drawn := drawn_slices.path_beside(self.label)).is_file():
-            CaseFiles.link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
+            link(drawn, labels / f"{identifier}{drawn_slices.SUFFIX}")
         known = {value: values.get(entry.segment or str(value), 0) for value, entry in self._table.entries.items()}
         known |= dict.fromkeys(self._table.ignored, annotation.IGNORE)
         if any(value != number for value, number in known.items()):
@@ -95,14 +96,14 @@ class FileCase(TrainingCase):
             stem = source.name[: -len(suffix)]
             for path in sorted(source.parent.iterdir()):
                 if path.name.lower() in {f"{stem}{end}".lower() for end in (".hdr", ".img", ".hdr.gz", ".img.gz")}:
-                    CaseFiles.link(path, folder / f"{identifier}{path.name[len(stem) :]}")
+                    link(path, folder / f"{identifier}{path.name[len(stem) :]}")
         elif suffix in DETACHED:
             # Its header names the file of the voxels, which may be that of another case.
             className = "vtkMRMLLabelMapVolumeNode" if folder.name == CaseFiles.LABELS else None
             node = readVolume(source, className or "vtkMRMLScalarVolumeNode")
             CaseFiles.writeVolumeNode(node, folder / f"{identifier}.nrrd")
         else:
-            CaseFiles.link(source, folder / f"{identifier}{suffix}")
+            link(source, folder / f"{identifier}{suffix}")
 
     def _writeSegmentation(self, folder, identifier, values):
         """Write the case as one of the scene, through a hidden scene."""

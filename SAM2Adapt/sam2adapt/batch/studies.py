@@ -17,9 +17,9 @@ from typing import Any
 
 from ..imaging.dicom import SeriesInfo, is_dicom, list_series, scan
 from ..shared import paths as look
-from ..shared.errors import InputFileError, SeriesError, SettingsError, UserError
+from ..shared.errors import InputFileError, SeriesError, UserError
 from ..shared.labels.image_names import DETACHED, FILE_SUFFIXES, SEGMENTATION, stem_of, suffix_of
-from ..shared.study_lists import listed
+from ..shared.study_lists import inputs_of, shared_folder
 
 logger = logging.getLogger(__name__)
 _SUFFIXES = FILE_SUFFIXES - {SEGMENTATION}  # segmentations are not inputs
@@ -78,10 +78,7 @@ def find_studies(
     :raises SettingsError: an input is in the output folder, or a CSV file has no column "input".
     """
     output = Path(os.path.abspath(output))
-    paths = [Path(os.path.abspath(path)) for item in inputs for path in listed(Path(item))]
-    inside = next((path for path in paths if path == output or output in path.parents), None)
-    if inside:
-        raise SettingsError(f"The input '{inside}' is in the output folder.", "Choose another output folder.")
+    paths = inputs_of(inputs, output)
     plain: dict[Study, None] = {}
     dicom: dict[str, list[str]] = {}
     for path in paths:
@@ -89,7 +86,7 @@ def find_studies(
     studies = [*plain, *_series(dicom)]
     if not studies:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
-    return [_measured(study) for study in _named(studies, _shared_folder(paths), names or {})]
+    return [_measured(study) for study in _named(studies, shared_folder(paths), names or {})]
 
 
 def _sort(path: Path, output: Path, plain: dict[Study, None], dicom: dict[str, list[str]]) -> None:
@@ -193,14 +190,6 @@ def _split(paths: list[str]) -> tuple[list[SeriesInfo], list[tuple[str, UserErro
     if left_out := scanned.left_out():
         logger.warning("%s", left_out)
     return [info for info, _ in scanned.series], [(file.path, file.error) for file in scanned.unreadable]
-
-
-def _shared_folder(paths: list[Path]) -> Path:
-    try:
-        folders = [path if _or(look.is_dir, path, otherwise=False) else path.parent for path in paths]
-        return Path(os.path.commonpath(folders))
-    except ValueError as error:
-        raise SettingsError("The inputs are on several drives.", "Run one batch for each drive.") from error
 
 
 def _named(studies: list[Study], root: Path, known: Mapping[tuple[str, str], str]) -> Iterator[Study]:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ..shared.errors import InputFileError, UserError
-from ..shared.protocol import STOP
+from ..shared.protocol import CASES, MODELS, STOP
 from ..shared.requests.server_actions import DeleteKept, ListKept, ListTrainings, StopTraining
 from .held import stores
 from .held.runs import WORKING, HeldRun, held_runs
@@ -49,6 +49,6 @@ def delete_kept(engine: WarmModels, request: DeleteKept, task: Task) -> list[dic
 
 
 def _row(one: stores.Held) -> dict[str, Any]:
-    kind = stores.CASES if one.kind in ("runs", "batches") else one.kind
-    days = stores.kept_days(kind) if kind in (stores.CASES, stores.MODELS) else None
+    kind = CASES if one.kind in ("runs", "batches") else one.kind
+    days = stores.kept_days(kind) if kind in (CASES, MODELS) else None
     return {**dataclasses.asdict(one), "days": days}

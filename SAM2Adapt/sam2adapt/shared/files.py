@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -100,6 +101,25 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
     except OSError:  # a file system without hard links: an empty file keeps the name free of others
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         os.replace(temporary, path)
+
+
+def link(source: Path, target: Path) -> None:
+    """Put a file at another place as well, without a copy where the file system can.
+
+    Then it stays there even if the original is deleted.
+
+    :raises OutputError: it cannot be copied.
+    """
+    try:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise OutputError(
+            f"'{source}' could not be copied to '{target.parent}': {paths.reason(error)}.",
+            "Check that the file is there, and free space on the disk.",
+        ) from error
 
 
 def write_json(path: Path, content: dict) -> None:

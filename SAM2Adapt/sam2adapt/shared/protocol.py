@@ -17,6 +17,10 @@ FAILED = "failed"
 LINES, STREAM = 1, 2
 VERSIONS = (STREAM,)  # that are spoken in frames
 HELLO, OFFER = "hello", "offer"
+# Notification that the model of a training has arrived, so that nothing of it is needed there any more.
+FETCHED = "fetched"
+# Where files that were sent are kept there: for some days, or as long as the connection.
+CASES, MODELS, VOXELS = "cases", "models", "voxels"
 # Notification that the preview of ``fill`` is written.
 PREVIEW = "preview"
 # Error codes: an error that the user can fix, a bug of ours, and those of JSON-RPC.

@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 from sam2adapt.shared import paths
-from sam2adapt.shared.errors import InputFileError, SettingsError
+from sam2adapt.shared.errors import InputFileError
 from sam2adapt.shared.files import atomic_write, make_folder, write_json
 from sam2adapt.shared.labels.image_names import FILE_SUFFIXES, SEGMENTATION, suffix_of
 from sam2adapt.shared.manifest_table import table
-from sam2adapt.shared.study_lists import listed
+from sam2adapt.shared.study_lists import inputs_of, results_in, shared_folder
 
 from SAM2AdaptLib.Engine.Remote.Outgoing import voxelFiles
 
@@ -31,16 +31,14 @@ def message(outgoing, params, place):
     :raises UserError: there is nothing to segment, or a file cannot be read.
     """
     output = Path(os.path.abspath(params["output"]))
-    inputs = [Path(os.path.abspath(path)) for item in params["inputs"] for path in listed(Path(item))]
+    inputs = inputs_of(params["inputs"], output)
     if not inputs:
         raise InputFileError("There is no volume to segment.", "Give image files, folders, or a CSV list of them.")
     for path in inputs:
-        if path == output or output in path.parents:
-            raise SettingsError(f"The input '{path}' is in the output folder.", "Choose another output folder.")
         if not paths.exists(path):
             raise InputFileError(f"'{path}' does not exist.", "Check the spelling of its name and folder.")
     make_folder(output)
-    root = _sharedFolder(inputs)
+    root = shared_folder(inputs)
     files = sorted({file for path in inputs for file in _filesOf(path, output)})
     tree = outgoing.folder(root, files)
     name = tree["name"]
@@ -48,7 +46,7 @@ def message(outgoing, params, place):
     packed["inputs"] = [
         {"inside": path.relative_to(root).parts, "name": name, "token": outgoing.token(path)} for path in inputs
     ]
-    present = [file.relative_to(output).as_posix() for file in _results(output)]
+    present = [file.relative_to(output).as_posix() for file in results_in(output)]
     outgoing.returnedFolder = outgoing.token(output)
     packed["output"] = {"returnedFolder": _OUTPUT, "token": outgoing.returnedFolder, "present": present}
     own = hashlib.sha256(f"{place}\0{root}\0{output}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -65,14 +63,6 @@ def writeManifest(output, result):
     write_json(Path(output) / "manifest.json", content)
     with atomic_write(Path(output) / "manifest.csv") as file:
         file.write(table(content["studies"]).encode("utf-8-sig", "replace"))  # Excel recognises UTF-8 by this mark
-
-
-def _sharedFolder(inputs):
-    folders = [path if paths.is_dir(path) else path.parent for path in inputs]
-    try:
-        return Path(os.path.commonpath(folders))
-    except ValueError as error:
-        raise SettingsError("The inputs are on several drives.", "Run one batch for each drive.") from error
 
 
 def _filesOf(path, output):
@@ -101,12 +91,3 @@ def _mayBeDicom(file):
         return True
     with paths.open_file(file) as start:
         return start.read(132)[128:] == b"DICM"
-
-
-def _results(output):
-    """The files of a folder of results, without the records of a batch and its manifest."""
-    if not paths.is_dir(output):
-        return []
-    found = [root / name for root, _, names in paths.walk(output) for name in names]
-    found = [file for file in found if file.parent != output or file.stem != "manifest"]
-    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(output).parts)]

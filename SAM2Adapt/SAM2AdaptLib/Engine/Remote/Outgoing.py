@@ -13,12 +13,12 @@ from pathlib import Path
 from sam2adapt.shared import files, known_bases, model_cards, paths
 from sam2adapt.shared.errors import ModelNotFoundError, UserError
 from sam2adapt.shared.labels.image_names import DETACHED, stem_of, suffix_of
+from sam2adapt.shared.protocol import CASES, MODELS, VOXELS
 from sam2adapt.shared.requests.fields import SERVER, key_of, settings_of
 from sam2adapt.shared.requests.schema import METHODS
 from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from sam2adapt.shared.strict_json import loads
 
-VOXELS, CASES, MODELS = "voxels", "cases", "models"
 _KEPT_AS_CASES = frozenset(["train", "estimate", "segmentBatch"])
 _TOKEN = re.compile(r"\{sam2adapt-[0-9a-f]{12}\}")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ...shared import files, paths
 from ...shared.errors import SettingsError, UserError
+from ...shared.protocol import CASES, MODELS
+from ...shared.safety import kept
 from ...shared.safety.private import Lock, private_folder
 
-MODELS, CASES, VOXELS = "models", "cases", "voxels"
 DAYS_VARIABLE = "SAM2ADAPT_KEPT_DAYS"
 _DAYS = {MODELS: 30.0, CASES: 7.0}  # after the last use
 _HASH = re.compile("[0-9a-f]{64}")
@@ -76,11 +77,13 @@ def kept_store(kind: str) -> Store:
 
 
 def remove_expired() -> int:
-    """Delete files and ended trainings whose time is over; gives their number."""
-    count = 0
+    """Delete files and ended trainings whose time is over; gives their number.
+
+    :raises SettingsError: as ``kept_days``.
+    """
+    count, limits = 0, {kind: time.time() - 86400 * kept_days(kind) for kind in (MODELS, CASES)}
     with contextlib.suppress(UserError, OSError):
-        for kind in (MODELS, CASES):
-            limit = time.time() - 86400 * kept_days(kind)
+        for kind, limit in limits.items():
             for path in paths.listing(remote_folder() / kind):
                 state = paths.status(path)
                 if state is None:  # another engine was faster
@@ -89,15 +92,14 @@ def remove_expired() -> int:
                 if part_over or max(state.st_atime, state.st_ctime) < limit:
                     path.unlink(missing_ok=True)
                     count += 1
-        limit = time.time() - 86400 * kept_days(CASES)
         for kind in ("runs", "batches"):
             for folder in paths.listing(remote_folder() / kind):
-                if last_change(folder) < limit and remove_if_idle(folder):
+                if _last_change(folder) < limits[CASES] and remove_if_idle(folder):
                     count += 1
     return count
 
 
-def last_change(folder: Path) -> float:
+def _last_change(folder: Path) -> float:
     """When anything in a folder of a training was last written, in seconds since 1970."""
     inside = [time_of(path) for path in paths.listing(folder) if paths.is_file(path)]
     return max(inside, default=time_of(folder))
@@ -130,16 +132,9 @@ class Held:
 
 def held() -> list[Held]:
     """What this computer holds for others: ``cases``, ``models``, ``runs``, ``batches``, ``slices`` and ``names``."""
-    places = {kind: remote_folder() / kind for kind in (CASES, MODELS, "runs", "batches")}
-    places |= {"slices": files.replay_folder(), "names": files.home() / "cases"}
-    found = []
-    for kind, folder in places.items():
-        inside = [path for path in paths.listing(folder) if not path.name.startswith(".")]
-        places = paths.walk(folder) if inside else ()
-        states = [paths.status(Path(root, name)) for root, _, names in places for name in names]
-        size = sum(state.st_size for state in states if state)
-        found.append(Held(kind, len(inside), size))
-    return found
+    folders = {kind: remote_folder() / kind for kind in (CASES, MODELS, "runs", "batches")}
+    folders |= {kind: kept.folder_of(kind) for kind in (kept.SLICES, kept.NAMES)}
+    return [Held(kind, *kept.measured(folder)) for kind, folder in folders.items()]
 
 
 def delete_held() -> list[Held]:
@@ -147,11 +142,8 @@ def delete_held() -> list[Held]:
     for kind in ("runs", "batches"):
         for folder in paths.listing(remote_folder() / kind):
             remove_if_idle(folder)
-    for folder in (remote_folder() / CASES, remote_folder() / MODELS, files.replay_folder(), files.home() / "cases"):
-        for path in paths.listing(folder):
-            if not path.name.startswith("."):
-                try:
-                    path.unlink()
-                except OSError as error:
-                    raise files.output_error(path, error) from error
+    for kind in (CASES, MODELS):
+        kept.delete_inside(remote_folder() / kind)
+    for kind in (kept.SLICES, kept.NAMES):
+        kept.delete_files(kind)
     return held()

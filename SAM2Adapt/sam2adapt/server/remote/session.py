@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ...shared import paths
-from ...shared.errors import InputFileError, SettingsError
-from ...shared.files import output_error
+from ...shared.errors import InputFileError, SettingsError, UserError
+from ...shared.files import link
+from ...shared.protocol import CASES, MODELS, VOXELS
 from ...shared.safety.private import FOLDER_MODE, Claim, private_folder
+from ...shared.study_lists import results_in
 from ..held.runs import HeldRun
-from ..held.stores import CASES, MODELS, VOXELS, Store, kept_store, remote_folder
+from ..held.stores import Store, kept_store, remote_folder
 
 _VOXELS_KEPT = 6  # files: a volume is filled or segmented again and again
 _KINDS = ("file", "folder", "inside", "held", "returned", "returnedFolder")
@@ -60,7 +62,7 @@ class Places:
     def know_output(self, folder: Path, token: str, present: list[str]) -> None:
         """Remember a folder of results. What the client has is not sent again; what it lacks is made again."""
         self._tokens[os.fspath(folder)], self._output = token, (folder, token)
-        for path in _results(folder):
+        for path in results_in(folder):
             if path.relative_to(folder).as_posix() in present:
                 self._has_changed(path)
             else:
@@ -68,16 +70,21 @@ class Places:
 
     def hidden(self, value: Any) -> Any:
         """A message with tokens in the place of paths."""
-        if isinstance(value, dict):
-            return {key: self.hidden(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.hidden(item) for item in value]
-        if isinstance(value, str | Path):
+        longest_first = sorted(self._tokens.items(), key=lambda item: len(item[0]), reverse=True)
+
+        def replaced(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: replaced(item) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [replaced(item) for item in value]
+            if not isinstance(value, str | Path):
+                return value
             text = os.fspath(value)
-            for path in sorted(self._tokens, key=len, reverse=True):
-                text = text.replace(path, self._tokens[path])
+            for path, token in longest_first if os.sep in text else ():  # a batch has many paths, and more other texts
+                text = text.replace(path, token)
             return text
-        return value
+
+        return replaced(value)
 
     def to_return(self, message: dict[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
         """The files to send before a message, each with its facts: those that a notification names, or all."""
@@ -98,7 +105,7 @@ class Places:
         folder, token = self._output
         return [
             (path, {"token": token, "path": path.relative_to(folder).parts})
-            for path in _results(folder)
+            for path in results_in(folder)
             if self._has_changed(path)
         ]
 
@@ -163,8 +170,8 @@ class Session:
         """Remove what a request needed; the last volumes stay, because they may be used again."""
         if not places.keeps:
             shutil.rmtree(places.folder, ignore_errors=True)
-        stored = paths.listing(self._stores[VOXELS].folder)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(UserError, OSError):
+            stored = paths.listing(self._stores[VOXELS].folder)
             for path in sorted(stored, key=_last_read, reverse=True)[_VOXELS_KEPT:]:
                 if path.suffix != ".part":
                     path.unlink()
@@ -214,7 +221,7 @@ class Session:
             path = self._stored(about)  # as it lies there, so that the model stays warm
         elif "file" in about:
             path = _own(places) / _name(about["name"])
-            _link(self._stored(about), path)
+            link(self._stored(about), path)
         else:
             path = (inside if places.run or places.keeps else _own(places)) / _name(about["name"])
             self._place_folder(about, path)
@@ -228,20 +235,13 @@ class Session:
         for file in about["folder"]:
             target = folder.joinpath(*map(_name, file["path"]))
             target.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-            _link(self._stored({**file, "store": about.get("store")}), target)
+            link(self._stored({**file, "store": about.get("store")}), target)
 
     def _stored(self, about: dict[str, Any]) -> Path:
         store = self.store(about.get("store"))
         if not store.has(about["file"]):
             raise InputFileError("A file that the request needs was not sent, or was deleted.", "Try again.")
         return store.path(about["file"])
-
-
-def _results(folder: Path) -> list[Path]:
-    """The files of a folder of results, without the records of a batch and its manifest, which names paths of here."""
-    found = [Path(root, name) for root, _, names in paths.walk(folder) for name in names]
-    found = [path for path in found if path.parent != folder or path.stem != "manifest"]
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def _last_read(path: Path) -> float:
@@ -262,14 +262,3 @@ def _name(text: Any) -> str:
     if not isinstance(text, str) or text in ("", ".", "..") or _WAYS_OUT.search(text):
         raise SettingsError(f"'{text}' is not the name of a file.", "Rename it.")
     return text
-
-
-def _link(source: Path, target: Path) -> None:
-    """Put a stored file at another place, without a copy where the file system can."""
-    try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise output_error(target, error) from error

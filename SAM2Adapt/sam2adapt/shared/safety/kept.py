@@ -39,22 +39,33 @@ def kept() -> list[Kept]:
     found = []
     for kind in KINDS:
         folder = folder_of(kind)
-        if paths.status(folder) is None:
-            found.append(Kept(kind, folder, 0, 0))
-            continue
-        inside = [path for path in paths.listing(folder) if not path.name.startswith(".")]
-        size = sum(_size(Path(root, name)) for root, _, names in paths.walk(folder) for name in names)
-        found.append(Kept(kind, folder, len(inside), size))
+        found.append(Kept(kind, folder, *measured(folder)))
     return found
 
 
+def measured(folder: Path) -> tuple[int, int]:
+    """How many files and folders there are in a folder, without hidden ones, and all their bytes.
+
+    :raises UserError: it cannot be looked at.
+    """
+    if paths.status(folder) is None:
+        return 0, 0
+    count = sum(not path.name.startswith(".") for path in paths.listing(folder))
+    return count, sum(_size(Path(root, name)) for root, _, names in paths.walk(folder) for name in names)
+
+
 def delete_files(kind: str) -> int:
-    """Delete all files of a kind (not ``runs``, which may be at work); gives their number.
+    """Delete all files of a kind (not ``runs``, which may be at work); as ``delete_inside``."""
+    return delete_inside(folder_of(kind))
+
+
+def delete_inside(folder: Path) -> int:
+    """Delete the files in a folder, but for hidden ones; gives their number.
 
     :raises OutputError: one cannot be deleted; those before it are.
     """
     count = 0
-    for path in paths.listing(folder_of(kind)):
+    for path in paths.listing(folder):
         if path.name.startswith("."):
             continue
         try:
