@@ -195,7 +195,7 @@ class EngineSection:
         self._look()
 
     def _look(self):
-        """Look what runs and is kept there."""
+        """See what runs and is kept there."""
         if Place.chosen().isElsewhere:
             self._ask("trainings", self._onTrainings)
         else:
@@ -207,7 +207,7 @@ class EngineSection:
 
     def _onKept(self, kept):
         size, days = sum(row["bytes"] for row in kept), min(row["days"] for row in kept if row["days"] is not None)
-        text = _("Kept there of you: {size}; training cases until {days} days after their last use.")
+        text = _("Kept there for you: {size}; training cases until {days} days after their last use.")
         self.keptLabel.text = text.format(size=megabytes(size), days=f"{days:g}")
         self._showThere()
         self._endAsking()

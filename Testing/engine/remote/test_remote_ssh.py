@@ -176,7 +176,7 @@ def test_places_for_engines_are_limited_and_free_again(host, connect, tmp_path):
             assert client.receive()["method"] == "ready"
         assert first.result("warmUp") == {}
         error = second.error("warmUp")
-        assert error["message"] == "All 1 engines that may run on that computer are in use."
+        assert error["message"] == "That computer already runs as many engines as it may: 1."
         assert second.result("kept")  # what needs no place goes on
         first.process.kill()
         until(lambda: "error" not in second.answer(second.send("warmUp")))

@@ -35,7 +35,7 @@ def test_a_command_is_tried_and_used_for_the_next_run(panel, section, tmp_path):
     section.testButton.click()
     panel.waitFor(lambda: section.testButton.enabled)
     assert "The engine answers: version" in section.resultLabel.text and "no GPU" in section.resultLabel.text
-    assert section.keptLabel.text.startswith("Kept there of you: ") and not section.table.visible
+    assert section.keptLabel.text.startswith("Kept there for you: ") and not section.table.visible
     assert len(Client.sharedEngine().request("devices", {}).wait().result) >= 2
     assert Client.sharedEngine().facts()["protocol"] == 2
     choose(section, "here")
@@ -45,10 +45,10 @@ def test_a_command_is_tried_and_used_for_the_next_run(panel, section, tmp_path):
     assert "serve --stream" not in (tmp_path / "scene.mrml").read_text()
 
 
-def test_what_cannot_be_an_engine_is_refused_with_a_sentence(panel, section):
+def test_what_cannot_be_an_engine_is_refused_with_a_sentence(panel, section, tmp_path):
     from SAM2AdaptLib.Engine.Remote import Place
 
-    for host in ("-oProxyCommand=touch /tmp/x", "a b", "user@-host", "a;b", "$(x)", ""):
+    for host in (f"-oProxyCommand=touch {tmp_path}/x", "a b", "user@-host", "a;b", "$(x)", ""):
         choose(section, "host", host)
         assert Place.chosen() == Place.Place()
         assert "host" in section.resultLabel.text

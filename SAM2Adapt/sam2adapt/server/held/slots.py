@@ -30,7 +30,7 @@ def take_slot() -> None:
                           "Tell its administrator.") from error  # fmt: skip
     if not any(map(_taken, places)):
         raise RemoteError(
-            f"All {len(places)} engines that may run on that computer are in use."
+            f"That computer already runs as many engines as it may: {len(places)}."
             if places else "No engine may run on that computer: there is no place for one.",
             "Try again when another user has finished, or ask its administrator for more places.",
         )  # fmt: skip
