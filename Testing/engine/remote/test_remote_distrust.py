@@ -97,7 +97,7 @@ UNWANTED = {
     "beside a file": ("fill", 'file(DATA, token=params["masks"]["token"], path=["..", "evil"])'),
     "the inputs of a batch": ("segmentBatch", 'file(DATA, token=params["inputs"][0]["token"], path=["a.nrrd"])'),
     "above a folder": ("segmentBatch", 'file(DATA, token=params["output"]["token"], path=["..", "a.nrrd"])'),
-    "from the root": ("segmentBatch", 'file(DATA, token=params["output"]["token"], path=["/tmp/remote2.nrrd"])'),
+    "from the root": ("segmentBatch", 'file(DATA, token=params["output"]["token"], path=["/nowhere/a.nrrd"])'),
     "a hidden file": ("segmentBatch", 'file(DATA, token=params["output"]["token"], path=[".x.nrrd"])'),
     "no result": ("segmentBatch", 'file(DATA, token=params["output"]["token"], path=["letter.docx"])'),
     "the folder": ("segmentBatch", 'file(DATA, token=params["output"]["token"])'),
@@ -127,6 +127,10 @@ BROKEN = {
     "no result and no error": ('say({"id": number})', "without a result"),
     "an error that is none": ('say({"id": number, "error": 5})', "cannot be understood"),
     "a path of its own": ('done({"output": "/etc/passwd"})', "names a file that was not asked for"),
+    "a preview of its own": ('say({"method": "progress", "params": {"id": number, "preview": "/etc/passwd"}})',
+                             "names a file that was not asked for"),
+    "a model of its own": ('done({"bundle": "/etc/passwd"})', "names a file that was not asked for"),
+    "a series of its own": ('done(["/etc/passwd"])', "names a file that was not asked for"),
     "half a frame": ("raw(frames.message({})[:-1]); sys.exit()", "in the middle of a frame"),
 }  # fmt: skip
 
@@ -139,9 +143,10 @@ def test_messages_that_make_no_sense_end_the_connection_with_a_sentence(user, ca
 
 
 def test_a_batch_cannot_point_out_of_its_folder(user):
-    row = json.dumps({"output": "../../etc/passwd", "input": "x", "series": ""})
-    kind, text = sentence(user, "segmentBatch", engine(f"done({{'studies': [{row}], 'counts': {{}}}})"))
-    assert kind == "RemoteError" and "names a file that was not asked for" in text
+    for output, image in (("../../etc/passwd", "in/a.nrrd"), ("a.nrrd", "/etc/passwd"), ("a.nrrd", "in/../../passwd")):
+        row = {"output": output, "input": str(user / image), "series": ""}
+        kind, text = sentence(user, "segmentBatch", engine(f"done({{'studies': [{json.dumps(row)}], 'counts': {{}}}})"))
+        assert kind == "RemoteError" and "names a file that was not asked for" in text, row
 
 
 def test_only_files_that_were_offered_are_sent(user):

@@ -14,7 +14,7 @@ from sam2adapt.shared.safety.private import private_folder
 
 _DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _REMEDY = "Update both sides, and try again."
-_OPENED = ("output", "masks")  # fields of answers and notifications that Slicer opens
+_OPENED = ("output", "masks", "preview", "bundle")  # fields of answers and notifications that Slicer opens
 _KEPT = {"replay": files.replay_file, "names": files.case_names_file}
 _WAYS_OUT = re.compile(r"[\x00/\\:]" if os.name == "nt" else r"[\x00/\\]")
 
@@ -52,15 +52,26 @@ def checkAnswer(answer, known):
     if not {"result", "params"} & set(answer):
         raise RemoteError("The engine there gave an answer without a result.", _REMEDY)
     facts = answer.get("result", answer.get("params"))
-    if not isinstance(facts, dict):
-        return
-    named = [facts[key] for key in _OPENED if facts.get(key) is not None]
-    rows = facts.get("studies") if isinstance(facts.get("studies"), list) else ()
-    inside = [row["output"] for row in rows if row.get("output")]
-    if any(path not in known for path in named) or not all(
-        isinstance(path, str) and all(map(_isName, path.split("/"))) for path in inside
+    named, inside, sources = [], [], []
+    if isinstance(facts, list):  # the files of a series
+        sources = [item for item in facts if isinstance(item, str)]
+    elif isinstance(facts, dict):
+        named = [facts[key] for key in _OPENED if facts.get(key) is not None]
+        rows = facts.get("studies") if isinstance(facts.get("studies"), list) else ()
+        inside = [row["output"] for row in rows if row.get("output")]
+        sources = [row["input"] for row in rows]
+    if not (
+        all(path in known for path in named)
+        and all(isinstance(path, str) and all(map(_isName, path.split("/"))) for path in inside)
+        and (not sources or _areSent(sources, known))
     ):
         raise RemoteError("The engine there names a file that was not asked for.", _REMEDY)
+
+
+def _areSent(sources, known):
+    """Whether all paths are ones that were sent, or in folders that were."""
+    known = set(map(Path, known))
+    return all(known & {path, *path.parents} for path in map(Path, map(os.path.normpath, sources)))
 
 
 def _placeOfKept(facts, requests):

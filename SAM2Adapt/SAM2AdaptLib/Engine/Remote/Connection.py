@@ -23,28 +23,25 @@ class Connection:
 
     :ivar host: name of the computer, as it says.
     :ivar version: of the engine there.
-    :ivar bytesSent, bytesReceived: so far.
     """
 
-    def __init__(self, command, version, silence, environment, placeOfFile, onFile, onMessage, onLost):
+    def __init__(self, command, version, silence, environment, placeOfFile, onMessage, onLost):
         """
         :param command: list, program and arguments.
         :param version: of SAM2Adapt on this computer.
         :param silence: seconds after which a connection that is silent counts as lost.
         :param environment: dict, or None for the one of this process.
         :param placeOfFile: gives the path for a file that arrives, from its facts.
-        :param onFile: called with facts and path of a whole file.
         :param onMessage: called with each message.
         :param onLost: called once with the RemoteError.
         """
         self.host = self.version = ""
-        self.bytesSent = self.bytesReceived = 0
         self._command, self._ownVersion, self._silence, self._environment = command, version, silence, environment
         self._onMessage, self._onLost = onMessage, onLost
-        self._receiver = sending.Receiver(placeOfFile, onFile)
-        self._reader = frames.FrameReader(self._read)
+        self._receiver = sending.Receiver(placeOfFile)
+        self._reader = frames.FrameReader(lambda count: os.read(self._process.stdout.fileno(), count))
         self._writing, self._words = threading.Lock(), bytearray()
-        self._process, self._heard, self._isOver = None, time.monotonic(), False
+        self._process, self._isOver = None, False
         self._isGreeted = self._isSilent = self._isUnread = False
 
     def start(self):
@@ -75,9 +72,7 @@ class Connection:
             try:
                 view = memoryview(data)
                 while view:
-                    count = self._process.stdin.write(view)
-                    self.bytesSent += count
-                    view = view[count:]
+                    view = view[self._process.stdin.write(view) :]
             except (OSError, ValueError) as error:
                 self._isUnread = True
                 raise RemoteError("The connection to the engine was lost.", "Try again.") from error
@@ -90,12 +85,6 @@ class Connection:
                 self._process.stdin.close()  # the engine there removes its files and ends
             self._isEnding()
             self._process.kill()
-
-    def _read(self, count):
-        data = os.read(self._process.stdout.fileno(), count)
-        self._heard = time.monotonic()
-        self.bytesReceived += len(data)
-        return data
 
     def _listen(self):
         """Keep what the command writes to standard error, and pass it on for the log."""
@@ -170,7 +159,7 @@ class Connection:
     def _watchLife(self):
         while not self._isOver:
             time.sleep(self._silence / 10)
-            if time.monotonic() - self._heard > self._silence:
+            if self._reader.silence() > self._silence:
                 self._isSilent = True
                 self._process.kill()
                 return

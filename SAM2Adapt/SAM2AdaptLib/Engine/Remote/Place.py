@@ -17,8 +17,8 @@ HERE, HOST, COMMAND = "here", "host", "command"
 _KINDS = (HERE, HOST, COMMAND)
 _KEY = "SAM2Adapt/EngineOn"
 _RELAY = "SAM2AdaptLib.Engine.Remote.Relay"
-#: As ``Relay.ENVIRONMENT_VARIABLE``; the relay is no part of Slicer's process.
-_STARTUP = "SAM2ADAPT_STARTUP"
+#: Variables for what the relay starts, as JSON; null removes one.
+STARTUP_VARIABLE = "SAM2ADAPT_STARTUP"
 _OF_LIBRARIES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 
 
@@ -70,7 +70,7 @@ class Place:
             return {}
         startup = slicer.app.startupEnvironment()
         values = {name: startup.value(name) or None for name in _OF_LIBRARIES}
-        return {_STARTUP: json.dumps(values)}
+        return {STARTUP_VARIABLE: json.dumps(values)}
 
     def _words(self):
         try:

@@ -25,13 +25,12 @@ from sam2adapt.shared.requests.schema import METHODS
 from sam2adapt.shared.safety.private import Claim
 from sam2adapt.shared.stream import sending
 
-from SAM2AdaptLib.Engine.Remote import Arrivals, Batches, ModelFiles, Ssh
+from SAM2AdaptLib.Engine.Remote import Arrivals, Batches, ModelFiles, Place, Ssh
 from SAM2AdaptLib.Engine.Remote.Connection import Answers, Connection
 from SAM2AdaptLib.Engine.Remote.Outgoing import Hashes, Outgoing, revealed
 from SAM2AdaptLib.Engine.Remote.Trainings import RemoteTraining
 
 SILENCE = 30.0  # seconds
-ENVIRONMENT_VARIABLE = "SAM2ADAPT_STARTUP"  # variables for the command, as JSON; null removes one
 _BETWEEN = 0.1  # seconds between two messages of progress
 _PARENT_CHECKS = 0.5  # seconds
 
@@ -47,7 +46,7 @@ class Relay:
     def __init__(self, command, place, target, silence=SILENCE, environment=None):
         self._place, self._target, self._speaking = place, target, threading.Lock()
         self._connection = Connection(
-            command, protocol.VERSION, silence, environment, self._placeOf, self._onFile, self._onMessage, self._fail
+            command, protocol.VERSION, silence, environment, self._placeOf, self._onMessage, self._fail
         )
         self._answers, self._hashes = Answers(), Hashes()
         self._requests = queue.Queue()
@@ -209,9 +208,6 @@ class Relay:
         """Where a file that comes back belongs: only where a request wants it, or where its kind is kept."""
         return Arrivals.placeOf(facts, [outgoing for outgoing, _ in list(self._open.values())])
 
-    def _onFile(self, facts, path):
-        pass  # it lies where it belongs
-
     def _onMessage(self, message):
         """Pass on what the engine says."""
         if self._answers.take(message):
@@ -246,7 +242,7 @@ class Relay:
         """What remains to be done here when the engine there is done."""
         if training:
             training.ended()
-            self._connection.send({"jsonrpc": "2.0", "method": "fetched", "params": {"run": training.run}})
+            self._connection.send({"jsonrpc": "2.0", "method": protocol.FETCHED, "params": {"run": training.run}})
         elif isinstance(result, dict) and "studies" in result and "output" in params:
             Batches.writeManifest(params["output"], result)
 
@@ -332,7 +328,7 @@ def main(arguments=None):
 def _environment():
     """The environment of the command: that of Slicer before it started, whose libraries would break ssh."""
     environment = dict(os.environ)
-    for name, value in json.loads(environment.pop(ENVIRONMENT_VARIABLE, "{}")).items():
+    for name, value in json.loads(environment.pop(Place.STARTUP_VARIABLE, "{}")).items():
         if value is None:
             environment.pop(name, None)
         else:

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 from ... import __version__
 from ...shared import files, paths, protocol
 from ...shared.errors import RemoteError, UserError
-from ...shared.safety.private import Lock
 from ...shared.stream import frames, sending
 from ..held.runs import DONE, WORKING, HeldRun
 from ..held.slots import take_slot
@@ -30,7 +29,6 @@ from .session import Places, Session
 
 _SILENCE = 30.0  # seconds without a sign of life, unless the client names another time
 _SHORTEST, _LONGEST = 1.0, 600.0
-_ABOUT_RUN, _FETCHED = "run", "fetched"
 # What needs none of the places for engines; a training that goes on by itself takes its own.
 _LIGHT = frozenset(
     ["devices", "models", "modelDetails", "addModel", "removeModel", "exportModel", "bases", "downloadBase",
@@ -46,7 +44,6 @@ def serve_stream() -> None:
         frames.greeting({"protocols": protocol.VERSIONS, "version": __version__, "host": socket.gethostname()})
     )
     target.flush()
-    remove_expired()
     RemoteServer(source, target).run()
 
 
@@ -55,11 +52,11 @@ class RemoteServer(Server):
 
     def __init__(self, source: BinaryIO, target: BinaryIO):
         super().__init__(source, target)
-        self._reader = frames.FrameReader(self._read_some)
+        self._reader = frames.FrameReader(lambda count: os.read(source.fileno(), count))
         self._session = Session()
-        self._receiver = sending.Receiver(self._place, lambda facts, path: None)
+        self._receiver = sending.Receiver(self._place)
         self._places: dict[Any, Places] = {}
-        self._alive, self._silence, self._numbers = time.monotonic(), _SILENCE, 0
+        self._silence, self._numbers = _SILENCE, 0
 
     def _encoded(self, message: dict[str, Any]) -> bytes:
         return frames.frame(frames.MESSAGE, encode(message))
@@ -69,6 +66,7 @@ class RemoteServer(Server):
         try:
             hello = self._first_message()
             self._silence = min(_LONGEST, max(_SHORTEST, float(hello.get("silence", _SILENCE))))
+            remove_expired()
         except UserError as error:
             self._refuse(error)
         except (frames.StreamError, ValueError, TypeError) as error:
@@ -106,18 +104,13 @@ class RemoteServer(Server):
         self._session.close()
         super()._end()
 
-    def _read_some(self, count: int) -> bytes:
-        data = os.read(self._source.fileno(), count)
-        self._alive = time.monotonic()
-        return data
-
     def _send_life(self) -> None:
         while True:
             time.sleep(self._silence / 4)
             self._writer.send_bytes(frames.frame(frames.LIFE))
 
     def _watch_life(self) -> None:
-        while time.monotonic() - self._alive < self._silence:
+        while self._reader.silence() < self._silence:
             time.sleep(self._silence / 10)
         self._leave()
 
@@ -148,15 +141,19 @@ class RemoteServer(Server):
                 self._receiver.message(method, params)
             elif method == protocol.OFFER:
                 self._send({"id": message["id"], "result": self._session.missing(params["files"])})
-            elif method == _ABOUT_RUN:
-                self._send({"id": message["id"], "result": _state(HeldRun(params["run"]))})
-            elif method == _FETCHED:
+            elif method == protocol.FETCHED:
                 _remove(HeldRun(params["run"]))
             else:
                 self._hand_on(message)
-        except UserError as error:
-            answer = {"error": error_of(error)}
-            self._send({"id": message["id"], **answer} if message.get("id") is not None else _failed(error))
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError):  # a folder of the request cannot be made, on a full disk for instance
+                error = files.output_error(Path(error.filename or self._session.folder), error)
+            answer = _with_place({"error": error_of(error)})
+            if message.get("id") is None:
+                answer = {"method": protocol.FAILED, "params": answer["error"]}
+            else:
+                answer["id"] = message["id"]
+            self._send(answer)
         except (LookupError, TypeError, AttributeError) as error:
             raise frames.StreamError(f"a message '{method}' lacks {error}") from error
 
@@ -182,7 +179,7 @@ class RemoteServer(Server):
             run.begin(str(task.params.get("name") or ""), places.hours)
             detached.start(run, task.params, float(places.hours))
             return detached.follow(run, task, self._send)
-        lock = Lock(run.folder / "lock")
+        lock = run.lock()
         if not lock.held:
             raise RemoteError("Another engine works on that training.", "Wait until it has ended.")
         try:
@@ -198,14 +195,26 @@ class RemoteServer(Server):
         if places:
             if is_answer:
                 self._places.pop(number)
-            for path, facts in places.to_return(message):
-                self._send_file(path, facts)
-            if is_answer and places.run and "result" in message:
-                self._return_kept(message["result"])
-            message = places.hidden(_with_memory(message))
+            try:
+                self._send_files(message, places)
+            except UserError as error:
+                if not is_answer:
+                    raise  # in the request that notifies, which ends with it
+                message = {"id": number, "error": error_of(error)}
+            message = places.hidden(_with_place(message))
         super()._send(message)
         if places and is_answer:
             self._session.release(places)
+
+    def _send_files(self, message: dict[str, Any], places: Places) -> None:
+        """Send the files that belong to a message.
+
+        :raises UserError: one cannot be read.
+        """
+        for path, facts in places.to_return(message):
+            self._send_file(path, facts)
+        if places.run and "result" in message:
+            self._return_kept(message["result"])
 
     def _return_kept(self, result: dict[str, Any]) -> None:
         """Send back what a training keeps for those that continue its model, and keep nothing here."""
@@ -220,30 +229,20 @@ class RemoteServer(Server):
         sending.send_file(path, self._numbers, facts, self._writer.send_when_read)
 
 
-def _failed(error: UserError) -> dict[str, Any]:
-    return {"method": protocol.FAILED, "params": error_of(error)}
-
-
-def _state(run: HeldRun) -> str | None:
-    """How a training stands; None if there is none."""
-    return run.state() if run.is_present() else None
-
-
 def _remove(run: HeldRun) -> None:
     """Delete a training whose model has arrived."""
     if run.is_present():
         remove_if_idle(run.folder)
 
 
-def _with_memory(message: dict[str, Any]) -> dict[str, Any]:
-    """Say of which computer the memory ran out, and how much of its GPU is free: others may use it."""
-    error = message.get("error")
-    device = loaded_device_module()
-    if not error or device is None or (error.get("data") or {}).get("kind") != "DeviceError":
+def _with_place(message: dict[str, Any]) -> dict[str, Any]:
+    """Say of which computer the disk is full or the memory ran out, and how much of its GPU is free for others."""
+    error = message.get("error") or {}
+    kind, device = (error.get("data") or {}).get("kind"), loaded_device_module()
+    is_memory = kind == "DeviceError" and device is not None and "memory" in error["message"].casefold()
+    if kind != "OutputError" and not is_memory:  # no such device, for instance, or a broken one
         return message
-    if "memory" not in error["message"].casefold():
-        return message  # no such device, or a broken one
     text = f"{error['message'].rstrip('.')}, on '{socket.gethostname()}'"
-    if free := device.free_memory():
+    if is_memory and (free := device.free_memory()):
         text += f": {free[0] / 1e9:.1f} of {free[1] / 1e9:.1f} GB of its GPU are free now, and others may use it"
     return {**message, "error": {**error, "message": f"{text}."}}

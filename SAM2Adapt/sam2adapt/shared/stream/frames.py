@@ -11,6 +11,7 @@ piece: number of the file (4 bytes), way of packing (1 byte), size unpacked (4 b
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +69,7 @@ class FrameReader:
     """
 
     def __init__(self, read: Callable[[int], bytes]):
-        self._read, self._kept = read, bytearray()
+        self._read, self._kept, self._waits_since = read, bytearray(), None
         self.noise = b""  # what came before the greeting, or instead of it
 
     def greeting(self) -> dict[str, Any] | None:
@@ -107,6 +108,11 @@ class FrameReader:
             raise StreamError("a checksum is wrong")
         return kind, content
 
+    def silence(self) -> float:
+        """Seconds for which it has waited for bytes by now; 0 while what came is worked on, however long that takes."""
+        since = self._waits_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def _take(self, count: int) -> bytes:
         while len(self._kept) < count:
             if not self._more():
@@ -116,7 +122,9 @@ class FrameReader:
         return taken
 
     def _more(self) -> bool:
+        self._waits_since = time.monotonic()
         data = self._read(1 << 18)
+        self._waits_since = None
         self._kept += data
         return bool(data)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import paths
+from ..errors import InputFileError
 from ..files import output_error
 from ..safety.private import open_private
 from . import frames, packing
@@ -39,23 +40,27 @@ def send_file(
         write(_message(FILE, number, **facts))
         digest, done, waiting = hashlib.sha256(), 0, deque()
         way = count = 0
-        data = _read(file, path)
-        while data or waiting:
-            if cancelled():
-                write(_message(FILE_ABORTED, number))
-                return False
-            if data:
-                if "sha256" not in facts:  # known already; the other side checks it
-                    digest.update(data)
-                way = packing.best_way(data) if count % _LOOK_AGAIN == 0 else way
-                count += 1
-                waiting.append((way, len(data), pool.submit(packing.pack, data, way)))
-                data = _read(file, path)
-            if len(waiting) >= _AHEAD or not data:
-                used, size, packed = waiting.popleft()
-                write(frames.piece(number, used, size, packed.result()))
-                done += size
-                progress(done)
+        try:
+            data = _read(file, path)
+            while data or waiting:
+                if cancelled():
+                    write(_message(FILE_ABORTED, number))
+                    return False
+                if data:
+                    if "sha256" not in facts:  # known already; the other side checks it
+                        digest.update(data)
+                    way = packing.best_way(data) if count % _LOOK_AGAIN == 0 else way
+                    count += 1
+                    waiting.append((way, len(data), pool.submit(packing.pack, data, way)))
+                    data = _read(file, path)
+                if len(waiting) >= _AHEAD or not data:
+                    used, size, packed = waiting.popleft()
+                    write(frames.piece(number, used, size, packed.result()))
+                    done += size
+                    progress(done)
+        except InputFileError:
+            write(_message(FILE_ABORTED, number))
+            raise
         write(_message(FILE_END, number, bytes=done, sha256=facts.get("sha256") or digest.hexdigest()))
     return True
 
@@ -75,11 +80,10 @@ class Receiver:
     """Writes files that arrive, each under a temporary name until it is whole.
 
     :param place: gives the path for a file from the facts of its message.
-    :param arrived: called with the facts and the path of a whole file.
     """
 
-    def __init__(self, place: Callable[[dict[str, Any]], Path], arrived: Callable[[dict[str, Any], Path], None]):
-        self._place, self._arrived = place, arrived
+    def __init__(self, place: Callable[[dict[str, Any]], Path]):
+        self._place = place
         self._files: dict[int, _Arriving] = {}
 
     def message(self, method: str, params: dict[str, Any]) -> None:
@@ -99,8 +103,8 @@ class Receiver:
             raise StreamError("the end of a file that did not begin")
         if method == FILE_ABORTED:
             arriving.drop()
-        elif arriving.finish(params):
-            self._arrived(arriving.facts, arriving.path)
+        else:
+            arriving.finish(params)
 
     def piece(self, content: bytes) -> None:
         """Take a piece; errors as of ``message``."""
@@ -146,7 +150,7 @@ class _Arriving:
         self._digest.update(data)
         self._size += len(data)
 
-    def finish(self, params: dict[str, Any]) -> bool:
+    def finish(self, params: dict[str, Any]) -> None:
         """Give the whole file its name."""
         if self.error:
             raise self.error
@@ -160,7 +164,6 @@ class _Arriving:
         except OSError as error:
             self._fail(error)
             raise self.error from error
-        return True
 
     def drop(self) -> None:
         """Remove what has arrived."""
