@@ -1,6 +1,6 @@
 """What an engine behind ssh costs: seconds more than a local one, and bytes on the way, for a CT of 512 x 512 x 78.
 
-    python Testing/benchmarks/remote.py [--rounds N] [--first]      needs SAM2ADAPT_DATA and OpenSSH's client and server
+    python Testing/benchmarks/remote.py [--rounds N]      needs SAM2ADAPT_DATA and OpenSSH's client and server
 
 Both engines are warm. A round segments a region of one volume, which is sent anew each time because its first voxel
 changes. The overhead is that of the whole request: hashing, packing, ssh, unpacking, and the labels on their way back.
@@ -28,21 +28,14 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--first", action="store_true", help="go before other work of a busy machine (Linux, root)")
-    given = parser.parse_args()
-    rounds, engine = given.rounds, ""
-    if given.first:
-        os.setsid()  # Linux shares a processor among sessions first, and sshd makes one of its own
-        Path("/proc/self/autogroup").write_text("-18")
-        os.nice(-18)
-        engine = f'(echo -18 > /proc/self/autogroup); exec {sys.executable} -m sam2adapt "$@"'
+    rounds = parser.parse_args().rounds
     import SimpleITK as sitk
 
     image = sitk.ReadImage(str(Path(os.environ["SAM2ADAPT_DATA"]) / VOLUME))
     voxels = sitk.GetArrayFromImage(image).astype(np.int16)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        host = SshHost(work / "host", engine)
+        host = SshHost(work / "host")
         try:
             _compare(host, work, voxels, image, rounds)
         finally:

@@ -1,8 +1,9 @@
-"""How long a request takes to answer that it was cancelled, behind a relay; needs no ssh and no data.
+"""How long a request takes to answer that it was cancelled, of a local engine and behind a relay; needs no ssh or data.
 
     python Testing/benchmarks/remote_cancel.py [--rounds N]
 
-It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent, and while its model computes.
+It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent, and while its model computes. The engines
+take turns.
 """
 
 import argparse
@@ -24,17 +25,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    taken: dict[str, list[float]] = {"sending": [], "segmenting": []}
+    stages = (("relay", "sending"), ("local", "segmenting"), ("relay", "segmenting"))
+    taken: dict[tuple[str, str], list[float]] = {stage: [] for stage in stages}
     with tempfile.TemporaryDirectory() as folder:
         far = relay("--command", "env", f"SAM2ADAPT_HOME={folder}/far", *COMMAND, "--stream")
-        with Client(far) as client:
-            client.receive()
+        with Client(far) as relayed, Client() as local:
+            clients = {"relay": relayed, "local": local}
+            for client in clients.values():
+                client.receive()
             for number in range(rounds):
-                for stage, seconds in taken.items():
-                    seconds.append(_cancelled(client, Path(folder), stage, number))
-    print("| cancelled while | seconds, median (most) |\n| --- | --- |")
-    for stage, seconds in taken.items():
-        print(f"| {stage} | {statistics.median(seconds):.2f} ({max(seconds):.2f}) |")
+                for (name, stage), seconds in taken.items():
+                    seconds.append(_cancelled(clients[name], Path(folder), stage, number))
+    print("| engine | cancelled while | seconds, median (least to most) |\n| --- | --- | --- |")
+    for (name, stage), seconds in taken.items():
+        middle = statistics.median(seconds)
+        print(f"| {name} | {stage} | {middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |")
 
 
 def _cancelled(client: Client, folder: Path, stage: str, number: int) -> float:
