@@ -33,7 +33,7 @@ def main() -> None:
     rounds, engine = given.rounds, ""
     if given.first:
         os.setsid()  # Linux shares a processor among sessions first, and sshd makes one of its own
-        Path("/proc/self/autogroup").write_text("-18")
+        Path("/proc/self/autogroup").write_text("-18", encoding="utf-8")
         os.nice(-18)
         engine = f'(echo -18 > /proc/self/autogroup); exec {sys.executable} -m sam2adapt "$@"'
     import SimpleITK as sitk
@@ -91,9 +91,9 @@ def _bytes(tee: str, counter: Path, request: dict) -> int:
         client.process.stdin.close()
         client.ended()
     end = time.monotonic() + 30
-    while not (counter.exists() and counter.read_text().strip()) and time.monotonic() < end:
+    while not (counter.exists() and counter.read_text("utf-8").strip()) and time.monotonic() < end:
         time.sleep(0.1)
-    return int(counter.read_text())
+    return int(counter.read_text("utf-8"))
 
 
 if __name__ == "__main__":
