@@ -15,7 +15,7 @@ def count(folder: Path) -> tuple[int, int, int]:
     """Tests passed, failed and skipped."""
     passed = failed = skipped = 0
     for statusFile in sorted(folder.glob("*.status")):
-        status = int(statusFile.read_text())
+        status = int(statusFile.read_text("utf-8"))
         report = statusFile.with_suffix(".xml")
         suites = ET.parse(report).getroot().iter("testsuite") if report.exists() else ()
         bad = 0

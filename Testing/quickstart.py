@@ -71,7 +71,7 @@ class Demonstration:
             sys.exit(f"Slicer could not write {path}")
         raw.unlink()
         print(f"saved from Slicer's scene: {shown(path)}")
-        return node, sample.Segments.read(path), json.loads(report.read_text())
+        return node, sample.Segments.read(path), json.loads(report.read_text("utf-8"))
 
     def show(self, segments: sample.Segments, name: str, smoothing: float = 0.5):
         """A segmentation node in the scene with these segments, ready to be drawn."""

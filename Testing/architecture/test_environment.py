@@ -40,7 +40,7 @@ def make(checkout, pythons, chosen=None):
     command = [shutil.which("bash"), "-c", f"set -euo pipefail; source '{checkout}/Testing/environment.sh'"]
     done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
-    found = re.search(r"(\S+) -m venv", (checkout / "Testing" / "output" / "install.log").read_text())
+    found = re.search(r"(\S+) -m venv", (checkout / "Testing" / "output" / "install.log").read_text("utf-8"))
     return done.stderr, found and Path(found[1]).name
 
 
@@ -81,7 +81,7 @@ def pins(name):
 
 def wanted():
     """What the project asks for, with the extras that environment.sh installs."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     lines = (ROOT / "SAM2Adapt" / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     own = [line for line in lines if line and not line.startswith("#")]
     return [Requirement(text) for text in (*own, *(text for extra in extras.values() for text in extra))]

@@ -34,10 +34,10 @@ def test_entry_has_the_form_of_the_schema():
 
 def test_entry_extension_and_repository_have_the_names_that_the_index_wants():
     assert f"project({ENTRY.stem})" in CMAKE and not ENTRY.stem.startswith("Slicer")
-    repository = json.loads(ENTRY.read_text())["scm_url"].rpartition("/")[2]
+    repository = json.loads(ENTRY.read_text("utf-8"))["scm_url"].rpartition("/")[2]
     assert repository.startswith("Slicer")
     assert f"{repository.removesuffix('.git')}" in re.search(r'EXTENSION_HOMEPAGE "([^"]+)"', CMAKE)[1]
-    assert (REPOSITORY / "LICENSE").read_text().lstrip().startswith("Apache License")
+    assert (REPOSITORY / "LICENSE").read_text("utf-8").lstrip().startswith("Apache License")
 
 
 def test_description_is_for_people_who_know_no_machine_learning():

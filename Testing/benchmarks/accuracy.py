@@ -127,7 +127,7 @@ def machine() -> str:
     """Processor and threads."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     if torch.cuda.is_available():
         model = f"{torch.cuda.get_device_name()}, {model}"
@@ -142,7 +142,7 @@ def reset_peak() -> None:
         gc.collect()
         if hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # what earlier runs freed does not count
             library.malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_megabytes() -> int | None:
@@ -151,7 +151,7 @@ def peak_megabytes() -> int | None:
         return round(torch.cuda.max_memory_allocated() / 1e6)
     if sys.platform != "linux":
         return None
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text("utf-8").splitlines())
     return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
 
 
@@ -178,7 +178,7 @@ def rows_of(result: dict) -> list[dict]:
 
 def write_results(work: Path, data: Path, folder: Path) -> None:
     """Tables and figure of all finished runs, and pictures of the worst cases of each set's best model."""
-    results = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(work.glob("*.json"))]
     rows = accuracy_tables.with_former([row for result in results for row in rows_of(result)], folder)
     accuracy_tables.write(sorted(rows, key=_order), folder)
     worst_cases.write(results, rows, data, work, folder)
@@ -211,7 +211,7 @@ def finished(run: Run, data: Path, work: Path) -> dict:
             file.write(json.dumps(result, indent=1).encode())
         dice = ", ".join(f"{pack} {metrics['dice']['mean']:.4f}" for pack, metrics in result["tests"].items())
         print(f"{run.name}: Dice {dice}, {result['training']['minutes']} minutes", flush=True)
-    return json.loads(path.read_text())
+    return json.loads(path.read_text("utf-8"))
 
 
 def planned(args: argparse.Namespace) -> list[Run]:

@@ -62,7 +62,7 @@ def stage(data: Path, source: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
     for folder in ("mr", "ct", "broken"):
         (source / folder).mkdir(parents=True)
-    for case in json.loads((data / "hippocampus" / "split.json").read_text())["val"]:
+    for case in json.loads((data / "hippocampus" / "split.json").read_text("utf-8"))["val"]:
         shutil.copy(data / "hippocampus" / "images" / f"{case}.nii.gz", source / "mr")
     for path in sorted((data / "ct_sample").glob("*/image*.nii.gz")):
         shutil.copy(path, source / "ct" / f"{path.parent.name}-{path.name}")
@@ -102,7 +102,7 @@ class Run:
         found = re.search(r"in ([\d.]+) s$", self.text, re.MULTILINE)
         if not found:
             sys.exit(ended.stderr)
-        self.working, self.manifest = float(found[1]), json.loads((output / "manifest.json").read_text())
+        self.working, self.manifest = float(found[1]), json.loads((output / "manifest.json").read_text("utf-8"))
 
     def untimed(self) -> dict:
         """The manifest but for seconds."""
@@ -204,7 +204,7 @@ def _split(rows: list[dict]) -> dict[str, float]:
 
 def _times(output: Path) -> dict[str, int]:
     """Times of the outputs whose record was written."""
-    names = (json.loads(path.read_text())["output"] for path in hidden_folder(output).glob("*.json"))
+    names = (json.loads(path.read_text("utf-8"))["output"] for path in hidden_folder(output).glob("*.json"))
     return {name: (output / name).stat().st_mtime_ns for name in names if name}
 
 

@@ -56,7 +56,7 @@ def main() -> None:
 
 def _cpu_seconds(server: Client) -> float:
     """What the server's process has computed so far (Linux)."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

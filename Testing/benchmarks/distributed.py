@@ -108,7 +108,7 @@ def main() -> None:
     )
     lines = [about, "", HEADER, *(row(args, method) for method in args.methods.split(","))]
     RESULT.write_text("\n".join(lines) + "\n")
-    print(RESULT.read_text())
+    print(RESULT.read_text("utf-8"))
 
 
 if __name__ == "__main__":

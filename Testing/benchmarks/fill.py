@@ -102,7 +102,7 @@ def measure(case: FillCase, density: str, method: str, start: Path = START) -> d
 
 def _memory() -> float:
     """What this process holds now, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
@@ -131,7 +131,7 @@ def write_table(path: Path, rows: list[dict]) -> None:
         count = max(map(len, cells.values()))
         lines.append(f"| {title} | {drawn} | {count} | {' | '.join(numbers)} | {' | '.join(costs)} |")
     lines += ["", *_summary(table)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _summary(table: dict) -> list[str]:
@@ -230,13 +230,13 @@ def _mean(numbers: dict, measure_: str) -> float:
 def _read(path: Path) -> list[dict]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def _append(path: Path, row: dict) -> None:
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         if new:
             writer.writeheader()

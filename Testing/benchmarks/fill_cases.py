@@ -56,7 +56,7 @@ def cases_of(name: str, data: Path, part: str, limit: int | None) -> Iterator[Fi
 
 
 def _pack(name: str, data: Path, part: str, limit: int | None) -> Iterator[FillCase]:
-    ids = json.loads((data / name / "split.json").read_text())[part]
+    ids = json.loads((data / name / "split.json").read_text("utf-8"))[part]
     if name == "acdc":
         ids = [f"{one}_frame0{frame}" for frame in (1, 2) for one in ids]
     if part == "train" and limit:

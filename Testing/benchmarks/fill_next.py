@@ -92,11 +92,11 @@ def write_table(path: Path, rows: list[dict]) -> None:
         better = int((both[:, 0] > both[:, 1]).sum())
         title = name if part == "val" else f"{name} ({part})"
         lines.append(f"| {title} | {len(own)} | {both[:, 0].mean():.3f} | {both[:, 1].mean():.3f} | {better} |")
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, rows: list[dict]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)

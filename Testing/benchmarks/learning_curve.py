@@ -123,7 +123,7 @@ def main() -> None:
             result = perform(ordered[:count], val_cases, args.work / f"{name}.safetensors", args)
             with atomic_write(path) as file:
                 file.write(json.dumps(result, indent=1).encode())
-        results.append(json.loads(path.read_text()))
+        results.append(json.loads(path.read_text("utf-8")))
         print(f"{count} volumes: Dice {results[-1]['dice']['mean']:.3f}", flush=True)
         write_results(results)
 

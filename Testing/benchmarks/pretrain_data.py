@@ -54,7 +54,7 @@ class Source:
 
 def grouped(folder: Path, work: Path) -> tuple[list[Case], list[str]]:
     """A TotalSegmentator test case with its structures merged into the groups above, and the groups it has."""
-    names = {int(k): v for k, v in json.loads((folder / "labels.json").read_text()).items() if k != "0"}
+    names = {int(k): v for k, v in json.loads((folder / "labels.json").read_text("utf-8")).items() if k != "0"}
     found = {g: [v for v, n in names.items() if any(n.startswith(p) for p in parts)] for g, parts in GROUPS.items()}
     found = {group: values for group, values in found.items() if values}
     table = {value: i for i, values in enumerate(found.values(), start=1) for value in values}

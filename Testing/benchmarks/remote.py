@@ -84,9 +84,9 @@ def _bytes(tee: str, counter: Path, request: dict) -> int:
         client.process.stdin.close()
         client.ended()
     end = time.monotonic() + 30
-    while not (counter.exists() and counter.read_text().strip()) and time.monotonic() < end:
+    while not (counter.exists() and counter.read_text("utf-8").strip()) and time.monotonic() < end:
         time.sleep(0.1)
-    return int(counter.read_text())
+    return int(counter.read_text("utf-8"))
 
 
 if __name__ == "__main__":

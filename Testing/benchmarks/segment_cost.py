@@ -27,7 +27,7 @@ def main() -> None:
         started = time.perf_counter()
         subprocess.run([str(part) for part in command], check=True)
         seconds = time.perf_counter() - started
-        result = json.loads(report.read_text())
+        result = json.loads(report.read_text("utf-8"))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
     print(f"process: {seconds:.1f} s with start-up, peak memory {peak:.0f} MiB")
     print(f"network: {result['slices'] / result['seconds']['network']:.1f} slices/s on {result['device']}")

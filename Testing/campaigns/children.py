@@ -184,18 +184,18 @@ def _in_turn(works: Sequence[Work], notes: Path) -> int:
 
 def _reset_peak() -> int:
     """Let the kernel forget the most that this process held; what it holds now, bytes."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return memory_of("self")
 
 
 def _peak() -> int:
-    text = Path("/proc/self/status").read_text()
+    text = Path("/proc/self/status").read_text("utf-8")
     return 1024 * int(text.partition("VmHWM:")[2].split()[0])
 
 
 def memory_of(process: int | str) -> int:
     """What a process holds now, bytes."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{process}/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def verdict(ended: Ended) -> Verdict:

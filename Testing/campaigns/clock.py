@@ -69,7 +69,7 @@ def _is_usable(library: str) -> bool:
     """Whether a libfaketime shifts the clock here, and sleeping goes on all the same."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "probe")
-        file.write_text("+0")
+        file.write_text("+0", encoding="utf-8")
         environment = _environment(Path(folder)) | {_FILE: str(file), "LD_PRELOAD": library}
         done = subprocess.run([sys.executable, "-c", _PROBE], env=environment, check=False, capture_output=True)
     return not done.returncode

@@ -130,7 +130,7 @@ def report_of(told: dict) -> dict:
 
 def single_answer(request: Request, folder: Path) -> Answer:
     path = folder / f"labels{request.suffix}"
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text("utf-8"))
     return Answer(
         read_labels(path).array[0],
         sizes_of(report["structures"]),
@@ -173,7 +173,7 @@ def by_batch(request: Request, images, folder: Path, capsys) -> Answer:
     if not (output / "manifest.json").exists():
         assert status == 2
         return Answer(refusal=refusal(error))
-    return batch_answer(json.loads((output / "manifest.json").read_text()), output)
+    return batch_answer(json.loads((output / "manifest.json").read_text("utf-8")), output)
 
 
 def batch_answer(manifest: dict, output: Path) -> Answer:

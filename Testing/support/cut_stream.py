@@ -103,7 +103,7 @@ def cut_once(folder: Path, way: str, cut: int) -> tuple[str, list[int]]:
         assert np.array_equal(np.load(labels), voxels), "half an answer"
     assert labels.exists() or failed
     assert not list(folder.glob(".*.part")), "a part is left"
-    passed = list(map(int, counts.read_text().split())) if counts.exists() and counts.read_text() else []
+    passed = list(map(int, counts.read_text("utf-8").split())) if counts.exists() and counts.read_text("utf-8") else []
     return (failed[0]["params"]["message"] if failed else "answer"), passed
 
 

@@ -76,7 +76,7 @@ class SshHost:
 
     def _client(self) -> None:
         """A command ``ssh`` that reads this folder's configuration in the place of the user's."""
-        public = (self.folder / "host_key.pub").read_text()
+        public = (self.folder / "host_key.pub").read_text("utf-8")
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {public}")
         self.configure()
         client = self.folder / "client"
@@ -102,7 +102,7 @@ class SshHost:
                 return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    pytest.skip(f"sshd does not start here: {(self.folder / 'sshd.log').read_text()}")
+                    pytest.skip(f"sshd does not start here: {(self.folder / 'sshd.log').read_text('utf-8')}")
                 time.sleep(0.05)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ def peak(process: int | str = "self") -> int | None:
 def forget_peak(process: int | str = "self") -> None:
     """Let the peak be what is held now."""
     if KNOWN:
-        Path(f"/proc/{process}/clear_refs").write_text("5")
+        Path(f"/proc/{process}/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_of(call: Callable[[], object]) -> int | None:

@@ -56,7 +56,7 @@ def test_finished_runs_are_in_the_tables_and_not_repeated(monkeypatch, data, tmp
     assert [row["method"] for row in rows] == methods.split(",")
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("dice", "iou", "auc", "trained_share"))
     assert [float(row["trained_share"]) for row in rows][2:] == [1, 1]
-    text = (work / "results" / "accuracy.md").read_text()
+    text = (work / "results" / "accuracy.md").read_text("utf-8")
     assert "**drive** (1 cases of val), base `nano`, 2 steps, batch 8, crops of 32 pixels; distances" in text
     assert f"| BasicUNet | {float(rows[2]['dice']):.4f} |" in text
     assert "AUC >= 0.975" in text and (work / "results" / "accuracy.png").is_file()
@@ -90,11 +90,11 @@ def test_rates_are_compared_by_runs_that_differ_in_nothing_else(monkeypatch, dat
         "--data-set", "drive", "--steps", "2", "--methods", "head", "--rates", "0.001,0.003",
     ])  # fmt: skip
     learning_rate.main()
-    found = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(work.glob("*.json"))]
     first, second = (result["training"]["settings"] for result in found)
     assert (first.pop("learning_rate"), second.pop("learning_rate")) == (0.001, 0.003) and first == second
     scores = " | ".join(f"{result['tests']['drive']['dice']['mean']:.4f}" for result in found)
-    assert f"| `head` | {scores} |" in (work / "results" / "learning_rate.md").read_text()
+    assert f"| `head` | {scores} |" in (work / "results" / "learning_rate.md").read_text("utf-8")
 
 
 def test_a_network_of_others_that_was_broken_off_goes_on(monkeypatch, data, tmp_path):
@@ -266,6 +266,6 @@ def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path
     card = load_model(work / "drive-head-nano-1-0-base0.001-b2-c48-s80-largest.safetensors").card
     assert card["training"]["settings"]["base_learning_rate"] == 0.001 and card["slices"]["size"] == 80
     assert card["postprocessing"]["largest_together"] == card["postprocessing"]["largest_component"] == [1]
-    text = (work / "results" / "accuracy.md").read_text()
+    text = (work / "results" / "accuracy.md").read_text("utf-8")
     rate, kept = "the base's weights at a rate of 0.001", "largest piece kept, of all together and of each"
     assert f"1 steps, batch 2, crops of 48 pixels, pictures of 80 pixels, {rate}, {kept}; distances" in text

@@ -129,7 +129,7 @@ def test_command_prints_a_table_and_writes_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "IMAGE_SIZES", (224,))
     monkeypatch.setattr(benchmark, "MEMORY_SIZES", (256,))
     assert main(["benchmark", "methods", "--bases", "T", "--json", str(tmp_path / "methods.json")]) == 0
-    text, found = capsys.readouterr().out, json.loads((tmp_path / "methods.json").read_text())
+    text, found = capsys.readouterr().out, json.loads((tmp_path / "methods.json").read_text("utf-8"))
     assert "tiny: 31,440,721 parameters in image mode" in text
     assert found["bases"]["tiny"]["image_mode_parameters"] == 31_440_721
     assert found["bases"]["tiny"]["methods"].keys() == benchmark.VARIANTS.keys()

@@ -254,7 +254,7 @@ def test_quick_run_has_every_row(small_benchmark, tmp_path, capsys):
     files = {"--json": tmp_path / "speed.json", "--markdown": tmp_path / "speed.md"}
     arguments = [str(part) for pair in files.items() for part in pair]
     assert main(["benchmark", "speed", "--sections", "network", "--quick", *arguments]) == 0
-    found, text = json.loads(files["--json"].read_text()), files["--markdown"].read_text()
+    found, text = json.loads(files["--json"].read_text("utf-8")), files["--markdown"].read_text("utf-8")
     assert capsys.readouterr().out.strip() == text.strip()
     section = found["network"]
     assert [one["name"] for one in section["rows"]] == [one.name for one in all_rows(torch.device("cpu"))]

@@ -58,11 +58,11 @@ def test_short_campaign_finds_nothing_and_goes_on_where_it_was_stopped(tmp_path)
     state = tmp_path / "state.json"
     first = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT, "--seconds", 5, "--state", state)
     assert first.returncode == 0, first.stdout + first.stderr
-    before = {row["kind"]: row["next"] for row in json.loads(state.read_text())["tallies"]}
+    before = {row["kind"]: row["next"] for row in json.loads(state.read_text("utf-8"))["tallies"]}
     done = campaign(CAMPAIGNS / "run.py", "--seed", SEED, "--count", SHORT, "--state", state)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| **all** |" in done.stdout
-    rows = {row["kind"]: row for row in json.loads(state.read_text())["tallies"]}
+    rows = {row["kind"]: row for row in json.loads(state.read_text("utf-8"))["tallies"]}
     assert all(row["left_out"] or row["next"] >= max(1, before[kind]) for kind, row in rows.items())
     assert rows["model files"]["reached"]["segment"] > 3
 

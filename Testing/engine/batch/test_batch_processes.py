@@ -147,7 +147,7 @@ def test_a_process_that_dies_under_torchrun_loses_its_study_only(model, tmp_path
     )  # fmt: skip
     wait_for(lambda: records(output) >= 2)
     kept = {path: path.stat().st_mtime_ns for path in hidden_folder(output).glob("*.json")}
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text("utf-8").split()
     os.kill(int(children[-1]), signal.SIGKILL)
     out, error = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, error

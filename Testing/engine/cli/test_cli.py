@@ -80,7 +80,7 @@ def test_segment_writes_named_coded_segments_on_the_inputs_grid(model, tmp_path,
     np.testing.assert_allclose(labels.affine, volume.affine, atol=1e-5)
     assert [s.name for s in read_structures(output)] == ["right lung", "left lung"]
     assert "39607008" in read_structures(output)[0].terminology  # SNOMED CT: lung
-    report = json.loads((tmp_path / "out.json").read_text())
+    report = json.loads((tmp_path / "out.json").read_text("utf-8"))
     for structure in report["structures"]:
         assert structure["voxels"] == int((labels.array == structure["id"]).sum())
     assert report["slices"] == 34
@@ -136,12 +136,12 @@ def test_evaluate_of_a_perfect_prediction(model, tmp_path, capsys):
         ]
     )
     assert status == 0
-    result = json.loads((tmp_path / "e.json").read_text())
+    result = json.loads((tmp_path / "e.json").read_text("utf-8"))
     names = [s.name for s in STRUCTURES if s.id in found]
     assert names
     assert all(result["dice"][name] == 1.0 and result["hd95"][name] == 0.0 for name in names)
     assert result["cases"][0]["id"] == "chest"
-    assert len((tmp_path / "e.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "e.csv").read_text("utf-8").splitlines()) == 3
 
 
 def bad_inputs(tmp_path: Path) -> dict[str, tuple[Path, str]]:

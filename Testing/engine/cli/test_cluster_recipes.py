@@ -30,7 +30,7 @@ def given(script: str, tmp_path: Path, *arguments: str, **variables: str) -> lis
     note = tmp_path / "note"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NOTE": str(note)} | SLURM | variables
     subprocess.run(["bash", RECIPES / script, *arguments], env=environment, check=True)
-    words = note.read_text().split("\0")[:-1]
+    words = note.read_text("utf-8").split("\0")[:-1]
     return words[1:] if words[0] == "srun" else words
 
 
@@ -92,13 +92,13 @@ def test_engine_of_a_node_is_one_for_a_stream(tmp_path):
 
 def test_container_starts_an_engine_for_a_stream_as_a_user_without_rights():
     """Whether it builds cannot be tried here; that what it copies, installs and starts is there, can."""
-    lines = (RECIPES / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    lines = (RECIPES / "Containerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
     known = dict(steps)
     assert json.loads(known["ENTRYPOINT"]) == ["sam2adapt", "serve", "--stream"]
     assert _parser().parse_args(json.loads(known["ENTRYPOINT"])[1:]).stream
     assert known["USER"] not in ("root", "0") and "SAM2ADAPT_HOME=/data" in known["ENV"]
-    requirements = (RECIPES.parents[1] / "SAM2Adapt" / "Resources" / "requirements.txt").read_text()
+    requirements = (RECIPES.parents[1] / "SAM2Adapt" / "Resources" / "requirements.txt").read_text("utf-8")
     (pinned,) = {word for word in requirements.split() if word.startswith("sam2==")}
     assert any(pinned in text for name, text in steps if name == "RUN")
     assert steps[0][0] == "FROM" and known["COPY"] == ". /source"
@@ -106,7 +106,7 @@ def test_container_starts_an_engine_for_a_stream_as_a_user_without_rights():
 
 def test_kubernetes_job():
     yaml = pytest.importorskip("yaml")
-    service, job = yaml.safe_load_all((RECIPES / "job.yaml").read_text())
+    service, job = yaml.safe_load_all((RECIPES / "job.yaml").read_text("utf-8"))
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     team, request = parsed(container["command"] + container["args"])

@@ -72,7 +72,7 @@ def test_dcmqi_reads_the_same_voxels_in_the_same_place(series, tmp_path):
         here = [image.TransformIndexToPhysicalPoint(index.tolist()) for index in found]
         there = np.argwhere(LABELS == value)[:, ::-1] @ affine[:3, :3].T + affine[:3, 3]
         np.testing.assert_allclose(sorted(map(tuple, np.round(here, 2))), sorted(map(tuple, there.round(2))), atol=0.02)
-    meta = json.loads((tmp_path / "q-meta.json").read_text())
+    meta = json.loads((tmp_path / "q-meta.json").read_text("utf-8"))
     first = meta["segmentAttributes"][0][0]
     assert first["SegmentLabel"] == "right lung"
     assert first["SegmentedPropertyTypeModifierCodeSequence"]["CodeMeaning"] == "Right"

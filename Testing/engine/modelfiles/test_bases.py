@@ -186,7 +186,8 @@ def test_large_file_is_hashed_once(tiny, empty_home, hashed):
     assert file_sha256(tiny) == file_sha256(tiny) == BASES["tiny"].sha256
     assert hashed == [tiny]
     assert (
-        json.loads((empty_home / "checksums.json").read_text())[str(tiny.resolve())]["sha256"] == BASES["tiny"].sha256
+        json.loads((empty_home / "checksums.json").read_text("utf-8"))[str(tiny.resolve())]["sha256"]
+        == BASES["tiny"].sha256
     )
 
 
@@ -210,7 +211,10 @@ def test_damaged_memory_is_replaced(tiny, empty_home, text):
     empty_home.mkdir(exist_ok=True)
     (empty_home / "checksums.json").write_text(text.replace("PATH", str(tiny.resolve())))
     assert file_sha256(tiny) == BASES["tiny"].sha256
-    assert json.loads((empty_home / "checksums.json").read_text())[str(tiny.resolve())]["size"] == BASES["tiny"].bytes
+    assert (
+        json.loads((empty_home / "checksums.json").read_text("utf-8"))[str(tiny.resolve())]["size"]
+        == BASES["tiny"].bytes
+    )
 
 
 def test_memory_that_cannot_be_written_is_no_failure(tiny, tmp_path, monkeypatch):

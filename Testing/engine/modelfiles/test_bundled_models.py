@@ -94,7 +94,7 @@ def test_pretraining_recipes_are_compared_on_data_that_no_base_has_seen(monkeypa
     assert [(row["recipe"], row["data"], row["steps"]) for row in rows] == [
         ("none", "drive", "1"), ("mae+supervised", "drive", "1")
     ]  # fmt: skip
-    table = (tmp_path / "results" / "pretraining.md").read_text()
+    table = (tmp_path / "results" / "pretraining.md").read_text("utf-8")
     assert f"| mae+supervised | {float(rows[1]['dice']):.4f} |" in table and "for 2 steps" in table
     bases = {read_card(path)["base"]["sha256"] for path in (tmp_path / "work").glob("drive-*.safetensors")}
     assert len(bases) == 2

@@ -62,7 +62,7 @@ def test_a_copy_of_an_older_model_has_no_names_and_that_is_said(write, own, tmp_
 
 def test_names_are_given_away_only_by_choice(own, tmp_path):
     catalog.export_model("torso CT", tmp_path / "copy.safetensors", names=True)
-    assert json.loads((tmp_path / "copy.cases.json").read_text()) == TABLE
+    assert json.loads((tmp_path / "copy.cases.json").read_text("utf-8")) == TABLE
 
 
 def test_models_that_come_with_us_are_of_public_images_and_keep_their_names(own, tmp_path):

@@ -22,5 +22,5 @@ def test_every_bundled_model_has_a_sample():
 def test_model_finds_its_structures_in_the_sample(model, tmp_path):
     out, report = tmp_path / "out.seg.nrrd", tmp_path / "out.json"
     assert main(["segment", str(SAMPLES / MODELS[model]), "--model", model, "-o", str(out), "--json", str(report)]) == 0
-    structures = json.loads(report.read_text())["structures"]
+    structures = json.loads(report.read_text("utf-8"))["structures"]
     assert structures and all(structure["voxels"] for structure in structures)

@@ -106,7 +106,7 @@ def test_the_page_of_a_volume(engines, tmp_path):
         params = {"input": described(volume, tmp_path), "labels": str(tmp_path / "labels.npy"), "classes": CLASSES}
         assert engine.result("report", **params, output=str(page)) == {"output": str(page)}
         assert page.stat().st_mode & 0o077 == 0
-        pages.append(page.read_text(encoding="utf-8"))
+        pages.append(page.read_text("utf-8"))
     assert len(pages[0]) == len(pages[1]) and "ball" in pages[1]
 
 
@@ -145,5 +145,5 @@ def test_the_measure_of_a_corrected_case(engines, model, tmp_path):
     sitk.WriteImage(labels, files["labels"])
     local, remote = both(engines, "measureCase", model=str(model), device="cpu", **files)
     assert local["dice"] == remote["dice"]
-    Path(files["labels"]).write_text("no labels")
+    Path(files["labels"]).write_text("no labels", encoding="utf-8")
     assert files["labels"] in engines[1].error("measureCase", model=str(model), device="cpu", **files)["message"]

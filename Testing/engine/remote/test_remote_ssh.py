@@ -62,13 +62,13 @@ def test_each_reason_has_its_own_sentence(host, connect, tmp_path):
         found.append(failure(connect()))
     host.configure()
     (host.folder / "changed").write_text(
-        f"[127.0.0.1]:{host.port} {(host.folder / 'other_key.pub').read_text()}"
+        f"[127.0.0.1]:{host.port} {(host.folder / 'other_key.pub').read_text('utf-8')}"
     )  # fmt: skip
     host.configure(known="changed")
     found.append(failure(connect()))
     host.configure()
     engine = host.folder / "bin" / "sam2adapt"
-    kept = engine.read_text()
+    kept = engine.read_text("utf-8")
     try:
         for text in (
             "exit 127",
@@ -93,7 +93,7 @@ def test_each_reason_has_its_own_sentence(host, connect, tmp_path):
 
 def test_a_login_that_talks_does_not_disturb(host, connect):
     engine = host.folder / "bin" / "sam2adapt"
-    kept = engine.read_text()
+    kept = engine.read_text("utf-8")
     engine.write_text(kept.replace("#!/bin/sh\n", "#!/bin/sh\necho Welcome to the cluster\necho '{\"jsonrpc\"'\n"))
     try:
         client = connect()
@@ -168,7 +168,7 @@ def test_places_for_engines_are_limited_and_free_again(host, connect, tmp_path):
     engine, places = host.folder / "bin" / "sam2adapt", tmp_path / "places"
     places.mkdir()
     (places / "1").touch(mode=0o444)
-    kept = engine.read_text()
+    kept = engine.read_text("utf-8")
     engine.write_text(kept.replace("exec", f"SAM2ADAPT_ENGINES={places} exec", 1))
     try:
         first, second = connect(), connect()

@@ -84,7 +84,7 @@ def test_a_model_comes_back_and_its_cases_are_sent_once(connect, request_, far, 
     assert {"sending", "reading", "training"} <= set(stages)
     previews = [p["preview"] for p in client.seen_of("progress", running) if p.get("preview")]
     assert previews and set(previews) == {request_["preview"]} and np.load(previews[0]).shape == (4, 32, 32)
-    rows = (run / "model.run" / "log.csv").read_text().splitlines()
+    rows = (run / "model.run" / "log.csv").read_text("utf-8").splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
     assert not (run / "model.run" / "elsewhere.json").exists()
     # Slices and names for those that continue the model are here, and nothing but the cases is there.
@@ -118,7 +118,7 @@ def test_a_training_goes_on_by_itself_is_listed_stopped_and_fetched(connect, req
     long = request_ | {"epochs": 400, "goOnHours": 1.0}
     begun(client, long)
     client.process.kill()  # as if the network were gone
-    note = json.loads((Path(request_["output"]).parent / "model.run" / "elsewhere.json").read_text())
+    note = json.loads((Path(request_["output"]).parent / "model.run" / "elsewhere.json").read_text("utf-8"))
     other = connect()
     (row,) = other.result("trainings")
     assert (row["run"], row["state"], row["name"], row["hours"]) == (note["run"], "working", "small", 1.0)

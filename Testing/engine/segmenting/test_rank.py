@@ -106,7 +106,7 @@ def test_command_orders_files_and_goes_on_after_a_broken_one(bundle_file, small_
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
     assert "broken.nii.gz" in printed.err
-    content = json.loads(report.read_text())
+    content = json.loads(report.read_text("utf-8"))
     scores = [entry["score"] for entry in content["ranked"]]
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
     assert len(content["failed"]) == 1

@@ -108,7 +108,7 @@ def test_cancelled_training_is_gone_on_with(server, data):
 
 def read_log(data: dict) -> int:
     """Epochs in the log of the run, which has a header and the Dice before the first."""
-    return len((Path(data["output"]).with_suffix(".run") / "log.csv").read_text().splitlines()) - 2
+    return len((Path(data["output"]).with_suffix(".run") / "log.csv").read_text("utf-8").splitlines()) - 2
 
 
 @pytest.mark.parametrize(

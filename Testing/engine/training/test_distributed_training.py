@@ -141,7 +141,7 @@ def test_errors_and_cancelling_are_those_of_the_first_process(results):
 
 def test_only_the_first_process_writes_and_speaks(unbroken):
     output, out, error, notes = unbroken
-    first, second = ((notes / f"{rank}.txt").read_text().splitlines() for rank in (0, 1))
+    first, second = ((notes / f"{rank}.txt").read_text("utf-8").splitlines() for rank in (0, 1))
     assert any("checkpoint.pt" in path for path in first) and any("model.safetensors" in path for path in first)
     assert [path for path in second if path.startswith((str(output.parent), os.environ["SAM2ADAPT_HOME"]))] == []
     assert out.count("validation Dice, mean") == 1
@@ -180,7 +180,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(unbroken, folder,
     state = output.with_suffix(".run") / "checkpoint.pt"
     while agent.poll() is None and not (state.exists() and load_checkpoint(state)["history"]["epoch"]):
         time.sleep(0.05)
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text("utf-8").split()
     assert not output.exists()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, error = agent.communicate(timeout=PATIENCE)

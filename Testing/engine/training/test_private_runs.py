@@ -48,7 +48,7 @@ def test_a_run_is_private_alone_and_leaves_no_slices(folder, base, tmp_path):
     cases = [*card["training"]["split"]["train"], *card["training"]["split"]["val"]]
     assert sorted(cases) == [f"case {number}" for number in range(1, len(names) + 1)]
     assert sorted(read_names(card["digest"]).values()) == names
-    split = json.loads((request.folder / "split.json").read_text())
+    split = json.loads((request.folder / "split.json").read_text("utf-8"))
     assert sorted(split["train"] + split["val"]) == names
     assert os.name == "nt" or not open_to_others(replay_file(card["digest"]).parent)
     assert os.name == "nt" or (request.folder / "split.json").stat().st_mode & 0o077 == 0

@@ -42,7 +42,7 @@ def test_a_command_is_tried_and_used_for_the_next_run(panel, section, tmp_path):
     Client.sharedEngine().request("devices", {}).wait()
     assert Client.sharedEngine().facts()["protocol"] == 1
     panel.saveAndCloseScene(tmp_path)
-    assert "serve --stream" not in (tmp_path / "scene.mrml").read_text()
+    assert "serve --stream" not in (tmp_path / "scene.mrml").read_text("utf-8")
 
 
 def test_what_cannot_be_an_engine_is_refused_with_a_sentence(panel, section, tmp_path):

@@ -131,7 +131,7 @@ def test_cancel_kills_pip_and_the_next_installation_goes_on(slicerHost, python, 
 
 def _commandHas(number, python):
     try:
-        return python in Path(f"/proc/{number}/cmdline").read_text().split("\0")[:1]
+        return python in Path(f"/proc/{number}/cmdline").read_text("utf-8").split("\0")[:1]
     except OSError:
         return False
 
@@ -408,7 +408,7 @@ def test_slicers_package_that_is_too_old_is_not_replaced(slicerHost, python, fol
     site = Path(PythonEnvironment(python).sitePackages)
     (site / "numpy-2.1.0.dist-info").rename(site / "numpy-1.24.0.dist-info")
     metadata = site / "numpy-1.24.0.dist-info" / "METADATA"
-    metadata.write_text(metadata.read_text().replace("2.1.0", "1.24.0"))
+    metadata.write_text(metadata.read_text("utf-8").replace("2.1.0", "1.24.0"))
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "failed" and "numpy 1.24.0" in run.error.message and run.log == []
 

@@ -74,11 +74,11 @@ def test_page_is_made_beside_slicer_and_shown(panel, drawn, dialogs, answers, tm
     choose(panel, "without names")
     panel.waitFor(lambda: "Exported to" in panel.status)
     assert proposals == ["segmentation.html"]  # the name of a segmentation can be a patient's
-    assert "Mustermann" not in (tmp_path / "segmentation.html").read_text()
+    assert "Mustermann" not in (tmp_path / "segmentation.html").read_text("utf-8")
     assert dialogs[-1]["kind"] == "QDesktopServices.openUrl"
     choose(panel, "and names")
     panel.waitFor(lambda: (tmp_path / f"{drawn.GetName()}.html").exists() and "Exported to" in panel.status)
-    assert "Mustermann" in (tmp_path / f"{drawn.GetName()}.html").read_text()
+    assert "Mustermann" in (tmp_path / f"{drawn.GetName()}.html").read_text("utf-8")
 
 
 def test_without_dicom_the_menu_says_why(panel, drawn):
@@ -120,7 +120,7 @@ def test_batch_is_looked_through_on_a_page(panel, dialogs, tmp_path):
     panel.ui.batchPageButton.click()
     panel.waitFor(lambda: dialogs)
     assert dialogs[-1]["kind"] == "QDesktopServices.openUrl" and "report.html" in dialogs[-1]["text"]
-    content = (tmp_path / "report.html").read_text()
+    content = (tmp_path / "report.html").read_text("utf-8")
     assert "Mustermann" not in content and ">failed<" in content
     section._results.begin("", "")
     section.update()

@@ -33,13 +33,13 @@ def test_page_has_pictures_and_volumes_and_a_name_only_if_asked(lib, nodes, serv
     volumeNode, node = result
     before = nodes.scene.GetNumberOfNodes()
     job = run(lib, servedEngine, lib.PageJob.startPage, volumeNode, node, tmp_path / "p.html")
-    content = (tmp_path / "p.html").read_text()
+    content = (tmp_path / "p.html").read_text("utf-8")
     assert (job.path, stat.S_IMODE((tmp_path / "p.html").stat().st_mode)) == (str(tmp_path / "p.html"), 0o600)
     millilitres = lib.LabelMaps.segmentVolumes(node).values()
     assert all(f">{value:.2f} mL<" in content for value in millilitres)
     assert "torso-ct" in content and "Mustermann" not in content
     run(lib, servedEngine, lib.PageJob.startPage, volumeNode, node, tmp_path / "named.html", True)
-    assert f"Segmentation of {PATIENT}" in (tmp_path / "named.html").read_text()
+    assert f"Segmentation of {PATIENT}" in (tmp_path / "named.html").read_text("utf-8")
     assert nodes.scene.GetNumberOfNodes() == before
 
 
@@ -51,7 +51,7 @@ def test_overlapping_segments_keep_their_volumes_on_the_page(lib, nodes, servedE
     node.GetSegmentation().AddSegment(segment)
     run(lib, servedEngine, lib.PageJob.startPage, volumeNode, node, tmp_path / "p.html")
     liver = lib.LabelMaps.segmentVolumes(node)[nodes.segmentIds(node)[0]]
-    assert (tmp_path / "p.html").read_text().count(f">{liver:.2f} mL<") == 2
+    assert (tmp_path / "p.html").read_text("utf-8").count(f">{liver:.2f} mL<") == 2
 
 
 def test_segments_on_their_way_out_share_layers_where_they_can(lib):

@@ -104,7 +104,7 @@ def test_engine_killed_in_the_middle_of_an_epoch(lib, nodes, servedEngine, drawn
     (entry,) = lib.RunFolders.unfinishedRuns()
     assert entry["epochs"] >= 1 and entry["name"] == "killed"
     description = entry["folder"] / "run.json"
-    description.write_text(description.read_text().replace("100000", str(entry["epochs"] + 1)))
+    description.write_text(description.read_text("utf-8").replace("100000", str(entry["epochs"] + 1)))
     resumed = lib.TrainingJob.resume(servedEngine, entry["folder"])
     servedEngine.run(until=lambda: resumed.isOver)
     assert resumed.state == "done", resumed.error.details

@@ -126,7 +126,7 @@ def nifti_cells() -> list[Cell]:
 
 
 def written(path: Path) -> Path:
-    path.write_text("no image at all, " * 60)
+    path.write_text("no image at all, " * 60, encoding="utf-8")
     return path
 
 
