@@ -17,6 +17,7 @@ import slicer_core
 from slicer_core import MRMLCore
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkStringArray
+from vtkmodules.vtkIOGeometry import vtkSTLReader
 
 factory = slicer_core.vtkSegmentationConverterFactory.GetInstance()
 factory.RegisterConverterRule(slicer_core.vtkBinaryLabelmapToClosedSurfaceConversionRule())
@@ -46,5 +47,10 @@ print("slicer-core 5.13.31053.0")
 print('Input:    three segments, "lesion", "lesion" and "L4/L5", exported to STL.')
 print("Expected: three files, or an answer that some could not be written.")
 print(f"Seen:     answer {answer}, files {files}.")
-sys.exit(0 if answer and len(files) == 1 else "The behaviour has changed.")
+reader = vtkSTLReader()
+reader.SetFileName(f"out/{files[0]}")
+reader.Update()
+low, high = reader.GetOutput().GetBounds()[4:]
+print(f"          The lesions reach over 5 and 8 slices, what is in the file over {high - low:.1f}.")
+sys.exit(0 if answer and len(files) == 1 and high - low > 6 else "The behaviour has changed.")
 PY

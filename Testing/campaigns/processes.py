@@ -156,10 +156,10 @@ def two_at_once(rng: random.Random, world: World, folder: Path) -> tuple[str, st
     together: set[str] = set()
     ended = [child.ended(look=lambda: _look_at_both(children, together)) for child in children]
     found = worst(*map(verdict, ended))
-    if name == "train" and together and not any(end.status for end in ended):
-        return LOST, "two trainings worked in one folder at the same time"
     if found[0] not in (SURVIVED, REFUSED):
         return found
+    if name == "train" and together:
+        return LOST, "two trainings worked in one folder at the same time"
     if name == "add" and len(list(path.glob("*.safetensors"))) != 1:
         return LOST, f"one model became {len(list(path.glob('*.safetensors')))} files"
     if name in ("train", "batch", "segment") and content(path) != _expected(name, seed, world, folder)[0]:

@@ -55,14 +55,13 @@ def findProblem(python=None):
     if problem := findTorchProblem(environment) or findVersionProblem(environment):
         return problem
     needed = (*TORCH, *requirements(), *SAM2)
-    missing = {packageName(text) for text in needed if environment.state(text) != OK}
-    known = {name.casefold() for name in map(packageName, needed)}
-    missing.update(name for name in environment.unfinished if name not in known)
+    missing = [packageName(text) for text in needed if environment.state(text) != OK]
+    missing += environment.unfinishedBeside(needed)
     if not missing:
         return None
     return _problem(
         _("The engine, which does the computing, is not installed completely; missing: {names}.").format(
-            names=", ".join(sorted(packageName(text) for text in missing))
+            names=", ".join(sorted(missing))
         ),
         _("Install the engine."),
     )

@@ -77,18 +77,12 @@ def plan(wheelFolder=None, python=None):
     ):
         texts = missing(needed)
         if name == "packages":
-            texts += _alsoUnfinished(environment)
+            texts += environment.unfinishedBeside((*TORCH, *BUILD_TOOLS, *requirements(), *SAM2))
         steps.append(Step(name, title, texts, size(texts)))
     if wheelFolder and Path(wheelFolder).is_dir():
         names = [name for name, _arguments in OfflineFolder.weightFiles(wheelFolder)]
         steps.append(Step("weights", _("Models and weights"), names))
     return [step for step in steps if step.missing]
-
-
-def _alsoUnfinished(environment):
-    """Names of packages that others bring along, and whose installation was killed."""
-    known = {packageName(text).casefold() for text in (*TORCH, *BUILD_TOOLS, *requirements(), *SAM2)}
-    return [name for name in environment.unfinished if name not in known]
 
 
 def install(wheelFolder=None, python=None, **callbacks):

@@ -99,7 +99,7 @@ class PackageInstaller:
         arrived = set()
         lines = [_pin(package) for package in pins]
         if not all(" --hash=" in line for line in lines):
-            self._log(_("The index says no SHA-256 of some packages, so none is compared."))
+            self._log(_("The index gives no SHA-256 for some packages, so none is checked."))
             lines = [line.partition(" ")[0] for line in lines]
         path = self._folder / "pins.txt"
         path.write_text("\n".join(lines), encoding="utf-8")

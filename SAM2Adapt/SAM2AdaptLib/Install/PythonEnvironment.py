@@ -88,6 +88,11 @@ class PythonEnvironment:
             return BROKEN
         return OK if requirement.specifier.contains(version, prereleases=True) else OTHER_VERSION
 
+    def unfinishedBeside(self, requirements):
+        """Names of packages whose installation was killed and that others brought along: a list does not name them."""
+        named = {packageName(text).casefold() for text in requirements}
+        return [name for name in self.unfinished if name not in named]
+
     def _isImportable(self, name):
         if self.isOwn:
             spec = importlib.util.find_spec(name)

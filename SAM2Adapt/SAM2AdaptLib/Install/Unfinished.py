@@ -68,10 +68,10 @@ def _read(sitePackages):
     try:
         note = json.loads(Path(sitePackages, NOTE).read_text(encoding="utf-8"))
         return {key: list(map(str, note[key])) for key in ("packages", "before")}
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError):
-        return {"packages": [], "before": []}  # damaged itself: look at all packages
+        # There is none, or it is damaged. All packages could be looked at then, but Slicer's own may have other files
+        # than pip wrote, and what counts as unfinished is removed.
+        return None
 
 
 def _metadataFolders(sitePackages):
@@ -95,7 +95,7 @@ def _files(metadata):
 
 def _isWhole(metadata):
     """Whether pip came to the end of a package, and all its files have the size that they should have."""
-    # The last but one file that pip writes; the last is the list of all files.
+    # pip writes it after all files of the package itself.
     if not (metadata / "INSTALLER").is_file() or not (metadata / "METADATA").is_file():
         return False
     for file in _files(metadata):

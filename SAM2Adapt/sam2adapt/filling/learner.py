@@ -51,14 +51,14 @@ class PixelLearner:
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
         :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
-        :param keep_trees: where a training before this one had the same inputs and structures, its trees will do.
+        :param keep_trees: those of the training before this one, which had the same inputs and structures, will do.
         """
         warm = self._network is not None and self._network.shape == (inputs.shape[1], targets.shape[1])
         # Where all that is drawn lies in one fold, its network has nothing else to learn from.
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         self._fit_networks(inputs, targets, known, seen, lambda share: tell(_NETWORKS * share), warm)
-        if not (warm and keep_trees):
+        if not keep_trees:
             self._trees.fit(inputs, targets, known, seen, lambda share: tell(_NETWORKS + (1 - _NETWORKS) * share))
 
     def _fit_networks(

@@ -16,7 +16,7 @@ _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
 _FAR_SHARE = 0.1
 _NEARER = (0.3, 0.9)  # how much of a hidden slice's error is left where its neighbours are as near as elsewhere
-_STALE = 0.25  # of the drawn slices: when more have changed, trees are grown anew
+_STALE = 0.25  # of the drawn slices of a structure: when more have changed, trees are grown anew
 _JUDGES = 6  # drawn slices of a structure, hidden in turn, on which opinions are judged
 
 Drawn = Sequence[dict[int, np.ndarray]]  # for each structure masks (H, W) by slice
@@ -38,7 +38,7 @@ class StackFiller:
         self._features: dict[int, np.ndarray] = {}
         self._edges: dict[int, np.ndarray] = {}
         self._learnt: dict[int, np.ndarray] = {}
-        self._grown_on: dict[int, int] = {}  # fingerprints of the drawn slices that the learner's trees have seen
+        self._grown_on: list[dict[int, int]] = []  # fingerprints of the drawings that the learner's trees have seen
         self._folds: dict[int, int] = {}  # of drawn slices: which network must not see them
 
     def learn(self, drawn: Drawn, tell: Callable[[float], None]) -> None:
@@ -50,19 +50,15 @@ class StackFiller:
         for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
-        keep_trees = self._changed(drawn) <= _STALE
+        prints = [{k: hash(mask.tobytes()) for k, mask in masks.items()} for masks in drawn]
+        keep_trees = _change(self._grown_on, prints) <= _STALE
         self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share), keep_trees)
         if not keep_trees:
-            self._grown_on = _fingerprints(drawn)
+            self._grown_on = prints
         self.trust = self._hidden_dice()
         self.adaptations = [Adaptation() for _ in drawn]
         if self._combiner is not None:
             self._adapt()
-
-    def _changed(self, drawn: Drawn) -> float:
-        """Which share of the drawn slices is new, gone or drawn otherwise since the learner's trees were grown."""
-        now, before = _fingerprints(drawn), self._grown_on
-        return sum(now.get(k) != before.get(k) for k in {*now, *before}) / len(now)
 
     def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
         """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
@@ -228,13 +224,15 @@ class StackFiller:
         return self._edges[slice_]
 
 
-def _fingerprints(drawn: Drawn) -> dict[int, int]:
-    """Of each drawn slice a number that is another one if any structure is drawn otherwise."""
-    found: dict[int, int] = {}
-    for index, masks in enumerate(drawn):
-        for slice_, mask in masks.items():
-            found[slice_] = hash((found.get(slice_), index, mask.tobytes()))
-    return found
+def _change(before: list[dict[int, int]], now: list[dict[int, int]]) -> float:
+    """The largest share of a structure's drawn slices that is new, gone or drawn otherwise; 1 if there are others.
+
+    :param before: for each structure fingerprints of its drawn slices; so is ``now``.
+    """
+    if len(before) != len(now):
+        return 1.0
+    pairs = zip(before, now, strict=True)
+    return max(sum(own.get(k) != new.get(k) for k in {*own, *new}) / max(1, len(new)) for own, new in pairs)
 
 
 def _judges(masks: dict[int, np.ndarray]) -> list[int]:

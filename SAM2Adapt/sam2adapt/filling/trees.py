@@ -33,14 +33,15 @@ class Trees:
         :param seen: for each fold the pixels that its classifiers see.
         """
         count = targets.shape[1]
-        self._models = [[None] * count for _ in seen]
+        models: list[list[HistGradientBoostingClassifier | None]] = [[None] * count for _ in seen]
         for fold, chosen in enumerate(seen):
             for index in range(count):
                 tell((fold * count + index) / (len(seen) * count))
                 own = chosen[known[chosen, index]]
                 # Of a single class there is nothing to tell apart.
                 if len(own) and 0 < targets[own, index].sum() < len(own):
-                    self._models[fold][index] = self._model().fit(inputs[own], targets[own, index])
+                    models[fold][index] = self._model().fit(inputs[own], targets[own, index])
+        self._models = models  # only now: who stops meanwhile keeps the former ones
 
     def _model(self) -> HistGradientBoostingClassifier:
         return HistGradientBoostingClassifier(

@@ -113,7 +113,7 @@ def _gradients(
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution; in training on a CPU a linear layer on channels-last maps."""
+    """A 1x1 convolution; in training on a CPU, one of the rows of channels-last maps as images of their own."""
 
     def __init__(self, inside: int, out: int, bias: bool = True):
         super().__init__(inside, out, 1, bias=bias)

@@ -146,3 +146,7 @@ def test_trees_are_grown_anew_when_many_drawn_slices_have_changed(monkeypatch):
         assert len(grown) == renewed
     stack.learn([drawn, drawn], lambda share: None)  # another structure: other inputs
     assert len(grown) == 3
+    drawn = {k: disc(8 + k / 4) > 0 for k in range(13)}
+    for places, renewed in (((0, 6), 4), ((0, 9), 5)):  # half of a structure that is drawn in few of many slices
+        stack.learn([drawn, {k: disc(5) > 0 for k in places}], lambda share: None)
+        assert len(grown) == renewed

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sam2adapt.network import convolutions
 from sam2adapt.network.convolutions import ChannelsLastGroupNorm, DepthwiseConv2d, PointwiseConv2d
 from torch import nn
 
@@ -68,7 +69,9 @@ def test_pointwise():
         compare(PointwiseConv2d(inside, out, bias=False), torch.randn(batch, rows, columns, inside).permute(0, 3, 1, 2))
 
 
-def test_group_norm():
+@pytest.mark.parametrize("values_at_once", [1, 1 << 19])
+def test_group_norm(monkeypatch, values_at_once):
+    monkeypatch.setattr(convolutions, "_VALUES_AT_ONCE", values_at_once)  # one image at a time, or all
     torch.manual_seed(0)
     for channels, groups, rows, columns, shift in ((12, 4, 5, 7, 0), (8, 8, 3, 3, 100), (6, 1, 4, 4, -3)):
         norm, plain = ChannelsLastGroupNorm(groups, channels), nn.GroupNorm(groups, channels).double()

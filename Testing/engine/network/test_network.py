@@ -140,6 +140,22 @@ def test_any_size_of_nano(size):
     assert logits.isfinite().all()
 
 
+def test_training_computes_what_evaluation_does(small_base):
+    """In training on a CPU, windows at edges are not padded, and convolutions and enlarging are written otherwise."""
+    network = SegmentationNetwork(small_base, 3, train_upscaling=True)
+    shake(network)
+    results = []
+    for mode in (False, True):
+        images = torch.randn(2, 3, 40, 90, generator=torch.Generator().manual_seed(1))
+        logits = network.train(mode)(images.requires_grad_())
+        network.zero_grad()
+        (logits * torch.linspace(-1, 2, logits.numel()).view_as(logits)).sum().backward()
+        results.append([logits, images.grad, *(p.grad for p in network.parameters() if p.requires_grad)])
+    assert all(found.detach().abs().max() > 1e-3 for found in results[0][:2])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+
+
 def test_padding_repeats_the_last_row_and_column():
     images = torch.arange(30.0).view(1, 1, 5, 6)
     padded = pad_to_stride(images)

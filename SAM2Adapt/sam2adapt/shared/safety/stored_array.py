@@ -32,8 +32,10 @@ class StoredArray:
         except (OSError, ValueError) as error:
             raise self._error(str(error)) from error
         self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        if fortran or not self.shape or size < self._start + self.nbytes:
-            raise self._error("it is shorter than its header says" if self.shape and not fortran else "it has no rows")
+        if fortran or not self.shape:
+            raise self._error("it is not an array in rows")
+        if size < self._start + self.nbytes:
+            raise self._error("it is shorter than its header says")
 
     @property
     def ndim(self) -> int:
