@@ -18,9 +18,7 @@ from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
-from SAM2AdaptLib.Panels import Connectors, Editor
-from SAM2AdaptLib.Panels.Correcting import Registration as CorrectRegistration
-from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels import Connectors, Editor, Effects
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
 from SAM2AdaptLib.Panels.Segmenting.ExportSection import ExportSection
@@ -66,8 +64,7 @@ Built on SAM 2 (Meta, Apache-2.0). The papers behind each adaptation method are 
 """)
         # Other modules can be used only when all are there.
         slicer.app.connect("startupCompleted()", SampleImages.register)
-        slicer.app.connect("startupCompleted()", Registration.register)
-        slicer.app.connect("startupCompleted()", CorrectRegistration.register)
+        slicer.app.connect("startupCompleted()", Effects.register)
 
 
 #
@@ -195,7 +192,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         volumeNode, segmentationNode = self._parameterNode.inputVolume, self._parameterNode.outputSegmentation
         segmentationNode = segmentationNode or Volumes.segmentationOf(volumeNode)
         segmentationNode = segmentationNode or NewNodes.createSegmentationNode(volumeNode)
-        Editor.show(volumeNode, segmentationNode, Registration.NAME)
+        Editor.show(volumeNode, segmentationNode, Effects.FILL)
 
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None

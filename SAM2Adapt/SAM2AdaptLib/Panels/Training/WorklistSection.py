@@ -7,8 +7,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
 from SAM2AdaptLib.Models import Catalog
-from SAM2AdaptLib.Panels import Dialogs, Editor, Widgets
-from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels import Dialogs, Editor, Effects, Widgets
 from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Segmenting import SegmentJob
 from SAM2AdaptLib.Worklist.Loop import Loop
@@ -152,7 +151,7 @@ class WorklistSection:
 
     def fill(self):
         """Open the Segment Editor with the effect that fills the slices between drawn ones."""
-        Editor.show(self._case.volumeNode(), self._case.segmentationNode(create=True), Registration.NAME)
+        Editor.show(self._case.volumeNode(), self._case.segmentationNode(create=True), Effects.FILL)
 
     def done(self):
         """Keep the segmentation of the open case as its correction."""
