@@ -28,14 +28,7 @@ from SAM2AdaptLib.Panels.Segmenting.ProposalSection import ProposalSection
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Report.ReportLogic import ReportLogic
-from SAM2AdaptLib.Scene import (
-    NewNodes,
-    SegmentationHistory,
-    Sequences,
-    Statistics,
-    VolumeModality,
-    Volumes,
-)
+from SAM2AdaptLib.Scene import NewNodes, Sequences, Volumes
 from SAM2AdaptLib.Segmenting.SegmentingLogic import SegmentingLogic
 from SAM2AdaptLib.Segmenting import SampleImages
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
@@ -361,29 +354,6 @@ class SAM2AdaptLogic(SegmentingLogic, FillLogic, CorrectLogic, ModelsLogic, Repo
 
     def getParameterNode(self):
         return SAM2AdaptParameterNode(super().getParameterNode())
-
-    def firstVolume(self) -> vtkMRMLScalarVolumeNode | None:
-        """The first image volume of the scene."""
-        return next(iter(self.volumes()), None)
-
-    def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
-        """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
-        return Volumes.images()
-
-    def undo(self, segmentationNode) -> bool:
-        """Bring back a segmentation as it was before the last run, except segments that were edited since.
-
-        :return: False if there is nothing to undo.
-        """
-        return SegmentationHistory.undo(segmentationNode) is not None
-
-    def statistics(self, volumeNode, segmentationNode) -> list[dict]:
-        """Volume and intensity of each segment, see ``Statistics.measure``."""
-        return Statistics.measure(volumeNode, segmentationNode)
-
-    def volumeModality(self, volumeNode) -> str:
-        """What a volume looks like: CT, MR, RGB, or "" when that is not clear."""
-        return VolumeModality.volumeModality(volumeNode)
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""
