@@ -18,9 +18,7 @@ from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Filling.FillLogic import FillLogic
 from SAM2AdaptLib.Install import Check
 from SAM2AdaptLib.Models.ModelsLogic import ModelsLogic
-from SAM2AdaptLib.Panels import Connectors, Editor
-from SAM2AdaptLib.Panels.Correcting import Registration as CorrectRegistration
-from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels import Connectors, Editor, Effects
 from SAM2AdaptLib.Panels.ModulePanel import ModulePanel
 from SAM2AdaptLib.Panels.Segmenting.BatchSection import BatchSection
 from SAM2AdaptLib.Panels.Segmenting.ExportSection import ExportSection
@@ -30,14 +28,7 @@ from SAM2AdaptLib.Panels.Segmenting.ProposalSection import ProposalSection
 from SAM2AdaptLib.Panels.Segmenting.ResultsSection import ResultsSection
 from SAM2AdaptLib.Panels.Segmenting.RunControl import RunControl
 from SAM2AdaptLib.Report.ReportLogic import ReportLogic
-from SAM2AdaptLib.Scene import (
-    NewNodes,
-    SegmentationHistory,
-    Sequences,
-    Statistics,
-    VolumeModality,
-    Volumes,
-)
+from SAM2AdaptLib.Scene import NewNodes, Sequences, Volumes
 from SAM2AdaptLib.Segmenting.SegmentingLogic import SegmentingLogic
 from SAM2AdaptLib.Segmenting import SampleImages
 from SAM2AdaptLib.Segmenting.Choices import ExistingSegments, TimePoints
@@ -66,8 +57,7 @@ Built on SAM 2 (Meta, Apache-2.0). The papers behind each adaptation method are 
 """)
         # Other modules can be used only when all are there.
         slicer.app.connect("startupCompleted()", SampleImages.register)
-        slicer.app.connect("startupCompleted()", Registration.register)
-        slicer.app.connect("startupCompleted()", CorrectRegistration.register)
+        slicer.app.connect("startupCompleted()", Effects.register)
 
 
 #
@@ -195,7 +185,7 @@ class SAM2AdaptWidget(ModulePanel, ScriptedLoadableModuleWidget, VTKObservationM
         volumeNode, segmentationNode = self._parameterNode.inputVolume, self._parameterNode.outputSegmentation
         segmentationNode = segmentationNode or Volumes.segmentationOf(volumeNode)
         segmentationNode = segmentationNode or NewNodes.createSegmentationNode(volumeNode)
-        Editor.show(volumeNode, segmentationNode, Registration.NAME)
+        Editor.show(volumeNode, segmentationNode, Effects.FILL)
 
     def _chosenModel(self):
         return self._modelList.chosen(self._parameterNode) if self._parameterNode else None
@@ -364,29 +354,6 @@ class SAM2AdaptLogic(SegmentingLogic, FillLogic, CorrectLogic, ModelsLogic, Repo
 
     def getParameterNode(self):
         return SAM2AdaptParameterNode(super().getParameterNode())
-
-    def firstVolume(self) -> vtkMRMLScalarVolumeNode | None:
-        """The first image volume of the scene."""
-        return next(iter(self.volumes()), None)
-
-    def volumes(self) -> list[vtkMRMLScalarVolumeNode]:
-        """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
-        return Volumes.images()
-
-    def undo(self, segmentationNode) -> bool:
-        """Bring back a segmentation as it was before the last run, except segments that were edited since.
-
-        :return: False if there is nothing to undo.
-        """
-        return SegmentationHistory.undo(segmentationNode) is not None
-
-    def statistics(self, volumeNode, segmentationNode) -> list[dict]:
-        """Volume and intensity of each segment, see ``Statistics.measure``."""
-        return Statistics.measure(volumeNode, segmentationNode)
-
-    def volumeModality(self, volumeNode) -> str:
-        """What a volume looks like: CT, MR, RGB, or "" when that is not clear."""
-        return VolumeModality.volumeModality(volumeNode)
 
     def engineProblem(self) -> EngineError | None:
         """What keeps the engine from starting, seen without starting it."""

@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("SAM2Adapt", "SAM2AdaptTraining")
 LIBRARY = REPOSITORY / "SAM2Adapt" / "SAM2AdaptLib"
-EFFECTS = REPOSITORY / "SAM2Adapt" / "SAM2AdaptSegmentEditor"
+EFFECTS = [REPOSITORY / "SAM2Adapt" / name for name in ("SAM2AdaptSegmentEditor", "SAM2AdaptCorrectEffect")]
 # What Slicer's Python has from its start; and what both sides share, which needs no more (see test_imports.py).
 IN_SLICER = {"SegmentEditorEffects", "slicer", "vtk", "qt", "ctk", "numpy", "SAM2AdaptLib"}
 SHARED = "sam2adapt.shared"
@@ -33,7 +33,7 @@ PARENT_TEXTS = {"helpText", "acknowledgementText", "title"}
 
 def slicerSideFiles():
     modules = [REPOSITORY / module / f"{module}.py" for module in MODULES]
-    return modules + sorted([*LIBRARY.rglob("*.py"), *EFFECTS.glob("*.py")])
+    return modules + sorted(path for folder in (LIBRARY, *EFFECTS) for path in folder.rglob("*.py"))
 
 
 def relative(path):

@@ -3,55 +3,31 @@
 python Testing/gui/correct_pictures.py [FOLDER]          without FOLDER: Resources/panel
 """
 
-import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING / "gui"), str(TESTING / "host"), str(TESTING.parent / "SAM2Adapt")]
-import host  # noqa: E402
 import matplotlib as mpl  # noqa: E402
 import numpy as np  # noqa: E402
-from fill_pictures import loadDrawings, wait  # noqa: E402
-from training_pictures import REPOSITORY, save  # noqa: E402
+from fill_pictures import loadDrawings, photograph, session, wait  # noqa: E402
 
-WIDTH = 400
 SLICE, VOXEL = 16, (90, 80, 16)  # I, J, K of the click, in the part of the lung that is erased first
 
 
 def main() -> None:
     """Take the pictures, with the engine of this Python."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "Resources" / "panel")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["SAM2ADAPT_HOME"] = home
-        slicerHost = host.boot()
-        slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+    with session() as (slicerHost, folder):
         panel = openPanel(*loadDrawings())
-
-        def take(name: str) -> None:
-            slicerHost.processEvents(0.1)
-            frame = panel.effect.scriptedEffect.optionsFrame()
-            path = slicerHost.screenshot(frame, arguments.folder / f"correct-{name}.png", WIDTH)
-            save(path)
-            print(f"{path}: {panel.message}")
-
         erased = panel.mask("right lung")[SLICE]
-        take("before")
+        photograph(slicerHost, panel.effect, folder / "correct-before.png")
         panel.click(VOXEL)
         wait(slicerHost, lambda: not panel.effect.isRunning())
-        take("after")
-        drawSlices(panel, erased, arguments.folder / "correct-slices.png")
+        photograph(slicerHost, panel.effect, folder / "correct-after.png")
+        drawSlices(panel, erased, folder / "correct-slices.png")
         panel.editor.setActiveEffectByName("")
-        slicerHost.unloadModule("SAM2Adapt")
-        if slicerHost.records.slotErrors:
-            sys.exit("\n".join(slicerHost.records.slotErrors))
 
 
 def openPanel(volumeNode, segmentationNode):

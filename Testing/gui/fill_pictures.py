@@ -4,9 +4,11 @@ python Testing/gui/fill_pictures.py [FOLDER]          without FOLDER: Resources/
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -22,23 +24,11 @@ EVERY = 4  # slices; these are drawn
 
 def main() -> None:
     """Take the pictures, with the engine of this Python."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "Resources" / "panel")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["SAM2ADAPT_HOME"] = home
-        slicerHost = host.boot()
-        slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+    with session() as (slicerHost, folder):
         effect = openEffect(*loadDrawings())
 
         def take(name: str) -> None:
-            slicerHost.processEvents(0.1)
-            frame = effect.scriptedEffect.optionsFrame()
-            path = slicerHost.screenshot(frame, arguments.folder / f"fill-{name}.png", WIDTH)
-            save(path)
-            print(f"{path}: {effect._options.messageLabel.text}")
+            photograph(slicerHost, effect, folder / f"fill-{name}.png")
 
         take("before")
         effect.previewButton.click()
@@ -48,9 +38,32 @@ def main() -> None:
         take("after")
         print({name: round(seconds, 1) for name, seconds in effect._job.seconds.items()}, "s after the click")
         effect.applyButton.click()
+
+
+@contextlib.contextmanager
+def session() -> Iterator[tuple]:
+    """The small Slicer with the effects and without anything of the user, and the folder that the shell names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "Resources" / "panel")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["SAM2ADAPT_ENGINE_PYTHON"] = sys.executable
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SAM2ADAPT_HOME"] = home
+        slicerHost = host.boot()
+        slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
+        yield slicerHost, folder
         slicerHost.unloadModule("SAM2Adapt")
         if slicerHost.records.slotErrors:
             sys.exit("\n".join(slicerHost.records.slotErrors))
+
+
+def photograph(slicerHost, effect, path: Path) -> None:
+    """Take a picture of what an effect shows."""
+    slicerHost.processEvents(0.1)
+    taken = slicerHost.screenshot(effect.scriptedEffect.optionsFrame(), path, WIDTH)
+    save(taken)
+    print(f"{taken}: {effect._options.messageLabel.text}")
 
 
 def loadDrawings():

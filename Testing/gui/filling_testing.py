@@ -1,11 +1,8 @@
 """What the tests of the Segment Editor effect share: drawings, and the editor with what a user does and sees."""
 
-from pathlib import Path
-
 import numpy as np
 import slicer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPE = (12, 20, 24)  # K, J, I
 NAME = "Fill from drawn slices"
 

@@ -12,6 +12,8 @@ HOPELESS = frozenset(
     ["ClassesError", "DeviceError", "EngineMissing", "ModelFileError", "ModelNotFoundError", "RemoteError",
      "WeightsMissingError"]
 )  # fmt: skip
+#: Kinds of errors that say nothing about a volume or a model: what failed may go well the next time.
+PASSING = frozenset(["CancelledError", "Defect", "EngineMissing", "EngineStopped", "RemoteError"])
 
 
 class EngineError(Exception):

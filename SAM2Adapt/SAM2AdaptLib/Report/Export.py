@@ -8,7 +8,7 @@ from pathlib import Path
 import slicer
 import vtk
 from sam2adapt.shared.errors import ClassesError, OutputError
-from sam2adapt.shared.files import output_error
+from sam2adapt.shared.files import atomic_write
 from sam2adapt.shared.labels.overlaps import overlap_notes
 from slicer.i18n import tr as _
 
@@ -144,17 +144,10 @@ def _strings(texts):
 
 def _move(source, target):
     """Move a file onto another disk perhaps, so that it is complete or not there."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise output_error(target, error) from error
+    with source.open("rb") as file, atomic_write(target) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _write(path, text):
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise output_error(path, error) from error
+    with atomic_write(path) as file:
+        file.write(text.encode())

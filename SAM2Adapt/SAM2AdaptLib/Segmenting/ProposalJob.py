@@ -6,7 +6,7 @@ Nothing here waits, only the slices that are tried are written, and the engine d
 from sam2adapt.shared.model_fit import PLAUSIBLE, slices_to_send
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import asEngineErrors
+from SAM2AdaptLib.Engine.Error import PASSING, asEngineErrors
 from SAM2AdaptLib.Engine.Job import DONE, stopped
 from SAM2AdaptLib.Engine.SceneJob import SceneJob, requireInScene
 from SAM2AdaptLib.Scene import VolumeGrid, VolumeModality, VolumeTransfer
@@ -95,7 +95,7 @@ class ProposalJob(SceneJob):
             self._send()
 
     def _onEngineError(self, error):
-        if error.kind in ("CancelledError", "EngineMissing", "EngineStopped", "Defect"):
+        if error.kind in PASSING:
             super()._onEngineError(error)
             return
         self._waiting.pop(0)  # this model cannot take the volume; the next one may

@@ -163,7 +163,8 @@ class SegmentJob(SceneJob):
         if state == DONE:
             self.message = _("No structure was found.")
             if self._found:
-                self.message = _("Found: {structures}.").format(structures=", ".join(sorted(self._found)))
+                names = [one["name"] for one in self.result["structures"] if one["name"] in self._found]
+                self.message = _("Found: {structures}.").format(structures=", ".join(names))
         super()._end(state, error)
 
     def _release(self):

@@ -4,6 +4,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Client import EngineClient
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Scene import SegmentationHistory, Statistics, VolumeModality, Volumes
 from SAM2AdaptLib.Segmenting import FolderBatch, ProposalJob, SceneBatch, SegmentJob
 
 
@@ -15,6 +16,18 @@ class SegmentingLogic:
     """
 
     _folderJob = None
+
+    def firstVolume(self):
+        """The first image volume of the scene, None without one."""
+        return next(iter(self.volumes()), None)
+
+    def volumes(self):
+        """The image volumes of the scene; label maps are volumes too, but nothing to segment."""
+        return Volumes.images()
+
+    def volumeModality(self, volumeNode):
+        """What a volume looks like: CT, MR, RGB, or "" when that is not clear."""
+        return VolumeModality.volumeModality(volumeNode)
 
     def segment(self, volumeNode, model, segmentationNode=None, **options):
         """Segment a volume and wait for it; Slicer stays alive.
@@ -44,6 +57,17 @@ class SegmentingLogic:
             except EngineError as error:
                 results.append(error)
         return results
+
+    def undo(self, segmentationNode):
+        """Bring back a segmentation as it was before the last run, except segments that were edited since.
+
+        :return: False if there is nothing to undo.
+        """
+        return SegmentationHistory.undo(segmentationNode) is not None
+
+    def statistics(self, volumeNode, segmentationNode):
+        """Volume and intensity of each segment: a list of dicts, see ``Statistics.measure``."""
+        return Statistics.measure(volumeNode, segmentationNode)
 
     def startProposal(self, volumeNode, models, **options):
         """Begin to try models on three slices of a volume; returns a ``ProposalJob`` at once, see its ``start``."""

@@ -3,18 +3,18 @@
 Measuring and ranking give way to everything that the user asks of the engine. Nothing here waits.
 """
 
+import time
 from pathlib import Path
 
 from sam2adapt.shared.errors import UserError
 from sam2adapt.shared.labels.label_names import label_table
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
+from SAM2AdaptLib.Engine.Error import PASSING, EngineError, fromUserError
 from SAM2AdaptLib.Training import Classes, FolderCases, RankingJob
 from SAM2AdaptLib.Worklist.Worklist import DONE, LEARNT
 
-#: Kinds of errors that are none of a case's: the engine is asked again later.
-_LATER = ("CancelledError", "EngineMissing", "EngineStopped", "Defect")
+_REST = 60  # s before the engine is asked again after an error that is none of a case's
 
 
 class Loop:
@@ -38,7 +38,7 @@ class Loop:
         self._onChanged, self._onError, self._later = onChanged, onError, later
         self.text, self.trainAfter = "", 5
         self._pending = self._training = None
-        self._isLeft, self._notBefore = False, 0
+        self._isLeft, self._notBefore, self._restsUntil = False, 0, 0.0
 
     def isTraining(self):
         """Whether a training is on its way, its preparation included."""
@@ -46,7 +46,8 @@ class Loop:
 
     def work(self):
         """Begin what is due, unless something is on its way; cheap, so it may be called again and again."""
-        if self._pending is not None or self.isTraining() or self._isLeft:
+        isResting = time.monotonic() < self._restsUntil
+        if self._pending is not None or self.isTraining() or self._isLeft or isResting:
             return
         if measured := self.worklist.toMeasure():
             self._measure(*measured[0])
@@ -57,8 +58,12 @@ class Loop:
 
     def train(self):
         """Keep the better model, then train a newer one on all corrections."""
-        self.worklist.decide()
-        self.worklist.save()
+        try:
+            self.worklist.decide()
+            self.worklist.save()
+        except UserError as error:
+            self._stopped(fromUserError(error))
+            return
         entries = self.worklist.inState(DONE, LEARNT)
         self._training, cases = entries, []
         self._say(_("Preparing the corrections"))
@@ -164,8 +169,10 @@ class Loop:
         )  # fmt: skip
 
     def _onAnswerless(self, error, takeNothing):
-        if error.kind in _LATER:
+        if error.kind in PASSING:
             self._pending = None
+            if error.kind != "CancelledError":  # it gave way to the user
+                self._restsUntil = time.monotonic() + _REST
             self._say("")
         else:
             takeNothing()

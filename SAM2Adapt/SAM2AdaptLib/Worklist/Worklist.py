@@ -153,20 +153,17 @@ class Worklist:
         return self.model if isTurnOfFormer and self.model else self.newer or self.model
 
     def decide(self):
-        """Keep the better of the competing models, and say how they did; None if there is nothing to compare."""
+        """Keep the better of the competing models, if there is something to compare."""
         former, newer, count = self._accuracies()
         if not self.newer or (self.model and not count):
-            return None
-        comparison = None
+            return
         if self.model:
             kept = self.newer if newer >= former else self.model
-            comparison = Comparison(self.model, self.newer, former, newer, count, kept)
-            self.comparisons.append(comparison)
+            self.comparisons.append(Comparison(self.model, self.newer, former, newer, count, kept))
             self.model = kept
         else:
             self.model = self.newer
         self.newer = ""
-        return comparison
 
     def opened(self, entry):
         """Note that the user works on a case."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..evaluation.cases import Case
+from ..imaging.terminology import name_key
 from ..shared import paths
 from ..shared.errors import ClassesError
 from ..shared.labels.annotation import MASK_REMEDY
@@ -37,9 +38,9 @@ def measure_case(request: MeasureCase, load: Load | None = None, check: Callable
 def _case(request: MeasureCase, model: "Model") -> Case:
     """The case with the model's label values; structures that the model does not know are background."""
     table = label_table(request.labels)
-    numbers = {structure.name.strip().lower(): structure.id for structure in model.structures}
+    numbers = {name_key(structure.name): structure.id for structure in model.structures}
     entries = table.entries if table else {}
-    values = tuple((value, numbers.get(entry.name.strip().lower(), 0)) for value, entry in entries.items())
+    values = tuple((value, numbers.get(name_key(entry.name), 0)) for value, entry in entries.items())
     if not any(number for _, number in values):
         names = ", ".join(entry.name for entry in entries.values()) or "no structure"
         raise ClassesError(

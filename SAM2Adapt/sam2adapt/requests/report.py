@@ -26,6 +26,7 @@ from ..shared.labels.image_names import SEGMENTATION, suffix_of
 from ..shared.labels.label_entries import LabelEntry
 from ..shared.labels.label_names import label_table
 from ..shared.labels.overlaps import REFUSE
+from ..shared.model_cards import mean_dice
 from ..shared.requests.report_actions import Report, ReportBatch, WriteDicomSeg
 from .arrays import read_array
 from .volumes import is_array, read_source
@@ -57,7 +58,7 @@ def report(request: Report) -> None:
     case = (
         _case_of_arrays(volume, request.labels, given)
         if is_array(request.input)
-        else (_case_of_file(volume, request.labels, given))
+        else _case_of_file(volume, request.labels, given)
     )
     _write_case(request.output, case, Origin(request.model), request.show_names)
 
@@ -94,7 +95,6 @@ def write_result_page(request: Any, volume: Volume, result: "Segmentation", card
     """Make the page that a ``Segment`` asks for, of what was just segmented."""
     from ..reporting.case import Case
     from ..reporting.case_page import Origin
-    from ..shared.model_cards import mean_dice
 
     dice = mean_dice(card)
     measured = f"mean Dice {dice:.3f} on its validation cases" if dice is not None else ""

@@ -5,35 +5,19 @@ import pytest
 import qt
 import slicer
 from correcting_testing import NAME, CorrectPanel, Mouse, filledIn
-from example_engines import ScriptedEngine
-from filling_testing import REPOSITORY, SHAPE, addDrawings, stack
+from filling_testing import SHAPE, addDrawings, stack
 
-
-@pytest.fixture(scope="module")
-def module(slicerHost):
-    yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-    slicerHost.unloadModule("SAM2Adapt")
+pytest_plugins = ["effect_testing"]
 
 
 @pytest.fixture
-def engine(monkeypatch):
-    from SAM2AdaptLib.Engine import Client
-    from SAM2AdaptLib.Install import Check
-
-    scripted = ScriptedEngine()
-    monkeypatch.setattr(Client, "sharedEngine", lambda: scripted)
-    monkeypatch.setattr(Check, "findProblem", lambda: None)
-    return scripted
-
-
-@pytest.fixture
-def panel(module, scene, engine):
+def panel(effects, scene, effectEngine):
     from SAM2AdaptLib.Scene import Results
 
     slicer.util.selectModule("SAM2Adapt")
     volumeNode, segmentationNode = addDrawings({"heart": stack(range(2, 9)), "wall": stack([5], 3)})
     Results.mark(segmentationNode, "cardiac", ["heart"], False)
-    panel = CorrectPanel(volumeNode, segmentationNode, engine, "heart")
+    panel = CorrectPanel(volumeNode, segmentationNode, effectEngine, "heart")
     panel.options.kind, panel.options.isPositive, panel.options.carrySpinBox.value = "point", True, 0
     yield panel
     panel.editor.setActiveEffectByName("")

@@ -8,19 +8,14 @@ import pytest
 import slicer
 from correcting_testing import CorrectPanel
 from filling_testing import SHAPE, addDrawings, disc
-from panel_testing import DEADLINE, loadedModules
+from panel_testing import DEADLINE
 
+pytest_plugins = ["effect_testing"]
 TRUTH = np.stack([disc(7)] * SHAPE[0]).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def module(slicerHost, tmp_path_factory):
-    with loadedModules(slicerHost, tmp_path_factory.mktemp("home"), "SAM2Adapt") as widget:
-        yield widget
-
-
 @pytest.fixture
-def half(module, scene):
+def half(effects, scene):
     """A volume with a bright cylinder, of which one half is segmented."""
     slicer.util.selectModule("SAM2Adapt")
     mask = TRUTH.copy()

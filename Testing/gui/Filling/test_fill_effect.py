@@ -3,33 +3,18 @@
 import numpy as np
 import pytest
 import slicer
-from example_engines import ScriptedEngine
-from filling_testing import REPOSITORY, SHAPE, FillPanel, addDrawings, disc, filled, stack
+from filling_testing import SHAPE, FillPanel, addDrawings, disc, filled, stack
+from panel_testing import REPOSITORY
 
-
-@pytest.fixture(scope="module")
-def module(slicerHost):
-    yield slicerHost.loadModule(REPOSITORY / "SAM2Adapt" / "SAM2Adapt.py")
-    slicerHost.unloadModule("SAM2Adapt")
+pytest_plugins = ["effect_testing"]
 
 
 @pytest.fixture
-def engine(monkeypatch):
-    from SAM2AdaptLib.Engine import Client
-    from SAM2AdaptLib.Install import Check
-
-    scripted = ScriptedEngine()
-    monkeypatch.setattr(Client, "sharedEngine", lambda: scripted)
-    monkeypatch.setattr(Check, "findProblem", lambda: None)
-    return scripted
-
-
-@pytest.fixture
-def panel(module, scene, engine, processEvents):
+def panel(effects, scene, effectEngine, processEvents):
     """The Segment Editor with the effect on two structures that overlap, drawn in slices 2, 6 and 10."""
     slicer.util.selectModule("SAM2Adapt")
     masks = {"heart": stack([2, 6, 10]), "wall": stack([2, 6, 10], 7)}
-    panel = FillPanel(*addDrawings(masks), engine, processEvents)
+    panel = FillPanel(*addDrawings(masks), effectEngine, processEvents)
     yield panel
     panel.effect.reset()
 
@@ -203,7 +188,7 @@ def test_closing_the_scene_during_a_run(panel, processEvents):
     assert panel.engine.last.isCancelled
 
 
-def test_the_panel_of_auto_segment_opens_the_effect(module, scene, engine, processEvents):
+def test_the_panel_of_auto_segment_opens_the_effect(effects, scene, effectEngine, processEvents):
     masks = {"heart": disc(4)[None].repeat(SHAPE[0], 0).astype(np.uint8)}
     volumeNode, segmentationNode = addDrawings(masks)
     slicer.util.selectModule("SAM2Adapt")

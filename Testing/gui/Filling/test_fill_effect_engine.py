@@ -7,20 +7,15 @@ import numpy as np
 import pytest
 import slicer
 from filling_testing import SHAPE, FillPanel, addDrawings, disc
-from panel_testing import DEADLINE, loadedModules
+from panel_testing import DEADLINE
 
+pytest_plugins = ["effect_testing"]
 TRUTH = np.stack([disc(3 + 0.4 * k) for k in range(SHAPE[0])]).astype(np.uint8)
 PLACES = [0, 4, 8, 11]
 
 
-@pytest.fixture(scope="module")
-def module(slicerHost, tmp_path_factory):
-    with loadedModules(slicerHost, tmp_path_factory.mktemp("home"), "SAM2Adapt") as widget:
-        yield widget
-
-
 @pytest.fixture
-def drawn(module, scene):
+def drawn(effects, scene):
     """A volume with a bright cone, drawn in four slices."""
     slicer.util.selectModule("SAM2Adapt")
     mask = np.zeros(SHAPE, np.uint8)
@@ -35,7 +30,7 @@ def dice(mask):
     return 2 * (mask & TRUTH).sum() / (mask.sum() + TRUTH.sum())
 
 
-def test_console_fills_and_undoes(drawn, module):
+def test_console_fills_and_undoes(drawn):
     logic = slicer.util.getModuleLogic("SAM2Adapt")
     before = dice(slicer.util.arrayFromSegmentBinaryLabelmap(drawn[1], drawn[1].GetSegmentation().GetNthSegmentID(0)))
     job = logic.fill(*drawn)
@@ -46,7 +41,7 @@ def test_console_fills_and_undoes(drawn, module):
     assert logic.undo(drawn[1])
 
 
-def test_effect_survives_a_killed_engine(drawn, module, processEvents):
+def test_effect_survives_a_killed_engine(drawn, processEvents):
     logic = slicer.util.getModuleLogic("SAM2Adapt")
     panel = FillPanel(*drawn, logic.engine, processEvents)
     before = panel.masks()

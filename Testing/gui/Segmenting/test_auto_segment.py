@@ -42,7 +42,7 @@ def test_click_to_result_undo_and_again(panel, chest):
     segmentationNode = panel.ui.outputSelector.currentNode()
     assert segmentationNode.GetName() == "CTChest4 segmentation"
     assert segmentNames(segmentationNode) == ["right lung", "left lung"]
-    assert panel.status.startswith("Found: left lung, right lung.")
+    assert panel.status.startswith("Found: right lung, left lung.")
     assert cells(panel.ui.resultsTable, 0) == ["right lung", "left lung"]
     assert all(2000 < float(text) < 4000 for text in cells(panel.ui.resultsTable, 1))
     assert all(-900 < float(text) < -700 for text in cells(panel.ui.resultsTable, 2))

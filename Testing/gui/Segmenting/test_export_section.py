@@ -81,6 +81,14 @@ def test_page_is_made_beside_slicer_and_shown(panel, drawn, dialogs, answers, tm
     assert "Mustermann" in (tmp_path / f"{drawn.GetName()}.html").read_text("utf-8")
 
 
+def test_the_menu_is_usable_again_after_a_page_that_fails(panel, drawn, dialogs, answers, tmp_path):
+    answerPaths(answers, tmp_path)
+    (tmp_path / "segmentation.html").mkdir()
+    choose(panel, "without names")
+    panel.waitFor(lambda: "cannot be written" in panel.status)
+    assert panel.ui.exportButton.enabled
+
+
 def test_without_dicom_the_menu_says_why(panel, drawn):
     export = panel.widget._export
     export._updateMenu()

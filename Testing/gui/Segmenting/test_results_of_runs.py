@@ -171,13 +171,13 @@ def test_a_run_that_ends_after_another_volume_was_chosen_does_not_show_its_resul
 def test_what_happened_and_what_is_missing_are_two_lines(panel, engine):
     addVolume(panel, "a")
     run(panel, engine)
-    assert panel.status.startswith("Found: left lung, right lung.") and panel.hint == ""
+    assert panel.status.startswith("Found: right lung, left lung.") and panel.hint == ""
     panel.widget._parameterNode.model = ""
     panel.widget._parameterNode.skippedStructures = list(LUNGS)
     panel.widget._parameterNode.model = "torso-ct@1.0.0"
     panel.processEvents()
     assert not panel.ui.applyButton.enabled and panel.hint == "Check at least one structure under Advanced."
-    assert panel.status.startswith("Found: left lung, right lung.")
+    assert panel.status.startswith("Found: right lung, left lung.")
 
 
 def test_a_scene_that_is_loaded_with_the_panel_open_shows_its_volume_output_and_result(panel, engine, tmp_path):

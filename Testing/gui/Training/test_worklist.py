@@ -224,6 +224,9 @@ def test_new_corrections_train_a_model_and_the_better_one_on_what_neither_had_le
     assert [entry.startedBy for entry in day.worklist.inState("done")] == ["own-2@1"]
     day.correct(0.9, 0.6)
     assert day.worklist.comparisons[-1].kept == "own-1@1"
+    day.worklist.newer = "own-2@1"
+    day.section.update()
+    assert "take turns" not in day.ui.modelsLabel.text  # no case is left to begin
 
 
 def trained(day, name):
@@ -306,3 +309,52 @@ def test_a_training_that_fails_leaves_the_corrections_and_is_not_begun_again_at_
     day.look()
     assert len(dialogs) == 1 and day.states()["case0"] == "done" and "cannot be written" in day.ui.statusLabel.text
     assert len(day.engines.training.requests) == 1 and day.ui.trainButton.text == "Train now"
+
+
+def test_a_run_that_fails_and_an_editor_that_does_not_open_leave_the_buttons_usable(day, dialogs, monkeypatch):
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Panels import Editor
+
+    def show(*nodes):
+        raise RuntimeError("no editor")
+
+    day.open()
+    day.ui.nextButton.click()
+    day.ui.segmentButton.click()
+    day.engines.models.requests.pop().sendError(EngineError("VolumeError", "It has no voxels."))
+    assert day.ui.statusLabel.text == "It has no voxels." and day.ui.segmentButton.text == "Auto-segment"
+    monkeypatch.setattr(Editor, "show", show)
+    with pytest.raises(RuntimeError, match="no editor"):
+        day.segment()
+    assert day.ui.segmentButton.text == "Auto-segment" and day.ui.doneButton.enabled
+
+
+def test_a_lost_connection_says_nothing_of_a_case_and_the_engine_is_asked_again_later(day, monkeypatch):
+    from SAM2AdaptLib.Engine.Error import EngineError
+    from SAM2AdaptLib.Worklist import Loop
+
+    day.open()
+    entry = day.worklist.entries[0]
+    day.look()
+    day.engines.models.requests.pop().sendError(EngineError("RemoteError", "The connection was lost."))
+    day.look()
+    assert not day.engines.models.requests and entry.scoredBy == ""  # not again at once
+    now = Loop.time.monotonic()
+    monkeypatch.setattr(Loop.time, "monotonic", lambda: now + 61)
+    day.look()
+    assert day.engines.models.last.method == "rank"
+
+
+def test_a_training_that_cannot_note_its_begin_is_said_and_not_begun(day, dialogs, monkeypatch):
+    from sam2adapt.shared.errors import OutputError
+
+    def save():
+        raise OutputError("The disk is full.", "Free some space.")
+
+    day.open()
+    day.ui.afterSpinBox.value = 5
+    day.correct(0.7)
+    monkeypatch.setattr(day.worklist, "save", save)
+    day.ui.trainButton.click()
+    assert day.ui.statusLabel.text == "The disk is full. Free some space." and len(dialogs) == 1
+    assert not day.section._loop.isTraining()

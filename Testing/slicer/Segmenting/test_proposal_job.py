@@ -57,9 +57,10 @@ def test_it_ends_with_the_volume_and_keeps_the_engine(lib, nodes, models):
     run = Try(lib, nodes, models)
     nodes.scene.RemoveNode(run.volumeNode)
     assert run.ended == ["CancelledError"] and run.engine.last.isCancelled
-    other = Try(lib, nodes, models)
-    other.engine.last.sendError(lib.Error.EngineError("EngineStopped", "It stopped."))
-    assert other.ended == ["EngineStopped"] and other.job.model is None
+    for kind in ("EngineStopped", "RemoteError"):  # which say nothing of the model
+        other = Try(lib, nodes, models)
+        other.engine.last.sendError(lib.Error.EngineError(kind, "It stopped."))
+        assert other.ended == [kind] and len(other.engine.requests) == 1
     none = Try(lib, nodes, [])
     none.loop.run()
     assert none.ended == [none.job] and none.job.model is None

@@ -156,7 +156,7 @@ def test_cancel_and_run_again(lib, nodes, servedEngine, chest):
     job.cancel()
     servedEngine.run()
     assert [error.kind for error in errors] == ["CancelledError"] and nodes.scene.GetNumberOfNodes() == before
-    assert segment(lib, servedEngine, chest).message == "Found: left lung, right lung."
+    assert segment(lib, servedEngine, chest).message == "Found: right lung, left lung."
 
 
 def test_folder_of_a_dicom_series_into_a_dicom_segmentation(lib, servedEngine, tmp_path):

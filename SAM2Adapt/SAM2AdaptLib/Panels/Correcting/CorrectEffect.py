@@ -18,22 +18,22 @@ from SAM2AdaptLib.Correcting.Session import Session
 from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Install import Check
-from SAM2AdaptLib.Panels.Correcting import Registration
+from SAM2AdaptLib.Panels import Effects
 from SAM2AdaptLib.Panels.Correcting.Options import Options
 
-_ICON = Registration.RESOURCES / "Icons" / "CorrectWithModel.png"
 _PRESS, _MOVE, _RELEASE = (
     vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.MouseMoveEvent, vtk.vtkCommand.LeftButtonReleaseEvent
 )  # fmt: skip
 _SAME_DIRECTION = 0.7  # cosine; below it, the view is nearer to another orientation
 
 
-class CorrectEffect(AbstractScriptedSegmentEditorEffect):
+class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
     """The effect of one segment editor."""
+
+    NAME = Effects.CORRECT
 
     def __init__(self, scriptedEffect):
         super().__init__(scriptedEffect)
-        scriptedEffect.name = Registration.NAME
         scriptedEffect.title = _("Correct with the model")
         scriptedEffect.perSegment = True
         self._options = self._session = self._job = self._last = None
@@ -41,14 +41,6 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
         self._positions, self._isPositive = [], True  # of the gesture that is being drawn
         self._normal = None  # of the view that is being clicked in
         self._shortcuts = []
-
-    def clone(self):
-        """A new effect for another segment editor."""
-        return Registration.makeEffect()
-
-    def icon(self):
-        """The picture on the editor's button."""
-        return qt.QIcon(str(_ICON))
 
     def helpText(self):
         """What the editor shows above the options."""
@@ -59,7 +51,7 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
             _("Go on with the largest error that is left. Ctrl+Z takes a click back."),
         ]
         keys = _("Keys: P point, S scribble, B box, T changes the meaning, Del takes the last click back.")
-        return f"<html><ol>{''.join(f'<li>{step}</li>' for step in steps)}</ol><p>{keys}</p></html>"
+        return Effects.helpText(steps, keys)
 
     def setMRMLDefaults(self):
         """Called by the editor for each new set of parameters; there are none."""
@@ -251,17 +243,6 @@ class CorrectEffect(AbstractScriptedSegmentEditorEffect):
             shortcut.setKey(qt.QKeySequence(key))
             shortcut.connect("activated()", function)
             self._shortcuts.append(shortcut)
-
-    def _say(self, text):
-        self._options.say(text)
-
-    def _segmentationNode(self):
-        parameters = self.scriptedEffect.parameterSetNode()
-        return parameters.GetSegmentationNode() if parameters else None
-
-    def _volumeNode(self):
-        parameters = self.scriptedEffect.parameterSetNode()
-        return parameters.GetSourceVolumeNode() if parameters else None
 
 
 def _toWorld(sliceWidget, xy):

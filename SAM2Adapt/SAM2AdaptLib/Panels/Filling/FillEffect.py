@@ -4,7 +4,6 @@ The base class of Slicer's *Fill between slices* has the buttons, the preview no
 does the work: the engine runs in another process, so Slicer stays usable, and an edit during a run starts it again.
 """
 
-import qt
 import slicer
 from sam2adapt.shared.errors import DrawingError, UserError
 from SegmentEditorEffects import AbstractScriptedSegmentEditorAutoCompleteEffect
@@ -14,8 +13,8 @@ from SAM2AdaptLib.Engine import Client
 from SAM2AdaptLib.Engine.Error import EngineError, fromUserError
 from SAM2AdaptLib.Filling import Drawings, FillJob
 from SAM2AdaptLib.Install import Check
-from SAM2AdaptLib.Panels import TrainingModule
-from SAM2AdaptLib.Panels.Filling import PreviewSegments, Registration
+from SAM2AdaptLib.Panels import Effects, TrainingModule
+from SAM2AdaptLib.Panels.Filling import PreviewSegments
 from SAM2AdaptLib.Panels.Filling.Options import Options
 from SAM2AdaptLib.Scene import SegmentMasks, SliceTags, SliceViews, Volumes
 
@@ -24,26 +23,18 @@ _PREVIEW_ROLE = "FillPreview"
 _REGION_ROLE = "FillRegion"
 _AS_DRAWN = "drawn"
 _PREVIEW_OPACITY = 0.6
-_ICON = Registration.RESOURCES / "Icons" / "FillFromDrawnSlices.png"
 
 
-class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
+class FillEffect(Effects.Effect, AbstractScriptedSegmentEditorAutoCompleteEffect):
     """The effect of one segment editor; at most one run at a time."""
+
+    NAME = Effects.FILL
 
     def __init__(self, scriptedEffect):
         super().__init__(scriptedEffect)
-        scriptedEffect.name = Registration.NAME
         scriptedEffect.title = _("Fill from drawn slices")
         self._job = None
         self._options = None
-
-    def clone(self):
-        """A new effect for another segment editor."""
-        return Registration.makeEffect()
-
-    def icon(self):
-        """The picture on the editor's button."""
-        return qt.QIcon(str(_ICON))
 
     def helpText(self):
         """What the editor shows above the options."""
@@ -57,7 +48,7 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             "Where a structure is not, choose it and click “Nothing here”. Hidden segments and those marked as"
             " completed are left as they are, and so are the settings under Masking."
         )
-        return f"<html><ol>{''.join(f'<li>{step}</li>' for step in steps)}</ol><p>{remarks}</p></html>"
+        return Effects.helpText(steps, remarks)
 
     def setMRMLDefaults(self):
         """Called by the editor for each new set of parameters."""
@@ -250,9 +241,6 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         if self._job and self.autoUpdateCheckBox.isChecked():
             self.onPreview()
 
-    def _say(self, text):
-        self._options.say(text)
-
     # Slices
 
     def goToNextSlice(self):
@@ -290,14 +278,6 @@ class FillEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         if isEmpty:
             return _("Slice {slice} of '{name}' is to be filled again.").format(**names)
         return _("Slice {slice} holds nothing of '{name}'.").format(**names)
-
-    def _segmentationNode(self):
-        parameters = self.scriptedEffect.parameterSetNode()
-        return parameters.GetSegmentationNode() if parameters else None
-
-    def _volumeNode(self):
-        parameters = self.scriptedEffect.parameterSetNode()
-        return parameters.GetSourceVolumeNode() if parameters else None
 
 
 def _firstGuess():

@@ -24,7 +24,7 @@ class ExportSection:
         :param showStatus: function that shows a sentence in the panel.
         """
         self._button, self._logic, self._chosen, self._showStatus = ui.exportButton, logic, chosen, showStatus
-        self._control = JobControl(logic.downloadBase, self._onProgress, lambda error: showStatus(str(error)))
+        self._control = JobControl(logic.downloadBase, self._onProgress, self._onStopped)
         self._menu = qt.QMenu(self._button)  # Python's reference keeps it: a QToolButton does not own its menu
         self._menu.toolTipsVisible = True
         self._add(_("Label map (NIfTI)…"), self.exportLabelmap)
@@ -112,3 +112,7 @@ class ExportSection:
 
     def _onProgress(self, fraction, text):
         self._showStatus(_("Exporting…"))
+
+    def _onStopped(self, error):
+        self._showStatus(str(error))
+        self.update()

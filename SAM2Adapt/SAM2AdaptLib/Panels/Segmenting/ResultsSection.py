@@ -7,14 +7,8 @@ from SAM2AdaptLib.Panels import Dialogs, Editor, TrainingModule, Widgets
 from SAM2AdaptLib.Scene import Results, SegmentationHistory, Sequences, Statistics
 
 UNCERTAINTY_OPACITY = 0.5
-_UNDONE = (
-    "resultsTable",
-    "editButton",
-    "trainButton",
-    "copyButton",
-    "undoButton",
-    "trustLabel",
-)  # hidden without a result
+# Hidden without a result.
+_UNDONE = ("resultsTable", "editButton", "trainButton", "copyButton", "undoButton", "trustLabel")
 
 
 class ResultsSection:

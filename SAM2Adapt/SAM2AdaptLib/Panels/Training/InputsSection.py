@@ -11,8 +11,7 @@ from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import fromUserError
-from SAM2AdaptLib.Panels import Dialogs, Editor
-from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels import Dialogs, Editor, Effects
 from SAM2AdaptLib.Panels.Training.AnnotationSection import AnnotationSection
 from SAM2AdaptLib.Panels.Training.CaseList import CaseList
 from SAM2AdaptLib.Panels.Training.CaseTable import CaseTable
@@ -243,7 +242,7 @@ class InputsSection:
     def fillCase(self):
         """Open the Segment Editor on the chosen case, with the effect that fills the slices between drawn ones."""
         case = self._caseTable.chosen()
-        Editor.show(case.volumeNode, case.segmentationNode, Registration.NAME)
+        Editor.show(case.volumeNode, case.segmentationNode, Effects.FILL)
 
     def _onNodesChanged(self):
         self._timer.start()

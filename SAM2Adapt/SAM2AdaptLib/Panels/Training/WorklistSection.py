@@ -5,10 +5,9 @@ import slicer
 from sam2adapt.shared.errors import UserError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Engine.Error import EngineError, fromException, fromUserError
+from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromUserError
 from SAM2AdaptLib.Models import Catalog
-from SAM2AdaptLib.Panels import Dialogs, Editor, Widgets
-from SAM2AdaptLib.Panels.Filling import Registration
+from SAM2AdaptLib.Panels import Dialogs, Editor, Effects, Widgets
 from SAM2AdaptLib.Panels.JobControl import JobControl
 from SAM2AdaptLib.Segmenting import SegmentJob
 from SAM2AdaptLib.Worklist.Loop import Loop
@@ -39,7 +38,7 @@ class WorklistSection:
         self.worklist = self._loop = self._case = None
         self._logic, self._options, self._freeName, self._isBusy = logic, options, freeName, isBusy
         self._later = later or (lambda function: qt.QTimer.singleShot(0, function))
-        self._control = JobControl(logic.downloadBase, self._showProgress, lambda error: self._show(str(error)))
+        self._control = JobControl(logic.downloadBase, self._showProgress, self._onStopped)
         self._shown = {}  # texts of the rows by id
         Widgets.fitColumns(self.ui.caseTree.header(), self.ui.caseTree.columnCount)
         self.ui.openButton.connect("clicked()", self.open)
@@ -141,26 +140,27 @@ class WorklistSection:
 
         def finished(job):
             self._show(job.message)
+            self.update()
             if self._case is case and job.segmentationNode:
                 case.take(job.segmentationNode)
                 case.entry.startedBy = model.id
                 Editor.show(case.volumeNode(), job.segmentationNode)
-            self.update()
 
         self._control.start(start, finished, anyway=lambda: self._segment(model, anyModality=True))
         self.update()
 
     def fill(self):
         """Open the Segment Editor with the effect that fills the slices between drawn ones."""
-        Editor.show(self._case.volumeNode(), self._case.segmentationNode(create=True), Registration.NAME)
+        Editor.show(self._case.volumeNode(), self._case.segmentationNode(create=True), Effects.FILL)
 
     def done(self):
         """Keep the segmentation of the open case as its correction."""
         try:
-            isComplete = self._case.write(self.worklist.correction(self._case.entry))
-            self.worklist.corrected(self._case.entry, isComplete)
-        except (EngineError, UserError) as error:
-            self._show(str(error if isinstance(error, EngineError) else fromUserError(error)))
+            with asEngineErrors():
+                isComplete = self._case.write(self.worklist.correction(self._case.entry))
+                self.worklist.corrected(self._case.entry, isComplete)
+        except EngineError as error:
+            self._show(str(error))
             return
         left = len(self.worklist.inState(NEW, OPEN))
         texts = {0: _("All cases are done."), 1: _("Kept. One case is left.")}
@@ -210,14 +210,12 @@ class WorklistSection:
         if self._case is not None:
             self._case.removeIfKept()
         try:
-            self._case = OpenCase(entry, self.worklist.correction(entry))
-            self.worklist.opened(entry)
-        except (EngineError, UserError) as error:
+            with asEngineErrors(_("The image could not be loaded: {error}.")):  # of Slicer's loading
+                self._case = OpenCase(entry, self.worklist.correction(entry))
+                self.worklist.opened(entry)
+        except EngineError as error:
             self._case = None
-            self._show(str(error if isinstance(error, EngineError) else fromUserError(error)))
-        except RuntimeError as exception:  # Slicer's loading
-            self._case = None
-            self._show(str(fromException(exception, _("The image could not be loaded: {error}."))))
+            self._show(str(error))
         else:
             self._show(_("{case} is open. Segment or draw it, correct it, then click “Done”.").format(case=entry.id))
         self.update()
@@ -235,6 +233,10 @@ class WorklistSection:
     def _onItem(self, item, column):
         identifier = item.data(CASE, qt.Qt.UserRole)
         self._open(next(entry for entry in self.worklist.entries if entry.id == identifier))
+
+    def _onStopped(self, error):
+        self._show(str(error))
+        self.update()
 
     def _onLoopError(self, error):
         self._show(str(error))
@@ -281,7 +283,7 @@ def modelTexts(worklist):
     texts = [_("{done} of {count} cases done, {new} not learnt yet.").format(done=finished, count=count, new=new)]
     if (name := worklist.inUse()) and worklist.inState(NEW, OPEN):
         texts.append(_("{model} segments the next case.").format(model=name))
-    if worklist.newer and worklist.model:
+    if worklist.newer and worklist.model and worklist.inState(NEW, OPEN):
         text = _("{newer} and {former} take turns, and are compared on each correction before they learn it.")
         texts.append(text.format(newer=worklist.newer, former=worklist.model))
     if worklist.comparisons:
