@@ -2,9 +2,9 @@
 
     python Testing/benchmarks/remote_cancel.py [--rounds N]
 
-It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent; while a model computes 40 slices of 256 x 256
-pixels, or a colour picture of 960 x 960; while structures are filled; each round at another moment. The engines take
-turns.
+It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent; while a model computes 40 slices of 256 x
+256 pixels, or a colour picture of 960 x 960; while structures are filled; each round at another moment. The engines
+take turns.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
 def _cancelled(client: Client, folder: Path, stage: str, number: int) -> float:
     method, params = _request(folder, stage, number)
     running = client.send(method, **params)
-    while client.progress(running)["stage"] != stage.split()[0]:
+    while client.progress(running)["stage"] != stage.split(maxsplit=1)[0]:
         pass
     time.sleep(0 if stage == SENDING else LATER * number)
     began = time.perf_counter()
