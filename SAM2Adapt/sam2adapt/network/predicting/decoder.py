@@ -6,6 +6,7 @@ from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...machine.interruption import look
 from ...shared.presets import PEG_ADD
 from ..attention import attention_parts
 from ..network import SegmentationNetwork
@@ -75,6 +76,7 @@ class Transformer:
         """Return the tokens to read, (B, K, D), and the image tokens (B, N, D)."""
         queries = tokens
         for layer in self.layers:
+            look()
             queries, keys = layer(queries, keys, tokens, positions)
         queries, tokens = queries[:, self.read], tokens[:, self.read]
         attended = self.last(self.last.query(queries + tokens), self.last.key(keys + positions), self.last.value(keys))
@@ -125,6 +127,7 @@ class Decoder:
         positions = self._positions(embedding).flatten(1, 2)
         tokens = self.tokens.expand(batch, -1, -1)
         hidden, image = self.transformer((embedding + self.no_mask).flatten(1, 2), positions, tokens)
+        look()
         for layer in self.mlp:
             hidden = layer(hidden)
         kernels = torch.baddbmm(self.kernels[1], hidden.transpose(0, 1), self.kernels[0]).transpose(0, 1)

@@ -9,6 +9,7 @@ from sam2.modeling.backbones.image_encoder import FpnNeck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...machine.interruption import look
 from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
 from ..windows import window_attention
@@ -136,6 +137,7 @@ class Trunk:
         x = x + self._positions_of(tuple(x.shape[1:3]))
         maps = []
         for i, block in enumerate(self.blocks):
+            look()
             x = block(x)
             if i == 0 and self.peg is not None:
                 x = x + self.peg(x)
