@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -348,8 +350,8 @@ def test_a_lost_connection_says_nothing_of_a_case_and_the_engine_is_asked_again_
     day.engines.models.requests.pop().sendError(EngineError("RemoteError", "The connection was lost."))
     day.look()
     assert not day.engines.models.requests and entry.scoredBy == ""  # not again at once
-    now = Loop.time.monotonic()
-    monkeypatch.setattr(Loop.time, "monotonic", lambda: now + 61)
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 61)
+    monkeypatch.setattr(Loop, "time", later)
     day.look()
     assert day.engines.models.last.method == "rank"
 
