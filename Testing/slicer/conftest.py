@@ -73,6 +73,7 @@ def nodes(slicerCore, scene):
 def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
     names = [
+        "Correcting.SceneGestures",
         "Engine.Error",
         "Engine.Job",
         "Engine.PrivateFolder",

@@ -33,11 +33,10 @@ def labelmap(volumeNode, segmentationNode, path):
     """
     with asEngineErrors():
         path, ids = Path(path), requireSegments(segmentationNode)
-        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+        suffix = _suffix(path)
         if suffix is None:
             raise OutputError(_("'{name}' is not the name of a NIfTI file.").format(name=path.name), _("Add .nii.gz."))
         Volumes.requireVoxels(volumeNode)
-        table = path.with_name(f"{path.name[: -len(suffix)]}.tsv")
         with PrivateFolder() as folder:
             logic = slicer.vtkSlicerSegmentationsModuleLogic
             arguments = segmentationNode, _strings(ids), suffix.removeprefix("."), True, volumeNode
@@ -45,9 +44,19 @@ def labelmap(volumeNode, segmentationNode, path):
                 raise OutputError(_("Slicer could not write '{path}'.").format(path=path), _("Look into its log."))
             (written,) = [file for file in folder.path.iterdir() if file.name.endswith(suffix)]
             _move(written, path)
-        _write(table, _table(segmentationNode, ids))
+        _write(tableOf(path), _table(segmentationNode, ids))
         lost = LabelExport.overlaps(volumeNode, segmentationNode, ids)
         return list(overlap_notes(segmentationNode.GetName(), lost))
+
+
+def tableOf(path):
+    """The table of names that ``labelmap`` writes beside a file."""
+    path = Path(path)
+    return path.with_name(f"{path.name[: -len(_suffix(path))]}.tsv")
+
+
+def _suffix(path):
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
 def surfaces(segmentationNode, folder, fileFormat=STL):

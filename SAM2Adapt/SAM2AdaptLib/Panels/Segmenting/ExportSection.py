@@ -1,7 +1,5 @@
 """The menu beside *Show 3D*: the segmentation as files of other programs, and as a page with pictures."""
 
-import os
-
 import qt
 from slicer.i18n import tr as _
 
@@ -24,7 +22,7 @@ class ExportSection:
         :param showStatus: function that shows a sentence in the panel.
         """
         self._button, self._logic, self._chosen, self._showStatus = ui.exportButton, logic, chosen, showStatus
-        self._control = JobControl(logic.downloadBase, self._onProgress, self._onStopped)
+        self._control = JobControl(logic.downloadBase, self._onProgress, self._onStopped, showsBoxes=False)
         self._menu = qt.QMenu(self._button)  # Python's reference keeps it: a QToolButton does not own its menu
         self._menu.toolTipsVisible = True
         self._add(_("Label map (NIfTI)…"), self.exportLabelmap)
@@ -66,7 +64,7 @@ class ExportSection:
     def exportLabelmap(self):
         """Write the segmentation as NIfTI."""
         if path := self._askFile(_("Export label map"), ".nii.gz", _NIFTI):
-            self._do(lambda: self._logic.exportLabelmap(*self._chosen(), path), path)
+            self._do(lambda: [_namesNote(path), *self._logic.exportLabelmap(*self._chosen(), path)], path)
 
     def exportSurfaces(self, fileFormat):
         """Write the surfaces of the segments."""
@@ -102,7 +100,7 @@ class ExportSection:
         nodes = self._chosen()
 
         def onFinished(job):
-            self._showStatus("\n".join([_("Exported to {place}.").format(place=os.path.basename(path)), *job.log]))
+            self._showStatus("\n".join([_("Exported to {place}.").format(place=path), *job.log]))
             self.update()
             if shown:
                 qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
@@ -116,3 +114,8 @@ class ExportSection:
     def _onStopped(self, error):
         self._showStatus(str(error))
         self.update()
+
+
+def _namesNote(path):
+    """Where the names of a label map's values are written."""
+    return _("{file} beside it holds the names of its values.").format(file=Export.tableOf(path).name)
