@@ -22,6 +22,7 @@ from ..shared import paths
 from ..shared.errors import InputFileError, OutputError, VolumeError
 from ..shared.labels.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 from ..shared.tolerance import ROUNDING, displacement
+from .stored import tiff
 from .stored.declared_size import Unpacked, enough_memory, readable
 from .stored.freesurfer import is_freesurfer, read_freesurfer
 from .stored.metaimage_header import check_metaimage, read_packed
@@ -95,20 +96,21 @@ def read_picture(path: str | os.PathLike, indices: bool = False) -> StoredImage:
     path = Path(path)
     array = None
     try:
-        with Image.open(path) as picture:
-            mode = picture.mode
+        # From an open file: of one that it opens itself, Pillow maps the pixels into memory.
+        with open(path, "rb") as file, Image.open(file) as picture:
             _check_picture(path, picture)
             if indices and picture.format == "JPEG":
                 raise InputFileError(
                     f"{path} is a JPEG, a format that cannot keep labels: it changes the values of pixels.",
                     "Save the masks as PNG, from where they were drawn.",
                 )
-            if picture.format == "JPEG" or mode == "LA" or (indices and mode in _INDEXED):
-                grey = mode in ("L", "LA")
-                with enough_memory(path):
-                    array = np.asarray(
-                        picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB")
-                    )
+            is_indexed = indices and picture.mode in _INDEXED
+            form = None if is_indexed else "L" if picture.mode in ("L", "LA") else "RGB"
+            by_pillow = is_indexed or picture.format == "JPEG" or picture.mode == "LA"
+        if by_pillow:
+            with enough_memory(path), tiff.unmapped(path) as whole, open(whole, "rb") as file:
+                with Image.open(file) as picture:
+                    array = np.asarray(picture.convert(form) if form else picture)
     except (OSError, SyntaxError) as error:
         if suffix_of(path) in (".jpg", ".jpeg"):
             raise InputFileError(f"{path} cannot be read: it is damaged or no picture.", _AGAIN) from error
@@ -137,11 +139,12 @@ def _read_with_itk(path: Path, binary: Path) -> sitk.Image:
     :param path: for messages. :param binary: the file to read, a copy perhaps.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(paths.utf8_name(binary))
     try:
-        reader.ReadImageInformation()
-        _check_dimensions(reader, path)
-        image = reader.Execute()
+        with tiff.unmapped(binary) as whole:
+            reader.SetFileName(paths.utf8_name(whole))
+            reader.ReadImageInformation()
+            _check_dimensions(reader, path)
+            image = reader.Execute()
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise
