@@ -7,7 +7,6 @@ Layout: TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/tiff/b
 """
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -54,8 +53,7 @@ def _copy(file: BinaryIO, target: Path, path: Path) -> None:
         with open(target, "wb") as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (output_error(target, error) if full else paths.unreadable(path, error)) from error
+        raise output_error(target, error) from error
 
 
 def _check_pictures(copy: Path, path: Path) -> None:
