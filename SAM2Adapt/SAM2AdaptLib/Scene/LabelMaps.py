@@ -45,7 +45,7 @@ def requireLabelmaps(segmentationNode, volumeNode):
                 " module."
             ),
         )
-    Geometry.volumeToSegmentation(volumeNode, segmentationNode)
+    Geometry.nodeToNode(volumeNode, segmentationNode)
 
 
 def imageToArray(image):

@@ -32,9 +32,11 @@ class OpenCase:
         self._volumeId, self._segmentationId, self._kept = volumeNode.GetID(), "", None
         if correction.is_file():
             segmentationNode = slicer.util.loadSegmentation(str(correction))
+            segmentationNode.SetName(NewNodes.segmentationName(volumeNode))
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
             NewNodes.putBeside(volumeNode, segmentationNode)
             self.take(segmentationNode)
+            self._kept = _stamp(segmentationNode)
             if entry.isComplete:
                 Results.markComplete(segmentationNode)
         SliceViews.showVolume(volumeNode)

@@ -10,7 +10,7 @@ from ...machine.interruption import look
 from ...shared.presets import PEG_ADD
 from ..attention import attention_parts
 from ..network import SegmentationNetwork
-from ..windows import attend
+from ..windows import attend_tokens
 from .ops import Linear, activation_name
 from .trunk import Convolution, Norm
 
@@ -26,8 +26,7 @@ class Attention:
         )
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        return self.out(attend(q, k, v, self.scale, self.bias).transpose(1, 2).flatten(2))
+        return self.out(attend_tokens(q, k, v, self.heads, self.scale, self.bias))
 
 
 class Layer:
