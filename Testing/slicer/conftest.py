@@ -82,6 +82,7 @@ def lib(slicerCore):
         "Filling.FillJob",
         "Report.DicomSource",
         "Report.Export",
+        "Report.Surfaces",
         "Report.PageJob",
         "Scene.Geometry",
         "Scene.LabelExport",

@@ -14,13 +14,13 @@ from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Requirements import requirements
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BUILD_TOOLS,
     OK,
     SAM2,
     PythonEnvironment,
     packageName,
-    requirements,
     torchRequirements,
 )
 

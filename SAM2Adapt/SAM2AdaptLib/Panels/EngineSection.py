@@ -49,7 +49,12 @@ class EngineSection:
             self.placeComboBox.addItem(text, kind)
         self.testButton = qt.QPushButton(_("Test connection"))
         self.resultLabel = _wrapped()
-        self.installLabel = _wrapped(_("Once, to install the engine there, type in a shell of that computer:"))
+        self.installLabel = _wrapped(
+            _(
+                "To install the engine there, press “Test connection”, which sends its files. Then type, once, in a"
+                " shell of that computer:"
+            )
+        )
         self.installEdit = qt.QLineEdit(Ssh.INSTALL_LINE)
         self.installEdit.readOnly = True
         self.installEdit.setCursorPosition(0)

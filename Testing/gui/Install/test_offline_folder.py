@@ -8,8 +8,8 @@ import fake_packages
 import pytest
 from installer_testing import Run, complete, python
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Requirements import requirements
 from SAM2AdaptLib.Install import Check, OfflineFolder
-from SAM2AdaptLib.Install.PythonEnvironment import requirements
 
 __all__ = ["python"]
 

@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels.JobControl import JobControl
-from SAM2AdaptLib.Report import DicomSource, Export
+from SAM2AdaptLib.Report import DicomSource, Export, Surfaces
 from SAM2AdaptLib.Scene import Volumes
 
 _NIFTI, _DICOM, _PAGE = "NIfTI (*.nii.gz)", "DICOM (*.dcm)", "HTML (*.html)"
@@ -27,8 +27,8 @@ class ExportSection:
         self._menu.toolTipsVisible = True
         self._add(_("Label map (NIfTI)…"), self.exportLabelmap)
         self._dicomAction = self._add(_("DICOM segmentation…"), self.exportDicomSeg)
-        self._add(_("Surfaces (STL)…"), lambda: self.exportSurfaces(Export.STL))
-        self._add(_("Surfaces (OBJ)…"), lambda: self.exportSurfaces(Export.OBJ))
+        self._add(_("Surfaces (STL)…"), lambda: self.exportSurfaces(Surfaces.STL))
+        self._add(_("Surfaces (OBJ)…"), lambda: self.exportSurfaces(Surfaces.OBJ))
         self._menu.addSeparator()
         self._add(_("Page with pictures, without names…"), self.makePage)
         self._add(_("Page with pictures and names…"), lambda: self.makePage(showNames=True))
@@ -70,7 +70,7 @@ class ExportSection:
         """Write the surfaces of the segments."""
         folder = qt.QFileDialog.getExistingDirectory(self._button, _("Folder for the surfaces"))
         if folder:
-            self._do(lambda: self._logic.exportSurfaces(self._chosen()[1], folder, fileFormat) and [], folder)
+            self._do(lambda: self._logic.exportSurfaces(self._chosen()[1], folder, fileFormat)[1], folder)
 
     def exportDicomSeg(self):
         """Write the segmentation as DICOM SEG."""

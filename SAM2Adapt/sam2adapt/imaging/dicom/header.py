@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
+from ...shared import paths
 from ...shared.errors import InputFileError
 from . import sop_classes
 
@@ -140,7 +141,7 @@ def read_object(path: str) -> ImageHeader | OtherObject | UnreadableFile:
     """The header of a DICOM file. Damage is returned, not raised: it must not stop a folder's other series."""
     series = ""
     try:
-        with open(path, "rb") as file, pydicom.config.disable_value_validation():
+        with paths.open_file(path) as file, pydicom.config.disable_value_validation():
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
             end = file.tell(), file.read(12)
         with pydicom.config.disable_value_validation():

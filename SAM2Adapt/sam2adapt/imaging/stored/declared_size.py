@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ...shared import paths
 from ...shared.errors import DeviceError, InputFileError
 
 GZIP = b"\x1f\x8b"
@@ -85,7 +86,7 @@ def check_gzip(path: Path, offset: int, declared: int, what: str, start: int = 0
     :raises InputFileError: it does not, unpacks to twice as many, or is damaged.
     """
     check_packed(path, offset, declared, what)
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         file.seek(-4, os.SEEK_END)
         if int.from_bytes(file.read(4), "little") == declared % 2**32:
             return
