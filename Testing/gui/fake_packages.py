@@ -75,6 +75,8 @@ def writeWheel(folder, name, version, requires=()):
         file.writestr(f"{stem}.dist-info/METADATA", "\n".join(metadata) + "\n")
         file.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{stem}.dist-info/RECORD", "")
+    if (Path(folder) / "SHA256SUMS").exists():
+        writeSums(Path(folder))
     return path
 
 
