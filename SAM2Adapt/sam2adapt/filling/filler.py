@@ -163,6 +163,8 @@ class _Work:
         self._note("learn", before)
         before = time.perf_counter()
         wrong = self._fill(stacks)
+        for _, stack in stacks.values():
+            stack.rest()
         self._drop_loose_pieces()
         self._limit(self.masks)
         self._note("fill", before)
@@ -230,7 +232,7 @@ class _Work:
     def _drop_loose_pieces(self) -> None:
         """Take away what was filled and hangs together with no drawn voxel of its structure."""
         for mask, drawn in zip(self.masks, self.drawings.masks, strict=True):
-            box = ndimage.find_objects(mask.astype(np.uint8))
+            box = ndimage.find_objects(mask.view(np.uint8))
             if not box or np.array_equal(mask, drawn):
                 continue
             part = mask[box[0]]

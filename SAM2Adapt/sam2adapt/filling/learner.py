@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
+from .threads import one_thread
 from .trees import Trees
 
 FOLDS = 3
@@ -58,7 +59,7 @@ class PixelLearner:
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         given, stopped = (inputs, targets, known, seen), threading.Event()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1, initializer=one_thread) as pool:
             trees = pool.submit(self._trees.fit, *given, stopped.is_set)
             try:
                 self._fit_networks(*given, tell, warm)

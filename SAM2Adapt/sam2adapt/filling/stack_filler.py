@@ -70,7 +70,13 @@ class StackFiller:
         self.adaptations = [Adaptation() for _ in drawn]
         if self._combiner is not None:
             self._adapt()
+        self._features.clear()
         self._learnt_from = self._prints
+
+    def rest(self) -> None:
+        """Let go of what a further filling computes anew."""
+        self._learnt.clear()
+        self._features.clear()
 
     def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
         """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
