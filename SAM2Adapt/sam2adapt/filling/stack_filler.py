@@ -1,6 +1,6 @@
 """Fill the slices between drawn ones of a stack: evidence, what the drawn slices teach, and both weighed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from .drawings import smallest_box
 from .evidence import OPINIONS, SHAPES, Evidence, Slice
 from .grey import edges_of, features_across, pixel_features
 from .learner import FOLDS, PixelLearner
-from .shape import interpolated, signed_distance
 from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together
@@ -77,20 +76,6 @@ class StackFiller:
         """Let go of what a further filling computes anew."""
         self._learnt.clear()
         self._features.clear()
-
-    def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
-        """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
-        places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
-        distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
-        for (index, k), found in zip(
-            places, self._team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places), strict=True
-        ):
-            distances[index][k] = found
-        for slice_ in range(len(self.images)):
-            found = [interpolated(own, slice_) for own in distances]
-            if any(own is not None for own in found):
-                nothing = np.full(self.images.shape[1:], -np.inf, np.float32)
-                yield slice_, np.stack([nothing if own is None else own for own in found])
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""
