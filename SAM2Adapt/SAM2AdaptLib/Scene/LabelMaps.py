@@ -75,6 +75,13 @@ def layers(segmentation, segmentIds):
     return list(shared.values())
 
 
+def stamps(segmentation):
+    """Numbers that change with each change of a segment or of its voxels."""
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    images = [segment.GetRepresentation(segmentation.GetSourceRepresentationName()) for segment in segments]
+    return [item.GetMTime() for item in (*segments, *images) if item]
+
+
 def voxelCounts(segmentation, segmentIds=None):
     """Dict from segment ID to its number of voxels; a label map that several share is counted once."""
     images, counts = {}, {}
