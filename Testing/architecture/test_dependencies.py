@@ -17,7 +17,7 @@ IGNORED = {
         "qSlicerSegmentationsEditorEffectsPythonQt",
     ),
     "DEP002": ("hydra-core", "iopath", "tqdm", "ruff", "deptry", "import-linter"),
-    "DEP003": ("torch", "torchvision", "sam2"),
+    "DEP003": ("torch", "torchvision", "sam2", "threadpoolctl"),
 }
 MODULES = {"slicer-core": ("slicer", "vtk"), "pynrrd": ("nrrd",)}  # that are named unlike their packages
 

@@ -26,6 +26,11 @@ STARTS = Path(__file__).parent / "starts"  # that have not seen a set, by ``fill
 OURS = ("ours", "unseen")
 SLOW = ("prototype", "network")
 SLICERS = ("distances", "between", "grow")
+_GROUPS = 10  # of bars in a row of the figure
+_COLOURS = {
+    "distances": "#bbbbbb", "between": "#88aadd", "grow": "#3366aa", "prototype": "#d8c070", "network": "#997700",
+    "ours": "#cc3311", "unseen": "#ee8866",
+}  # fmt: skip
 _ORDINAL = {"2": "nd", "3": "rd"}
 
 
@@ -125,7 +130,7 @@ def write_table(path: Path, rows: list[dict]) -> None:
         own, grow = cells.get("ours", []), cells.get("grow", [])
         numbers = [_cell(cells.get(method, [])) for method in methods]
         title = name if part == "val" else f"{name} ({part})"
-        drawn = "three slices" if density == "three" else f"every {density}{_ORDINAL.get(density, 'th')}"
+        drawn = _density(density)
         costs = [_field(own, "expected", 3), _field(own, "seconds", 1), _field(own, "cpu", 1), _field(grow, "cpu", 1)]
         costs += [_field(own, "peak_mb", 0), _field(grow, "peak_mb", 0)]
         count = max(map(len, cells.values()))
@@ -171,27 +176,38 @@ def _summary(table: dict) -> list[str]:
 
 
 def draw(path: Path, rows: list[dict]) -> None:
-    """Dice by set and density, one bar a method."""
+    """Dice by set and density, one bar a method, in rows of a few groups each so that all can be read."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    table = _by_row(rows)
-    methods = _methods(rows)
-    figure, axes = plt.subplots(figsize=(max(10, 1.5 + 0.9 * len(table)), 4), layout="constrained")
-    for number, method in enumerate(methods):
-        values = [_average(cells[method]) if method in cells else np.nan for cells in table.values()]
-        axes.bar(np.arange(len(table)) + number * 0.8 / len(methods), values, 0.8 / len(methods), label=method)
-    axes.set_xticks(
-        np.arange(len(table)) + 0.3,
-        ["\n".join([*name.split(" ", 1), density]) for name, _, density in table],
-        fontsize=7,
-    )
-    axes.set_ylim(0.3, 1)
-    axes.set_ylabel("Dice between drawn slices")
-    figure.legend(loc="outside upper center", ncols=min(len(methods), 7), fontsize=7)
+    groups, methods = list(_by_row(rows).items()), _methods(rows)
+    lines = [groups[k : k + _GROUPS] for k in range(0, len(groups), _GROUPS)]
+    figure, axes = plt.subplots(len(lines), figsize=(10, 0.6 + 2.7 * len(lines)), layout="constrained", squeeze=False)
+    width = 0.8 / len(methods)
+    for place, line in zip(axes[:, 0], lines, strict=True):
+        for number, method in enumerate(methods):
+            values = [_average(cells[method]) if method in cells else np.nan for _, cells in line]
+            lefts = np.arange(len(line)) + (number - (len(methods) - 1) / 2) * width
+            place.bar(lefts, values, width, label=method, color=_COLOURS.get(method))
+        titles = ["\n".join([*name.split(" ", 1), _density(density)]) for (name, _, density), _ in line]
+        place.set_xticks(range(len(line)), titles, fontsize=8)
+        place.set_xlim(-0.6, _GROUPS - 0.4)
+        place.set_ylim(0.1, 1)
+        place.set_ylabel("Dice between\ndrawn slices", fontsize=9)
+        place.tick_params(axis="y", labelsize=8)
+        place.grid(axis="y", alpha=0.3)
+        place.set_axisbelow(True)
+        place.spines[["top", "right"]].set_visible(False)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(methods), 7), fontsize=9, frameon=False)
     figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _density(density: str) -> str:
+    return "three slices" if density == "three" else f"every {density}{_ORDINAL.get(density, 'th')}"
 
 
 def _by_row(rows: list[dict]) -> dict[tuple, dict[str, list[dict]]]:

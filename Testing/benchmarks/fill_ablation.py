@@ -51,10 +51,14 @@ def whole(features: Callable | None = None) -> Callable[[FillCase, list[int]], n
     def fill(case: FillCase, drawn: list[int]) -> np.ndarray:
         if features is None:
             return _filled(case, drawn)
-        with mock.patch.object(stack_filler, "pixel_features", features()):
+        with mock.patch.multiple(stack_filler, pixel_features=features(), features_across=_nothing_across):
             return _filled(case, drawn)
 
     return fill
+
+
+def _nothing_across(images: np.ndarray, index: int, step: float) -> np.ndarray:
+    return np.zeros((0, *images.shape[1:]), np.float32)
 
 
 def without_adaptation(case: FillCase, drawn: list[int]) -> np.ndarray:

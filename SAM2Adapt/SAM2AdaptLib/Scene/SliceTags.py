@@ -2,13 +2,9 @@
 ``shared.labels.slice_tags``. They are those of the grid that ``SegmentMasks.drawingGrid`` gives.
 """
 
-import zlib
-
-import numpy as np
 import slicer
 import vtk
 from sam2adapt.shared.labels import slice_tags
-from sam2adapt.shared.slicing_axis import ARRAY_AXES
 
 
 def declared(segmentationNode, segmentId):
@@ -61,13 +57,7 @@ def filled(segmentationNode, segmentId, mask):
 
     :param mask: (K, J, I), the structure as it is now.
     """
-    axis, places = None, []
-    for word in _text(segmentationNode, segmentId, slice_tags.FILLED).split():
-        axis, place, checksum = word.split(":")
-        view = np.moveaxis(mask, ARRAY_AXES.index(axis), 0)
-        if int(place) < len(view) and _checksum(view[int(place)]) == checksum:
-            places.append(int(place))
-    return (axis, places) if places else (None, [])
+    return slice_tags.filled_slices(_text(segmentationNode, segmentId, slice_tags.FILLED), mask)
 
 
 def setFilled(segmentationNode, segmentId, axis, places, mask):
@@ -75,9 +65,7 @@ def setFilled(segmentationNode, segmentId, axis, places, mask):
 
     :param mask: (K, J, I), the structure after it was filled.
     """
-    view = np.moveaxis(mask, ARRAY_AXES.index(axis), 0)
-    words = [f"{axis}:{place}:{_checksum(view[place])}" for place in sorted(places)]
-    _write(segmentationNode, segmentId, slice_tags.FILLED, " ".join(words))
+    _write(segmentationNode, segmentId, slice_tags.FILLED, slice_tags.filled_text(axis, places, mask))
 
 
 def isFilled(segmentationNode):
@@ -86,18 +74,13 @@ def isFilled(segmentationNode):
     return any(_text(segmentationNode, segmentId, slice_tags.FILLED) for segmentId in ids)
 
 
-def _checksum(plane):
-    return f"{zlib.crc32(np.packbits(np.ascontiguousarray(plane) != 0)):08x}"
-
-
 def _text(segmentationNode, segmentId, tag):
     text = vtk.reference("")
     return str(text) if segmentationNode.GetSegmentation().GetSegment(segmentId).GetTag(tag, text) else ""
 
 
 def _writeEmpty(segmentationNode, segmentId, pairs):
-    text = " ".join(f"{axis}:{place}" if axis else str(place) for axis, place in pairs)
-    _write(segmentationNode, segmentId, slice_tags.EMPTY, text)
+    _write(segmentationNode, segmentId, slice_tags.EMPTY, slice_tags.empty_text(pairs))
 
 
 def _write(segmentationNode, segmentId, tag, text):

@@ -17,6 +17,7 @@ from .evidence import OPINIONS, Slice
 CHANNELS = 19
 _FIRST_WEIGHTS = (1.0, 3.0, 0.5, 0.5, 1.5, 0.5)  # of the opinions, the learner's here and beside last
 _WIDTH = 24
+SHAPE_SCALE, LEARNT_SCALE = 8, 4  # that distances and learnt logits are divided by
 
 
 def channels(
@@ -35,8 +36,9 @@ def channels(
     doubt = np.log(1.02 - np.minimum(trust, 1))
     constant = np.array([np.log(own.gap + 0.1), np.log(own.gap * step + 0.1), *doubt], np.float32)
     maps = [
-        own.maps[:2] / 8, own.maps[2:OPINIONS] / 2, np.stack(learnt) / 4, own.maps[OPINIONS:] / 8,
-        np.clip(others[0][None], -16, 16) / 8, others[1][None] / 4, image[None], 4 * edges[None],
+        own.maps[:2] / SHAPE_SCALE, own.maps[2:OPINIONS] / 2, np.stack(learnt) / LEARNT_SCALE,
+        own.maps[OPINIONS:] / SHAPE_SCALE, np.clip(others[0][None], -16, 16) / SHAPE_SCALE,
+        others[1][None] / LEARNT_SCALE, image[None], 4 * edges[None],
         np.broadcast_to(constant[:, None, None], (len(constant), *image.shape)),
     ]  # fmt: skip
     return np.concatenate(maps).astype(np.float32)

@@ -22,11 +22,13 @@ from ..shared.errors import DrawingError
 from ..shared.labels.annotation import IGNORE
 from ..shared.labels.drawn_slices import DRAWN, NOT_ANNOTATED, slice_states, write_drawn_slices
 from ..shared.labels.image_names import SEGMENTATION, suffix_of
-from ..shared.labels.slice_tags import EMPTY, empty_slices
+from ..shared.labels.slice_tags import EMPTY, FILLED, empty_slices, empty_text, filled_slices, filled_text
 from ..shared.slicing_axis import ARRAY_AXES
 from ..shared.tolerance import VOXEL_SHARE, displacement
 from .drawings import Drawings, drawings_from_labels, drawings_from_masks
 from .filler import Filling
+
+_REFILLED = "Slices that were filled earlier are filled anew; those that were corrected count as drawn."
 
 
 def read_drawings(
@@ -36,7 +38,8 @@ def read_drawings(
     """Drawings on a volume's grid: a label map with 255 where nothing is drawn, or the segments of a ``.seg.nrrd``, a
     DICOM segmentation or an RT structure set.
 
-    Segments are drawn where they have voxels, and in slices in which Slicer's effect declared them empty.
+    Segments are drawn where they have voxels, and in slices in which Slicer's effect declared them empty. What was
+    filled earlier, in Slicer or here, and has not been corrected since, is not drawn.
 
     :param names: of the label values 1, 2, … in order; of segments those to take.
     :param axis, empty: as :func:`drawings.drawings_from_labels`.
@@ -50,11 +53,13 @@ def read_drawings(
         segments = _chosen(found.pairs, names, Path(path))
         structures = [structure for structure, _ in segments]
         masks = np.zeros((len(segments), *volume.array.shape[1:]), bool)
-        for whole, (_, mask) in zip(masks, segments, strict=True):
+        filled_before = False
+        for whole, (structure, mask) in zip(masks, segments, strict=True):
             whole[place] = mask
+            filled_before |= _take_filled(whole, found.tags.get(structure.name, {}).get(FILLED, ""))
         declared = {name: _by_axis(tags[EMPTY]) for name, tags in found.tags.items() if EMPTY in tags}
         drawings = drawings_from_masks(masks, [one.name for one in structures], axis, empty, declared)
-        drawings.warnings[:0] = found.notes
+        drawings.warnings[:0] = [*found.notes, *([_REFILLED] if filled_before else [])]
         return drawings, structures
     labels = read_labels(path)
     check_on_grid(volume.grid, labels.grid)
@@ -66,19 +71,30 @@ def read_drawings(
     return drawings, structures
 
 
+def _take_filled(mask: np.ndarray, tag: str) -> bool:
+    """Take the slices that were filled out of a mask (K, J, I); tells whether there were any."""
+    axis, places = filled_slices(tag, mask)
+    if places:
+        np.moveaxis(mask, ARRAY_AXES.index(axis), 0)[places] = False
+    return bool(places)
+
+
 def _by_axis(text: str) -> dict[int, list[int]]:
     """The slices that a tag declares empty, by array axis."""
     pairs = empty_slices(text)
     return {number: [place for own, place in pairs if own == axis] for number, axis in enumerate(ARRAY_AXES)}
 
 
-def write_filling(path: Path, filling: Filling, structures: Sequence[Structure], volume: Volume) -> None:
-    """Write a filling; a ``.seg.nrrd`` keeps structures that overlap, in other formats a warning is added.
+def write_filling(
+    path: Path, filling: Filling, drawings: Drawings, structures: Sequence[Structure], volume: Volume
+) -> None:
+    """Write a filling; a ``.seg.nrrd`` keeps structures that overlap, and which slices were filled, so that they can be
+    filled again; in other formats a warning is added where structures overlap.
 
     :raises OutputError: as ``volume.write_labels``.
     """
     if suffix_of(path) == SEGMENTATION:
-        write_segments(path, filling.masks, structures, volume)
+        write_segments(path, filling.masks, structures, volume, _tags(filling, drawings))
         return
     write_labels(path, volume.with_array(_flattened(filling, structures)), structures, volume)
 
@@ -99,6 +115,19 @@ def write_training_labels(
     for axis in drawings.axes():
         drawn.setdefault(axis, sorted({place for own in drawings.slices for place in own[axis]}))
     write_drawn_slices(path, {ARRAY_AXES[axis]: places for axis, places in drawn.items()})
+
+
+def _tags(filling: Filling, drawings: Drawings) -> list[dict[str, str]]:
+    """For each structure which slices were filled, and which are drawn without a voxel."""
+    result = []
+    for mask, own, places in zip(filling.masks, drawings.slices, filling.filled, strict=True):
+        empty = [
+            (ARRAY_AXES[axis], place) for axis, drawn in enumerate(own) for place in drawn
+            if not np.moveaxis(mask, axis, 0)[place].any()
+        ]  # fmt: skip
+        tags = {FILLED: filled_text(ARRAY_AXES[filling.axis], places, mask), EMPTY: empty_text(empty)}
+        result.append({name: text for name, text in tags.items() if text})
+    return result
 
 
 def _states(filling: Filling, drawings: Drawings) -> np.ndarray:

@@ -81,14 +81,15 @@ class Evidence:
         """Carry structures from a drawn slice to the next one that is drawn of them."""
         way = 1 if target > source else -1
         distances = torch.from_numpy(np.stack([self._distance(index, source, target) for index in indices]))
-        costs = seeds(np.stack([self.drawn[index][source] for index in indices]))
+        costs, parts = seeds(np.stack([self.drawn[index][source] for index in indices]))
         result = [_Carried(source, [], []) for _ in indices]
         for k in range(source + way, target + way, way):
             distances = self.flow.carry(distances, k - way, k)
             costs = grow_on(costs, self.images[k - way], self.images[k], self.step)
             for number, carried in enumerate(result):
                 carried.flows.append(distances[number].numpy().astype(np.float16))
-                carried.costs.append(costs[:, 2 * number : 2 * number + 2].astype(np.float16))
+                both = [np.min(costs[:, own], axis=1) for own in parts[number]]
+                carried.costs.append(np.stack(both, 1).astype(np.float16))
         return result
 
     def _distance(self, index: int, slice_: int, beside: int) -> np.ndarray:

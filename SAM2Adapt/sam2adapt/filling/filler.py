@@ -16,6 +16,7 @@ from .combiner import load_combiner
 from .drawings import Drawings
 from .grey import scale_grey
 from .plane_grid import PlaneGrid, make_grid
+from .shape import interpolated_slices
 from .stack_filler import StackFiller
 from .threads import Team
 
@@ -119,19 +120,22 @@ class Filler:
         self._last = (key, replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
         return replace(filling, warnings=list(drawings.warnings))
 
-    def stack(self, axis: int, drawings: Drawings) -> tuple[PlaneGrid, StackFiller]:
-        """Grid and filler of the slices along an array axis, made anew where the drawings leave the former grid."""
-        view = np.moveaxis(drawings.masks, axis + 1, 1)
-        drawn = view.any((0, 1))
-        if axis not in self._stacks or not self._stacks[axis][0].holds(drawn):
+    def grid(self, axis: int, drawings: Drawings) -> PlaneGrid:
+        """Where the slices along an array axis are filled; the former grid, unless the drawings leave it."""
+        drawn = np.moveaxis(drawings.masks, axis + 1, 1).any((0, 1))
+        if axis in self._stacks and self._stacks[axis][0].holds(drawn):
+            return self._stacks[axis][0]
+        across = [mm for k, mm in enumerate(self.volume.spacing[::-1]) if k != axis]
+        return make_grid(drawn, (across[0], across[1]))
+
+    def stack(self, axis: int, grid: PlaneGrid) -> StackFiller:
+        """What fills the slices along an array axis, made anew for another grid."""
+        if axis not in self._stacks or self._stacks[axis][0] is not grid:
             grey = np.moveaxis(scale_grey(self.volume.array[0]), axis, 0)
-            spacing = self.volume.spacing[::-1]
-            across = [mm for k, mm in enumerate(spacing) if k != axis]
-            grid = make_grid(drawn, (across[0], across[1]))
             images = np.stack(list(self.team.map(grid.to_work, grey)))
-            filler = StackFiller(images, float(spacing[axis]) / grid.pixel, self._combiner, self.team, self._seed)
-            self._stacks[axis] = (grid, filler)
-        return self._stacks[axis]
+            step = float(self.volume.spacing[::-1][axis]) / grid.pixel
+            self._stacks[axis] = grid, StackFiller(images, step, self._combiner, self.team, self._seed)
+        return self._stacks[axis][1]
 
 
 class _Work:
@@ -149,12 +153,13 @@ class _Work:
 
     def run(self, preview: Callable[[np.ndarray], None] | None) -> Filling:
         started = time.perf_counter()
-        stacks = {axis: self.filler.stack(axis, self.drawings) for axis in self.axes}
-        self._note("prepare", started)
-        if preview:
-            before = time.perf_counter()
-            preview(self._preview(stacks))
-            self._note("preview", before)
+        grids = {axis: self.filler.grid(axis, self.drawings) for axis in self.axes}
+        if preview:  # before anything that takes long
+            preview(self._preview(grids[self.axes[0]]))
+            self._note("preview", started)
+        before = time.perf_counter()
+        stacks = {axis: (grid, self.filler.stack(axis, grid)) for axis, grid in grids.items()}
+        self._note("prepare", before)
         before = time.perf_counter()
         for number, axis in enumerate(self.axes):
             grid, stack = stacks[axis]
@@ -163,6 +168,8 @@ class _Work:
         self._note("learn", before)
         before = time.perf_counter()
         wrong = self._fill(stacks)
+        for _, stack in stacks.values():
+            stack.rest()
         self._drop_loose_pieces()
         self._limit(self.masks)
         self._note("fill", before)
@@ -179,11 +186,10 @@ class _Work:
             for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
         ]
 
-    def _preview(self, stacks) -> np.ndarray:
+    def _preview(self, grid: PlaneGrid) -> np.ndarray:
         axis = self.axes[0]
-        grid, stack = stacks[axis]
         masks = self.drawings.masks.copy()
-        opinions = stack.first_answer(self._drawn(axis, grid))
+        opinions = interpolated_slices(self._drawn(axis, grid), masks.shape[axis + 1], self.filler.team)
         decided = self.filler.team.map(
             lambda pair: (pair[0], self._decide(grid.to_volume(pair[1]), axis, pair[0], grid)), opinions
         )
@@ -230,7 +236,7 @@ class _Work:
     def _drop_loose_pieces(self) -> None:
         """Take away what was filled and hangs together with no drawn voxel of its structure."""
         for mask, drawn in zip(self.masks, self.drawings.masks, strict=True):
-            box = ndimage.find_objects(mask.astype(np.uint8))
+            box = ndimage.find_objects(mask.view(np.uint8))
             if not box or np.array_equal(mask, drawn):
                 continue
             part = mask[box[0]]

@@ -15,6 +15,7 @@ from .threads import Team
 
 _LARGEST = 128  # pixels a side for the flow, which is smooth
 _RADIUS = 5
+_WARPS = 3
 
 
 class SliceFlow:
@@ -46,7 +47,8 @@ class SliceFlow:
 
     def _compute(self, pair: tuple[int, int]) -> torch.Tensor:
         target, source = pair
-        shift = optical_flow_ilk(self._small[target], self._small[source], radius=_RADIUS, num_warp=5, prefilter=False)
+        images = self._small[target], self._small[source]
+        shift = optical_flow_ilk(*images, radius=_RADIUS, num_warp=_WARPS, prefilter=False)
         height, width = self._small.shape[1:]
         # grid_sample measures from -1 to 1, x before y.
         scaled = np.stack([shift[1] * 2 / max(width - 1, 1), shift[0] * 2 / max(height - 1, 1)])

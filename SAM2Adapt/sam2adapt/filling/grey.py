@@ -1,9 +1,11 @@
 """Grey-level features of pixels: the image and its neighbours at several scales, edges, texture and place."""
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
-COUNT = 20
+_ACROSS = (1, 2)  # pixels: of Gaussians that reach into the slices around
 _PADDING_GAP = 0.5  # of the range of all else: a least value that lies farther below it is no grey level
 
 
@@ -43,6 +45,22 @@ def pixel_features(images: np.ndarray, index: int) -> np.ndarray:
         ndimage.maximum_filter(image, 5), ndimage.minimum_filter(image, 5),
         np.broadcast_to(rows[:, None], image.shape), np.broadcast_to(columns, image.shape),
     ]  # fmt: skip
+    return np.stack(features).astype(np.float32)
+
+
+def features_across(images: np.ndarray, index: int, step: float) -> np.ndarray:
+    """Features (5, H, W) of how a slice of a stack (N, H, W) goes on in those around it.
+
+    :param step: distance of the slices in pixels: the farther they are, the less they have in common.
+    """
+    places = np.clip(np.arange(index - 2, index + 3), 0, len(images) - 1)
+    features = [images[places[0]], images[places[-1]], _smooth(images[places[3]] - images[places[1]], 1)]
+    for sigma in _ACROSS:
+        reach = math.ceil(2 * sigma / step)
+        away = np.arange(-reach, reach + 1)
+        weights = np.exp(-0.5 * (away * step / sigma) ** 2)
+        around = images[np.clip(index + away, 0, len(images) - 1)]
+        features.append(_smooth(np.tensordot((weights / weights.sum()).astype(np.float32), around, 1), sigma))
     return np.stack(features).astype(np.float32)
 
 

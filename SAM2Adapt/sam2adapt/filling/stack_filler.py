@@ -1,22 +1,26 @@
 """Fill the slices between drawn ones of a stack: evidence, what the drawn slices teach, and both weighed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from .adaptation import Adaptation, adapt
-from .combiner import Combiner, channels
+from .combiner import LEARNT_SCALE, SHAPE_SCALE, Combiner, channels
+from .drawings import smallest_box
 from .evidence import OPINIONS, SHAPES, Evidence, Slice
-from .grey import edges_of, pixel_features
+from .grey import edges_of, features_across, pixel_features
 from .learner import FOLDS, PixelLearner
-from .shape import interpolated, signed_distance
 from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
 _FAR_SHARE = 0.1
 _NEARER = (0.3, 0.9)  # how much of a hidden slice's error is left where its neighbours are as near as elsewhere
-_STALE = 0.25  # of the drawn slices of a structure: when more have changed, trees are grown anew
+_STALE = 0.25  # of the drawn slices of a structure: when more have changed, it is learnt anew
+_NEVER = -20.0  # logit where neither drawings nor what is learnt allow a structure
+_POSSIBLE = (-8.0, -4.0)  # pixels from the carried outline, and logit of what is learnt: beyond both it is impossible
+_REACH = 8  # pixels that the combiner sees around one
+_TRUSTED = (0.6, 0.7)  # Dice of what is learnt on hidden slices: from not heard again to heard as much as all else
 _JUDGES = 6  # drawn slices of a structure, hidden in turn, on which opinions are judged
 
 Drawn = Sequence[dict[int, np.ndarray]]  # for each structure masks (H, W) by slice
@@ -38,11 +42,16 @@ class StackFiller:
         self._features: dict[int, np.ndarray] = {}
         self._edges: dict[int, np.ndarray] = {}
         self._learnt: dict[int, np.ndarray] = {}
-        self._grown_on: list[dict[int, int]] = []  # fingerprints of the drawings that the learner's trees have seen
+        self._prints: list[dict[int, int]] = []  # fingerprints of the drawings
+        self._learnt_from: list[dict[int, int]] = []  # the same of those that were learnt from
+        self._answers: dict[int, tuple[tuple, np.ndarray]] = {}  # of slices, with what each depends on
         self._folds: dict[int, int] = {}  # of drawn slices: which network must not see them
 
     def learn(self, drawn: Drawn, tell: Callable[[float], None]) -> None:
         """Carry the drawings to their neighbours and learn from the drawn slices.
+
+        What was learnt before stays where little of the drawings has changed since. Then only the slices beside what
+        has changed get another answer.
 
         :param tell: is told the share that is done; may raise to stop.
         """
@@ -50,40 +59,67 @@ class StackFiller:
         for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
-        prints = [{k: hash(mask.tobytes()) for k, mask in masks.items()} for masks in drawn]
-        keep_trees = _change(self._grown_on, prints) <= _STALE
-        self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share), keep_trees)
-        if not keep_trees:
-            self._grown_on = prints
+        self._prints = [{k: hash(mask.tobytes()) for k, mask in masks.items()} for masks in drawn]
+        if _change(self._learnt_from, self._prints) <= _STALE:
+            return
+        self._answers.clear()
+        self._learnt_from = []  # who stops meanwhile has learnt nothing
+        self._learner.fit(*self._pixels(), lambda share: tell(0.6 + 0.4 * share))
         self.trust = self._hidden_dice()
         self.adaptations = [Adaptation() for _ in drawn]
         if self._combiner is not None:
             self._adapt()
+        self._features.clear()
+        self._learnt_from = self._prints
 
-    def first_answer(self, drawn: Drawn) -> Iterator[tuple[int, np.ndarray]]:
-        """Interpolated signed distances (S, H, W) of each slice between drawn ones; nothing is learnt."""
-        places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
-        distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
-        for (index, k), found in zip(
-            places, self._team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places), strict=True
-        ):
-            distances[index][k] = found
-        for slice_ in range(len(self.images)):
-            found = [interpolated(own, slice_) for own in distances]
-            if any(own is not None for own in found):
-                nothing = np.full(self.images.shape[1:], -np.inf, np.float32)
-                yield slice_, np.stack([nothing if own is None else own for own in found])
+    def rest(self) -> None:
+        """Let go of what a further filling computes anew."""
+        self._learnt.clear()
+        self._features.clear()
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""
+        source = self._source(slice_)
+        if self._answers.get(slice_, (None,))[0] != source:
+            self._answers[slice_] = source, self._answer(slice_).astype(np.float16)
+        return self._answers[slice_][1].astype(np.float32)
+
+    def _source(self, slice_: int) -> tuple:
+        """What the answer on a slice depends on: the drawings in and around it and the slices beside it."""
+        return tuple(
+            (k, prints.get(k))
+            for index, prints in enumerate(self._prints)
+            for place in (slice_ - 1, slice_, slice_ + 1)
+            for k in (place, *self.evidence.neighbours(index, place))
+        )
+
+    def _answer(self, slice_: int) -> np.ndarray:
         found = self._found(slice_)
         if self._combiner is None:
             result = self.learnt(slice_, found).astype(np.float32)
         else:
-            pairs = zip(self.combiner_inputs(found, slice_), self.adaptations, strict=True)
             nothing = np.zeros(self.images.shape[1:], np.float32)
-            result = np.stack([nothing if x is None else own.logits(self._combiner.predict(x)) for x, own in pairs])
+            inputs = enumerate(self.combiner_inputs(found, slice_))
+            result = np.stack([nothing if x is None else self._weighed(x, index) for index, x in inputs])
         result[[known is None for known in found]] = -np.inf
+        return result
+
+    def _weighed(self, inputs: np.ndarray, index: int) -> np.ndarray:
+        """Logits (H, W) of a structure from what the combiner sees of it, computed where it may be at all.
+
+        The combiner was trained on other volumes. Where what is learnt from this one tells hidden slices well, it is
+        heard once more beside the combiner.
+        """
+        result = np.full(inputs.shape[1:], _NEVER, np.float32)
+        flow, learnt = (limit / scale for limit, scale in zip(_POSSIBLE, (SHAPE_SCALE, LEARNT_SCALE), strict=True))
+        possible = (inputs[1] > flow) | (inputs[OPINIONS] > learnt)
+        if possible.any():
+            rows, columns = smallest_box(possible)
+            box = (_wider(rows), _wider(columns))
+            inputs = np.ascontiguousarray(inputs[(slice(None), *box)])
+            share = float(np.interp(self.trust[index, OPINIONS], _TRUSTED, (0, 1)))
+            weighed = self.adaptations[index].logits(self._combiner.predict(inputs))
+            result[box] = (weighed + share * LEARNT_SCALE * inputs[OPINIONS]) / (1 + share)
         return result
 
     def _found(self, slice_: int) -> list[Slice | None]:
@@ -212,11 +248,20 @@ class StackFiller:
         return np.minimum(expected, 2 * np.abs(self.evidence.distances[index][slice_]))
 
     def _inputs(self, found: list[Slice | None], slice_: int) -> np.ndarray:
-        if slice_ not in self._features:
-            self._features[slice_] = pixel_features(self.images, slice_).astype(np.float16)
         nothing = np.zeros((OPINIONS, *self.images.shape[1:]), np.float32)
         opinions = [nothing if known is None else known.maps[:OPINIONS] for known in found]
-        return np.concatenate([*opinions, self._features[slice_].astype(np.float32)])
+        return np.concatenate([*opinions, self._features_of(slice_)])
+
+    def _features_of(self, slice_: int) -> np.ndarray:
+        """Features (F, H, W) of the image; kept where a slice is drawn and needs them more than once."""
+        found = self._features.get(slice_)
+        if found is None:
+            images, step = self.images, self.step
+            parts = [pixel_features(images, slice_), features_across(images, slice_, step)]
+            found = np.concatenate(parts).astype(np.float16)
+            if slice_ in self._folds:
+                self._features[slice_] = found
+        return found.astype(np.float32)
 
     def _edges_of(self, slice_: int) -> np.ndarray:
         if slice_ not in self._edges:
@@ -233,6 +278,10 @@ def _change(before: list[dict[int, int]], now: list[dict[int, int]]) -> float:
         return 1.0
     pairs = zip(before, now, strict=True)
     return max(sum(own.get(k) != new.get(k) for k in {*own, *new}) / max(1, len(new)) for own, new in pairs)
+
+
+def _wider(part: slice) -> slice:
+    return slice(max(0, part.start - _REACH), part.stop + _REACH)
 
 
 def _judges(masks: dict[int, np.ndarray]) -> list[int]:

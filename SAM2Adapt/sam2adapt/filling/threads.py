@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from threadpoolctl import threadpool_limits
 
 _AHEAD = 2  # results that may wait for the caller, for each thread: those of a large CT's slices take megabytes
+
+
+def one_thread() -> None:
+    """Let scikit-learn compute in the calling thread alone: its own threads would wait for each other at full speed."""
+    threadpool_limits(1, user_api="openmp")
 
 
 class Team:
@@ -32,7 +38,7 @@ class Team:
         if self.size == 1:
             yield from map(function, items)
             return
-        pool = ThreadPoolExecutor(self.size)
+        pool = ThreadPoolExecutor(self.size, initializer=one_thread)
         try:
             waiting, rest = deque(), iter(items)
             for item in itertools.islice(rest, _AHEAD * self.size):

@@ -26,22 +26,24 @@ class Trees:
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: Sequence[np.ndarray],
-        tell: Callable[[float], None],
+        stopped: Callable[[], bool],
     ) -> None:  # fmt: skip
         """Train on pixels, as :meth:`learner.PixelLearner.fit`.
 
         :param seen: for each fold the pixels that its classifiers see.
+        :param stopped: whether nobody waits for them any longer; then the former ones stay.
         """
         count = targets.shape[1]
         models: list[list[HistGradientBoostingClassifier | None]] = [[None] * count for _ in seen]
         for fold, chosen in enumerate(seen):
             for index in range(count):
-                tell((fold * count + index) / (len(seen) * count))
+                if stopped():
+                    return
                 own = chosen[known[chosen, index]]
                 # Of a single class there is nothing to tell apart.
                 if len(own) and 0 < targets[own, index].sum() < len(own):
                     models[fold][index] = self._model().fit(inputs[own], targets[own, index])
-        self._models = models  # only now: who stops meanwhile keeps the former ones
+        self._models = models
 
     def _model(self) -> HistGradientBoostingClassifier:
         return HistGradientBoostingClassifier(

@@ -24,7 +24,10 @@ def is_segmentation(keys: Mapping[str, str]) -> bool:
     return "Segment0_ID" in keys or "Segmentation_MasterRepresentation" in keys
 
 
-def add_segment_fields(image: sitk.Image, structures: Sequence[Structure], layers: Sequence[int] | None = None) -> None:
+def add_segment_fields(
+    image: sitk.Image, structures: Sequence[Structure], layers: Sequence[int] | None = None,
+    tags: Sequence[Mapping[str, str]] = (),
+) -> None:  # fmt: skip
     """Put the segments into the header of a label image, ready to be written as .seg.nrrd.
 
     Each structure becomes one segment, also if no voxel has its label, so that the list of segments does not change
@@ -32,6 +35,7 @@ def add_segment_fields(image: sitk.Image, structures: Sequence[Structure], layer
     first segment.
 
     :param layers: component of the image that holds each segment; None: all share the only one.
+    :param tags: further ones of each segment.
     """
     extent = " ".join(f"0 {length - 1}" for length in image.GetSize())
     keys = {
@@ -41,9 +45,9 @@ def add_segment_fields(image: sitk.Image, structures: Sequence[Structure], layer
         "Segmentation_ConversionParameters": _conversion_parameters(image),
     }
     for index, structure in enumerate(structures):
-        tags = {"Segmentation.Status": "inprogress"}
+        own = {"Segmentation.Status": "inprogress"} | dict(tags[index] if tags else {})
         if structure.terminology:
-            tags[_TERMINOLOGY_TAG] = structure.terminology
+            own[_TERMINOLOGY_TAG] = structure.terminology
         segment = {
             "ID": f"Segment_{structure.id}",
             "Name": _one_line(structure.name),
@@ -53,7 +57,7 @@ def add_segment_fields(image: sitk.Image, structures: Sequence[Structure], layer
             "LabelValue": str(structure.id),
             "Layer": str(layers[index] if layers else 0),
             "Extent": extent,
-            "Tags": "".join(f"{name}:{_one_line(value)}|" for name, value in tags.items()),
+            "Tags": "".join(f"{name}:{_one_line(value)}|" for name, value in own.items()),
         }
         keys.update({f"Segment{index}_{name}": value for name, value in segment.items()})
     for key, value in keys.items():

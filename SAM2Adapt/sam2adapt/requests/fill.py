@@ -195,4 +195,4 @@ def _write(request: Fill, result: "Filling", drawings: "Drawings", structures: l
     if request.for_training:
         write_training_labels(request.masks, result, drawings, structures, volume)
     else:
-        write_filling(request.masks, result, structures, volume)
+        write_filling(request.masks, result, drawings, structures, volume)

@@ -54,7 +54,7 @@ def test_what_is_sure_and_right_changes_nothing():
 
 def test_growth_follows_the_grey_level_to_where_the_structure_has_moved():
     images = [200 * (disc(8, column=column) > 0) / 100.0 for column in (16, 18, 20)]
-    costs = seeds(np.stack([images[0] > 0]))
+    costs, _ = seeds(np.stack([images[0] > 0]))
     for here, there in pairwise(images):
         costs = grow_on(costs, here.astype(np.float32), there.astype(np.float32), 2.0)
     for said in preference(costs[:, :2]):
@@ -132,7 +132,7 @@ def test_trees_tell_what_the_networks_doubt(monkeypatch):
     assert np.abs(said[1]).max() < 1e-6
 
 
-def test_trees_are_grown_anew_when_many_drawn_slices_have_changed(monkeypatch):
+def test_structures_are_learnt_anew_when_many_drawn_slices_have_changed(monkeypatch):
     monkeypatch.setattr(learner, "_STEPS", 4)
     monkeypatch.setattr(trees, "_ROUNDS", 2)
     grown = []
@@ -150,3 +150,30 @@ def test_trees_are_grown_anew_when_many_drawn_slices_have_changed(monkeypatch):
     for places, renewed in (((0, 6), 4), ((0, 9), 5)):  # half of a structure that is drawn in few of many slices
         stack.learn([drawn, {k: disc(5) > 0 for k in places}], lambda share: None)
         assert len(grown) == renewed
+
+
+def test_a_further_drawn_slice_changes_the_answer_beside_it_alone(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    truth = [disc(6 + k / 4) > 0 for k in range(17)]
+    images = np.stack(truth) + np.random.default_rng(0).normal(0, 0.2, (17, 40, 40))
+    stack = StackFiller(images.astype(np.float32), 1.0, Combiner().eval(), Team(1))
+    drawn = {k: truth[k] for k in range(0, 17, 4)}
+    answers = []
+    for more in ({}, {6: disc(3) > 0}):
+        stack.learn([drawn | more], lambda share: None)
+        answers.append([stack.logits(k) for k in range(17)])
+    same = [np.array_equal(first, second) for first, second in zip(*answers, strict=True)]
+    assert all(same[:4]) and not any(same[5:8]) and all(same[9:])
+
+
+@pytest.mark.parametrize("trust, share", [(0.6, 0), (0.65, 0.5), (0.9, 1)])
+def test_what_tells_hidden_slices_well_is_heard_once_more_and_only_where_a_structure_may_be(trust, share):
+    stack = StackFiller(np.zeros((2, 40, 40), np.float32), 1.0, Combiner().eval(), Team(1))
+    stack.trust, stack.adaptations = np.full((1, 5), trust), [Adaptation(0.5)]
+    inputs = np.full((19, 40, 40), -4.0, np.float32)
+    assert (stack._weighed(inputs, 0) < -15).all()
+    window = (slice(10, 14), slice(20, 23))
+    inputs[(slice(None), *window)] = 1.0
+    whole = Adaptation(0.5).logits(stack._combiner.predict(inputs))[window]
+    np.testing.assert_allclose(stack._weighed(inputs, 0)[window], (whole + 4 * share) / (1 + share), rtol=1e-4)

@@ -5,9 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_samples import chest, group, position, save, segmentation_dataset, structure_set_dataset, write_series
-from sam2adapt.filling.drawing_files import read_drawings
-from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.filling.drawing_files import read_drawings, write_filling
+from sam2adapt.filling.drawings import drawings_from_masks
+from sam2adapt.filling.filler import Filling
+from sam2adapt.imaging.terminology import describe
+from sam2adapt.imaging.volume import Volume, read_segments, read_volume, write_segments
 from sam2adapt.shared.errors import DrawingError
+from sam2adapt.shared.labels.slice_tags import FILLED
 
 PLACES = [2, 5, 9]
 
@@ -57,3 +61,24 @@ def test_contours_of_a_structure_set(volume, tmp_path):
     expected[PLACES, 40:80, 30:60] = True
     assert drawings.names == ["Lung"] and np.array_equal(drawings.masks[0], expected)
     assert drawings.slices[0] == (tuple(PLACES), (), ())
+
+
+def test_what_was_filled_is_filled_again_from_the_file_that_it_was_written_to(tmp_path):
+    masks = np.zeros((2, 9, 20, 20), bool)
+    masks[0, ::4, 4:12, 4:12] = masks[1, :5:4, 8:16, 8:16] = True  # overlapping; the second ends
+    volume = Volume(np.zeros((1, 9, 20, 20), np.float32), np.zeros(3), np.ones(3), np.eye(3))
+    drawings = drawings_from_masks(masks, ["one", "two"], empty={"two": [8]})
+    places = [1, 2, 3, 5, 6, 7]
+    filled = masks.copy()
+    filled[0, places, 4:12, 5:13] = filled[1, 1:4, 8:16, 9:17] = True
+    filling = Filling(["one", "two"], filled, 0, [0.9, 0.9], np.zeros(9), 2, [places, places])
+    structures, path = [describe(1, "one"), describe(2, "two")], tmp_path / "case.seg.nrrd"
+    write_filling(path, filling, drawings, structures, volume)
+    again, _ = read_drawings(path, volume)
+    assert np.array_equal(again.masks, masks) and again.slices == drawings.slices
+    assert "filled anew" in again.warnings[0]
+    tags = list(read_segments(path).tags.values())
+    filled[0, 5] = masks[0, 4]  # corrected since
+    write_segments(path, filled, structures, volume, [{FILLED: own[FILLED]} for own in tags])
+    again, _ = read_drawings(path, volume)
+    assert again.slices[0][0] == (0, 4, 5, 8) and again.masks[0, 5].sum() == 64

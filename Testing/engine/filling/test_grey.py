@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sam2adapt.filling.grey import scale_grey
+from sam2adapt.filling.grey import features_across, scale_grey
 
 
 @pytest.fixture
@@ -38,3 +38,13 @@ def test_image_of_two_values_keeps_both(share):
     images = np.zeros((4, 10, 10), np.float32)
     images.reshape(4, -1)[:, : round(100 * share)] = 100
     assert np.unique(scale_grey(images)).tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("step, seen", [(1.0, True), (10.0, False)])
+def test_gaussians_across_reach_into_slices_that_are_near(step, seen):
+    images = np.zeros((9, 20, 20), np.float32)
+    images[5] = 1.0
+    fine, coarse = features_across(images, 4, step)[3:]
+    assert (coarse > 0.1).all() == (fine > 0.1).all() == seen
+    assert features_across(images, 5, step)[3:].min() > (0.1 if seen else 0.99)
+    assert features_across(images, 0, step)[:2].max() == 0  # beyond the first slice lies the first

@@ -4,8 +4,6 @@ import re
 
 from sam2adapt.shared.errors import RemoteError
 
-from SAM2AdaptLib.Engine.Remote import Ssh
-
 _SHOWN = 300  # characters
 _NO_COMMAND = 127  # what shells answer to a program that is not there
 _KILLED_BY_US = -9
@@ -15,10 +13,10 @@ class LacksEngine(RemoteError):
     """There is nothing there that can be used, and what remedies it is to install the engine."""
 
     def __init__(self, message, program):
-        remedy = f"Type on that computer: {Ssh.INSTALL_LINE}"
+        remedy = "Its files were sent there. Type in a shell of that computer the line under “Engine on”."
         if program != "ssh":
             remedy = "Install it where the command runs; Resources/cluster/Containerfile shows how."
-        super().__init__(message, remedy, setting="engine_on")
+        super().__init__(message, remedy)
 
 
 def notStarted(program, error):

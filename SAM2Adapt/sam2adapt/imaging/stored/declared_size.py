@@ -15,7 +15,7 @@ from ...shared import paths
 from ...shared.errors import DeviceError, InputFileError
 
 GZIP = b"\x1f\x8b"
-_DEFLATE_RATIO = 1032
+DEFLATE_RATIO = 1032
 _LEAST_HEADER = 1024  # bytes by which a short stream may seem to exceed the ratio
 _BLOCK = 1 << 18
 _AGAIN = "Copy or download the file again."
@@ -69,7 +69,7 @@ def check_packed(path: Path, offset: int, declared: int, what: str, packed: int 
     :raises InputFileError: they cannot.
     """
     packed = os.path.getsize(path) - offset if packed is None else packed
-    most = max(0, packed) * _DEFLATE_RATIO + _LEAST_HEADER
+    most = max(0, packed) * DEFLATE_RATIO + _LEAST_HEADER
     if declared > most:
         raise InputFileError(
             f"{path} is truncated or damaged: its header declares {what}, {readable(declared)} in all, and the"

@@ -1,7 +1,7 @@
 """Results into files: label maps, segmentations of Slicer and DICOM, and volumes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +63,19 @@ def write_labels(path: str | os.PathLike, labels: Volume, structures: Sequence[S
 
 
 def write_segments(
-    path: str | os.PathLike, masks: np.ndarray, structures: Sequence[Structure], reference: Volume
-) -> None:
+    path: str | os.PathLike, masks: np.ndarray, structures: Sequence[Structure], reference: Volume,
+    tags: Sequence[Mapping[str, str]] = (),
+) -> None:  # fmt: skip
     """Write masks that may overlap as a .seg.nrrd with as many layers as it takes.
 
     :param masks: (S, K, J, I) bool, of the structures.
     :param reference: the image that was segmented; its geometry is written.
+    :param tags: what Slicer shall keep with each segment.
     :raises OutputError: as :func:`write_labels`.
     """
     layers, places = layers_of(masks, structures)
     image = _to_image(reference.with_array(layers))
-    add_segment_fields(image, structures, places)
+    add_segment_fields(image, structures, places, tags)
     write_image(path, image)
 
 
