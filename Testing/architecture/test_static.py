@@ -233,3 +233,18 @@ def test_translated_texts_are_literals(module):
     for node in ast.walk(parse(REPOSITORY / module / f"{module}.py")):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
             assert isinstance(node.args[0], ast.Constant), ast.unparse(node)
+
+
+def test_no_file_is_mapped_into_memory():
+    """A mapped file that its owner cuts short ends the process by a signal (SIGBUS); see ``imaging/stored/tiff.py``."""
+    mapping = {"mmap", "memmap", "open_memmap", "mmap_mode", "safe_open", "load_file"}
+    wrong = [
+        f"{relative(path)}: {word}"
+        for folder in ("sam2adapt", "SAM2AdaptLib")
+        for path in sorted((REPOSITORY / "SAM2Adapt" / folder).rglob("*.py"))
+        for node in ast.walk(parse(path))
+        for word in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "arg", None),
+                     getattr(node, "name", None))
+        if word in mapping
+    ]  # fmt: skip
+    assert wrong == []

@@ -2,7 +2,8 @@
 
     python Testing/benchmarks/remote_cancel.py [--rounds N]
 
-It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent, and while its model computes. The engines
+It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent; while a model computes 40 slices of 256 x
+256 pixels, or a colour picture of 960 x 960; while structures are filled; each round at another moment. The engines
 take turns.
 """
 
@@ -19,14 +20,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from serve_client import COMMAND, Client
 from ssh_host import relay
 
+SENDING, SLICES, PICTURE, FILLING = "sending", "segmenting slices", "segmenting a picture", "filling"
+STAGES = (
+    ("relay", SENDING), ("local", SLICES), ("relay", SLICES), ("local", PICTURE), ("relay", PICTURE),
+    ("local", FILLING), ("relay", FILLING),
+)  # fmt: skip
+LATER = 0.13  # seconds by which each round waits longer until it cancels
+
 
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    stages = (("relay", "sending"), ("local", "segmenting"), ("relay", "segmenting"))
-    taken: dict[tuple[str, str], list[float]] = {stage: [] for stage in stages}
+    taken: dict[tuple[str, str], list[float]] = {stage: [] for stage in STAGES}
     with tempfile.TemporaryDirectory() as folder:
         far = relay("--command", "env", f"SAM2ADAPT_HOME={folder}/far", *COMMAND, "--stream")
         with Client(far) as relayed, Client() as local:
@@ -43,26 +50,44 @@ def main() -> None:
 
 
 def _cancelled(client: Client, folder: Path, stage: str, number: int) -> float:
-    if stage == "sending":  # another volume than before
-        voxels = np.random.default_rng(number).integers(-1000, 1000, (80, 512, 512), dtype=np.int16)
-    else:
-        voxels = np.full((40, 256, 256), number, np.int16)
-        voxels[:, 64:192, 64:192] = 60
-        voxels[:, :64] = -1000
-    np.save(folder / f"{stage}.npy", voxels)
-    image = {
-        "array": str(folder / f"{stage}.npy"), "origin": [0] * 3, "spacing": [1] * 3,
-        "direction": [1, *[0, 0, 0, 1] * 2],
-    }  # fmt: skip
-    running = client.send("segment", model="torso-ct", input=image, labels=str(folder / "l.npy"), anyModality=True,
-                          device="cpu", tta=True)  # fmt: skip
-    while client.progress(running)["stage"] != stage:
+    method, params = _request(folder, stage, number)
+    running = client.send(method, **params)
+    while client.progress(running)["stage"] != stage.split(maxsplit=1)[0]:
         pass
+    time.sleep(0 if stage == SENDING else LATER * number)
     began = time.perf_counter()
     client.notify("cancel", id=running)
     error = client.answer(running)["error"]
     assert error["data"]["kind"] == "CancelledError", error
     return time.perf_counter() - began
+
+
+def _request(folder: Path, stage: str, number: int) -> tuple[str, dict]:
+    """Method and parameters of a request that takes some seconds."""
+    if stage == SENDING:  # another volume than before
+        voxels = np.random.default_rng(number).integers(-1000, 1000, (80, 512, 512), dtype=np.int16)
+    elif stage == PICTURE:
+        voxels = np.random.default_rng(number).integers(0, 255, (1, 960, 960, 3), dtype=np.uint8)
+    else:
+        voxels = np.full((40, 256, 256), number, np.int16)
+        voxels[:, 64:192, 64:192] = 60
+        voxels[:, :64] = -1000
+    np.save(folder / "v.npy", voxels)
+    image = {
+        "array": str(folder / "v.npy"), "origin": [0] * 3, "spacing": [1] * 3, "direction": [1, *[0, 0, 0, 1] * 2],
+    }  # fmt: skip
+    if stage == FILLING:
+        drawn = np.zeros((3, *voxels.shape), np.uint8)
+        for structure in range(3):
+            drawn[structure, ::8, 60 + 40 * structure : 90 + 40 * structure, 80:160] = 1
+        np.save(folder / "drawn.npy", drawn)
+        files = {"drawings": str(folder / "drawn.npy"), "masks": str(folder / "m.npy")}
+        return "fill", {"input": image, "structures": ["a", "b", "c"], **files}
+    model = "retinal-vessels" if stage == PICTURE else "torso-ct"
+    return "segment", {
+        "model": model, "input": image, "labels": str(folder / "l.npy"), "anyModality": True, "device": "cpu",
+        "tta": True,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

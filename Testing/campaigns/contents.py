@@ -5,8 +5,10 @@ import os
 import random
 import shutil
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 from children import tried, verdict, worst
 from model_files import read_parts
@@ -33,6 +35,22 @@ def stored_in_other_ways(rng: random.Random, world: World, folder: Path) -> tupl
     back = sitk.Resample(sitk.ReadImage(str(labels["other"])), first, sitk.Transform(), sitk.sitkNearestNeighbor)
     different = int((sitk.GetArrayFromImage(first) != sitk.GetArrayFromImage(back)).sum())
     return (LOST, f"order {order}, flips {flips}: {different} voxels lie elsewhere") if different else found
+
+
+def shrinking(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:
+    """An image that its owner cuts short while it is read."""
+    path, later = folder / f"large{rng.choice(('.tif', '.tif', '.nrrd', '.mha', '.nii', '.dcm'))}", rng.random() * 0.25
+    noise = np.random.default_rng(0).integers(0, 250, (1 if path.suffix == ".dcm" else 3, 2400, 2400), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path))
+
+    def cut_later() -> None:
+        if os.fork() == 0:
+            time.sleep(later)
+            os.truncate(path, 3000)
+            os._exit(0)
+
+    command = ("segment", path, "--model", "keeper", "-o", folder / "l.nrrd", "--device", "cpu", "--any-modality")
+    return verdict(tried(world.command(*command, before=cut_later), folder))
 
 
 def printed(rng: random.Random, world: World, folder: Path) -> tuple[str, str]:

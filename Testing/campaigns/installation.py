@@ -85,6 +85,7 @@ def _prepared(place: Path) -> tuple[Path, Path]:
             with zipfile.ZipFile(wheel, "w") as file:  # the metadata not last, as in many wheels
                 for name, data in sorted({**old, **more}.items(), reverse=len(code) % 3 > 0):
                     file.writestr(name, data)
+        fake_packages.writeSums(place / "wheels")
     return place / "wheels", place / "environment"
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 from installation import Unfinished
 from outcomes import DIED, HUNG, LOST, MEMORY, TRACEBACK
 from sam2adapt.cli import app
+from sam2adapt.imaging.stored import tiff
 from sam2adapt.modelfiles import card, catalog
 from sam2adapt.segmenting import model, slices
 from sam2adapt.server import messages
@@ -80,6 +82,14 @@ def _as_it_is(path, error=None) -> str:
     return os.fspath(path)
 
 
+@contextlib.contextmanager
+def _mapped(path: Path):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        time.sleep(2)  # so that the file is shorter by then
+        mapped.find(b"no such bytes")
+        yield path
+
+
 class _Careless:
     loads = staticmethod(json.loads)
 
@@ -106,6 +116,7 @@ DEFECTS: dict[str, Defect] = {
     "cards are not checked": Defect("model files", TRACEBACK, ((card, "_problem", lambda _: None),)),
     "tensors as large as a card says": Defect("model files", MEMORY, ((model, "_check_size", lambda _: None),)),
     "axes are not flipped": Defect("stored in other ways", LOST, ((slices, "orientation_axes", _unflipped),)),
+    "files are mapped": Defect("shrinking images", DIED, ((tiff, "unmapped", _mapped),)),
     "pipes are opened": Defect("image headers", HUNG, ((paths, "check_file", _open_anything),)),
     "text is printed as it is": Defect("printing", TRACEBACK, ((app, "_escape_what_cannot_be_printed", lambda: None),)),
     "training trusts the clock": Defect(

@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "model files": Kind(model_changes.model_file, 20, 10_000 // model_changes.FILES),
     "image headers": Kind(image_headers.image_header, 30, 2000 // image_headers.IMAGES),
     "stored in other ways": Kind(contents.stored_in_other_ways, 30, 100),
+    "shrinking images": Kind(contents.shrinking, 10, 100),
     "printing": Kind(contents.printed, 20, 60),
     "jumping clock": Kind(clock.jumping_clock, 10, 25),
     "server": Kind(sessions.session, 30, 100_000 // sessions.MESSAGES),

@@ -94,10 +94,12 @@ def offset(request):
 
 
 def filledIn(request, k, rows, columns, value=1):
-    """A change: a rectangle of a slice."""
+    """A change: a rectangle of a slice, or of a range of slices."""
+    first = offset(request)
+    places = slice(k.start - first, k.stop - first) if isinstance(k, slice) else k - first
 
     def change(mask):
-        mask[k - offset(request), rows, columns] = value
+        mask[places, rows, columns] = value
         return mask
 
     return change

@@ -1,5 +1,6 @@
 """Small Python packages under real names, and an environment to install them into with the real pip."""
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ PACKAGES = {
     "filelock": ("3.20.0", []),
     "pydicom": ("9.9.9", []),
     "highdicom": ("9.9.9", ["pydicom>=3.0.1", "numpy>=1.19", "pyjpegls>=1.0.0"]),
-    "pyjpegls": ("1.5.1", ["numpy>=2.0"]),
+    "pyjpegls": ("1.5.0", ["numpy>=2.0"]),
 }
 # What a Slicer has before the engine is installed; of its own build of SimpleITK it says no version.
 SLICERS = {"numpy": "2.1.0", "scipy": "1.14.1", "SimpleITK": None, "pydicom": "3.0.2", "highdicom": "0.27.0"}
@@ -74,6 +75,8 @@ def writeWheel(folder, name, version, requires=()):
         file.writestr(f"{stem}.dist-info/METADATA", "\n".join(metadata) + "\n")
         file.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{stem}.dist-info/RECORD", "")
+    if (Path(folder) / "SHA256SUMS").exists():
+        writeSums(Path(folder))
     return path
 
 
@@ -95,7 +98,14 @@ def fillFolder(folder, without=()):
         if name not in without:
             writeWheel(folder, name, version, requires)
     writeSam2(folder)
+    writeSums(folder)
     return folder
+
+
+def writeSums(folder):
+    """The checksums of a folder, which stand for those of the real packages."""
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / "SHA256SUMS").write_text("".join(line for line in lines if "SHA256SUMS" not in line), "utf-8")
 
 
 def makeEnvironment(folder):

@@ -73,6 +73,7 @@ def nodes(slicerCore, scene):
 def lib(slicerCore):
     """The modules of SAM2AdaptLib that need no Qt; they need the slicer package above to be imported."""
     names = [
+        "Correcting.SceneGestures",
         "Engine.Error",
         "Engine.Job",
         "Engine.PrivateFolder",
@@ -81,6 +82,7 @@ def lib(slicerCore):
         "Filling.FillJob",
         "Report.DicomSource",
         "Report.Export",
+        "Report.Surfaces",
         "Report.PageJob",
         "Scene.Geometry",
         "Scene.LabelExport",

@@ -1,4 +1,6 @@
-"""One gesture on its way: from the click to the voxels that it changes. Nothing changes before ``apply``."""
+"""Gestures on their way: from the click to the voxels that they change. Nothing changes before ``apply``."""
+
+import contextlib
 
 import numpy as np
 import slicer
@@ -14,7 +16,7 @@ _AXES = ("K", "J", "I")
 
 
 class CorrectJob(SceneJob):
-    """A correction of one segment; made by ``Session.correct``, and by ``Session.prepare`` without a gesture.
+    """A correction of one segment; made by ``Session.correct``, and by ``Session.prepare`` without gestures.
 
     :ivar segmentId: the segment; ``isPositive``: whether voxels are added, else removed.
     :ivar changed: (K, J, I) bool, voxels to add or remove; None before there is an answer.
@@ -22,18 +24,21 @@ class CorrectJob(SceneJob):
     :ivar message: one sentence on the result.
     """
 
-    def __init__(self, session, segmentId, gesture, carry=0, **callbacks):
+    def __init__(self, session, segmentId, gestures, carry=0, **callbacks):
+        """
+        :param gestures: ``SceneGestures.Gestures``, all positive or none; None: only prepare.
+        """
         super().__init__(**callbacks)
         self.segmentId, self.changed, self.result, self.message = segmentId, None, None, ""
-        self.isPositive = bool(gesture and gesture["positive"])
+        self.isPositive = bool(gestures and gestures.entries[0]["positive"])
         self.segmentationNode = session.segmentationNode
-        self._session, self._gesture, self._carry = session, gesture, carry
+        self._session, self._gestures, self._carry = session, gestures, carry
         self._before = self._region = None
 
     def _send(self):
         session = self._session
         parameters = {"input": session.input(), "model": session.model, "structure": self._name(), "carry": self._carry}
-        if self._gesture is None:
+        if self._gestures is None:
             size = session.grid.GetDimensions()
             parameters["roi"] = [end for count in size for end in (count // 2, count // 2 + 1)]
         else:
@@ -41,11 +46,12 @@ class CorrectJob(SceneJob):
             self._requireUnprotected(mask)
             self._region = self._partToSend(mask.shape)
             self._before = mask[self._region]
-            gestures = [*session.earlier(self.segmentId, mask), self._gesture]
+            earlier = [*filter(None, map(self._inRegion, session.earlier(self.segmentId, mask)))]
+            new = self._gestures.entries
             files = {name: str(self._folder.path / f"{name}.npy") for name in ("labels", "masks")}
             np.save(files["labels"], self._before)
             roi = [end for part in self._region[::-1] for end in (part.start, part.stop)]
-            parameters |= {"gestures": gestures, "roi": roi, **files}
+            parameters |= {"gestures": [*earlier, *new], "new": len(new), "roi": roi, **files}
         self._ask(session.engine, "correct", parameters)
 
     def apply(self, modify=None):
@@ -66,7 +72,7 @@ class CorrectJob(SceneJob):
                     modify(SegmentMasks.maskImage(self.changed, self._session.grid), self.isPositive)
                 else:
                     self._change()
-            self._session.remember(self.segmentId, self._gesture)
+            self._session.remember(self.segmentId, self._gestures.entries)
         return int(np.count_nonzero(self.changed))
 
     def takeBack(self, modify):
@@ -82,6 +88,17 @@ class CorrectJob(SceneJob):
                 )
             if self.changed.any():
                 modify(SegmentMasks.maskImage(self.changed, self._session.grid), not self.isPositive)
+
+    @contextlib.contextmanager
+    def keepingShown(self):
+        """Keep the segment that shows it as it was drawn, even if the editor lets the corrected one overwrite it."""
+        node, shown = self.segmentationNode, self._gestures.shown
+        if shown is None or not shown.isSegmentOf(node) or not node.GetSegmentation().GetSegment(shown.segmentId):
+            yield
+            return
+        mask = SegmentMasks.read(node, [shown.segmentId], self._session.grid)[0]
+        yield
+        SegmentMasks.add(node, shown.segmentId, mask, self._session.grid)
 
     def _change(self):
         node = self.segmentationNode
@@ -104,10 +121,21 @@ class CorrectJob(SceneJob):
         part = [slice(0, count) for count in shape]
         if self._session.axis:
             axis = _AXES.index(self._session.axis)
-            places = np.array(self._gesture["voxels"])[:, 2 - axis]
+            places = self._voxels()[:, 2 - axis]
             low, high = int(places.min()) - self._carry, int(places.max()) + self._carry + 1
             part[axis] = slice(max(0, low), min(shape[axis], high))
         return tuple(part)
+
+    def _voxels(self):
+        """(N, 3) I, J, K of the new gestures."""
+        return np.concatenate([entry["voxels"] for entry in self._gestures.entries])
+
+    def _inRegion(self, gesture):
+        """An earlier gesture without the voxels of slices that cannot change; None if nothing is left of it."""
+        voxels = np.array(gesture["voxels"])
+        isIn = [(ijk >= part.start) & (ijk < part.stop) for ijk, part in zip(voxels.T, self._region[::-1], strict=True)]
+        kept = voxels[np.all(isIn, axis=0)]
+        return gesture | {"voxels": kept.tolist()} if len(kept) else None
 
     def _protected(self):
         """(K, J, I) voxels of other segments that are marked as completed."""
@@ -121,7 +149,7 @@ class CorrectJob(SceneJob):
         if logic.GetSegmentStatus(self._segment()) == logic.Completed:
             raise DrawingError(_("'{name}' is marked as completed.").format(name=name), _("Change its state first."))
         if self.isPositive:
-            i, j, k = np.transpose(self._gesture["voxels"])
+            i, j, k = self._voxels().T
             for segmentId, other in zip(*self._protected(), strict=True):
                 if other[k, j, i].any():
                     raise DrawingError(
@@ -134,9 +162,9 @@ class CorrectJob(SceneJob):
     def _onResult(self, result):
         try:
             self.result, self._session.axis = result, result["axis"]
-            if self._gesture is not None:
+            if self._gestures is not None:
                 self.changed = self._checkedChange(result["output"])
-            self.message = _message(result, self._session.model, self._name(), self._gesture is not None)
+            self.message = self._describe(result)
         except Exception as exception:
             self._end(FAILED, fromException(exception, _("The answer could not be read: {error}.")))
             return
@@ -157,7 +185,30 @@ class CorrectJob(SceneJob):
         changed[self._region] = different
         if self.isPositive:
             changed &= ~self._protected()[1].any(0)
+        if (within := self._gestures.within) is not None:
+            axis = _AXES.index(self._session.axis)
+            inPlane = tuple(other for other in range(3) if other != axis)
+            changed &= within | ~within.any(inPlane, keepdims=True)  # beyond its slices it may be carried
         return changed
+
+    def _describe(self, result):
+        """What was done and what helped, in sentences."""
+        helper = _helper(result, self._session.model, self._name())
+        if self._gestures is None:
+            text = _("Ready.")
+        elif not self.changed.any():
+            text = _("It was so already: nothing changed.")
+        elif (slices := self._changedSlices()) > 1:
+            text = _("{count} voxels changed, in {slices} slices.").format(
+                count=np.count_nonzero(self.changed), slices=slices
+            )
+        else:
+            text = _("{count} voxels changed.").format(count=np.count_nonzero(self.changed))
+        return f"{text} {helper}"
+
+    def _changedSlices(self):
+        axis = _AXES.index(self._session.axis)
+        return np.count_nonzero(self.changed.any(tuple(other for other in range(3) if other != axis)))
 
     def _onEngineProgress(self, progress):
         self.state = RUNNING
@@ -165,21 +216,6 @@ class CorrectJob(SceneJob):
 
     def _cancelledError(self):
         return stopped(_("The click was cancelled."), _("Nothing was changed."))
-
-
-def _message(result, model, name, isClick):
-    """What a click did and what helped, in sentences."""
-    if not isClick:
-        text = _("Ready.")
-    elif not result["changed"]:
-        text = _("It was so already: nothing changed.")
-    elif result["carried"]:
-        text = _("{count} voxels changed, in {slices} slices.").format(
-            count=result["changed"], slices=len(set(result["slices"]))
-        )
-    else:
-        text = _("{count} voxels changed.").format(count=result["changed"])
-    return f"{text} {_helper(result, model, name)}"
 
 
 def _helper(result, model, name):

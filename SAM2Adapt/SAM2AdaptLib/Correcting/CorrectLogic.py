@@ -1,9 +1,10 @@
-"""The part of the module's logic that corrects segments by clicks."""
+"""The part of the module's logic that corrects segments by clicks, markups and other segments."""
 
 from sam2adapt.shared.errors import ClassesError
 from sam2adapt.shared.protocol import POINT
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Correcting.SceneGestures import Shown
 from SAM2AdaptLib.Correcting.Session import Session
 from SAM2AdaptLib.Engine.Error import asEngineErrors
 
@@ -14,30 +15,22 @@ class CorrectLogic:
     _session = None
 
     def correct(self, volumeNode, segmentationNode, segment, positions, positive=True, kind=POINT, carry=0, model=None):
-        """Correct a segment by a point, a scribble or a box, and wait for it; ``undo`` takes it back.
+        """Correct a segment by what is shown, and wait for it; one ``undo`` takes it back.
 
         :param segment: name of the segment.
-        :param positions: (N, 3) R, A, S in mm, for instance ``slicer.util.arrayFromMarkupsControlPoints(node,
-          world=True)``: a point, the points of a scribble, or two corners of a box.
+        :param positions: a markups node: points, a line, a curve, a closed curve (with all that it encloses if it lies
+          in one slice), a plane or a region (boxes); or (segmentation node, name of a segment), which was drawn to show
+          it; or (N, 3) R, A, S in mm: a point, the points of a scribble, or two corners of a box.
         :param positive: whether they belong to the segment; else they do not.
-        :param kind: "point", "scribble" or "box".
+        :param kind: of positions, not of a node: "point", "scribble" or "box".
         :param carry: to how many slices on either side the change is carried.
         :param model: name or file of the model that helps; None: the one that made the segmentation.
         :return: the ``CorrectJob``, whose result is in the segmentation: ``message``, ``result``, ``changed``.
         :raises EngineError: an error that a user can fix; nothing was changed then.
         """
         session = self.correcting(volumeNode, segmentationNode, model)
-        segmentId = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(segment)
-        if not segmentId:
-            with asEngineErrors():
-                names = [one.GetName() for one in _segments(segmentationNode)]
-                raise ClassesError(
-                    _("'{segmentation}' has no segment '{name}'.").format(
-                        segmentation=segmentationNode.GetName(), name=segment
-                    ),
-                    _("Its segments are: {names}.").format(names=", ".join(names)),
-                )
-        job = session.correct(segmentId, positions, positive, kind, carry).wait()
+        segmentId = _idOf(segmentationNode, segment)
+        job = session.correct(segmentId, _shown(positions), positive, kind, carry).wait()
         job.apply()
         return job
 
@@ -51,6 +44,26 @@ class CorrectLogic:
         return self._session
 
 
-def _segments(segmentationNode):
+def _shown(positions):
+    """Positions as they are, a node as ``SceneGestures.Shown``."""
+    if hasattr(positions, "GetID"):
+        return Shown(positions)
+    if len(positions) == 2 and hasattr(positions[0], "GetSegmentation"):
+        return Shown(positions[0], _idOf(*positions))
+    return positions
+
+
+def _idOf(segmentationNode, name):
+    """The ID of a segment.
+
+    :raises EngineError: there is no such segment.
+    """
     segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    if segmentId := segmentation.GetSegmentIdBySegmentName(name):
+        return segmentId
+    with asEngineErrors():
+        names = [segmentation.GetSegment(one).GetName() for one in segmentation.GetSegmentIDs()]
+        raise ClassesError(
+            _("'{segmentation}' has no segment '{name}'.").format(segmentation=segmentationNode.GetName(), name=name),
+            _("Its segments are: {names}.").format(names=", ".join(names)),
+        )

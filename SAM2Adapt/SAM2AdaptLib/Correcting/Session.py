@@ -8,6 +8,7 @@ from sam2adapt.shared.errors import ClassesError, SettingsError
 from sam2adapt.shared.protocol import POINT
 from slicer.i18n import tr as _
 
+from SAM2AdaptLib.Correcting import SceneGestures
 from SAM2AdaptLib.Correcting.CorrectJob import CorrectJob
 from SAM2AdaptLib.Engine.Error import asEngineErrors
 from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder
@@ -55,8 +56,9 @@ class Session:
     def correct(self, segmentId, positions, positive=True, kind=POINT, carry=0, **callbacks):
         """Start a correction; returns a CorrectJob at once, whose ``apply`` changes the segment.
 
-        :param positions: (N, 3) R, A, S in the world, mm: a point, a scribble, or two corners of a box.
-        :param kind: of ``protocol.GESTURES``.
+        :param positions: (N, 3) R, A, S in the world, mm: a point, a scribble, or two corners of a box; or a
+          ``SceneGestures.Shown``, all of which is carried out at once.
+        :param kind: of ``protocol.GESTURES``; of what is shown by a node, the node decides.
         :param carry: to how many slices on either side the change is carried.
         :param callbacks: those of ``Job``.
         :raises EngineError: the click lies outside of the volume, or the segment is not there.
@@ -66,8 +68,12 @@ class Session:
             segment = self.segmentationNode.GetSegmentation().GetSegment(segmentId)
             if segment is None:
                 raise ClassesError(_("There is no segment to correct."), _("Choose a segment."))
-            gesture = {"kind": kind, "positive": bool(positive), "voxels": self._voxels(positions, kind)}
-            return self._start(CorrectJob(self, segmentId, gesture, carry, **callbacks))
+            if isinstance(positions, SceneGestures.Shown):
+                gestures = SceneGestures.read(positions, self.segmentationNode, segmentId, self.grid, bool(positive))
+            else:
+                entry = {"kind": kind, "positive": bool(positive), "voxels": self._voxels(positions, kind)}
+                gestures = SceneGestures.Gestures([entry])
+            return self._start(CorrectJob(self, segmentId, gestures, carry, **callbacks))
 
     def close(self):
         """Remove the files."""
@@ -79,9 +85,9 @@ class Session:
         """Gestures of a segment that are still obeyed; what was undone or drawn over counts no more."""
         return [gesture for gesture in self._gestures.get(segmentId, []) if _isObeyed(gesture, mask)]
 
-    def remember(self, segmentId, gesture):
-        """Keep a gesture that was carried out."""
-        self._gestures.setdefault(segmentId, []).append(gesture)
+    def remember(self, segmentId, gestures):
+        """Keep gestures that were carried out."""
+        self._gestures.setdefault(segmentId, []).extend(gestures)
 
     def input(self):
         """The ``input`` of a request: the volume as it is now, written again only if it changed."""
@@ -118,17 +124,14 @@ class Session:
         self.grid, self.axis, self._gestures = grid, None, {}
 
     def _voxels(self, positions, kind):
-        toSegmentation = np.linalg.inv(Geometry.toWorld(self.segmentationNode, np.eye(4)))
-        toVoxels = np.linalg.inv(Geometry.gridMatrix(self.grid)) @ toSegmentation
-        places = np.reshape(positions, (-1, 3)) @ toVoxels[:3, :3].T + toVoxels[:3, 3]
-        voxels, size = np.floor(places + 0.5).astype(int), np.array(self.grid.GetDimensions())
-        outside = ((voxels < 0) | (voxels >= size)).any(axis=1)
-        if (kind == POINT and outside.any()) or outside.all():
+        voxels = SceneGestures.rounded(SceneGestures.voxelsOf(positions, self.segmentationNode, self.grid))
+        isInside = SceneGestures.isInside(voxels, self.grid)
+        if not (isInside.all() if kind == POINT else isInside.any()):
             raise SettingsError(
                 _("The click lies outside of volume '{name}'.").format(name=self.volumeNode.GetName()),
                 _("Click into the picture."),
             )
-        return np.clip(voxels, 0, size - 1).tolist()
+        return np.clip(voxels, 0, np.array(self.grid.GetDimensions()) - 1).tolist()
 
 
 def _isSame(grid, other):

@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Process import LineProcess
 from SAM2AdaptLib.Engine.Remote import Place
+from SAM2AdaptLib.Engine.Requirements import requirements
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     LONGEST_PATH,
@@ -28,7 +29,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
     TORCH,
     PythonEnvironment,
     packageName,
-    requirements,
 )  # fmt: skip
 
 SMOKE_TEST = ["-m", "SAM2AdaptLib.Install.SmokeTest"]

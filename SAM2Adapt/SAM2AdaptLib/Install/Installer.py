@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Engine.Job import CANCELLED, DONE, FAILED, Job, stopped
 from SAM2AdaptLib.Engine.Process import LineProcess, waitForKilled
+from SAM2AdaptLib.Engine.Requirements import requirements
 from SAM2AdaptLib.Install import Check, OfflineFolder, PyTorchExtension, Unfinished
 from SAM2AdaptLib.Install.Packages import PackageInstaller, slicerPackaging, writeConstraints
 from SAM2AdaptLib.Install.PythonEnvironment import (
@@ -28,7 +29,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
     TORCH,
     PythonEnvironment,
     packageName,
-    requirements,
     torchRequirements,
 )
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -14,17 +15,21 @@ from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
+from SAM2AdaptLib.Engine.Requirements import requirements
 from SAM2AdaptLib.Install.PythonEnvironment import (
     BUILD_TOOLS,
     OK,
     SAM2,
     PythonEnvironment,
-    packageName,
-    requirements,
     torchRequirements,
 )
 
 FOLDER = "SAM2Adapt-offline"
+# Versions and hashes of all packages, for Python 3.11 to 3.13 on all systems, made by Testing/requirements/lock.sh.
+LOCKS = Path(__file__).resolve().parents[2] / "Resources" / "Offline"
+PACKAGES_LOCK, PYTORCH_LOCK = "packages.txt", "pytorch.txt"
+# PyPI has only their sources, whose hashes are locked: what is built from them has another each time.
+BUILT = ("antlr4-python3-runtime", "iopath", "sam2")
 
 PACKAGE_SUFFIXES = (".whl", ".tar.gz", ".zip")
 SUMS = "SHA256SUMS"  # of the packages, as sha256sum writes and checks it
@@ -57,26 +62,77 @@ def checkFolder(folder):
 
 
 def _checkSums(folder):
-    """Compare the packages with the folder's SHA256SUMS, if it has one.
+    """Compare each package with the lock, and with the folder's SHA256SUMS, which alone knows what is not locked.
 
-    :raises EngineError: a package is another than there, or none of those there.
+    :raises EngineError: a package is another than there, or is known to neither.
     """
     try:
-        lines = paths.read_text(folder / SUMS).splitlines() if paths.is_file(folder / SUMS) else None
+        lines = paths.read_text(folder / SUMS).splitlines() if paths.is_file(folder / SUMS) else []
     except (UserError, ValueError) as error:
         raise EngineError("InstallError", str(error), _("Bring the whole folder again.")) from error
-    if lines is None:
-        return
-    known = {name.strip(" *"): digest for digest, _space, name in (line.partition(" ") for line in lines)}
+    known = {name.strip(" *"): {digest} for digest, _space, name in (line.partition(" ") for line in lines)}
+    locked = lockedHashes()
     for path in sorted(folder.iterdir()):
-        if path.name.endswith(PACKAGE_SUFFIXES) and (digest := hash_file(path)) != known.get(path.name):
+        if not path.name.endswith(PACKAGE_SUFFIXES):
+            continue
+        package = _nameAndVersion(path.name)
+        expected = [
+            (source, hashes)
+            for source, hashes in (
+                (_("the list of SAM2Adapt"), locked.get(package) if package[0] not in BUILT else None),
+                (SUMS, known.get(path.name) if lines else None),
+            )
+            if hashes
+        ]
+        if not expected or (lines and path.name not in known):
             raise EngineError(
                 "InstallError",
-                _("“{name}” has the SHA-256 {digest}, and {sums} says {known}.").format(
-                    name=path.name, digest=digest, sums=SUMS, known=known.get(path.name, _("nothing of it"))
+                _("“{name}” is not among the packages that SAM2Adapt lists, and {sums} says nothing of it.").format(
+                    name=path.name, sums=SUMS
                 ),
-                _("Bring the whole folder again."),
+                _(
+                    "Bring the whole folder again, with the file {sums}, which the last command of the list writes."
+                ).format(sums=SUMS),
             )
+        digest = hash_file(path)
+        for source, hashes in expected:
+            if digest not in hashes:
+                raise EngineError(
+                    "InstallError",
+                    _("“{name}” has the SHA-256 {digest}, and {source} says {known}.").format(
+                        name=path.name, digest=digest, source=source, known=_(" or ").join(sorted(hashes)[:2])
+                    ),
+                    _("Bring the whole folder again."),
+                )
+
+
+def lockedHashes():
+    """SHA-256 of the files of each package in the lock.
+
+    :return: dict of (name, version) to set of hexadecimal digests; names in lower case, with hyphens.
+    """
+    found, package = {}, None
+    for name in (PACKAGES_LOCK, PYTORCH_LOCK):
+        for line in (LOCKS / name).read_text(encoding="utf-8").splitlines():
+            if start := re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", line):
+                package = _canonical(start[1]), start[2]
+            for digest in re.findall(r"--hash=sha256:([0-9a-f]{64})", line):
+                found.setdefault(package, set()).add(digest)
+    return found
+
+
+def _nameAndVersion(fileName):
+    """Of a package, from the name of its file."""
+    stem = fileName.removesuffix(".whl").removesuffix(".zip").removesuffix(".tar.gz")
+    if fileName.endswith(".whl"):
+        name, _hyphen, rest = stem.partition("-")
+        return _canonical(name), rest.partition("-")[0]
+    name, _hyphen, version = stem.rpartition("-")
+    return _canonical(name), version
+
+
+def _canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def weightFiles(folder):
@@ -133,23 +189,30 @@ def shoppingList(python=None):
 
 
 def _packageCommands(environment):
-    """The commands that fetch the packages that are missing, each after a line that says what it fetches."""
+    """The commands that fetch what is missing, each after a line that says what it fetches."""
     torch = torchRequirements(environment.sitePackages)
-    others = [text for text in (*BUILD_TOOLS, *requirements()) if environment.state(text) != OK]
-    # These two would bring a second torch along.
-    alone = [text for text in (*others, *SAM2) if packageName(text) in ("monai", "sam2")]
-    others = [text for text in others if text not in alone]
-    lines = []
+    lines = ["   " + _("First copy the folder {folder} there: it names versions and SHA-256 of all packages.").format(
+        folder=LOCKS)]  # fmt: skip
     if any(environment.state(text) != OK for text in torch):
         lines += [
-            _("   PyTorch for an NVIDIA GPU (about 3 GB; for another version of CUDA replace cu128), or"),
+            _("   PyTorch as PyPI has it (Linux: for NVIDIA GPUs, about 3 GB; Windows and macOS: about 200 MB):"),
+            _lockedCommand(PYTORCH_LOCK),
+            _("   or another one, whose SHA-256 only PyTorch's server says, for an NVIDIA GPU (about 3 GB; for another"
+              " version of CUDA replace cu128):"),
             _wheelCommand(*torch, "--index-url", "https://download.pytorch.org/whl/cu128"),
-            _("   PyTorch for the CPU (about 200 MB):"),
+            _("   or for the CPU (about 200 MB):"),
             _wheelCommand(*torch, "--index-url", "https://download.pytorch.org/whl/cpu"),
-        ]
-    lines += [_("   all the rest (about 100 MB):"), *([_wheelCommand(*others)] if others else [])]
-    switch = "set SAM2_BUILD_CUDA=0" if os.name == "nt" else "export SAM2_BUILD_CUDA=0"
-    return [*lines, f"   {switch}", _wheelCommand("--no-deps", "--no-build-isolation", *alone)]
+        ]  # fmt: skip
+    if any(environment.state(text) != OK for text in (*BUILD_TOOLS, *requirements(), *SAM2)):
+        switch = "set SAM2_BUILD_CUDA=0" if os.name == "nt" else "export SAM2_BUILD_CUDA=0"
+        lines += [_("   all the rest (about 200 MB):"), f"   {switch}", _lockedCommand(PACKAGES_LOCK)]
+    return lines
+
+
+def _lockedCommand(lock):
+    # Without isolation, as that would fetch build tools of which no hash is known.
+    options = ("--no-deps", "--no-build-isolation", "--require-hashes")
+    return _wheelCommand(*options, "-r", str(Path(LOCKS.name, lock)))
 
 
 def _wheelCommand(*arguments):

@@ -13,7 +13,6 @@ from pathlib import Path
 from SAM2AdaptLib.Engine.Process import enginePython
 from SAM2AdaptLib.Install import Unfinished
 
-REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # What sam2 asks for.
 TORCH = ("torch>=2.5.1", "torchvision>=0.20.1")
 BUILD_TOOLS = ("setuptools>=70.1",)  # the first that builds wheels without the package wheel
@@ -107,12 +106,6 @@ def _version(package):
     header = (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0]
     found = re.search(r"^Version:\s*(\S+)", header, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else ""
-
-
-def requirements():
-    """The lines of Resources/requirements.txt, without comments."""
-    lines = (line.strip() for line in REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def torchRequirements(sitePackages, windows=os.name == "nt"):

@@ -22,7 +22,8 @@ class EngineSection:
     """Chooses the place of the engine for this user; nothing of it is kept in a scene.
 
     :ivar button: ctkCollapsibleButton; ``placeComboBox``, ``placeEdit``, ``testButton``, ``resultLabel``,
-      ``installEdit``, ``table``, ``stopButton``, ``deleteButton``; ``goOnCheckBox``, ``hoursSpinBox`` of trainings.
+      ``installEdit``, ``copyButton``, ``table``, ``stopButton``, ``deleteButton``; ``goOnCheckBox``,
+      ``hoursSpinBox`` of trainings.
     """
 
     def __init__(self, layout, onChanged, offersGoingOn):
@@ -32,6 +33,7 @@ class EngineSection:
         :param offersGoingOn: whether the panel trains, so that a training can go on without Slicer.
         """
         self._onChanged, self._client, self._runs, self._isFilling = onChanged, None, [], False
+        self._answers = False
         self.button = ctk.ctkCollapsibleButton()
         inside = qt.QVBoxLayout(self.button)
         for widget in (*self._placeWidgets(), *self._widgetsOfThere()):
@@ -49,10 +51,16 @@ class EngineSection:
             self.placeComboBox.addItem(text, kind)
         self.testButton = qt.QPushButton(_("Test connection"))
         self.resultLabel = _wrapped()
-        self.installLabel = _wrapped(_("Once, to install the engine there, type in a shell of that computer:"))
+        self.installLabel = _wrapped(
+            _(
+                "To install the engine there, press “Test connection”, which sends its files. Then type, once, in a"
+                " shell of that computer:"
+            )
+        )
         self.installEdit = qt.QLineEdit(Ssh.INSTALL_LINE)
         self.installEdit.readOnly = True
         self.installEdit.setCursorPosition(0)
+        self.copyButton = qt.QPushButton(_("Copy this line"))
         return (
             self.placeComboBox,
             self.placeEdit,
@@ -60,6 +68,7 @@ class EngineSection:
             self.resultLabel,
             self.installLabel,
             self.installEdit,
+            self.copyButton,
         )
 
     def _widgetsOfThere(self):
@@ -69,7 +78,6 @@ class EngineSection:
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        self.table.setMaximumHeight(110)
         self.table.verticalHeader().hide()
         Widgets.fitColumns(self.table.horizontalHeader(), 3, stretched=(1,))
         self.stopButton = qt.QPushButton(_("Stop training there"))
@@ -82,6 +90,7 @@ class EngineSection:
         self.placeComboBox.connect("currentIndexChanged(int)", lambda index: self._onKind())
         self.placeEdit.connect("editingFinished()", self._onPlace)
         self.testButton.connect("clicked()", self.test)
+        self.copyButton.connect("clicked()", self._onCopy)
         self.table.connect("itemSelectionChanged()", self._onSelected)
         self.stopButton.connect("clicked()", self._onStop)
         self.deleteButton.connect("clicked()", self._onDelete)
@@ -148,14 +157,14 @@ class EngineSection:
         self.button.text = _("Engine on: {place}").format(place=where if len(where) < 40 else f"{where[:38]}…")
         self.placeEdit.visible = place.isElsewhere
         self.placeEdit.placeholderText = _placeholders().get(place.kind, "")
-        for widget in (self.installLabel, self.installEdit):
-            widget.visible = place.kind == Place.HOST
+        for widget in (self.installLabel, self.installEdit, self.copyButton):
+            widget.visible = place.kind == Place.HOST and not self._answers
         for widget in (self.goOnCheckBox, self.hoursSpinBox):
             widget.visible = self._offersGoingOn and place.isElsewhere
         self._showThere()
 
     def _forget(self):
-        self._runs, self.keptLabel.text, self.resultLabel.text = [], "", ""
+        self._runs, self._answers, self.keptLabel.text, self.resultLabel.text = [], False, "", ""
         self._showThere()
 
     def _showThere(self):
@@ -163,12 +172,24 @@ class EngineSection:
         for row, run in enumerate(self._runs):
             for column, text in enumerate(_rowOf(run)):
                 self.table.setItem(row, column, Widgets.tableItem(text, text))
-        self.table.resizeRowsToContents()
+        self._fitTable()
         for widget in (self.table, self.stopButton):
             widget.visible = bool(self._runs)
         for widget in (self.keptLabel, self.deleteButton):
             widget.visible = bool(self.keptLabel.text)
         self._onSelected()
+
+    def _fitTable(self):
+        """Make the table as high as its rows, and of many rows as high as four."""
+        self.table.resizeRowsToContents()
+        rows = [self.table.rowHeight(row) for row in range(min(4, len(self._runs)))]
+        self.table.setFixedHeight(
+            self.table.horizontalHeader().sizeHint.height() + sum(rows) + 2 * self.table.frameWidth
+        )
+
+    def _onCopy(self):
+        self.installEdit.selectAll()
+        self.installEdit.copy()
 
     def _ask(self, method, onResult, **params):
         if self._client is None:
@@ -179,7 +200,9 @@ class EngineSection:
     def _onError(self, error):
         self.testButton.enabled = True
         if error.kind != "CancelledError":
+            self._answers = False
             self._say(str(error))
+            self._show(Place.chosen())
 
     def _onDevices(self, devices):
         facts, device = self._client.facts(), devices[0]
@@ -191,7 +214,9 @@ class EngineSection:
             texts.append(_("It has no GPU that can be used ({reason}).").format(reason=device["reason"]))
         else:
             texts.append(device["reason"] + ".")
+        self._answers = True
         self._say(" ".join(texts))
+        self._show(Place.chosen())
         self._look()
 
     def _look(self):
@@ -282,7 +307,7 @@ def _rowOf(run):
     passes = run["progress"].get("done")
     state = states[run["state"]]
     if run["state"] == "working" and passes is not None:
-        state = _("{state}, passes done: {passes}").format(state=state, passes=passes)
+        state = _("pass {number} is done").format(number=passes)
     until = _("the connection")
     if run["hours"] is not None:
         until = time.strftime("%m-%d %H:%M", time.localtime(run["started"] + 3600 * run["hours"]))

@@ -12,13 +12,15 @@ class JobControl:
     :ivar job: the last job, None before the first.
     """
 
-    def __init__(self, downloadBase, onProgress, onStopped):
+    def __init__(self, downloadBase, onProgress, onStopped, showsBoxes=True):
         """
         :param downloadBase: that function of a module's logic.
         :param onProgress: called with the fraction done (0 to 1) and a sentence.
         :param onStopped: called with the ``EngineError`` of a job or download that failed or was cancelled.
+        :param showsBoxes: whether a failure is shown in a box, too; not for short jobs, of which little is lost.
         """
         self.job = None
+        self._showsBoxes = showsBoxes
         self._onProgress, self._onStopped = onProgress, onStopped
         self._offer = WeightsOffer(downloadBase, onProgress, onStopped)
 
@@ -58,7 +60,8 @@ class JobControl:
 
         def onError(job, error):
             self._onStopped(error)
-            self._offer.showError(error, again, anyway)
+            show = self._offer.showError if self._showsBoxes else self._offer.offer
+            show(error, again, anyway)
 
         standard = {"onProgress": lambda progress: self._onProgress(progress["fraction"], progress["text"])}
         try:

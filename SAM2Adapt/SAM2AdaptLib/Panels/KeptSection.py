@@ -11,11 +11,14 @@ from SAM2AdaptLib.Engine.Error import fromUserError
 from SAM2AdaptLib.Panels import Dialogs, Widgets
 from SAM2AdaptLib.Training import RunFolders
 
+_UNTIL, _WHERE = 3, 4  # columns
+
 
 class KeptSection:
     """Lists what is kept when it is opened, and deletes the kind that is selected after asking.
 
-    :ivar button: ctkCollapsibleButton, collapsed; ``table``: QTableWidget; ``deleteButton``: QPushButton.
+    :ivar button: ctkCollapsibleButton, collapsed; ``table``: QTableWidget, whose last two columns are long and shown
+        for the selected row by ``detailLabel``; ``deleteButton``: QPushButton.
     """
 
     def __init__(self, layout):
@@ -30,12 +33,18 @@ class KeptSection:
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        self.table.verticalHeader().hide()
+        Widgets.fitColumns(self.table.horizontalHeader(), _UNTIL)
+        for column in (_UNTIL, _WHERE):
+            self.table.setColumnHidden(column, True)
+        self.detailLabel = qt.QLabel()
+        self.detailLabel.wordWrap = True
         self.deleteButton = qt.QPushButton(_("Delete…"))
         self.deleteButton.toolTip = _("Delete all of the kind that is selected.")
         self.label = qt.QLabel()
         self.label.wordWrap = True
         inside = qt.QVBoxLayout(self.button)
-        for widget in (self.table, self.deleteButton, self.label):
+        for widget in (self.table, self.detailLabel, self.deleteButton, self.label):
             inside.addWidget(widget)
         layout.addWidget(self.button)
         self._found = []
@@ -58,7 +67,6 @@ class KeptSection:
         for row, texts in enumerate(rows):
             for column, text in enumerate(texts):
                 self.table.setItem(row, column, Widgets.tableItem(text, text))
-        self.table.resizeColumnsToContents()
         self._onSelected()
 
     def _selected(self):
@@ -68,6 +76,11 @@ class KeptSection:
     def _onSelected(self):
         chosen = self._selected()
         self.deleteButton.enabled = chosen is not None and chosen.count > 0
+        self.detailLabel.text = (
+            _("Kept until {time}, in {folder}.").format(time=_times()[chosen.kind], folder=chosen.folder)
+            if chosen
+            else _("Select a row to see until when and where it is kept.")
+        )
 
     def _onDelete(self):
         chosen = self._selected()
@@ -115,7 +128,7 @@ def _times():
     return {
         kept.SLICES: _("the model is removed"),
         kept.NAMES: _("the model is removed"),
-        kept.RUNS: _("deleted; images and labels until the run ends"),
+        kept.RUNS: _("you delete them, images and labels until the run ends"),
     }
 
 

@@ -1,5 +1,7 @@
 """What the panels do with widgets in the same way everywhere: lists, tables, and the lines that say how it stands."""
 
+import contextlib
+
 import qt
 
 
@@ -46,15 +48,27 @@ def fitColumns(header, count, stretched=(0,)):
         header.setSectionResizeMode(column, mode)
 
 
+@contextlib.contextmanager
+def fittedOnce(header):
+    """Fit columns once after a table is filled; Qt would fit them with each cell, which takes seconds for hundreds."""
+    modes = [header.sectionResizeMode(column) for column in range(header.count())]
+    for column in range(len(modes)):
+        header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
+    yield
+    for column, mode in enumerate(modes):
+        header.setSectionResizeMode(column, mode)
+
+
 def fillTable(table, rows):
     """Show rows of texts in a QTableWidget: a name on the left, numbers aligned at the right."""
     table.setRowCount(len(rows))
-    for index, row in enumerate(rows):
-        for column, text in enumerate(row):
-            item = qt.QTableWidgetItem(text)
-            if column:
-                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            table.setItem(index, column, item)
+    with fittedOnce(table.horizontalHeader()):
+        for index, row in enumerate(rows):
+            for column, text in enumerate(row):
+                item = qt.QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                table.setItem(index, column, item)
 
 
 def tableItem(text, toolTip):

@@ -1,6 +1,5 @@
-"""Segmentations as files that Slicer itself writes: a NIfTI label map, and surfaces as STL or OBJ."""
+"""Segmentations as label maps that Slicer itself writes, and what exports have in common."""
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +16,6 @@ from SAM2AdaptLib.Engine.PrivateFolder import PrivateFolder
 from SAM2AdaptLib.Scene import LabelExport, Volumes
 
 SUFFIXES = (".nii.gz", ".nii")
-STL, OBJ = "STL", "OBJ"
 _LONGEST = 80  # characters of a name that becomes a file name
 _NOT_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]+')
 
@@ -33,46 +31,30 @@ def labelmap(volumeNode, segmentationNode, path):
     """
     with asEngineErrors():
         path, ids = Path(path), requireSegments(segmentationNode)
-        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+        suffix = _suffix(path)
         if suffix is None:
             raise OutputError(_("'{name}' is not the name of a NIfTI file.").format(name=path.name), _("Add .nii.gz."))
         Volumes.requireVoxels(volumeNode)
-        table = path.with_name(f"{path.name[: -len(suffix)]}.tsv")
         with PrivateFolder() as folder:
             logic = slicer.vtkSlicerSegmentationsModuleLogic
-            arguments = segmentationNode, _strings(ids), suffix.removeprefix("."), True, volumeNode
+            arguments = segmentationNode, strings(ids), suffix.removeprefix("."), True, volumeNode
             if not logic.ExportSegmentsBinaryLabelmapRepresentationToFiles(str(folder.path), *arguments):
                 raise OutputError(_("Slicer could not write '{path}'.").format(path=path), _("Look into its log."))
             (written,) = [file for file in folder.path.iterdir() if file.name.endswith(suffix)]
-            _move(written, path)
-        _write(table, _table(segmentationNode, ids))
+            move(written, path)
+        _write(tableOf(path), _table(segmentationNode, ids))
         lost = LabelExport.overlaps(volumeNode, segmentationNode, ids)
         return list(overlap_notes(segmentationNode.GetName(), lost))
 
 
-def surfaces(segmentationNode, folder, fileFormat=STL):
-    """Write the surface of each segment that is not empty, in millimetres and LPS, as other programs expect it.
+def tableOf(path):
+    """The table of names that ``labelmap`` writes beside a file."""
+    path = Path(path)
+    return path.with_name(f"{path.name[: -len(_suffix(path))]}.tsv")
 
-    :param folder: existing files in it are never replaced.
-    :param fileFormat: "STL", a file for each segment, or "OBJ", one file with its colours beside it.
-    :return: paths of the files.
-    :raises EngineError: there is no segment with a surface, or a file exists or cannot be written.
-    """
-    with asEngineErrors(), PrivateFolder() as temporary:
-        folder, ids = Path(folder), requireSegments(segmentationNode)
-        copy = _copy(segmentationNode, ids)
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
-        logic.ExportSegmentsClosedSurfaceRepresentationToFiles(str(temporary.path), copy, None, fileFormat, True)
-        written = sorted(temporary.path.iterdir())
-        expected = copy.GetSegmentation().GetNumberOfSegments() if fileFormat == STL else 2
-        if not expected or len(written) != expected or not all(file.stat().st_size for file in written):
-            raise OutputError(_("Slicer could not make all surfaces."), _("Show the segmentation in 3D to see which."))
-        targets = [folder / file.name for file in written]
-        if existing := next((target for target in targets if os.path.lexists(target)), None):
-            raise OutputError(_("'{path}' exists already.").format(path=existing), _("Choose an empty folder."))
-        for file, target in zip(written, targets, strict=True):
-            _move(file, target)
-        return targets
+
+def _suffix(path):
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
 def requireSegments(segmentationNode):
@@ -98,34 +80,6 @@ def fileName(name, taken=()):
     return unique
 
 
-def _copy(segmentationNode, ids):
-    """A node outside the scene with the surfaces of the segments, in world coordinates, under names for files.
-
-    Slicer makes file names of the segments' names: two that are equal replace each other, and one with a slash is lost.
-    """
-    copy = slicer.vtkMRMLSegmentationNode()
-    copy.SetName(fileName(segmentationNode.GetName()))
-    segmentation = slicer.vtkSegmentation()
-    segmentation.DeepCopy(segmentationNode.GetSegmentation())
-    copy.SetAndObserveSegmentation(segmentation)
-    if not copy.CreateClosedSurfaceRepresentation():
-        raise OutputError(_("Slicer could not make the surfaces."), _("Show the segmentation in 3D to see which."))
-    taken = set()
-    for segmentId in ids:
-        segment = segmentation.GetSegment(segmentId)
-        surface = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName())
-        if surface is None or not surface.GetNumberOfPoints():
-            segmentation.RemoveSegment(segmentId)
-            continue
-        segment.SetName(fileName(segment.GetName(), taken))
-        taken.add(segment.GetName().casefold())
-    if segmentationNode.GetParentTransformNode():
-        toWorld = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(segmentationNode.GetParentTransformNode(), None, toWorld)
-        copy.ApplyTransform(toWorld)
-    return copy
-
-
 def _table(segmentationNode, ids):
     lines = ["index\tname\tcolor"]
     for value, segmentId in enumerate(ids, start=1):
@@ -135,14 +89,15 @@ def _table(segmentationNode, ids):
     return "\n".join(lines) + "\n"
 
 
-def _strings(texts):
+def strings(texts):
+    """Texts as VTK takes them."""
     strings = vtk.vtkStringArray()
     for text in texts:
         strings.InsertNextValue(text)
     return strings
 
 
-def _move(source, target):
+def move(source, target):
     """Move a file onto another disk perhaps, so that it is complete or not there."""
     with source.open("rb") as file, atomic_write(target) as copy:
         shutil.copyfileobj(file, copy)

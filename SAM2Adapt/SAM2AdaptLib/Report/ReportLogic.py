@@ -1,6 +1,6 @@
 """The part of the module's logic that exports segmentations and makes pages of results."""
 
-from SAM2AdaptLib.Report import BatchPageJob, Export, PageJob
+from SAM2AdaptLib.Report import BatchPageJob, Export, PageJob, Surfaces
 
 
 class ReportLogic:
@@ -10,9 +10,9 @@ class ReportLogic:
         """Write a segmentation as NIfTI, with a table of names beside it; see ``Export.labelmap``."""
         return Export.labelmap(volumeNode, segmentationNode, path)
 
-    def exportSurfaces(self, segmentationNode, folder, fileFormat=Export.STL):
-        """Write the surfaces of a segmentation as STL or OBJ; see ``Export.surfaces``."""
-        return Export.surfaces(segmentationNode, folder, fileFormat)
+    def exportSurfaces(self, segmentationNode, folder, fileFormat=Surfaces.STL):
+        """Write the surfaces of a segmentation as STL or OBJ; see ``Surfaces.surfaces``."""
+        return Surfaces.surfaces(segmentationNode, folder, fileFormat)
 
     def exportDicomSeg(self, volumeNode, segmentationNode, path):
         """Write a segmentation as DICOM SEG and wait for it; the volume must have been loaded from DICOM."""

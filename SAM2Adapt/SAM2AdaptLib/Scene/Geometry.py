@@ -29,18 +29,21 @@ def directions(volumeNode):
     return RAS_TO_LPS[:, None] * matrix
 
 
-def volumeToSegmentation(volumeNode, segmentationNode):
-    """(4, 4) matrix from the coordinates of the volume node to those of the segmentation node, both in mm."""
+def nodeToNode(sourceNode, targetNode):
+    """(4, 4) matrix from the coordinates of a node to those of another, both in mm.
+
+    :raises GeometryError: a non-linear transform lies between the two.
+    """
     matrix = vtk.vtkMatrix4x4()
-    source, target = volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
+    source, target = sourceNode.GetParentTransformNode(), targetNode.GetParentTransformNode()
     if source is target:
         return np.eye(4)
     general = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, general)
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(general):
         raise GeometryError(
-            _("A non-linear transform lies between volume '{volume}' and segmentation '{segmentation}'.").format(
-                volume=volumeNode.GetName(), segmentation=segmentationNode.GetName()
+            _("A non-linear transform lies between '{source}' and '{target}'.").format(
+                source=sourceNode.GetName(), target=targetNode.GetName()
             ),
             _("Put both under the same transform, or harden the transform."),
         )
@@ -51,15 +54,15 @@ def volumeToSegmentation(volumeNode, segmentationNode):
 def voxelsToSegmentation(volumeNode, segmentationNode):
     """Matrix from the voxels of a volume to the coordinates of a segmentation node.
 
-    :raises GeometryError: as ``volumeToSegmentation``.
+    :raises GeometryError: as ``nodeToNode``.
     """
-    return volumeToSegmentation(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
+    return nodeToNode(volumeNode, segmentationNode) @ ijkToRAS(volumeNode)
 
 
 def volumeGrid(volumeNode, segmentationNode):
     """The grid of a volume's voxels.
 
-    :raises GeometryError: as ``volumeToSegmentation``.
+    :raises GeometryError: as ``nodeToNode``.
     """
     matrix = voxelsToSegmentation(volumeNode, segmentationNode)
     return makeGrid(matrix, volumeNode.GetImageData().GetDimensions())
@@ -96,6 +99,13 @@ def toWorld(node, matrix):
     if parent and parent.IsTransformToWorldLinear():
         parent.GetMatrixTransformToWorld(transform)
     return slicer.util.arrayFromVTKMatrix(transform) @ matrix
+
+
+def fromWorld(node, positions):
+    """(N, 3) positions in the world, R, A, S in mm, in the coordinates of a node, under whatever transform it is."""
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), transform)
+    return np.array([transform.TransformPoint(position) for position in positions]).reshape(-1, 3)
 
 
 class Slices:

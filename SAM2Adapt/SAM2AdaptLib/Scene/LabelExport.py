@@ -8,6 +8,8 @@ from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Scene import Geometry, LabelMaps, Volumes
 
+_AT_ONCE = 1 << 22  # voxels that Slicer can wait for
+
 
 def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
     """Give segments as one array of labels on the grid of a volume.
@@ -21,18 +23,65 @@ def exportLabels(volumeNode, segmentationNode, segmentIds, firstWins=False):
     :raises ClassesError: the list is empty or names a segment that does not exist.
     :raises GeometryError: a non-linear transform lies between volume and segmentation.
     """
-    segmentIds = list(segmentIds)
-    if firstWins:
-        labels = exportLabels(volumeNode, segmentationNode, segmentIds[::-1])
-        return np.arange(len(segmentIds) + 1, 0, -1, labels.dtype)[labels] * (labels > 0)
-    Volumes.requireVoxels(volumeNode)
-    _requireSegments(segmentationNode, segmentIds)
-    grid = Geometry.volumeGrid(volumeNode, segmentationNode)
-    dataType = np.min_scalar_type(len(segmentIds))
-    shared = _sharedLabelmap(segmentationNode, segmentIds)
-    if shared and slicer.vtkOrientedImageDataResample.DoGeometriesMatch(shared, grid):
-        return _renumbered(segmentationNode, segmentIds, shared, grid, dataType)
-    return _merged(segmentationNode, segmentIds, grid).astype(dataType)
+    return LabelPlanes(volumeNode, segmentationNode, segmentIds, firstWins).read()
+
+
+class LabelPlanes:
+    """What ``exportLabels`` gives, to be read some slices K at a time: Slicer cannot wait for all of a large volume.
+
+    Where the segments lie on another grid than the volume, Slicer resamples all of it with the first slices.
+    """
+
+    def __init__(self, volumeNode, segmentationNode, segmentIds, firstWins=False):
+        """
+        :param volumeNode, segmentationNode, segmentIds, firstWins: as of ``exportLabels``, and its errors.
+        """
+        self._ids, self._firstWins = list(segmentIds)[:: -1 if firstWins else 1], firstWins
+        Volumes.requireVoxels(volumeNode)
+        _requireSegments(segmentationNode, self._ids)
+        self._grid = Geometry.volumeGrid(volumeNode, segmentationNode)
+        self._dataType = np.min_scalar_type(len(self._ids))
+        self._layers = _layersOn(self._grid, segmentationNode, self._ids)
+        self._node, self._merged = segmentationNode, None
+
+    def parts(self):
+        """First slice and end of pieces that can be read at once without a pause that a user would feel."""
+        width, height, count = self._grid.GetDimensions()
+        step = max(1, _AT_ONCE // (width * height))
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def read(self, start=0, stop=None):
+        """(stop - start, J, I) labels of some slices; without numbers all of them."""
+        stop = self._grid.GetDimensions()[2] if stop is None else stop
+        if self._layers is not None:
+            width, height, _count = self._grid.GetDimensions()
+            labels = np.zeros((stop - start, height, width), self._dataType)
+            for layer in self._layers:
+                self._addLayer(labels, start, *layer)
+        else:
+            if self._merged is None:
+                self._merged = _merged(self._node, self._ids, self._grid).astype(self._dataType)
+            labels = self._merged[start:stop]
+        if self._firstWins:
+            return np.arange(len(self._ids) + 1, 0, -1, labels.dtype)[labels] * (labels > 0)
+        return labels
+
+    def _addLayer(self, labels, start, image, values, places):
+        """Write a label map into labels, of which the first slice is ``start``; of two segments the later one wins.
+
+        Slicer's own merging gives the same, but goes over the volume once for each segment.
+
+        :param values, places: what its segments have in it, and what they get.
+        """
+        i0, _i1, j0, _j1, k0, _k1 = image.GetExtent()
+        first = max(0, start - k0)
+        voxels = LabelMaps.imageToArray(image)[first : max(0, start + len(labels) - k0)]
+        numbers = np.zeros(max(int(voxels.max(initial=0)), *values) + 1, self._dataType)
+        numbers[values] = places
+        isSame = np.array_equal(numbers, np.arange(len(numbers)))  # as results of a model are; then a copy is enough
+        layer = labels if len(self._layers) == 1 else np.zeros_like(labels)
+        LabelMaps.copyInto(layer, voxels if isSame else numbers[voxels], np.array([k0 + first - start, j0, i0]))
+        np.maximum(labels, layer, out=labels)
 
 
 def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
@@ -41,29 +90,50 @@ def overlaps(volumeNode, segmentationNode, segmentIds, firstWins=False):
     :return: dict from the name of a segment that loses to a dict from the winner's name to the number of voxels; empty
       if no two segments overlap.
     """
-    segmentation = segmentationNode.GetSegmentation()
-    layers = LabelMaps.layers(segmentation, segmentIds)
-    if len(layers) < 2:
-        return {}
-    names = [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds]
-    numbers = {segmentId: number for number, segmentId in enumerate(segmentIds, start=1)}
-    winning, losing = (np.minimum, np.maximum) if firstWins else (np.maximum, np.minimum)
-    merged, lost = 0, {}
-    for ids in layers:
-        table = np.array([0, *(numbers[segmentId] for segmentId in ids)])
-        layer = table[exportLabels(volumeNode, segmentationNode, ids)]
-        both = (merged > 0) & (layer > 0)
-        for loser, winner, count in _pairs(losing(merged, layer)[both], winning(merged, layer)[both]):
-            counts = lost.setdefault(names[loser - 1], {})
-            counts[names[winner - 1]] = counts.get(names[winner - 1], 0) + count
-        merged = np.where(both, winning(merged, layer), merged + layer)
-    return lost
+    overlaps = Overlaps(volumeNode, segmentationNode, segmentIds, firstWins)
+    for part in overlaps.parts():
+        overlaps.add(*part)
+    return overlaps.lost
+
+
+class Overlaps:
+    """What ``overlaps`` counts, some slices at a time.
+
+    :ivar lost: as ``overlaps`` gives it, of the slices that were added.
+    """
+
+    def __init__(self, volumeNode, segmentationNode, segmentIds, firstWins=False):
+        segmentation, self.lost = segmentationNode.GetSegmentation(), {}
+        layers = LabelMaps.layers(segmentation, segmentIds)
+        numbers = {segmentId: number for number, segmentId in enumerate(segmentIds, start=1)}
+        self._names = [segmentation.GetSegment(segmentId).GetName() for segmentId in segmentIds]
+        self._firstWins, dataType = firstWins, np.min_scalar_type(len(self._names))
+        self._layers = [
+            (LabelPlanes(volumeNode, segmentationNode, ids), np.array([0, *map(numbers.get, ids)], dataType))
+            for ids in (layers if len(layers) > 1 else ())
+        ]
+
+    def parts(self):
+        """As ``LabelPlanes.parts``; none where no two segments can overlap."""
+        return self._layers[0][0].parts() if self._layers else []
+
+    def add(self, start, stop):
+        """Count the overlaps of some slices."""
+        winning, losing = (np.minimum, np.maximum) if self._firstWins else (np.maximum, np.minimum)
+        merged = 0
+        for planes, table in self._layers:
+            layer = table[planes.read(start, stop)]
+            both = (merged > 0) & (layer > 0)
+            for loser, winner, count in _pairs(losing(merged, layer)[both], winning(merged, layer)[both]):
+                counts = self.lost.setdefault(self._names[loser - 1], {})
+                counts[self._names[winner - 1]] = counts.get(self._names[winner - 1], 0) + count
+            merged = np.where(both, winning(merged, layer), merged + layer)
 
 
 def _pairs(losers, winners):
     """Each different pair of a loser and a winner at the same place, and how often it occurs."""
     base = int(winners.max(initial=0)) + 1
-    codes, counts = np.unique(losers * base + winners, return_counts=True)
+    codes, counts = np.unique(losers.astype(int) * base + winners, return_counts=True)
     return [(code // base, code % base, count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)]
 
 
@@ -78,30 +148,24 @@ def _requireSegments(segmentationNode, segmentIds):
             )
 
 
-def _sharedLabelmap(segmentationNode, segmentIds):
-    """The label map that stores all these segments, None if they lie in several."""
+def _layersOn(grid, segmentationNode, segmentIds):
+    """The label maps that store segments, each with the values that these have and the places of these in the list.
+
+    None if one of them does not lie on the voxels of the grid.
+    """
     segmentation = segmentationNode.GetSegmentation()
     if segmentation.GetSourceRepresentationName() != LabelMaps.labelmapName():
         return None
-    images = [
-        segmentation.GetSegment(segmentId).GetRepresentation(LabelMaps.labelmapName()) for segmentId in segmentIds
-    ]
-    return images[0] if all(image is images[0] for image in images) else None
-
-
-def _renumbered(segmentationNode, segmentIds, labelmap, grid, dataType):
-    """The labels of a shared label map on a grid whose voxels it has; the n-th segment gets the label n + 1.
-
-    Slicer's own merging gives the same, but goes over the volume once for each segment.
-    """
-    voxels = LabelMaps.imageToArray(labelmap)
-    values = [segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue() for segmentId in segmentIds]
-    numbers = np.zeros(max(int(voxels.max(initial=0)), *values) + 1, dataType)
-    numbers[values] = np.arange(1, len(values) + 1)
-    labels = np.zeros(grid.GetDimensions()[::-1], dataType)
-    isSame = np.array_equal(numbers, np.arange(len(numbers)))  # as results of a model are; then a copy is enough
-    LabelMaps.copyInto(labels, voxels if isSame else numbers[voxels], np.array(labelmap.GetExtent()[::2])[::-1])
-    return labels
+    places, layers = {segmentId: place for place, segmentId in enumerate(segmentIds, start=1)}, []
+    for ids in LabelMaps.layers(segmentation, segmentIds):
+        segments = [segmentation.GetSegment(segmentId) for segmentId in ids]
+        image = segments[0].GetRepresentation(LabelMaps.labelmapName())
+        if not image or 0 in image.GetDimensions():
+            continue  # nothing is drawn
+        if not slicer.vtkOrientedImageDataResample.DoGeometriesMatch(image, grid):
+            return None
+        layers.append((image, [segment.GetLabelValue() for segment in segments], [places[one] for one in ids]))
+    return layers
 
 
 def _merged(segmentationNode, segmentIds, grid):

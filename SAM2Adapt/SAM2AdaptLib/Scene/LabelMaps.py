@@ -45,7 +45,7 @@ def requireLabelmaps(segmentationNode, volumeNode):
                 " module."
             ),
         )
-    Geometry.volumeToSegmentation(volumeNode, segmentationNode)
+    Geometry.nodeToNode(volumeNode, segmentationNode)
 
 
 def imageToArray(image):
@@ -73,6 +73,13 @@ def layers(segmentation, segmentIds):
         data = segment.GetRepresentation(segmentation.GetSourceRepresentationName()) if segment else None
         shared.setdefault(data.GetAddressAsString("") if data else segmentId, []).append(segmentId)
     return list(shared.values())
+
+
+def stamps(segmentation):
+    """Numbers that change with each change of a segment or of its voxels."""
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    images = [segment.GetRepresentation(segmentation.GetSourceRepresentationName()) for segment in segments]
+    return [item.GetMTime() for item in (*segments, *images) if item]
 
 
 def voxelCounts(segmentation, segmentIds=None):

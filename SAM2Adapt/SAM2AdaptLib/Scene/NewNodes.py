@@ -7,11 +7,15 @@ from slicer.i18n import tr as _
 
 def createSegmentationNode(volumeNode):
     """New vtkMRMLSegmentationNode named after a volume, under its transform and beside it in the subject hierarchy."""
-    name = freeNodeName(_("{name} segmentation").format(name=volumeNode.GetName()))
-    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", segmentationName(volumeNode))
     segmentationNode.CreateDefaultDisplayNodes()
     putBeside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def segmentationName(volumeNode):
+    """A free name for a segmentation of a volume."""
+    return freeNodeName(_("{name} segmentation").format(name=volumeNode.GetName()))
 
 
 def createUncertaintyNode(volumeNode):

@@ -13,6 +13,7 @@ from SAM2AdaptLib.Scene import Geometry, Volumes
 
 _TOLERANCE = 1e-3  # of a voxel
 _SAMPLES = 200_000  # voxels of a segmentation that are looked at
+_FEW = 2_000  # of these, found among every so many voxels of a large one, after which all of it is looked at
 
 
 def slicingAxis(volumeNode):
@@ -157,7 +158,11 @@ def _voxels(image):
     dimensions = image.GetDimensions()
     if 0 in dimensions:
         return
-    labelled = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()))
+    scalars = vtk_to_numpy(image.GetPointData().GetScalars())
+    step = 1 + 2 * (len(scalars) // (40 * _SAMPLES))  # odd, so that it is no part of the length of a row
+    labelled = np.flatnonzero(scalars[::step]) * step
+    if len(labelled) < _FEW and step > 1:
+        labelled = np.flatnonzero(scalars)
     if not len(labelled):
         return
     labelled = labelled[:: 1 + len(labelled) // _SAMPLES]

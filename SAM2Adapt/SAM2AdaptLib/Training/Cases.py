@@ -9,7 +9,7 @@ from sam2adapt.shared.labels.drawn_slices import FILLED, NOT_ANNOTATED, write_dr
 from sam2adapt.shared.labels.overlaps import FIRST, LAST, REFUSE, overlap_notes
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import LabelExport, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
+from SAM2AdaptLib.Scene import LabelExport, LabelMaps, SliceTags, VolumeGrid, VolumeModality, Volumes, VolumeTransfer
 from SAM2AdaptLib.Training import CaseFiles
 from SAM2AdaptLib.Training.FilledSlices import FilledSlices
 
@@ -87,16 +87,18 @@ class SceneCase(TrainingCase):
     :param segmentationNode: any segmentation; it is resampled onto the volume where its grid differs.
     :param scene: the scene of both; without it Slicer's.
     :param overlap: see ``TrainingCase.overlap``.
+    :param isExamined: whether volume and segmentation are looked at; else ``examine`` or ``examineSteps`` comes next.
     :ivar drawnSlices: numbers of the slices in which a segment has voxels.
     """
 
-    def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST):
+    def __init__(self, volumeNode, segmentationNode, use=TRAIN, scene=None, overlap=LAST, isExamined=True):
         self.overlap = overlap
         super().__init__((volumeNode or segmentationNode).GetName() or "", use)
         self._scene = scene or slicer.mrmlScene
         self.volumeNode, self.segmentationNode = volumeNode, segmentationNode
         self._segments = []
-        self.examine()
+        if isExamined:
+            self.examine()
 
     def segments(self):
         return self._segments
@@ -110,7 +112,22 @@ class SceneCase(TrainingCase):
 
     def examine(self):
         """Look at volume and segmentation as they are now; fills everything but name and use."""
-        self._labels()
+        for _step in self.examineSteps():
+            pass
+
+    def examineSteps(self):
+        """As ``examine``; a generator that stops often, to be continued from the event loop.
+
+        Problems are kept, not raised. What changes meanwhile is looked at again.
+        """
+        stamps = None
+        while stamps != (stamps := LabelMaps.stamps(self.segmentationNode.GetSegmentation())):
+            self._forget()
+            try:
+                yield from self._examined()
+            except UserError as error:
+                self.problems.append(error)
+            self.isEmpty = not self.annotatedSlices and all(segment.voxels == 0 for segment in self._segments)
 
     def write(self, folder, identifier, values, writeImage=True):
         if not self.isInScene():
@@ -118,9 +135,12 @@ class SceneCase(TrainingCase):
                 _("'{name}' was removed from the scene before it was written.").format(name=self.name),
                 _("Take the case out of the table, or load it again."),
             )
-        labels = self._labels()
+        self.examine()
         if self.problems:
             raise self.problems[0]
+        labels = LabelExport.exportLabels(
+            self.volumeNode, self.segmentationNode, [one.id for one in self._segments], self.overlap == FIRST
+        )
         table = np.zeros(len(self._segments) + 1, np.uint8)
         for number, segment in enumerate(self._segments, start=1):
             table[number] = values.get(segment.id, 0)
@@ -135,21 +155,11 @@ class SceneCase(TrainingCase):
             CaseFiles.writeVolumeNode(self.volumeNode, folder / CaseFiles.IMAGES / f"{identifier}.nrrd")
         CaseFiles.writeLabels(labels, self.volumeNode, path)
 
-    def _labels(self):
-        """Labels (K, J, I) of all segments, the n-th having the value n, and everything about them; None on a problem.
-
-        A problem is kept, not raised.
-        """
+    def _forget(self):
+        """Forget what was found, and read the segments' names."""
         self.problems, self.notes, self._segments = [], [], segmentsOf(self.segmentationNode)
         self.axis = self.sliceCount = self.annotatedSlices = self.filledSlices = self.isWhole = self._filled = None
         self.drawnSlices, self.hasOverlap = [], False
-        try:
-            return self._examined()
-        except UserError as error:
-            self.problems.append(error)
-            return None
-        finally:
-            self.isEmpty = not self.annotatedSlices and all(segment.voxels == 0 for segment in self._segments)
 
     def _examined(self):
         if self.volumeNode is None:
@@ -166,19 +176,29 @@ class SceneCase(TrainingCase):
         self.axis = VolumeGrid.slicingAxis(self.volumeNode)
         self.sliceCount = self.volumeNode.GetImageData().GetDimensions()[self.axis]
         ids = [segment.id for segment in self._segments]
-        labels = LabelExport.exportLabels(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
-        self._checkOverlaps(ids)
+        options = self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST
+        labels, overlaps = LabelExport.LabelPlanes(*options), LabelExport.Overlaps(*options)
+        for part in overlaps.parts():
+            overlaps.add(*part)
+            yield
+        self._checkOverlaps(overlaps.lost)
         self._checkGrid()
-        # Plane by plane, because numpy widens what it counts to 64 bits.
-        counts = sum(np.bincount(plane.ravel(), minlength=len(self._segments) + 1) for plane in labels)
+        yield
+        counts, drawn = np.zeros(len(ids) + 1, int), np.zeros(self.sliceCount, bool)
+        for start, stop in labels.parts():
+            for k, plane in enumerate(labels.read(start, stop), start=start):
+                counts += np.bincount(plane.ravel(), minlength=len(counts))
+                if self.axis == 2:
+                    drawn[k] = plane.any()
+                else:
+                    drawn |= plane.any(axis=self.axis)
+            yield
         for number, segment in enumerate(self._segments, start=1):
             segment.voxels = int(counts[number])
-        self._readAnnotation(np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != 2 - self.axis))))
-        return labels
+        self._readAnnotation(np.flatnonzero(drawn))
 
-    def _checkOverlaps(self, ids):
-        """Note which segments lose voxels to others, or refuse that."""
-        lost = LabelExport.overlaps(self.volumeNode, self.segmentationNode, ids, self.overlap == FIRST)
+    def _checkOverlaps(self, lost):
+        """Note which segments lose voxels to others, or refuse that; ``lost``: as ``LabelExport.overlaps`` has it."""
         notes = overlap_notes(f"'{self.segmentationNode.GetName()}'", lost)
         self.hasOverlap = bool(notes)
         if notes and self.overlap == REFUSE:
@@ -260,8 +280,8 @@ class SceneCase(TrainingCase):
 
 
 def fromScene():
-    """List of what ``sceneCases`` gives."""
-    return list(sceneCases())
+    """List of the cases that ``sceneCases`` gives."""
+    return [case for case in sceneCases() if case]
 
 
 def sceneCases(skip=lambda segmentationNode: False):
@@ -270,7 +290,8 @@ def sceneCases(skip=lambda segmentationNode: False):
     :param skip: function that says which segmentations are left out without a look at them.
 
     A segmentation belongs to the volume of its reference geometry. Of several segmentations of one volume the first is
-    used, the others are set to "ignore". A large one takes seconds to examine; take the next from the event loop then.
+    used, the others are set to "ignore". While it looks at a large one, the generator gives None every now and then:
+    take the next from the event loop then.
     """
     seen = set()
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -280,7 +301,8 @@ def sceneCases(skip=lambda segmentationNode: False):
         if skip(segmentationNode):
             seen.update([volumeNode.GetID()] if volumeNode else [])
             continue
-        case = SceneCase(volumeNode, segmentationNode)
+        case = SceneCase(volumeNode, segmentationNode, isExamined=False)
+        yield from case.examineSteps()
         if volumeNode and volumeNode.GetID() in seen:
             case.use = IGNORE
             case.notes.append(_("Another segmentation of the same volume is in the table."))

@@ -1,5 +1,7 @@
 """What the segments of all cases mean together: one class for each structure, matched by code or name only."""
 
+import collections
+
 from sam2adapt.shared.errors import ClassesError, TrainingDataError
 from sam2adapt.shared.labels.annotation import LARGEST_CLASS
 from slicer.i18n import tr as _
@@ -60,10 +62,11 @@ def match(cases):
     cases = [case for case in cases if case.use != IGNORE]
     segments = [(case, segment) for case in cases for segment in case.segments()]
     classes = [TrainingClass(number, *group) for number, group in enumerate(_groups(segments).items(), start=1)]
+    uses = collections.Counter(name for entry in classes for name in entry.names)
     for entry in classes:
         having = {case for case, _segmentId in entry.members}
         entry.missing = [case.name for case in cases if case not in having]
-        entry.ambiguous = _twiceInACase(entry) or _oneNameManyCodes(entry, classes)
+        entry.ambiguous = _twiceInACase(entry) or _oneNameManyCodes(entry, uses)
     return classes
 
 
@@ -95,7 +98,8 @@ def problems(cases, classes):
                 _("Leave out those that are not needed."),
             )
         )
-    return errors + [error for entry in learned if (error := _nothingToLearnFrom(entry))]
+    voxels = {(case, segment.id): segment.voxels for case in cases for segment in case.segments()}
+    return errors + [error for entry in learned if (error := _nothingToLearnFrom(entry, voxels))]
 
 
 def codeOf(terminology):
@@ -136,11 +140,10 @@ def _twiceInACase(entry):
     return None
 
 
-def _oneNameManyCodes(entry, classes):
-    for other in classes:
-        if other is not entry and (shared := sorted(entry.names & other.names)):
-            return _("The name '{name}' is used with different codes.").format(name=shared[0])
-    return None
+def _oneNameManyCodes(entry, uses):
+    """What is wrong with a name of several classes; ``uses``: how many classes have each name."""
+    shared = sorted(name for name in entry.names if uses[name] > 1)
+    return _("The name '{name}' is used with different codes.").format(name=shared[0]) if shared else None
 
 
 def _volumesUsedTwice(cases):
@@ -159,10 +162,13 @@ def _volumesUsedTwice(cases):
     return errors
 
 
-def _nothingToLearnFrom(entry):
-    """The error of a class that no training case shows, or None; files that were not read are left to the engine."""
+def _nothingToLearnFrom(entry, voxels):
+    """The error of a class that no training case shows, or None; files that were not read are left to the engine.
+
+    :param voxels: dict from (case, segment ID) to the number of voxels, None where that is not known.
+    """
     counts = {
-        use: _sum(s.voxels for case, i in entry.members if case.use == use for s in case.segments() if s.id == i)
+        use: _sum(voxels.get(member, 0) for member in entry.members if member[0].use == use)
         for use in {case.use for case, _segmentId in entry.members}
     }
     if counts.get(TRAIN, 0) != 0:

@@ -7,7 +7,7 @@ import slicer
 from sam2adapt.shared.errors import InputFileError, OutputError, TrainingDataError
 from slicer.i18n import tr as _
 
-from SAM2AdaptLib.Scene import NewNodes, Results, SliceTags, SliceViews, Volumes
+from SAM2AdaptLib.Scene import LabelMaps, NewNodes, Results, SliceTags, SliceViews, Volumes
 
 #: Writes large segmentations in a fraction of the time of the default.
 _COMPRESSION = "gzip_fastest"
@@ -32,9 +32,11 @@ class OpenCase:
         self._volumeId, self._segmentationId, self._kept = volumeNode.GetID(), "", None
         if correction.is_file():
             segmentationNode = slicer.util.loadSegmentation(str(correction))
+            segmentationNode.SetName(NewNodes.segmentationName(volumeNode))
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
             NewNodes.putBeside(volumeNode, segmentationNode)
             self.take(segmentationNode)
+            self._kept = LabelMaps.stamps(segmentationNode.GetSegmentation())
             if entry.isComplete:
                 Results.markComplete(segmentationNode)
         SliceViews.showVolume(volumeNode)
@@ -86,21 +88,13 @@ class OpenCase:
                 _("'{path}' could not be written.").format(path=path), _("Free space on the disk, then click again.")
             )
         os.replace(temporary, path)
-        self._kept = _stamp(node)
+        self._kept = LabelMaps.stamps(node.GetSegmentation())
         return Results.isComplete(node) and not SliceTags.isFilled(node)
 
     def removeIfKept(self):
         """Take volume and segmentation out of the scene if all of it is in the correction; else leave them there."""
         node = self.segmentationNode() if self.isThere() else None
-        if self._kept is not None and node is not None and _stamp(node) == self._kept:
+        if self._kept is not None and node is not None and LabelMaps.stamps(node.GetSegmentation()) == self._kept:
             volumeNode = self.volumeNode()
             slicer.mrmlScene.RemoveNode(node)
             slicer.mrmlScene.RemoveNode(volumeNode)
-
-
-def _stamp(segmentationNode):
-    """Changes with each change of a segment."""
-    segmentation = segmentationNode.GetSegmentation()
-    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
-    images = [segment.GetRepresentation("Binary labelmap") for segment in segments]
-    return [item.GetMTime() for item in (*segments, *images) if item]

@@ -166,9 +166,10 @@ class Worklist:
         self.newer = ""
 
     def opened(self, entry):
-        """Note that the user works on a case."""
-        entry.state = OPEN
-        self.save()
+        """Note that the user works on a case; one that was done stays so until it is corrected again."""
+        if entry.state == NEW:
+            entry.state = OPEN
+            self.save()
 
     def corrected(self, entry, isComplete):
         """Note that a correction is written; models are measured on it anew."""

@@ -34,8 +34,8 @@ class Correction:
     """Result of a correction.
 
     :ivar masks: (K, J, I) bool, the structure in the slices that were sent.
-    :ivar slices: indices of the slices that changed along the array axis across the slices, that of the gesture first;
-        ``carried``: those of them that the change was carried to.
+    :ivar slices: indices of the slices that were corrected along the array axis across the slices, that of the first
+        gesture first; ``carried``: those of them that a change was carried to.
     """
 
     masks: np.ndarray
@@ -70,22 +70,28 @@ class Corrector:
         region: tuple[slice, slice, slice],
         gestures: Sequence[dict[str, Any]],
         carry: int = 0,
+        new: int = 1,
     ) -> Correction:
-        """Carry out the last gesture.
+        """Carry out the last gestures.
 
         :param masks: (K, J, I) bool, the structure in the region (K, J, I) of the volume, which holds whole slices.
         :param gestures: of the request, in their order; the earlier ones stay obeyed where they still are.
-        :param carry: to how many slices on either side the change is carried.
-        :raises SettingsError: a gesture lies outside of the volume, or the last one outside of the region.
+        :param carry: to how many slices on either side a change is carried, unless a new gesture lies there.
+        :param new: how many of the gestures are carried out, one after the other.
+        :raises SettingsError: a gesture lies outside of the volume, or a new one outside of the region.
         """
-        *earlier, latest = read_gestures(gestures, self.stack)
+        cut = read_gestures(gestures, self.stack)
+        earlier, latest = cut[:-new], cut[-new:]
         masks = masks.copy()
         work = _Work(self, structure, masks, self.stack.slice_range(region)[0], [*chain(*earlier)])
-        done = [one.number for one in latest]
-        before = work.mask(latest[0].number).copy()
-        for gesture in latest:
-            work.obey(gesture)
-        carried = work.carry(latest[0], before, carry, done) if carry else []
+        done, carried = [*dict.fromkeys(part.number for part in chain(*latest))], {}
+        for parts in latest:
+            before = {part.number: work.mask(part.number).copy() for part in parts}
+            for part in parts:
+                work.obey(part)
+            for number, former in before.items() if carry else ():
+                carried |= dict.fromkeys(work.carry(number, parts[0].positive, former, carry, done))
+            work.keep(parts)
         done, carried = ([self.stack.array_slice(number) for number in numbers] for numbers in (done, carried))
         return Correction(masks, done + carried, carried)
 
@@ -130,27 +136,31 @@ class _Work:
         elif not gesture.is_box:
             self.mask(gesture.number)[tuple(gesture.pixels.T)] = gesture.positive
 
-    def carry(self, gesture: Gesture, before: np.ndarray, most: int, done: list[int]) -> list[int]:
-        """Carry the change of a gesture to the slices beside it, as far as they look alike; returns these.
+    def keep(self, gestures: list[Gesture]) -> None:
+        """Let the gestures that follow leave the voxels of these as these want them."""
+        self._earlier += gestures
 
-        :param before: (H, W) the slice of the gesture before it.
+    def carry(self, number: int, positive: bool, before: np.ndarray, most: int, done: list[int]) -> list[int]:
+        """Carry the change of a slice to the slices beside it, as far as they look alike; returns these.
+
+        :param before: (H, W) the slice before its change.
         :param done: slices that are not to be changed.
         """
         carried = []
         for step in (-1, 1):
-            here, change = self._slice(gesture.number, []), self.mask(gesture.number) != before
-            for number in range(gesture.number + step, gesture.number + (most + 1) * step, step):
-                if number in done or not 0 <= number - self._first < len(self._view) or not change.any():
+            here, change = self._slice(number, []), self.mask(number) != before
+            for beside in range(number + step, number + (most + 1) * step, step):
+                if beside in done or not 0 <= beside - self._first < len(self._view) or not change.any():
                     break
-                there, former = self._slice(number, []), self.mask(number).copy()
-                seed = _seed(change, here, there, gesture.positive)
+                there, former = self._slice(beside, []), self.mask(beside).copy()
+                seed = _seed(change, here, there, positive)
                 if seed is None:
                     break
                 near = ndimage.binary_dilation(change, iterations=_BESIDE)
-                after = spread(there, Click(seed, gesture.positive))
-                self._put(number, np.where(near, after, former))
-                here, change = there, self.mask(number) != former
-                carried.append(number)
+                after = spread(there, Click(seed, positive))
+                self._put(beside, np.where(near, after, former))
+                here, change = there, self.mask(beside) != former
+                carried.append(beside)
         return carried
 
     def _slice(self, number: int, latest: list[Gesture]) -> Slice:

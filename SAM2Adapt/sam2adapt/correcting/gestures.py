@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ..imaging.volume import Volume
 from ..segmenting.slices import SliceStack
 from ..shared.errors import SettingsError
-from ..shared.protocol import BOX
+from ..shared.protocol import BOX, DRAWN
+
+_TOUCHING = np.ones((3, 3), bool)  # pixels that touch at a corner belong to one piece
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Gesture:
 def read_gestures(entries: Sequence[dict[str, Any]], stack: SliceStack) -> list[list[Gesture]]:
     """The gestures of a request, each cut into the slices that it crosses, that with most of it first.
 
+    What is drawn is cut into its connected pieces, too.
+
     :param entries: ``kind``, ``positive`` and ``voxels`` (I, J, K) of each.
     :raises SettingsError: a voxel lies outside of the volume, or a gesture has none.
     """
@@ -53,10 +58,22 @@ def _cut(entry: dict[str, Any], stack: SliceStack) -> list[Gesture]:
         low, high = places[:, 0].min(), places[:, 0].max()
         return [Gesture(int(number), places[:, 1:], positive, True) for number in range(low, high + 1)]
     numbers, counts = np.unique(places[:, 0], return_counts=True)
-    return [
-        Gesture(int(number), np.unique(places[places[:, 0] == number, 1:], axis=0), positive)
-        for number in numbers[np.argsort(-counts, kind="stable")]
-    ]
+    gestures = []
+    for number in numbers[np.argsort(-counts, kind="stable")]:
+        pixels = np.unique(places[places[:, 0] == number, 1:], axis=0)
+        pieces = _pieces(pixels) if entry["kind"] == DRAWN else [pixels]
+        gestures += [Gesture(int(number), piece, positive) for piece in pieces]
+    return gestures
+
+
+def _pieces(pixels: np.ndarray) -> list[np.ndarray]:
+    """Pixels (N, 2) in groups that touch, the largest first."""
+    corner = pixels.min(0)
+    drawn = np.zeros(pixels.max(0) - corner + 1, bool)
+    drawn[tuple((pixels - corner).T)] = True
+    numbers, count = ndimage.label(drawn, _TOUCHING)
+    at = numbers[tuple((pixels - corner).T)]
+    return sorted((pixels[at == number] for number in range(1, count + 1)), key=len, reverse=True)
 
 
 def _check_inside(voxels: np.ndarray, volume: Volume) -> None:

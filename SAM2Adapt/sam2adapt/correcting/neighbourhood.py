@@ -53,19 +53,20 @@ def consistent(margin: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def window_of(seeds: np.ndarray, reach: float, shape: tuple[int, int]) -> tuple[slice, slice]:
     """The part of a slice of ``shape`` that a click can change; ``seeds``: (N, 2) rows and columns."""
-    around = int(np.ceil(_WINDOW * reach)) + 1
-    low, high = seeds.min(0) - around, seeds.max(0) + around + 1
+    return _around(seeds, int(np.ceil(_WINDOW * reach)) + 1, shape)
+
+
+def _around(seeds: np.ndarray, pixels: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+    low, high = seeds.min(0) - pixels, seeds.max(0) + pixels + 1
     return slice(max(0, low[0]), min(shape[0], high[0])), slice(max(0, low[1]), min(shape[1], high[1]))
 
 
 def reach_of(mask: np.ndarray, seeds: np.ndarray, positive: bool) -> float:
     """Pixels from a click to the nearest pixel that is as it wants: structure if ``positive``, else not."""
-    wanted = mask if positive else ~mask
-    if not wanted.any():
-        return _LONGEST
-    places = np.argwhere(wanted)
-    nearest = min(float(np.hypot(*(places - seed).T).min()) for seed in seeds)
-    return float(np.clip(nearest, _SHORTEST, _LONGEST))
+    window = _around(seeds, int(_LONGEST), mask.shape)  # what is farther away counts as far as this
+    at = tuple((seeds - [window[0].start, window[1].start]).T)
+    wanted = mask[window] == positive
+    return float(np.clip(_distance(~wanted)[at].min(), _SHORTEST, _LONGEST))
 
 
 def features(part: Slice, grey: np.ndarray, seeds: np.ndarray, positive: bool, reach: float) -> np.ndarray:

@@ -6,12 +6,13 @@ is read with Pillow.
 """
 
 import contextlib
+import math
 import os
 import re
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ import SimpleITK as sitk
 from PIL import Image
 
 from ..shared import paths
-from ..shared.errors import InputFileError, OutputError, VolumeError
+from ..shared.errors import InputFileError, OutputError, UserError, VolumeError
 from ..shared.labels.image_names import LABEL_SUFFIXES, PICTURES, READ_ONLY, stem_of, suffix_of
 from ..shared.tolerance import ROUNDING, displacement
+from .stored import tiff
 from .stored.declared_size import Unpacked, enough_memory, readable
 from .stored.freesurfer import is_freesurfer, read_freesurfer
 from .stored.metaimage_header import check_metaimage, read_packed
@@ -95,22 +97,26 @@ def read_picture(path: str | os.PathLike, indices: bool = False) -> StoredImage:
     path = Path(path)
     array = None
     try:
-        with Image.open(path) as picture:
-            mode = picture.mode
+        # From an open file: of one that it opens itself, Pillow maps the pixels into memory.
+        with paths.open_file(path) as file, Image.open(file) as picture:
             _check_picture(path, picture)
             if indices and picture.format == "JPEG":
                 raise InputFileError(
                     f"{path} is a JPEG, a format that cannot keep labels: it changes the values of pixels.",
                     "Save the masks as PNG, from where they were drawn.",
                 )
-            if picture.format == "JPEG" or mode == "LA" or (indices and mode in _INDEXED):
-                grey = mode in ("L", "LA")
-                with enough_memory(path):
-                    array = np.asarray(
-                        picture if indices and mode in _INDEXED else picture.convert("L" if grey else "RGB")
-                    )
-    except (OSError, SyntaxError) as error:
-        if suffix_of(path) in (".jpg", ".jpeg"):
+            is_indexed = indices and picture.mode in _INDEXED
+            form = None if is_indexed else "L" if picture.mode in ("L", "LA") else "RGB"
+            by_pillow = is_indexed or picture.format == "JPEG" or picture.mode == "LA"
+        if by_pillow:
+            with enough_memory(path), tiff.unmapped(path) as whole, paths.open_file(whole) as file:
+                with Image.open(file) as picture:
+                    array = np.asarray(picture.convert(form) if form else picture)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises half a dozen kinds for damaged files
+        # One that Pillow does not know may be one that ITK knows.
+        if suffix_of(path) in (".jpg", ".jpeg") or not isinstance(error, OSError | SyntaxError):
             raise InputFileError(f"{path} cannot be read: it is damaged or no picture.", _AGAIN) from error
     if array is None:
         return read_image(path)
@@ -121,11 +127,15 @@ def read_picture(path: str | os.PathLike, indices: bool = False) -> StoredImage:
 def _check_picture(path: Path, picture: Image.Image) -> None:
     """Compare the size that a picture declares with that of its file."""
     pixels = picture.width * picture.height
-    declared = pixels if picture.mode != "1" else pixels // 8
-    most = os.path.getsize(path) * (_PICTURE_RATIO if picture.format != "BMP" else 8)
+    _check_pixels(path, (picture.width, picture.height), pixels if picture.mode != "1" else pixels // 8)
+
+
+def _check_pixels(path: Path, size: Sequence[int], declared: int) -> None:
+    """Compare the pixels that a picture declares, in bytes at least, with its file."""
+    most = os.path.getsize(path) * (_PICTURE_RATIO if suffix_of(path) != ".bmp" else 8)
     if declared > most + (1 << 16):
         raise InputFileError(
-            f"{path} is truncated or damaged: its header declares {picture.width} x {picture.height} pixels, and the"
+            f"{path} is truncated or damaged: its header declares {' x '.join(map(str, size))} pixels, and the"
             f" {readable(os.path.getsize(path))} of the file cannot hold them.",
             _AGAIN,
         )
@@ -137,11 +147,12 @@ def _read_with_itk(path: Path, binary: Path) -> sitk.Image:
     :param path: for messages. :param binary: the file to read, a copy perhaps.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(paths.utf8_name(binary))
     try:
-        reader.ReadImageInformation()
-        _check_dimensions(reader, path)
-        image = reader.Execute()
+        with tiff.unmapped(binary) as whole:
+            reader.SetFileName(paths.utf8_name(whole))
+            reader.ReadImageInformation()
+            _check_dimensions(reader, path)
+            image = reader.Execute()
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise
@@ -165,6 +176,8 @@ def _read_with_itk(path: Path, binary: Path) -> sitk.Image:
 
 def _check_dimensions(reader: sitk.ImageFileReader, path: Path) -> None:
     size = reader.GetSize()
+    if suffix_of(path) in PICTURES:  # also those that Pillow does not know
+        _check_pixels(path, size, math.prod(size) // 8)
     if 0 in size:
         raise VolumeError(
             f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",
@@ -180,7 +193,7 @@ def _check_sum(path: Path, offset: int, array: np.ndarray) -> None:
     :param offset: where the stream begins in the file.
     :raises InputFileError: the stream is damaged.
     """
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         file.seek(-8, os.SEEK_END)
         crc, length = struct.unpack("<II", file.read(8))
         if length == array.nbytes % 2**32 and zlib.crc32(array.data.cast("B")) == crc:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, deserialize
 
 from .. import __version__
 from ..shared import known_bases, paths, safetensors_header, strict_json
@@ -50,12 +50,10 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, TensorInfo]]:
     path = Path(path)
     _check_form(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {key: file.get_slice(key) for key in file.keys()}
-            tensors = {key: TensorInfo(s.get_dtype(), tuple(s.get_shape())) for key, s in slices.items()}
-            return file.metadata() or {}, tensors
-    except (SafetensorError, OSError) as error:
+        metadata, tensors = safetensors_header.read_tensors(path)
+    except (ValueError, OSError) as error:
         raise _damaged(path, error) from error
+    return metadata, {name: TensorInfo(*info) for name, info in tensors.items()}
 
 
 def read_card(path: Path) -> dict[str, Any]:

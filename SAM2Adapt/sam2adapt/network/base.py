@@ -15,6 +15,7 @@ from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..machine.interruption import look
 from ..shared.known_bases import NANO
 from .attention import use_key_bias
 from .windows import window_attention
@@ -108,6 +109,7 @@ class AnySizeHiera(Hiera):
             x = x + self._get_pos_embed(x.shape[1:3])
         maps = []
         for i, block in enumerate(self.blocks):
+            look()
             x = block(x)
             if i == 0:
                 x = self.peg(x)

@@ -30,6 +30,34 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     return torch.bmm(scores.softmax(dim=-1), v).view(shape)
 
 
+def attend_tokens(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Attend with queries (B, N, heads * d) to keys and values (B, M, heads * d); returns (B, N, heads * d).
+
+    :param scale: of the scores (default: 1 / sqrt(d)). :param bias: (M,) added to the scores.
+    """
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return attend(q, k, v, scale, bias).transpose(1, 2).flatten(2)
+
+
+def window_views(x: Tensor, window: int) -> list[Tensor]:
+    """Views (B, down, across, h, w, C) of tokens (B, H, W, C): of the whole windows and of those at the edges.
+
+    :param window: side; 0: all of it is one window.
+    """
+    height, width = x.shape[1:3]
+    rows = window_ranges(height, window) if window else [(0, height, height)]
+    columns = window_ranges(width, window) if window else [(0, width, width)]
+    return [
+        x[:, row[0] : row[1], column[0] : column[1]].unflatten(2, (-1, column[2])).unflatten(1, (-1, row[2]))
+        .permute(0, 1, 3, 2, 4, 5)
+        for row in rows
+        for column in columns
+    ]  # fmt: skip
+
+
 def window_ranges(size: int, window: int) -> list[tuple[int, int, int]]:
     """Start, stop and window length along an axis: of the whole windows, and of the shorter one at the end.
 
@@ -43,50 +71,35 @@ def window_ranges(size: int, window: int) -> list[tuple[int, int, int]]:
 def window_attention(q: Tensor, kv: Tensor, heads: int, window: int, padding: Tensor) -> Tensor:
     """Attention of Hiera within windows; windows at the right and bottom edge are padded.
 
-    Padded positions only add equal keys to a window. One key, with the logarithm of their number added to its score,
-    has the same effect, so nothing is computed for padded positions.
-
     :param q: (B, h, w, C), h and w those of ``kv`` or half of them.
     :param kv: keys and values (B, H, W, 2 C).
     :param window: side in positions of ``kv``; 0: all of it is one window.
     :param padding: key and value (2 C,) of a position outside.
     :return: (B, h, w, C).
     """
-    height, width = kv.shape[1:3]
-    pooled = height // q.shape[1]
-    rows = window_ranges(height, window) if window else [(0, height, height)]
-    columns = window_ranges(width, window) if window else [(0, width, width)]
-    scale = 1 / math.sqrt(q.shape[-1] // heads)
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    for row in rows:
-        for column in columns:
-            smaller = [tuple(n // pooled for n in entry) for entry in (row, column)]
-            queries = _to_windows(q, *smaller, 1, heads)[0]
-            keys, values = _to_windows(kv, row, column, 2, heads)
-            outside = window * window - row[2] * column[2] if window else 0
-            bias = None
-            if outside:
-                key, value = padding.view(2, 1, heads, 1, -1).expand(-1, len(keys), -1, -1, -1)
-                keys, values = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
-                bias = F.pad(keys.new_tensor([math.log(outside)]), (keys.shape[2] - 1, 0))
-            _from_windows(attend(queries, keys, values, scale, bias), out, *smaller)
+    smaller = window * q.shape[1] // kv.shape[1]
+    parts = (window_views(q, smaller), window_views(kv, window), window_views(out, smaller))
+    for queries, keys_values, result in zip(*parts, strict=True):
+        result.copy_(attend_windows(queries, keys_values, heads, window, padding))
     return out
 
 
-def _window_view(x: Tensor, row: tuple[int, int, int], column: tuple[int, int, int], last: tuple[int, ...]) -> Tensor:
-    """View of (B, rows of windows, h, columns of windows, w, ...)."""
-    part = x[:, row[0] : row[1], column[0] : column[1]]
-    return part.unflatten(-1, last).unflatten(2, (-1, column[2])).unflatten(1, (-1, row[2]))
+def attend_windows(q: Tensor, kv: Tensor, heads: int, window: int, padding: Tensor) -> Tensor:
+    """Attention within windows of one size, smaller than ``window`` at the edges.
 
+    Padded positions only add equal keys to a window. One key, with the logarithm of their number added to its score,
+    has the same effect, so nothing is computed for padded positions.
 
-def _to_windows(x: Tensor, row: tuple[int, int, int], column: tuple[int, int, int], parts: int, heads: int) -> Tensor:
-    """Copy tokens (B, H, W, parts * heads * d) to (parts, windows, heads, h w, d)."""
-    view = _window_view(x, row, column, (parts, heads, -1)).permute(5, 0, 1, 3, 6, 2, 4, 7)
-    return view.reshape(parts, -1, heads, row[2] * column[2], view.shape[-1])
-
-
-def _from_windows(x: Tensor, out: Tensor, row: tuple[int, int, int], column: tuple[int, int, int]) -> None:
-    """Copy (windows, heads, h w, d) to their place in tokens (B, H, W, heads * d)."""
-    view = _window_view(out, row, column, (x.shape[1], -1))
-    batch, down, height, across, width, heads, depth = view.shape
-    view.copy_(x.view(batch, down, across, heads, height, width, depth).permute(0, 1, 4, 2, 5, 3, 6))
+    :param q: (B, down, across, h, w, C); ``kv``: (B, down, across, H, W, 2 C); others: see ``window_attention``.
+    :return: (B, down, across, h, w, C).
+    """
+    queries, keys_values = (x.flatten(3, 4).flatten(0, 2) for x in (q, kv))
+    keys, values = keys_values.chunk(2, dim=-1)
+    outside = window * window - keys.shape[1] if window else 0
+    bias = None
+    if outside:
+        key, value = padding.view(2, 1, 1, -1).expand(-1, len(keys), -1, -1)
+        keys, values = torch.cat([keys, key], dim=1), torch.cat([values, value], dim=1)
+        bias = F.pad(keys.new_tensor([math.log(outside)]), (keys.shape[1] - 1, 0))
+    return attend_tokens(queries, keys, values, heads, bias=bias).view(q.shape)

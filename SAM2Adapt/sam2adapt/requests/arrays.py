@@ -1,5 +1,7 @@
 """Arrays that Slicer and the engine exchange as ``.npy`` files, with their geometry."""
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,16 @@ def read_array(path: Path) -> np.ndarray:
 
     :raises InputFileError: the file does not exist or is not an array.
     """
-    paths.check_file(path)
     try:
-        mapped = np.lib.format.open_memmap(path, mode="r")  # which compares the header with the file's size
-        array = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
-        return array.reshape(mapped.shape, order="C" if mapped.flags.c_contiguous else "F")
+        with paths.open_file(path) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            stored = os.fstat(file.fileno()).st_size - file.tell()
+            if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > stored:
+                raise ValueError(f"{stored} bytes cannot hold {shape} values of {dtype}")
+            array = np.fromfile(file, dtype, math.prod(shape))
+        return array.reshape(shape, order="F" if fortran else "C")
     except OSError as error:
         raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Start again.") from error
     except (ValueError, EOFError) as error:

@@ -31,7 +31,7 @@ def correct(
     keep: Keep | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Carry out the last gesture on a segment and write the segment; without gestures, prepare the slices.
+    """Carry out the new gestures on a segment and write the segment; without gestures, prepare the slices.
 
     :param load: returns the model, perhaps one that is loaded already; None: it is read from its file.
     :param keep: returns the corrector of a volume and model, perhaps one that is kept; None: a new one.
@@ -52,7 +52,7 @@ def correct(
     }  # fmt: skip
     if request.gestures:
         masks = _read_masks(request.labels, region)
-        result = corrector.correct(request.structure, masks, region, request.gestures, request.carry)
+        result = corrector.correct(request.structure, masks, region, request.gestures, request.carry, request.new)
         check_cancelled(cancelled, "The correction")
         write_array(request.masks, result.masks.view(np.uint8))
         report |= {

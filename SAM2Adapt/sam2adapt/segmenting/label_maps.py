@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..machine.interruption import look
+
 _LOGITS_AT_ONCE = 1 << 22
 
 
@@ -29,6 +31,7 @@ def label_maps(logits: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     by_class = logits.movedim(1, 0).reshape(logits.shape[1], -1)
     at_once = max(1, _LOGITS_AT_ONCE // (len(values) * rows.most * columns.most))
     for cells in mixed.nonzero().split(at_once):
+        look()
         _label_cells(labels, by_class, values, cells, rows, columns)
     return labels
 

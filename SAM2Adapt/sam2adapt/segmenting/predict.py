@@ -18,8 +18,9 @@ from ..imaging.region import region_of
 from ..imaging.terminology import Structure, choose
 from ..imaging.volume import Volume, check_voxels
 from ..machine.device import autocast, is_out_of_memory, release_memory
+from ..machine.interruption import interruptible, look
 from ..network.base import STRIDE
-from ..shared.errors import DeviceError, check_cancelled
+from ..shared.errors import DeviceError
 from ..shared.labels.label_runs import count_labels
 from ..shared.timing import timed
 from .label_maps import label_maps
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 SCALES = (1.0, 0.875, 1.125)  # of test-time augmentation; no flips, which would confuse left and right
 _PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 64 * 256 * 256, "mps": 16 * 256 * 256}
 _PROBABILITIES_PER_BATCH = 1 << 24  # on the native grid: 64 MiB
+_WHAT = "The segmentation"  # that was cancelled
 
 
 @dataclass
@@ -106,7 +108,7 @@ def segment(
     """Segment one volume. Afterwards, even after an error, the model is as before, on the same device.
 
     :param progress: called with (slices done, all slices), first with 0.
-    :param cancelled: called between batches; if it returns true, ``CancelledError`` is raised.
+    :param cancelled: called between batches and within each; if it returns true, ``CancelledError`` is raised.
     :raises VolumeError, ModalityError, ClassesError, SettingsError, DeviceError: errors that a user can fix.
     """
     options, seconds = options or Options(), dict.fromkeys(("prepare", "network", "post-process"), 0.0)
@@ -122,11 +124,11 @@ def segment(
     first, last = stack.slice_range(region) if options.roi else (0, len(stack))
     if progress:
         progress(0, last - first)
-    with _borrowed(model):
+    with _borrowed(model), interruptible(cancelled, _WHAT):
         for stop in _fill_in(labels, entropy, stack, model, options, range(first, last), seconds):
             if progress:
                 progress(stop - first, last - first)
-            check_cancelled(cancelled, "The segmentation")
+            look()
         device = model.device
     with timed(seconds, "post-process"):
         for array in (labels, entropy):
@@ -155,6 +157,7 @@ def _fill_in(
         with timed(seconds, "post-process"):
             stack.oriented(labels)[start:stop] = batch
             if entropy is not None:
+                look()
                 stack.oriented(entropy)[start:stop] = entropy_of(probabilities).cpu().numpy()
         if options.observe:
             options.observe(stack, start, probabilities)
@@ -287,8 +290,14 @@ def _segment_slices(
     with timed(seconds, "post-process"):
         if not options.wants_probabilities:
             return label_maps(logits[0], values, size).cpu().numpy(), None
-        probabilities = sum(_on_grid(scaled, size).softmax(dim=1) for scaled in logits) / len(logits)
+        probabilities = sum(_probabilities(scaled, size) for scaled in logits) / len(logits)
+        look()
         return values[probabilities.max(dim=1).indices.cpu()].numpy(), probabilities
+
+
+def _probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    look()
+    return _on_grid(logits, size).softmax(dim=1)
 
 
 def _logits(model: Model, images: Tensor, scales: tuple[float, ...]) -> list[Tensor]:

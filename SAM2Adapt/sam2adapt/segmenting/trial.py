@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.volume import Volume, check_voxels
-from ..shared.errors import check_cancelled
+from ..machine.interruption import interruptible, look
 from ..shared.model_fit import trial_score, trial_slices
 from .model import Model
 from .predict import entropy_of, probabilities_of
@@ -41,21 +41,22 @@ class Trial:
 def try_model(volume: Volume, model: Model, cancelled: Callable[[], bool] | None = None) -> Trial:
     """Try a model on the slices of ``model_fit.trial_slices``.
 
-    :param cancelled: called before each look at a slice; if it returns true, ``CancelledError`` is raised.
+    :param cancelled: called before and within each look at a slice; if it returns true, ``CancelledError`` is raised.
     :raises VolumeError, ModalityError: as ``predict.segment``.
     """
     check_voxels(volume)
     check_modality(volume, model.card["modality"], model.name)
     stack = SliceStack(volume, model.slices)
     looks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for index in trial_slices(len(stack)):
-        images = stack.batch(index, index + 1)
-        check_cancelled(cancelled, "The trial")
-        plain = probabilities_of(model, images)
-        check_cancelled(cancelled, "The trial")
-        smaller = probabilities_of(model, images, _SMALLER)
-        labels = [one.argmax(dim=1)[0].cpu().numpy() for one in (plain, smaller)]
-        looks.append((labels[0], labels[1], entropy_of(plain)[0].cpu().numpy()))
+    with interruptible(cancelled, "The trial"):
+        for index in trial_slices(len(stack)):
+            images = stack.batch(index, index + 1)
+            look()
+            plain = probabilities_of(model, images)
+            look()
+            smaller = probabilities_of(model, images, _SMALLER)
+            labels = [one.argmax(dim=1)[0].cpu().numpy() for one in (plain, smaller)]
+            looks.append((labels[0], labels[1], entropy_of(plain)[0].cpu().numpy()))
     return _judged(*map(np.stack, zip(*looks, strict=True)), model)
 
 

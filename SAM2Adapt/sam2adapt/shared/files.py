@@ -56,6 +56,10 @@ def bundled_folder() -> Path:
     return beside if paths.is_dir(beside) else Path(sys.prefix) / "share" / "sam2adapt" / "models"
 
 
+#: What a model's training keeps for those that continue the model, by the words of the stream.
+KEPT_WITH_MODELS = {"replay": replay_file, "names": case_names_file}
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: int = 0o666, replace: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it when the block ends without an error.

@@ -5,7 +5,9 @@ versions of Python. And reading a pipe in place of a file blocks the whole proce
 folders only through this module.
 """
 
+import contextlib
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -86,14 +88,41 @@ def check_file(path: PathLike) -> os.stat_result:
     return state
 
 
+class _Reader(io.BufferedReader):
+    """A file whose later failures are ``InputFileError``, too: of a disk, or of a network drive that is gone."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        with self._said():
+            return super().read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        with self._said():
+            return super().readinto(buffer)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        with self._said():
+            return super().readline(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._said():
+            return super().seek(offset, whence)
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as failure:
+            raise unreadable(self.name, failure) from failure
+
+
 def open_file(path: PathLike) -> BinaryIO:
     """Open a regular file for reading.
 
-    :raises InputFileError: as :func:`check_file`, or there is no permission to read it.
+    :raises InputFileError: as :func:`check_file`, there is no permission to read it, or, later, the disk fails.
     """
     check_file(path)
     try:
-        return open(path, "rb")
+        return _Reader(io.FileIO(path))
     except OSError as failure:
         raise InputFileError(*_cannot("opened", path, failure)) from failure
 
@@ -104,10 +133,7 @@ def read_bytes(path: PathLike) -> bytes:
     :raises InputFileError: as :func:`open_file`, or the disk fails.
     """
     with open_file(path) as file:
-        try:
-            return file.read()
-        except OSError as failure:
-            raise unreadable(path, failure) from failure
+        return file.read()
 
 
 def read_text(path: PathLike, encoding: str = "utf-8") -> str:

@@ -37,6 +37,6 @@ ESTIMATING = "estimating"
 SENDING = "sending"  # files to another computer
 FILLING = "filling"
 DRAWING = "drawing"
-# Kinds of gestures of `correct`; a point is a scribble of one voxel.
-GESTURES = POINT, SCRIBBLE, BOX = ("point", "scribble", "box")
+# Kinds of gestures of `correct`; a point is a scribble of one voxel, and a drawing counts piece by piece.
+GESTURES = POINT, SCRIBBLE, BOX, DRAWN = ("point", "scribble", "box", "drawn")
 HELD_OUT = 5  # where no case is set aside for validation, a training keeps every fifth out, at least one of several

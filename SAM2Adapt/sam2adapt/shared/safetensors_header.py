@@ -1,13 +1,15 @@
 """Header of a safetensors file, read without its tensors: 8 bytes with the length of the JSON that follows.
 
-The engine uses this for damaged files. Slicer uses it to list models, because it has no safetensors package.
+Slicer uses this to list models, because it has no safetensors package. The engine uses it because the package maps
+files into memory, and one that its owner cuts short meanwhile would end the process. What a header must say:
+https://github.com/huggingface/safetensors#format
 """
 
-import json
+import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import paths
+from . import paths, strict_json
 from .errors import UserError
 
 SUFFIX = ".safetensors"
@@ -16,6 +18,11 @@ MODEL_KEY, BASE_KEY = "sam2adapt", "sam2adapt_base"
 SCHEMA_VERSION = 1  # of a model's card; newer ones are refused
 LONGEST = 100_000_000  # bytes, the limit of the format
 _METADATA = "__metadata__"
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64), **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16), "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+}  # fmt: skip
 
 
 def _open(path: Path) -> BinaryIO:
@@ -41,10 +48,7 @@ def read_header(path: Path) -> dict[str, Any]:
         length = header_length(file.read(8))
         if length > LONGEST:
             raise ValueError(f"a header of {length} bytes")
-        try:
-            header = json.loads(file.read(length))
-        except RecursionError as error:
-            raise ValueError("the header is nested too deeply") from error
+        header = strict_json.loads(file.read(length).decode())
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
     return header
@@ -55,10 +59,53 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     :raises OSError, ValueError: as ``read_header``.
     """
-    metadata = read_header(path).get(_METADATA, {})
-    if not isinstance(metadata, dict):
-        raise ValueError("the metadata are not a JSON object")
+    return _metadata(read_header(path))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
+    """The metadata, and type and shape of each tensor, in the order of their bytes, which fill the file.
+
+    :raises OSError, ValueError: as ``read_header``, or the header does not describe the file.
+    """
+    header = read_header(path)
+    with _open(path) as file:
+        start = 8 + header_length(file.read(8))
+        size = file.seek(0, 2) - start
+    metadata, found, end = _metadata(header), {}, 0
+    header.pop(_METADATA, None)
+    for name, entry in sorted(header.items(), key=lambda row: _offsets(*row)):
+        begin, last = _offsets(name, entry)
+        kind, shape = entry.get("dtype"), entry.get("shape")
+        if not isinstance(kind, str) or kind not in _BITS or not _are_lengths(shape):
+            raise ValueError(f"type or shape of the tensor '{name}' is not valid")
+        if begin != end or 8 * (last - begin) != math.prod(shape) * _BITS[kind]:
+            raise ValueError(f"the bytes of the tensor '{name}' do not fit its shape or its neighbour")
+        name.encode()  # a ValueError if it is no text
+        found[name], end = (kind, tuple(shape)), last
+    if end != size:
+        raise ValueError(f"its tensors take {end} bytes, and {size} are there")
+    return metadata, found
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, str]:
+    metadata = header.get(_METADATA)
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("the metadata are not texts by name")
+    "".join((*metadata, *metadata.values())).encode()  # a ValueError if they are no text
     return metadata
+
+
+def _offsets(name: str, entry: Any) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not _are_lengths(offsets) or len(offsets) != 2:
+        raise ValueError(f"the header does not say where the tensor '{name}' is")
+    return offsets[0], offsets[1]
+
+
+def _are_lengths(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
 def expected_size(path: Path) -> int:

@@ -8,7 +8,7 @@ from ..modelfiles.bundle import Bundle, read_bundle
 from ..modelfiles.catalog import find_model
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import SliceSettings
-from ..shared.errors import ModalityError, SettingsError
+from ..shared.errors import ModalityError, ModelFileError, SettingsError
 from .prepare import Fingerprint
 from .replay import Replay, read_replay
 
@@ -103,8 +103,17 @@ def _is_per_class(name: str) -> bool:
 def read_parent(name_or_path: str | Path, structures: list[Structure]) -> Parent:
     """Read the model to start from.
 
-    :raises ModelNotFoundError: there is no model of that name. :raises ModelFileError: it cannot be read.
+    :raises ModelNotFoundError: there is no model of that name. :raises ModelFileError: it cannot be read, or its
+        tensors are those of other classes.
     """
     bundle = read_bundle(find_model(name_or_path))
+    classes = len(bundle.card["classes"]) + 1
+    wrong = [n for n, tensor in bundle.tensors.items() if _is_per_class(n) and tensor.shape[:1] != (classes,)]
+    if wrong:
+        raise ModelFileError(
+            f"The tensors of '{bundle.path}' do not fit its {classes} classes, the background among them"
+            f" ({len(wrong)} of them, for example '{wrong[0]}').",
+            "Get the model file again from its source.",
+        )
     known = {entry["name"].lower() for entry in bundle.card["classes"]}
     return Parent(bundle, continued=any(structure.name.lower() in known for structure in structures))

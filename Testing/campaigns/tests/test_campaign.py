@@ -20,6 +20,7 @@ SEED = 5
 PLANTED = {
     "cards are not checked": [0, 1],
     "tensors as large as a card says": [107],
+    "files are mapped": [0, 1, 2, 3],
     "pipes are opened": [0],
     "axes are not flipped": [0],
     "training trusts the clock": [0],

@@ -90,6 +90,31 @@ def test_scribbles_and_boxes(corrector, ball):
     assert not grown[2, :4].any() and not grown[2, 21:].any()
 
 
+def test_several_new_gestures_are_carried_out_one_after_the_other(corrector, ball):
+    mask = half(ball, (1, 2, 3))
+    one, other = point((11, 12, 1)), point((11, 12, 3))
+    result = corrector.correct("ball", mask, WHOLE, [one, other], new=2)
+    first = corrector.correct("ball", mask, WHOLE, [one]).masks
+    assert np.array_equal(result.masks, corrector.correct("ball", first, WHOLE, [one, other]).masks)
+    assert result.slices == [1, 3] and np.array_equal(result.masks[2], mask[2])
+    carried = corrector.correct("ball", mask, WHOLE, [one, other], carry=2, new=2)
+    assert set(carried.carried) <= {0, 2, 4} and 2 in carried.carried and carried.slices[:2] == [1, 3]
+    kept = corrector.correct("ball", mask, WHOLE, [point((12, 12, 2), False), point((11, 12, 2))], new=2).masks
+    assert kept[2, 12, 11] and not kept[2, 12, 12]  # the second leaves what the first wants
+
+
+def test_what_is_drawn_counts_piece_by_piece(corrector, ball):
+    mask = half(ball)
+    mask[2, 10:15, 15:23] = False
+    pieces = [[(i, 12, 2) for i in range(8, 12)], [(18 + n, 11 + n, 2) for n in range(3)]]  # the second is diagonal
+    together = corrector.correct("ball", mask, WHOLE, [point([*pieces[0], *pieces[1]], kind="drawn")]).masks
+    apart = corrector.correct("ball", mask, WHOLE, [point(piece, kind="scribble") for piece in pieces], new=2).masks
+    assert np.array_equal(together, apart)
+    assert all(together[k, j, i] for piece in pieces for i, j, k in piece)
+    against = corrector.correct("ball", ball, WHOLE, [point(pieces[0], False, kind="drawn")]).masks
+    assert not any(against[k, j, i] for i, j, k in pieces[0])
+
+
 def test_bad_gestures_get_a_sentence(corrector, ball):
     cases = [
         ([point((30, 0, 2))], WHOLE, r"voxel 30, 0, 2 lies outside of .* \(30 x 24 x 5 voxels\)"),

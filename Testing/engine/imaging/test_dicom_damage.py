@@ -14,7 +14,7 @@ from dicom_samples import (
 )
 from pydicom import dcmread, uid
 from sam2adapt.imaging.volume import read_labels, read_structures, read_volume
-from sam2adapt.shared.errors import UserError
+from sam2adapt.shared.errors import InputFileError, UserError
 
 HEADER = 3000  # bytes, in which most of the damage is done
 
@@ -85,3 +85,14 @@ def test_labels(series, tmp_path, form):
                 refused += 1
                 assert error.message.endswith(".") and error.remedy
     assert refused
+
+
+@pytest.mark.parametrize("form", ["slice", "JPEG-LS", "deflated"])
+def test_frames_that_no_file_of_this_size_can_hold_are_refused_before_they_are_counted(tmp_path, form):
+    """Found by the fault campaign: a list of two billion frames."""
+    dataset = IMAGES[form]()
+    dataset.NumberOfFrames = 2_000_000_000
+    path = save(dataset, tmp_path / "x.dcm")
+    for source in (path, tmp_path):
+        with pytest.raises(InputFileError, match=r"2000000000 frames .* cannot hold"):
+            read_volume(source)

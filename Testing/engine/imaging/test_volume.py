@@ -391,3 +391,15 @@ def test_labels_of_one_channel_for_each_structure_are_refused(tmp_path, shape, s
         read_labels(tmp_path / "a.nii")
     assert str(tmp_path) in caught.value.message
     assert re.search("with the values 1, 2, 3|class numbers 0, 1, 2", caught.value.remedy)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read at its start")
+@pytest.mark.parametrize("suffix", [".dcm", ".nii", ".nii.gz", ".mgz", ".nrrd", ".mha", ".png", ".jpg", ".tif"])
+def test_a_disk_that_fails_while_it_is_read_is_said(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.symlink_to("/proc/self/mem")
+    for read in (read_volume, read_labels):
+        with pytest.raises(InputFileError, match="cannot be read"):
+            read(path)
+    with pytest.raises(UserError):
+        read_volume(tmp_path)

@@ -114,6 +114,33 @@ def test_files_that_nobody_wants_are_refused(user, case):
     assert found == ("RemoteError", "The engine there sent a file that nobody wanted.")
 
 
+LARGE = {
+    "the masks of a filling": ("fill", 'file(b"x" * 20_000, token=params["masks"]["token"])'),
+    "a result of a batch": (
+        "segmentBatch",
+        """say({"method": "file", "params": {"number": 1, "token": params["output"]["token"], "path": ["a.seg.nrrd"]}})
+for _ in range(70): raw(frames.piece(1, 1, 1 << 20, frames.packing.pack(bytes(1 << 20), 1)))""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_files_that_are_larger_than_the_request_can_give_are_refused(user, case):
+    """Or a disk would be filled: half a file is not left either."""
+    method, act = LARGE[case]
+    kind, text = sentence(user, method, engine(f"{act}\ndone()"))
+    assert kind == "RemoteError" and "which the request cannot give" in text, text
+
+
+def test_a_batch_has_no_more_results_than_files(user):
+    act = """for name in ("a", "b", "c"): file(b"x", token=params["output"]["token"], path=[name + ".seg.nrrd"])"""
+    with Client(relay("--command", *engine(act)), SAM2ADAPT_HOME=str(user.parent / "home")) as client:
+        client.receive()
+        client.send("segmentBatch", inputs=[str(user / "in")], output=str(user / "out"), model="torso-ct")
+        assert "nobody wanted" in client.receive()["params"]["message"]
+    assert len(list((user / "out").iterdir())) <= 3  # the letter; the image's; one more, for the model is a file, too
+
+
 BEGIN = 'say({"method": "file", "params": {"number": 1, "token": params["masks"]["token"]}})'
 BROKEN = {
     "a wrong hash": ('file(b"x", "0" * 64, token=params["masks"]["token"])', "a file is not what was sent"),

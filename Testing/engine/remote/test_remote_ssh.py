@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from SAM2AdaptLib.Engine.Remote import Ssh, Wheel
 from serve_client import Client
 from ssh_host import SshHost, engines, needs_sshd, relay, until
 
@@ -88,7 +89,27 @@ def test_each_reason_has_its_own_sentence(host, connect, tmp_path):
     )  # fmt: skip
     assert [word for word, text in zip(words, found, strict=True) if word not in text] == [], found
     assert len(set(found)) == len(words)
+    kept = host.folder / Ssh._WHEEL  # sent where the engine is missing, for the line that installs it
+    assert kept.read_bytes() == Wheel.build() and kept.stat().st_mode & 0o077 == 0
+    assert list(kept.parent.iterdir()) == [kept]
     assert not (host.folder / "unknown").exists()  # no key was accepted, though the user's configuration says so
+
+
+def test_an_engine_that_cannot_be_sent_is_said(host, connect):
+    """As on a host whose disk is full: nothing is left there of what did not arrive whole."""
+    engine = host.folder / "bin" / "sam2adapt"
+    kept, folder = engine.read_text("utf-8"), host.folder / ".sam2adapt"
+    shutil.rmtree(folder, ignore_errors=True)
+    (host.folder / "bin" / "cat").write_text("#!/bin/sh\nhead -c 100\necho cat: No space left on device >&2\n")
+    (host.folder / "bin" / "cat").chmod(0o755)
+    try:
+        engine.write_text("#!/bin/sh\nexit 127\n")
+        text = failure(connect())
+    finally:
+        engine.write_text(kept)
+        (host.folder / "bin" / "cat").unlink()
+    assert text == "There is no engine there. Its files could not be sent: cat: No space left on device."
+    assert list(folder.iterdir()) == []
 
 
 def test_a_login_that_talks_does_not_disturb(host, connect):
@@ -241,7 +262,19 @@ def test_a_slow_link_carries_everything(host, tmp_path):
         until(lambda: not engines(host.home))
 
 
-def test_the_remote_command_is_constant_and_has_no_name_in_it():
-    from SAM2AdaptLib.Engine.Remote import Ssh
+def test_the_remote_commands_are_constant_and_have_no_name_in_them():
+    for command in (Ssh.REMOTE_COMMAND, Ssh.keepWheel(7)):
+        assert re.fullmatch(r"exec sh -c '[^']*'", command)
+    with pytest.raises(ValueError):
+        Ssh.keepWheel("7; x")
 
-    assert re.fullmatch(r"exec sh -c '[^']*'", Ssh.REMOTE_COMMAND)
+
+def test_ssh_speaks_english_whatever_the_user_speaks(host, connect, tmp_path):
+    """``Diagnosis`` reads what ssh says."""
+    (tmp_path / "ssh").write_text(
+        f"#!/bin/sh\necho $LC_ALL $LANGUAGE >{tmp_path}/said\necho Quite unheard of >&2; exit 255\n"
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    text = failure(connect(PATH=f"{tmp_path}:{os.environ['PATH']}", LC_ALL="de_DE.UTF-8", LANGUAGE="de"))
+    assert (tmp_path / "said").read_text("utf-8") == "C C\n"
+    assert text == "The engine there did not start: Quite unheard of."  # what is not known is shown as it is

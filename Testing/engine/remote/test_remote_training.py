@@ -105,6 +105,28 @@ def test_a_model_comes_back_and_its_cases_are_sent_once(connect, request_, far, 
     assert modes <= {"0o0"}
 
 
+def test_a_model_that_is_continued_there_forgets_as_little_as_here(connect, request_, far, tmp_path):
+    """What its training kept is sent with it, ends with the cases there, and the new model's comes back."""
+    client = connect()
+    first = client.result("train", **request_)
+    second = tmp_path / "second" / "model.safetensors"
+    second.parent.mkdir()
+    made = {
+        key: request_[key] for key in ("images", "labels", "classes", "epochs", "crop", "batchSize", "device", "split")
+    }
+    running = client.send("train", **made, init=first["bundle"], output=str(second), name="more")
+    card = client.answer(running)["result"]["card"]
+    assert card["training"]["replay"]["slices"] > 0 and card["training"]["replay"]["former"]
+    assert not [log for log in client.seen_of("log", running) if "no slices" in log["message"]]
+    digests = {read_card(Path(path))["digest"].removeprefix("sha256:") for path in (first["bundle"], second)}
+    assert {path.stem for path in (tmp_path / "here" / "replay").glob("*.npz")} == digests
+    links = [*(far / "replay").glob("*.npz"), *(far / "cases").glob("*.json")]
+    assert len(links) == 2 and all(link.is_symlink() for link in links)
+    client.result("deleteKept")
+    assert not [*(far / "replay").glob("*.npz"), *(far / "cases").glob("*.json")]
+    assert kinds(client) == dict.fromkeys(kinds(client), 0)
+
+
 def begun(client: Client, request: dict) -> int:
     """A training that is at work."""
     running = client.send("train", **request)

@@ -232,11 +232,32 @@ def test_progress_counts_the_slices(model):
 
 
 def test_cancelled_between_batches(model):
-    asked, observed = iter([False, True]), []
+    observed = []
     options = Options(batch_size=2, observe=lambda s, start, p: observed.append(start))
     with pytest.raises(CancelledError):
-        segment(blobs(), model, options, cancelled=lambda: next(asked))
+        segment(blobs(), model, options, cancelled=lambda: len(observed) == 2)
     assert observed == [0, 2]
+
+
+def test_cancelled_anywhere_within_the_slices_of_a_batch():
+    """A large picture takes a CPU seconds, and a user who cancels does not wait for it."""
+    model, volume, looks = load_model("hippocampus-mr"), blobs((10, 10, 2)), []
+    options = Options(tta=True, uncertainty=True, any_modality=True)
+    expected = segment(volume, model, options)
+
+    def count_to(last: int):
+        looks.clear()
+        return lambda: looks.append(0) or len(looks) == last
+
+    found = segment(volume, model, options, cancelled=count_to(0))
+    np.testing.assert_array_equal(found.uncertainty.array, expected.uncertainty.array)
+    every, blocks = len(looks), len(model.network.plain.base.image_encoder.trunk.blocks)
+    assert every > 3 * (blocks + 20)  # at three scales, with the layers of what draws thin structures
+    for last in range(1, every + 1, every // 6):
+        with pytest.raises(CancelledError, match="The segmentation was cancelled"):
+            segment(volume, model, options, cancelled=count_to(last))
+        assert len(looks) == last
+    np.testing.assert_array_equal(segment(volume, model, options).labels.array, expected.labels.array)
 
 
 def test_volume_is_not_changed(model):

@@ -16,7 +16,7 @@ from sam2adapt.cli.app import main
 from sam2adapt.evaluation.cases import find_cases
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
-from sam2adapt.modelfiles.bundle import read_bundle
+from sam2adapt.modelfiles.bundle import read_bundle, write_bundle
 from sam2adapt.modelfiles.case_names import with_names
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.shared.errors import CancelledError, ModelFileError, OutputError, SettingsError
@@ -214,6 +214,17 @@ def test_continuing_a_model_keeps_classes_by_name(short, folder, base, tmp_path)
     bundle, parent = read_bundle(train(request)), read_bundle(short)
     assert bundle.card["parent"] == parent.card["digest"]
     assert torch.equal(bundle.tensors["head.tokens"], parent.tensors["head.tokens"][[0, 2, 1]])
+
+
+def test_model_to_continue_whose_tensors_are_those_of_other_classes_is_refused(short, folder, base, tmp_path):
+    parent = read_bundle(short)
+    for rows in ([0], [0, 1], [0, 1, 2, 2], None):
+        first = parent.tensors["head.tokens"]
+        tokens = first[rows] if rows else first[0, 0].clone()
+        write_bundle(tmp_path / "other.safetensors", parent.card, {**parent.tensors, "head.tokens": tokens})
+        request = request_for(folder, base, tmp_path / "model.safetensors", init=str(tmp_path / "other.safetensors"))
+        with pytest.raises(ModelFileError, match=r"'head\.tokens'"):
+            train(request)
 
 
 def test_loss_that_is_no_number_stops_with_a_remedy(folder, base, tmp_path, monkeypatch):

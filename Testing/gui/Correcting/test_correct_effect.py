@@ -69,7 +69,7 @@ def test_scribbles_boxes_and_carrying(panel):
     request = panel.engine.last
     voxels = request.params["gestures"][0]["voxels"]
     assert request.params["carry"] == 2 and {tuple(one) for one in voxels} >= {(i, 2, 5) for i in range(3, 10)}
-    panel.answer(add(panel), slices=[5, 4, 6], carried=[4, 6])
+    panel.answer(filledIn(request, slice(4, 7), slice(0, 4), slice(0, 6)), slices=[5, 4, 6], carried=[4, 6])
     assert "in 3 slices" in panel.message
     panel.options.kindButtons["box"].click()
     panel.options.removeButton.click()

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import slicer
+import vtk
 from correcting_testing import CorrectPanel
 from filling_testing import SHAPE, addDrawings, disc
 from panel_testing import DEADLINE
@@ -51,6 +52,37 @@ def test_console_corrects_carries_and_undoes(half):
     with pytest.raises(EngineError, match="no-such-model"):
         logic.correct(*half, "cylinder", [position], model="no-such-model")
     assert np.array_equal(panel.mask("cylinder"), before)
+
+
+def test_console_takes_nodes_of_the_scene(half):
+    from SAM2AdaptLib.Engine.Error import EngineError
+
+    logic = slicer.util.getModuleLogic("SAM2Adapt")
+    panel = CorrectPanel(*half, logic.engine, "cylinder")
+    before = panel.mask("cylinder")
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "F")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([2.0, 0.5, 1, 1])))
+    points.SetAndObserveTransformNodeID(transform.GetID())
+    for voxel in ((9, 10, 3), (9, 8, 5)):
+        points.AddControlPointWorld(vtk.vtkVector3d(*panel.position(voxel)))
+    job = logic.correct(*half, "cylinder", points)
+    after = panel.mask("cylinder")
+    assert after[3, 10, 9] and after[5, 8, 9] and sorted(job.result["slices"]) == [3, 5]
+    assert all(wrong(after, k) < wrong(before, k) / 2 for k in (3, 5)) and np.array_equal(after[4], before[4])
+    assert logic.undo(half[1]) and np.array_equal(panel.mask("cylinder"), before)
+    stroke = np.zeros(SHAPE, np.uint8)
+    stroke[2:9, 10, 6:10] = 1
+    _, drawing = addDrawings({"stroke": stroke})
+    job = logic.correct(*half, "cylinder", (drawing, "stroke"))
+    after = panel.mask("cylinder")
+    assert sorted(job.result["slices"]) == list(range(2, 9)) and after[stroke > 0].all()
+    assert all(wrong(after, k) < wrong(before, k) / 2 for k in range(2, 9)) and "in 7 slices" in job.message
+    logic.correct(*half, "cylinder", (drawing, "stroke"), positive=False)
+    assert not panel.mask("cylinder")[stroke > 0].any()
+    assert logic.undo(half[1]) and logic.undo(half[1]) and np.array_equal(panel.mask("cylinder"), before)
+    with pytest.raises(EngineError, match=r"has no segment 'line'\. Its segments are: stroke."):
+        logic.correct(*half, "cylinder", (drawing, "line"))
 
 
 def test_effect_survives_a_killed_engine(half, processEvents):

@@ -1,9 +1,11 @@
 """The section “Engine on”, used as a user does: an engine behind a command, and choices that are refused."""
 
+import os
 import sys
 
 import pytest
 from host.pythonqt import unwrap
+from PySide6 import QtGui
 
 pytest_plugins = ["auto_segment_testing"]
 COMMAND = f"'{sys.executable}' -m sam2adapt serve --stream"
@@ -58,4 +60,27 @@ def test_what_cannot_be_an_engine_is_refused_with_a_sentence(panel, section, tmp
     section.testButton.click()
     panel.waitFor(lambda: section.testButton.enabled)
     assert "'no-such-program' cannot be started" in section.resultLabel.text
-    assert section.installEdit.text.startswith("python3 -m venv")
+
+
+def test_the_line_that_installs_an_engine_is_copied_whole_and_goes_once_one_answers(
+    panel, section, tmp_path, monkeypatch
+):
+    from SAM2AdaptLib.Engine.Remote import Ssh
+
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho sam2adapt: not found >&2; cat >/dev/null; exit 127\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    choose(section, "host", "user@gpu")
+    section.testButton.click()
+    panel.waitFor(lambda: section.testButton.enabled)
+    assert section.resultLabel.text.startswith(
+        "There is no engine there. Its files could not be sent: sam2adapt: not found."
+    )
+    assert section.installEdit.visible and section.copyButton.visible
+    section.copyButton.click()
+    assert QtGui.QGuiApplication.clipboard().text() == Ssh.INSTALL_LINE
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\nexec {COMMAND}\n")
+    section.testButton.click()
+    panel.waitFor(lambda: section.testButton.enabled)
+    assert "The engine answers" in section.resultLabel.text
+    assert not section.installEdit.visible and not section.copyButton.visible

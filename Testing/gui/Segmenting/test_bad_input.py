@@ -130,6 +130,35 @@ def test_a_segmentation_of_0_or_500_structures_keeps_them(panel, engine, count):
     assert segmentNames(node) == names
 
 
+def test_a_shown_table_of_500_structures_is_measured_once_when_it_is_filled(panel, engine):
+    """Not with each cell, which takes seconds."""
+    from PySide6 import QtWidgets
+    from SAM2AdaptLib.Panels import Widgets
+
+    class Delegate(QtWidgets.QStyledItemDelegate):
+        measured = 0
+
+        def sizeHint(self, *arguments):
+            Delegate.measured += 1
+            return super().sizeHint(*arguments)
+
+    panel.click()
+    answer(panel, engine)
+    table = panel.ui.resultsTable
+    panel.ui.applyButton.window().show()
+    native, delegate = table._checked(), Delegate()
+    former = native.itemDelegate()
+    rows = [(f"structure {number}", "1.0", "2.0") for number in range(500)]
+    Widgets.fillTable(table, rows)
+    panel.processEvents()
+    native.setItemDelegate(delegate)
+    Widgets.fillTable(table, rows)
+    panel.processEvents()
+    native.setItemDelegate(former)
+    panel.ui.applyButton.window().hide()
+    assert table.item(499, 0).text() == "structure 499" and 0 < Delegate.measured < 20 * 3 * 500
+
+
 def test_a_model_that_finds_nothing_says_so(panel, engine):
     panel.click()
     answer(panel, engine, names=())

@@ -51,7 +51,8 @@ def answerPaths(answers, folder):
 def test_label_map_and_surfaces(panel, drawn, dialogs, answers, tmp_path):
     proposals = answerPaths(answers, tmp_path)
     choose(panel, "NIfTI")
-    assert "Exported to" in panel.status
+    labels, names = (tmp_path / f"{drawn.GetName()}{suffix}" for suffix in (".nii.gz", ".tsv"))
+    assert panel.status == f"Exported to {labels}.\n{names.name} beside it holds the names of its values."
     choose(panel, "STL")
     assert proposals[0] == f"{drawn.GetName()}.nii.gz"
     assert {path.name.removeprefix(drawn.GetName()) for path in tmp_path.iterdir()} == {
@@ -72,7 +73,7 @@ def test_surfaces_with_colours(panel, drawn, dialogs, answers, problems, tmp_pat
 def test_page_is_made_beside_slicer_and_shown(panel, drawn, dialogs, answers, tmp_path):
     proposals = answerPaths(answers, tmp_path)
     choose(panel, "without names")
-    panel.waitFor(lambda: "Exported to" in panel.status)
+    panel.waitFor(lambda: panel.status == f"Exported to {tmp_path / 'segmentation.html'}.")
     assert proposals == ["segmentation.html"]  # the name of a segmentation can be a patient's
     assert "Mustermann" not in (tmp_path / "segmentation.html").read_text("utf-8")
     assert dialogs[-1]["kind"] == "QDesktopServices.openUrl"
@@ -87,6 +88,7 @@ def test_the_menu_is_usable_again_after_a_page_that_fails(panel, drawn, dialogs,
     choose(panel, "without names")
     panel.waitFor(lambda: "cannot be written" in panel.status)
     assert panel.ui.exportButton.enabled
+    assert [dialog["kind"] for dialog in dialogs] == ["QFileDialog.getSaveFileName"]  # the sentence is enough
 
 
 def test_without_dicom_the_menu_says_why(panel, drawn):
@@ -125,8 +127,13 @@ def test_batch_is_looked_through_on_a_page(panel, dialogs, tmp_path):
     section._results.begin("/in", str(tmp_path))
     section._results.show([row])
     section.update()
+    panel.ui.batchCollapsibleButton.collapsed = False
+    panel.ui.batchTable.cellDoubleClicked(0, 0)
+    assert section._ui.batchStatusLabel.text == "Mustermann.nii.gz was not segmented: Mustermann."
     panel.ui.batchPageButton.click()
+    assert not panel.ui.batchProgressBar.isHidden() and not panel.ui.batchPageButton.enabled
     panel.waitFor(lambda: dialogs)
+    assert panel.ui.batchProgressBar.isHidden() and panel.ui.batchPageButton.enabled
     assert dialogs[-1]["kind"] == "QDesktopServices.openUrl" and "report.html" in dialogs[-1]["text"]
     content = (tmp_path / "report.html").read_text("utf-8")
     assert "Mustermann" not in content and ">failed<" in content

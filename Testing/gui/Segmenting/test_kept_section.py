@@ -40,8 +40,11 @@ def test_what_is_kept_is_listed_and_deleted_kind_by_kind_after_asking(panel, dia
     assert cells(1) == ["2", "2", "2"] and cells(2)[:2] == ["1.0 MB", "1.0 MB"]
     assert [text.startswith(str(home())) for text in cells(4)] == [True] * 3
     assert not section.deleteButton.enabled
+    assert section.detailLabel.text == "Select a row to see until when and where it is kept."
 
     section.table.selectRow(0)
+    assert section.detailLabel.text == f"Kept until the model is removed, in {cells(4)[0]}."
+    assert [section.table.isColumnHidden(column) for column in range(5)] == [False] * 3 + [True] * 2
     answers.append(lambda dialog: qt.QMessageBox.Cancel)
     section.deleteButton.click()
     assert "forget" in dialogs[-1]["informativeText"] and cells(1) == ["2", "2", "2"]

@@ -1,9 +1,13 @@
 """The panel of training before a run: cases, structures, what to start from, and what forbids to start."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import qt
 import slicer
+from panel_testing import DEADLINE
 from training_testing import addCase
 
 pytest_plugins = ["training_testing"]
@@ -39,6 +43,33 @@ def test_scene_is_all_that_is_needed(panel):
     assert panel.column(panel.ui.classTable, 0) == ["liver", "spleen"]
     assert panel.column(panel.ui.classTable, 1) == ["1 of 2", "2 of 2"]
     assert panel.ui.startButton.enabled, panel.status
+
+
+def test_a_large_case_is_looked_at_in_steps_and_stays_in_the_table_while_it_is_looked_at_again(panel, monkeypatch):
+    from SAM2AdaptLib.Panels.Training import CaseList
+    from SAM2AdaptLib.Scene import LabelExport
+
+    clock = itertools.count()  # each look at it is half of what Slicer waits
+    monkeypatch.setattr(CaseList, "time", SimpleNamespace(thread_time=lambda: 0.6 * CaseList._PATIENCE * next(clock)))
+    monkeypatch.setattr(LabelExport, "_AT_ONCE", 1)
+    _volume, segmentation = addCase("a", ("liver", "spleen"))
+    panel.ui.addSceneButton.click()
+    assert panel.status == "Looking at the cases…"
+    panel.look()
+    assert panel.status == "" and panel.column(panel.ui.caseTable, ANNOTATED) == ["3 of 8"]
+    from SAM2AdaptLib.Training import Cases
+
+    Cases.declareEmpty(segmentation, 2, [0])
+    panel.waitFor(lambda: panel.widget._inputs.isLooking)
+    seen = set()
+    panel.processEvents(
+        DEADLINE,
+        until=lambda: (
+            seen.add((panel.hint, *panel.column(panel.ui.caseTable, ANNOTATED))) or not panel.widget._inputs.isLooking
+        ),
+    )
+    assert ("Looking at the cases…", "3 of 8") in seen  # as it was, until it is known
+    assert panel.column(panel.ui.caseTable, ANNOTATED) == ["4 of 8"] and panel.ui.startButton.enabled
 
 
 def test_use_of_a_case_is_chosen_in_its_row_and_kept_with_the_scene(panel):

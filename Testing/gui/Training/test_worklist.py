@@ -195,7 +195,16 @@ def test_everything_survives_a_restart_and_a_second_slicer_is_refused(day):
     item = day.ui.caseTree.topLevelItem(1)
     day.ui.caseTree.itemDoubleClicked.emit(item, 0)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1  # the correction is loaded again
-    assert day.states()["case1"] == "open"
+    node = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
+    assert node.GetName() == "case1 segmentation"
+    assert day.states()["case1"] == "done"  # to look at a case takes nothing back
+    day.ui.nextButton.click()
+    assert node.GetScene() is None and day.states()["case1"] == "done"  # what is kept on the disk need not stay loaded
+    day.ui.caseTree.itemDoubleClicked.emit(item, 0)
+    node = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
+    node.GetSegmentation().GetNthSegment(0).SetName("corrected")
+    day.ui.nextButton.click()
+    assert node.GetScene() is slicer.mrmlScene  # it is not kept yet
 
 
 def test_new_corrections_train_a_model_and_the_better_one_on_what_neither_had_learnt_is_kept(day):

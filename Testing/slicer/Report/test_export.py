@@ -17,11 +17,21 @@ def liver(lib, nodes):
     return volumeNode, lib.LabelImport.importLabels(volumeNode, twoLabels(SHAPE), [LIVER, SPLEEN])
 
 
-def surfaceBounds(path):
+def readSurface(path):
     reader = vtk.vtkSTLReader()
     reader.SetFileName(str(path))
     reader.Update()
-    return np.array(reader.GetOutput().GetBounds())
+    return reader.GetOutput()
+
+
+def surfaceBounds(path):
+    return np.array(readSurface(path).GetBounds())
+
+
+def surfaceVolume(path):
+    properties = vtk.vtkMassProperties()
+    properties.SetInputData(readSurface(path))
+    return properties.GetVolume()
 
 
 @pytest.mark.parametrize("name", ["x.nii.gz", "Über 心.NII"])
@@ -57,11 +67,11 @@ def test_every_structure_has_a_surface_whatever_its_name(lib, nodes, liver, tmp_
     second.SetName("A/b: ü <x>")
     node.GetSegmentation().AddEmptySegment("empty", "empty")
     node.SetName("CT/1")
-    paths = lib.Export.surfaces(node, tmp_path, "STL")
+    paths, _notes = lib.Surfaces.surfaces(node, tmp_path, "STL")
     assert [path.name for path in paths] == ["CT_1_A_b_ ü _x_ 2.stl", "CT_1_a_b_ ü _x_.stl"]
     assert [first.GetName(), second.GetName()] == ["a/b: ü <x>", "A/b: ü <x>"]
     assert all((surfaceBounds(path)[1::2] > surfaceBounds(path)[::2]).all() for path in paths)
-    assert {path.suffix for path in lib.Export.surfaces(node, tmp_path, "OBJ")} == {".obj", ".mtl"}
+    assert {path.suffix for path in lib.Surfaces.surfaces(node, tmp_path, "OBJ")[0]} == {".obj", ".mtl"}
 
 
 def test_surface_lies_where_the_structure_is_shown(lib, nodes, tmp_path):
@@ -69,23 +79,40 @@ def test_surface_lies_where_the_structure_is_shown(lib, nodes, tmp_path):
     labels = np.zeros((10, 20, 20), np.uint8)
     labels[2:8, 5:15, 5:15] = 1
     node = lib.LabelImport.importLabels(volumeNode, labels, [LIVER])
-    still = surfaceBounds(lib.Export.surfaces(node, tmp_path)[0])
+    still = surfaceBounds(lib.Surfaces.surfaces(node, tmp_path)[0][0])
     node.SetAndObserveTransformNodeID(nodes.addTransform(np.eye(3), (5.0, -3.0, 2.0)).GetID())
     (tmp_path / "moved").mkdir()
-    moved = surfaceBounds(lib.Export.surfaces(node, tmp_path / "moved")[0])
+    moved = surfaceBounds(lib.Surfaces.surfaces(node, tmp_path / "moved")[0][0])
     np.testing.assert_allclose(moved - still, [-5, -5, 3, 3, 2, 2], atol=1e-4)  # in LPS
+
+
+def test_smoothing_takes_no_thin_structure_away(lib, nodes, tmp_path):
+    """With the default, nearly nothing is left of the first three, and of the fourth no file."""
+    volumeNode = nodes.addVolume(np.zeros((32, 32, 32), np.int16), axes=np.eye(3), spacing=(1.0, 2.0, 0.5))
+    labels = np.zeros((32, 32, 32), np.uint8)
+    for value, (at, size) in enumerate([(1, (3, 3, 3)), (5, (2, 2, 2)), (8, (20, 2, 2)), (30, (1, 1, 1))], start=1):
+        labels[at : at + size[0], at : at + size[1], at : at + size[2]] = value
+    labels[8:28, 12:30, 12:30] = 5
+    structures = [{"id": n, "name": name} for n, name in enumerate(("3", "2", "vessel", "1", "organ"), start=1)]
+    node = lib.LabelImport.importLabels(volumeNode, labels, structures)
+    paths, notes = lib.Surfaces.surfaces(node, tmp_path)
+    shares = {path.stem.split("_")[-1]: surfaceVolume(path) for path in paths}
+    shares = {s["name"]: shares[s["name"]] / np.count_nonzero(labels == s["id"]) for s in structures}
+    assert shares["organ"] > 0.97 and min(shares["3"], shares["2"], shares["vessel"]) > 0.6 and shares["1"] > 0.1
+    assert len(notes) == 4 and "'vessel' is thin" in notes[2] and "organ" not in str(notes)
+    assert node.GetSegmentation().GetConversionParameter("Smoothing factor") != "0"
 
 
 def test_bad_input_is_said(lib, nodes, liver, tmp_path):
     volumeNode, node = liver
     empty = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
-    lib.Export.surfaces(node, tmp_path)
+    lib.Surfaces.surfaces(node, tmp_path)
 
     for call, words in (
         (lambda: lib.Export.labelmap(volumeNode, empty, tmp_path / "x.nii.gz"), "'nothing' has no segments"),
-        (lambda: lib.Export.surfaces(empty, tmp_path), "'nothing' has no segments"),
-        (lambda: lib.Export.surfaces(node, tmp_path), "exists already"),
-        (lambda: lib.Export.surfaces(node, tmp_path / "missing"), "does not exist"),
+        (lambda: lib.Surfaces.surfaces(empty, tmp_path), "'nothing' has no segments"),
+        (lambda: lib.Surfaces.surfaces(node, tmp_path), "exists already"),
+        (lambda: lib.Surfaces.surfaces(node, tmp_path / "missing"), "does not exist"),
         (lambda: lib.Export.labelmap(volumeNode, node, tmp_path / "missing" / "x.nii.gz"), "does not exist"),
         (lambda: lib.Export.labelmap(volumeNode, node, tmp_path / "x.mha"), "not the name of a NIfTI file"),
     ):

@@ -121,13 +121,35 @@ def test_export_from_a_shared_label_map_is_what_slicer_merges(bridge, monkeypatc
     labels[corner] = 5
     node = bridge.lib.LabelImport.importLabels(volume, labels, [LIVER, SPLEEN])
     node.GetSegmentation().CollapseBinaryLabelmaps()
-    shared = bridge.lib.LabelExport._sharedLabelmap(node, bridge.segmentIds(node))
-    shared.Crop((i, i + 3, j, j + 2, k, k + 1))
+    segment = node.GetSegmentation().GetSegment(bridge.segmentIds(node)[0])
+    segment.GetRepresentation(bridge.lib.LabelMaps.labelmapName()).Crop((i, i + 3, j, j + 2, k, k + 1))
     segmentIds = [bridge.segmentIds(node)[n] for n in order]
     exported = bridge.lib.LabelExport.exportLabels(volume, node, segmentIds)
-    monkeypatch.setattr(bridge.lib.LabelExport, "_sharedLabelmap", lambda *arguments: None)
+    monkeypatch.setattr(bridge.lib.LabelExport, "_layersOn", lambda *arguments: None)
     assert np.array_equal(exported, bridge.lib.LabelExport.exportLabels(volume, node, segmentIds))
     assert exported.any()
+
+
+@pytest.mark.parametrize("firstWins", [False, True])
+def test_overlapping_segments_are_exported_as_slicer_merges_them_all_at_once_and_in_parts(
+    bridge, monkeypatch, firstWins
+):
+    volume, export = bridge.addVolume(), bridge.lib.LabelExport
+    node = bridge.lib.LabelImport.importLabels(volume, twoLabels(), [LIVER, SPLEEN])
+    large = np.zeros(SHAPE, np.uint8)
+    large[1:, 2:5] = 1
+    bridge.lib.LabelImport.importLabels(volume, large, [{"id": 1, "name": "tumour"}], node)
+    node.GetSegmentation().AddEmptySegment("", "nothing")
+    segmentIds = [bridge.segmentIds(node)[n] for n in (2, 0, 3, 1)]
+    whole = export.exportLabels(volume, node, segmentIds, firstWins)
+    lost = export.overlaps(volume, node, segmentIds, firstWins)
+    monkeypatch.setattr(export, "_AT_ONCE", 1)
+    planes = export.LabelPlanes(volume, node, segmentIds, firstWins)
+    assert len(planes.parts()) == SHAPE[0]
+    assert np.array_equal(np.concatenate([planes.read(*part) for part in planes.parts()]), whole)
+    assert export.overlaps(volume, node, segmentIds, firstWins) == lost and lost
+    monkeypatch.setattr(export, "_layersOn", lambda *arguments: None)
+    assert np.array_equal(export.exportLabels(volume, node, segmentIds, firstWins), whole)
 
 
 def _withForeignSegments(bridge, volume):

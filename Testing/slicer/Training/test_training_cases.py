@@ -175,6 +175,22 @@ def test_segmentation_on_another_grid_is_resampled(lib, nodes):
     assert case.annotatedSlices == [2, 6] and case.segments()[0].voxels == 2 * 3 * 3
 
 
+def test_what_changes_while_a_case_is_looked_at_is_seen(lib, nodes, annotate, monkeypatch):
+    monkeypatch.setattr(lib.LabelExport, "_AT_ONCE", 1)
+    node = annotate([1, 3, 6])
+    volumeNode = lib.Volumes.volumeOf(node)
+    case = lib.Cases.SceneCase(volumeNode, node, isExamined=False)
+    steps = case.examineSteps()
+    for _ in range(5):
+        next(steps)
+    drawn = lib.LabelExport.exportLabels(volumeNode, node, nodes.segmentIds(node))
+    drawn[0] = drawn[1]
+    lib.LabelImport.importLabels(volumeNode, drawn, [LIVER, SPLEEN | {"id": 2}], node)
+    for _ in steps:
+        pass
+    assert case.drawnSlices == [0, 1, 3, 6] and len(list(lib.Cases.sceneCases())) > 5
+
+
 def test_segmentation_of_surfaces(lib, nodes, annotate):
     segmentationNode = annotate([3, 4, 5, 6])
     segmentation = segmentationNode.GetSegmentation()

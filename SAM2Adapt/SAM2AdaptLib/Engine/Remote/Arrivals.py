@@ -12,15 +12,16 @@ from sam2adapt.shared.errors import RemoteError
 from sam2adapt.shared.labels.image_names import OUTPUT_SUFFIXES
 from sam2adapt.shared.safety.private import private_folder
 
+from SAM2AdaptLib.Engine.Remote.Outgoing import MOST_OF_TRAININGS
+
 _DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _REMEDY = "Update both sides, and try again."
 _OPENED = ("output", "masks", "preview", "bundle")  # fields of answers and notifications that Slicer opens
-_KEPT = {"replay": files.replay_file, "names": files.case_names_file}
 _WAYS_OUT = re.compile(r"[\x00/\\:]" if os.name == "nt" else r"[\x00/\\]")
 
 
 def placeOf(facts, requests):
-    """The path for a file that arrives.
+    """The path for a file that arrives, and the most bytes that it may have.
 
     :param facts: what the engine says of it: "token", for a folder of results also "path" (names, one in the other);
         or "kept" and "digest".
@@ -32,9 +33,9 @@ def placeOf(facts, requests):
     token, inside = facts.get("token"), facts.get("path")
     for outgoing in requests:
         if inside is None and isinstance(token, str) and token in outgoing.returns:
-            return Path(outgoing.tokens[token])
+            return Path(outgoing.tokens[token]), outgoing.mostBytes(token)
         if inside is not None and isinstance(token, str) and token == outgoing.returnedFolder:
-            return _placeInside(Path(outgoing.tokens[token]), inside)
+            return _placeInside(outgoing, inside), outgoing.mostBytes(token)
     raise _unwanted()
 
 
@@ -78,20 +79,23 @@ def _placeOfKept(facts, requests):
     """The path for what a training keeps for those that continue its model."""
     digest = str(facts.get("digest"))
     isTrained = any(outgoing.method == "train" for outgoing in requests)
-    if not isTrained or facts["kept"] not in _KEPT or not _DIGEST.fullmatch(digest):
+    if not isTrained or facts["kept"] not in files.KEPT_WITH_MODELS or not _DIGEST.fullmatch(digest):
         raise _unwanted()
-    path = _KEPT[facts["kept"]](digest)
+    path = files.KEPT_WITH_MODELS[facts["kept"]](digest)
     private_folder(path.parent)
-    return path
+    return path, MOST_OF_TRAININGS
 
 
-def _placeInside(folder, inside):
+def _placeInside(outgoing, inside):
     """The path of a result in a folder that holds results, and perhaps other files of the user."""
     if not isinstance(inside, list) or not inside or not all(map(_isName, inside)):
         raise _unwanted()
     if not inside[-1].endswith(OUTPUT_SUFFIXES):
         raise _unwanted()
-    place = Path(folder, *inside)
+    outgoing.results.add(tuple(inside))
+    if len(outgoing.results) > len(outgoing.files):  # each study has a file at least, and one result
+        raise _unwanted()
+    place = Path(outgoing.tokens[outgoing.returnedFolder], *inside)
     files.make_folder(place.parent)
     return place
 

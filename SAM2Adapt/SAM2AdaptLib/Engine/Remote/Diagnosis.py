@@ -4,11 +4,19 @@ import re
 
 from sam2adapt.shared.errors import RemoteError
 
-from SAM2AdaptLib.Engine.Remote import Ssh
-
 _SHOWN = 300  # characters
 _NO_COMMAND = 127  # what shells answer to a program that is not there
 _KILLED_BY_US = -9
+
+
+class LacksEngine(RemoteError):
+    """There is nothing there that can be used, and what remedies it is to install the engine."""
+
+    def __init__(self, message, program):
+        remedy = "Its files were sent there. Type in a shell of that computer the line under “Engine on”."
+        if program != "ssh":
+            remedy = "Install it where the command runs; Resources/cluster/Containerfile shows how."
+        super().__init__(message, remedy)
 
 
 def notStarted(program, error):
@@ -43,13 +51,13 @@ def neverAnswered(program, status, words, noise):
             setting="engine_on",
         )
     if re.search(r"unrecognized arguments: --stream|invalid choice: 'serve'", text):
-        return RemoteError("The engine there is of another version, which cannot be used from here.", _install())
+        return LacksEngine("The engine there is of another version, which cannot be used from here.", program)
     if missing := re.findall(r"No module named '?([\w.]+)", text):
         if missing[-1].partition(".")[0] == "sam2adapt":
-            return _noEngine()
-        return RemoteError(f"The engine there is not complete: its package '{missing[-1]}' is missing.", _install())
+            return LacksEngine("There is no engine there.", program)
+        return LacksEngine(f"The engine there is not complete: its package '{missing[-1]}' is missing.", program)
     if status == _NO_COMMAND or re.search(r"not found|No such file", text):
-        return _noEngine()
+        return LacksEngine("There is no engine there.", program)
     return RemoteError(f"The engine there did not start: {_last(words or text) or f'exit status {status}'}.", _again())
 
 
@@ -91,14 +99,6 @@ def _ofSsh(words):
             text = f"{message[:-1]}: {_last(words)}." if _last(words) else message
             return RemoteError(text, remedy, setting="engine_on")
     return None
-
-
-def _noEngine():
-    return RemoteError("There is no engine there.", _install())
-
-
-def _install():
-    return f"Type on that computer: {Ssh.INSTALL_LINE}"
 
 
 def _again():

@@ -66,7 +66,7 @@ def remove(name):
     try:
         path.unlink()
         if digest and not any(_card(other)["digest"] == digest for other in known if other != path):
-            for kept in (files.replay_file, files.case_names_file):
+            for kept in files.KEPT_WITH_MODELS.values():
                 kept(digest).unlink(missing_ok=True)
     except OSError as error:
         raise files.output_error(path, error) from error

@@ -19,7 +19,12 @@ from sam2adapt.shared.requests.schema import METHODS
 from sam2adapt.shared.safetensors_header import MODEL_KEY, SUFFIX, read_metadata
 from sam2adapt.shared.strict_json import loads
 
+_TRAININGS = frozenset(["train", "estimate"])
 _KEPT_AS_CASES = frozenset(["train", "estimate", "segmentBatch"])
+MOST_OF_TRAININGS = 1 << 33  # bytes of a file that a training gives: the largest base has 0.9 GB
+# A file of the others is at most so many times as large as what was sent (uncertainty has four bytes for a voxel, which
+# may have one), and so many bytes: the header of an array, or the pictures of a page and what a format adds.
+_TIMES, _OF_ARRAYS, _OF_FILES = 4, 1 << 12, 1 << 26
 _TOKEN = re.compile(r"\{sam2adapt-[0-9a-f]{12}\}")
 
 
@@ -40,6 +45,7 @@ class Outgoing:
     :ivar tokens: dict from each token to the path here.
     :ivar returns: tokens of the files that come back.
     :ivar returnedFolder: token of the folder whose files come back; None if there is none.
+    :ivar results: those that came, each a tuple of names.
     """
 
     def __init__(self, method, hashes, cancelled):
@@ -48,7 +54,7 @@ class Outgoing:
         :param cancelled: function; once it is true, ``sam2adapt.shared.errors.CancelledError`` is raised.
         """
         self.method, self.files, self.tokens = method, [], {}
-        self.returns, self.returnedFolder = set(), None
+        self.returns, self.returnedFolder, self.results = set(), None, set()
         self._hashes, self.isCancelled = hashes, cancelled
         self._store = CASES if method in _KEPT_AS_CASES else VOXELS
 
@@ -94,6 +100,22 @@ class Outgoing:
         token = self.token(path)
         self.returns.add(token)
         return token
+
+    def keptWith(self, model):
+        """The objects for what a model's training has kept here, so that a model that continues it does not forget."""
+        card = _cardOf(modelFile(model))
+        digest = str(card.get("digest")) if card else ""
+        kept = {kind: pathOf(digest) for kind, pathOf in files.KEPT_WITH_MODELS.items()}
+        return [
+            self.file(path, CASES) | {"kept": kind, "digest": digest} for kind, path in kept.items() if path.is_file()
+        ]
+
+    def mostBytes(self, token):
+        """The most bytes that a file can have which comes back for a token."""
+        if self.method in _TRAININGS:
+            return MOST_OF_TRAININGS
+        sent = sum(file.size for file in self.files)
+        return _TIMES * sent + (_OF_ARRAYS if self.tokens[token].endswith(".npy") else _OF_FILES)
 
     def source(self, path):
         """The object for a file or folder that is read; a header is sent with the files of its voxels."""
@@ -201,8 +223,13 @@ def modelFile(name):
 
 def cardOf(path):
     """(name, version) of a model file; None for any other."""
+    card = _cardOf(path)
+    return (str(card["name"]), str(card["version"])) if card and {"name", "version"} <= card.keys() else None
+
+
+def _cardOf(path):
     try:
         card = loads(read_metadata(path)[MODEL_KEY])
-        return str(card["name"]), str(card["version"])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
+    return card if isinstance(card, dict) else None

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from sam2adapt.shared import files, protocol
@@ -25,7 +26,7 @@ from sam2adapt.shared.requests.schema import METHODS
 from sam2adapt.shared.safety.private import Claim
 from sam2adapt.shared.stream import sending
 
-from SAM2AdaptLib.Engine.Remote import Arrivals, Batches, ModelFiles, Place, Ssh
+from SAM2AdaptLib.Engine.Remote import Arrivals, Batches, Diagnosis, ModelFiles, Place, Ssh, Wheel
 from SAM2AdaptLib.Engine.Remote.Connection import Answers, Connection
 from SAM2AdaptLib.Engine.Remote.Outgoing import Hashes, Outgoing, revealed
 from SAM2AdaptLib.Engine.Remote.Trainings import RemoteTraining
@@ -41,10 +42,12 @@ class Relay:
     :param command: program and arguments that start the engine.
     :param place: what the user calls the place of the engine.
     :param target: stream for lines to Slicer.
+    :param deliver: sends the engine's files to a host that has none, and gives the reason if that fails; None for
+        commands.
     """
 
-    def __init__(self, command, place, target, silence=SILENCE, environment=None):
-        self._place, self._target, self._speaking = place, target, threading.Lock()
+    def __init__(self, command, place, target, silence=SILENCE, environment=None, deliver=None):
+        self._place, self._target, self._speaking, self._deliver = place, target, threading.Lock(), deliver
         self._connection = Connection(
             command, protocol.VERSION, silence, environment, self._placeOf, self._onMessage, self._fail
         )
@@ -86,6 +89,11 @@ class Relay:
 
     def _fail(self, error):
         """Tell Slicer why there is no engine any more, and end."""
+        if isinstance(error, Diagnosis.LacksEngine) and self._deliver and (reason := self._deliver()):
+            error = RemoteError(
+                f"{error.message} Its files could not be sent: {reason.rstrip('.')}.",
+                "Make room in your home there, or the right to write into it, and test the connection again.",
+            )
         self._quietly(lambda: self._say({"method": protocol.FAILED, "params": errorOf(error)}))
         self.close()
         os._exit(0)
@@ -287,7 +295,8 @@ def errorOf(error):
     """The error of an answer, as the engine's own."""
     if isinstance(error, _Described):
         return error.error
-    data = {"kind": type(error).__name__, "remedy": error.remedy, "setting": [camel_case(n) for n in error.setting]}
+    kind = "RemoteError" if isinstance(error, RemoteError) else type(error).__name__
+    data = {"kind": kind, "remedy": error.remedy, "setting": [camel_case(n) for n in error.setting]}
     if error.value is not None:
         data["value"] = error.value
     return {"code": protocol.USER_ERROR, "message": error.message, "data": data}
@@ -316,7 +325,11 @@ def main(arguments=None):
         )
         target.flush()
         return
-    relay = Relay(command, given.place, target, given.silence, _environment())
+    environment, deliver = _environment(), None
+    if given.host is not None:
+        environment = Ssh.environment(environment)
+        deliver = partial(Wheel.send, given.host, environment)
+    relay = Relay(command, given.place, target, given.silence, environment, deliver)
     relay.start()
     for line in sys.stdin.buffer:
         if line.strip():

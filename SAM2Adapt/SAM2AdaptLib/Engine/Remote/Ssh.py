@@ -3,8 +3,10 @@
 No shell of this computer sees the host's name, nothing is asked, and no host key is accepted here.
 """
 
+import os
 import re
 
+from sam2adapt.shared import protocol
 from sam2adapt.shared.errors import RemoteError
 
 #: What is safe whatever the user's own configuration says; a setting on the command line has precedence over it.
@@ -23,26 +25,47 @@ OPTIONS = {
 REMOTE_COMMAND = (
     "exec sh -c 'PATH=\"$HOME/.sam2adapt/engine/bin:$HOME/.local/bin:$PATH\" exec sam2adapt serve --stream'"
 )
-#: Installs the engine there, typed once in a shell of that computer.
+#: The engine's package in the user's home there, which this computer sends (``Wheel.py``).
+_WHEEL = f".sam2adapt/sam2adapt-{protocol.VERSION}-py3-none-any.whl"
+_PIP = "~/.sam2adapt/engine/bin/pip install"
+#: Installs the engine there, typed once in a shell of that computer, whichever it is.
 INSTALL_LINE = (
-    "python3 -m venv ~/.sam2adapt/engine && . ~/.sam2adapt/engine/bin/activate"
-    " && pip install torch torchvision setuptools wheel"
-    " && SAM2_BUILD_CUDA=0 pip install --no-deps --no-build-isolation sam2==1.1.0"
-    " && pip install https://github.com/SAM2Adapt/SlicerSAM2Adapt/archive/refs/heads/main.zip"
+    f"python3 -m venv ~/.sam2adapt/engine && {_PIP} ~/{_WHEEL} torch torchvision setuptools wheel"
+    f" && env SAM2_BUILD_CUDA=0 {_PIP} --no-deps --no-build-isolation sam2==1.1.0"
 )
 _HOST = re.compile(r"(?:ssh://)?(?:(?P<user>[\w.][\w.+-]*)@)?(?P<host>[\w.:%\[\]][\w.:%\[\]-]*)", re.ASCII)
 
 
-def command(host):
-    """The program and arguments that start the engine of a host.
+def command(host, remoteCommand=REMOTE_COMMAND):
+    """The program and arguments that start the engine of a host, or run another command there.
 
     :param host: ``host`` or ``user@host``, with names of ssh's configuration, or ``ssh://user@host:port``.
+    :param remoteCommand: nothing of it comes from a user or a file.
     :return: list of str.
     :raises RemoteError: this is no name of a host.
     """
     requireHost(host)
     options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-T", "-x", "-a", *options, "--", host, REMOTE_COMMAND]
+    return ["ssh", "-T", "-x", "-a", *options, "--", host, remoteCommand]
+
+
+def keepWheel(size):
+    """The command that keeps there, readable for the user alone, the package that comes on its standard input.
+
+    :param size: bytes of the package; of one that did not arrive whole nothing stays.
+    """
+    return (
+        f'exec sh -c \'umask 077; part="$HOME/{_WHEEL}.part"; mkdir -p "$HOME/.sam2adapt" && cat >"$part"'
+        f' && test $(wc -c <"$part") -eq {size:d} && exec mv "$part" "$HOME/{_WHEEL}"; rm -f "$part"; exit 1\''
+    )
+
+
+def environment(variables):
+    """The environment of ssh: it speaks English, which ``Diagnosis`` reads.
+
+    :param variables: dict, or None for the one of this process.
+    """
+    return {**(os.environ if variables is None else variables), "LC_ALL": "C", "LANGUAGE": "C"}
 
 
 def requireHost(host):

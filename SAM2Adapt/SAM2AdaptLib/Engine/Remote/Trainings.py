@@ -68,6 +68,8 @@ class RemoteTraining:
         log = self._outgoing.returnedToken(private_folder(self._engineFolder) / "log.csv")
         about = {"run": self.run, "hours": self._hours, "resumes": self.resumes, "log": log}
         params = self._params
+        if params.get("init"):
+            about["kept"] = self._outgoing.keptWith(params["init"])
         held = {name: params[name] for name in _HELD if params.get(name)} if self.resumes else {}
         packed = self._outgoing.packed({key: value for key, value in params.items() if key not in held})
         packed |= {name: {"held": Path(path).name, "token": self._outgoing.token(path)} for name, path in held.items()}

@@ -1,7 +1,7 @@
-"""Segment Editor effect: click where a segment is wrong, and the engine corrects what belongs together there.
+"""Segment Editor effect: show where a segment is wrong, and the engine corrects what belongs together there.
 
-The engine answers from another process, so Slicer stays usable; what is clicked meanwhile is answered in its order.
-Each click is one step of the editor's undo.
+It is shown by clicks, or by markups and segments of the scene. The engine answers from another process, so Slicer stays
+usable; what is shown meanwhile is answered in its order. Each click, node or segment is one step of the editor's undo.
 """
 
 import collections
@@ -49,6 +49,7 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
             _("Click into what is missing with “Belongs to it”, or into what is too much with “Does not”."),
             _("The place that you click obeys always; the model and the grey levels decide how far it goes around it."),
             _("Go on with the largest error that is left. Ctrl+Z takes a click back."),
+            _("Or choose markups or a segment that you drew for it under “From the scene”, and click “Apply”."),
         ]
         keys = _("Keys: P point, S scribble, B box, T changes the meaning, Del takes the last click back.")
         return Effects.helpText(steps, keys)
@@ -58,7 +59,7 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
 
     def setupOptionsFrame(self):
         """Called once by the editor."""
-        self._options = Options(self.scriptedEffect, self.takeBack)
+        self._options = Options(self.scriptedEffect, self.correctByNode, self.takeBack)
 
     def activate(self):
         """Called when the user opens the effect: keys work, and the engine gets ready."""
@@ -92,6 +93,7 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
         """Called by the editor when its parameters changed."""
         if self._session and not self._session.fits(self._volumeNode(), self._segmentationNode()):
             self._reset()
+        self._options.showSegments()
 
     # Gestures
 
@@ -124,12 +126,20 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
     def correct(self, positions, isPositive, normal=None):
         """Correct the chosen segment by the chosen kind of gesture; what waits is answered first.
 
-        :param positions: (N, 3) R, A, S in the world, mm.
+        :param positions: (N, 3) R, A, S in the world, mm; or a ``SceneGestures.Shown``, which has a kind of its own.
         :param normal: R, A, S across the view that was clicked in; None: nothing is said of the view.
         """
         segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
         self._waiting.append((segmentId, positions, isPositive, self._options.kind, self._options.carry, normal))
         self._advance()
+
+    def correctByNode(self):
+        """Correct the chosen segment by the markups or the segment that are chosen in the scene."""
+        self._options.showSegments()  # they may have changed since
+        if (shown := self._options.shown) is None:
+            self._say(_("Choose markups, or a segment other than the one to correct, under “From the scene”."))
+            return
+        self.correct(shown, self._options.isPositive)
 
     def isRunning(self):
         """Whether a click waits for its answer."""
@@ -164,7 +174,7 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
             return
         self._job = None
         try:
-            job.apply(lambda image, isAdded: self._modify(job.segmentId, image, isAdded))
+            job.apply(lambda image, isAdded: self._modify(job, image, isAdded))
             self._last = job
             self._options.allowForget(True)
             self._say("\n".join([job.message, *self._where(normal), *job.log]))
@@ -192,17 +202,18 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
         if job is None:
             return
         try:
-            job.takeBack(lambda image, isAdded: self._modify(job.segmentId, image, isAdded))
+            job.takeBack(lambda image, isAdded: self._modify(job, image, isAdded))
             self._say(_("The last click was taken back."))
         except EngineError as error:
             self._say(str(error))
 
-    def _modify(self, segmentId, image, isAdded):
+    def _modify(self, job, image, isAdded):
         """Change a segment as the editor's settings of masking and overwriting want it."""
         modes = slicer.qSlicerSegmentEditorAbstractEffect
         mode = modes.ModificationModeAdd if isAdded else modes.ModificationModeRemove
         self.scriptedEffect.saveStateForUndo()
-        self.scriptedEffect.modifySegmentByLabelmap(self._segmentationNode(), segmentId, image, mode)
+        with job.keepingShown():
+            self.scriptedEffect.modifySegmentByLabelmap(self._segmentationNode(), job.segmentId, image, mode)
 
     # Session
 

@@ -1,8 +1,12 @@
-"""Controls of the effect: what a click is, what it means, how far it is carried, and messages."""
+"""Controls of the effect: what a click is, what it means, how far it is carried, what else shows it, and messages."""
 
 import qt
+import slicer
 from sam2adapt.shared.protocol import BOX, POINT, SCRIBBLE
 from slicer.i18n import tr as _
+
+from SAM2AdaptLib.Correcting.SceneGestures import NODE_TYPES, Shown
+from SAM2AdaptLib.Panels import Widgets
 
 MOST_CARRIED = 20  # slices
 
@@ -10,15 +14,17 @@ MOST_CARRIED = 20  # slices
 class Options:
     """Widgets of the effect.
 
-    :ivar kindButtons: buttons by kind of gesture; ``addButton``, ``removeButton``, ``carrySpinBox``, ``forgetButton``,
-        ``messageLabel``: the other widgets.
+    :ivar kindButtons: buttons by kind of gesture; ``addButton``, ``removeButton``, ``carrySpinBox``, ``nodeSelector``,
+        ``segmentComboBox``, ``applyButton``, ``forgetButton``, ``messageLabel``: the other widgets.
     """
 
-    def __init__(self, effect, onForget):
+    def __init__(self, effect, onApply, onForget):
         """
         :param effect: Slicer's ``qSlicerSegmentEditorScriptedEffect``, whose options frame gets the widgets.
+        :param onApply: called when the user applies chosen markups or a chosen segment.
         :param onForget: called when the user takes the last click back.
         """
+        self._effect = effect
         texts = {
             POINT: (_("Point"), _("Click into the structure, or into what is not part of it (P).")),
             SCRIBBLE: (_("Scribble"), _("Draw a line through it (S).")),
@@ -40,6 +46,8 @@ class Options:
         )
         effect.addLabeledOptionsWidget(_("Neighbouring slices:"), self.carrySpinBox)
 
+        self._makeNodeRow(onApply)
+
         self.forgetButton = qt.QPushButton(_("Take the last click back"))
         self.forgetButton.toolTip = _("Remove what the last click changed (Del).")
         self.forgetButton.connect("clicked()", onForget)
@@ -53,6 +61,50 @@ class Options:
         self.isPositive = True
         self.allowForget(False)
         self.say("")
+
+    def _makeNodeRow(self, onApply):
+        self.nodeSelector = _nodeSelector()
+        self.segmentComboBox = qt.QComboBox()
+        self.segmentComboBox.toolTip = _("Segment that was drawn to show what belongs to it, or what does not.")
+        self.segmentComboBox.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.applyButton = qt.QPushButton(_("Apply"))
+        self.applyButton.toolTip = _(
+            "Correct by all of it at once, with the meaning above; one undo takes it back. The node stays as it is."
+        )
+        self._effect.addLabeledOptionsWidget(_("From the scene:"), self.nodeSelector)
+        row = qt.QHBoxLayout()
+        row.addWidget(self.segmentComboBox, 1)
+        row.addWidget(self.applyButton, 1)
+        self._effect.addLabeledOptionsWidget("", row)
+        self.nodeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.showSegments())
+        self.applyButton.connect("clicked()", onApply)
+        self.showSegments()
+
+    def showSegments(self):
+        """Offer the segments of the chosen segmentation, except the one that is corrected."""
+        node, box = self.nodeSelector.currentNode(), self.segmentComboBox
+        isSegmentation = node is not None and node.IsA("vtkMRMLSegmentationNode")
+        box.setVisible(isSegmentation)
+        segments = []
+        if isSegmentation:
+            segmentation, parameters = node.GetSegmentation(), self._effect.parameterSetNode()
+            isSame = parameters is not None and parameters.GetSegmentationNode() is node
+            corrected = parameters.GetSelectedSegmentID() if isSame else None
+            ids = [segmentId for segmentId in segmentation.GetSegmentIDs() if segmentId != corrected]
+            segments = [(segmentation.GetSegment(segmentId).GetName(), segmentId) for segmentId in ids]
+        if segments != [(box.itemText(index), box.itemData(index)) for index in range(box.count)]:
+            Widgets.fillComboBox(box, segments, keepsChoice=False)
+
+    @property
+    def shown(self):
+        """``SceneGestures.Shown``, the markups or the segment that is chosen; None without one."""
+        node = self.nodeSelector.currentNode()
+        if node is None:
+            return None
+        if not node.IsA("vtkMRMLSegmentationNode"):
+            return Shown(node)
+        segmentId = self.segmentComboBox.currentData
+        return Shown(node, segmentId) if segmentId else None
 
     @property
     def kind(self):
@@ -84,6 +136,22 @@ class Options:
     def say(self, text):
         """Show sentences, one a line; without any what to do first."""
         self.messageLabel.text = text or _("Choose a segment and click into a slice view where it is wrong.")
+
+
+def _nodeSelector():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = list(NODE_TYPES)
+    selector.showChildNodeTypes = False
+    selector.noneEnabled = True
+    selector.noneDisplay = _("Markups or a segment")
+    selector.addEnabled = False
+    selector.removeEnabled = False
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.toolTip = _(
+        "Points, lines, curves, boxes or a segment of the scene that show where it is wrong. A closed curve that lies"
+        " in one slice counts with all that it encloses."
+    )
+    return selector
 
 
 def _choice(text, toolTip):

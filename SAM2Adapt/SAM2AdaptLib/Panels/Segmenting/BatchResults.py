@@ -21,13 +21,14 @@ class BatchResults:
     :ivar folder: of the results; "" for a batch of the scene.
     """
 
-    def __init__(self, table, logic, onShown):
+    def __init__(self, table, logic, onShown, showStatus):
         """
         :param table: QTableWidget.
         :param logic: ``SAM2AdaptLogic``.
         :param onShown: called with the volume and the segmentation of a study that is to be seen.
+        :param showStatus: function that shows a sentence in the panel.
         """
-        self._table, self._logic, self._onShown = table, logic, onShown
+        self._table, self._logic, self._onShown, self._showStatus = table, logic, onShown, showStatus
         self._structures = []
         self._loaded = {}  # number of the row -> IDs of the nodes that were loaded for it
         self.begin("", "")
@@ -74,6 +75,9 @@ class BatchResults:
         """Show the volume of a study with its result; those of a folder are loaded into the scene."""
         row = self.rows[number]
         if row["status"] != "done":
+            name = studyName(row, self._inputFolder)
+            reason = row["message"] or _("start the batch again to go on.")
+            self._showStatus(_("{name} was not segmented: {reason}").format(name=name, reason=reason))
             return
         try:
             nodes = self._nodes(number) or self._load(number)

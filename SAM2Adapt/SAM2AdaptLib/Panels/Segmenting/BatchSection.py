@@ -38,10 +38,10 @@ class BatchSection(VTKObservationMixin):
         self._onEngineMissing = onEngineMissing
         self._control = JobControl(logic.downloadBase, self._showProgress, self._onStopped)
         self.isRunning, self.cancel = self._control.isRunning, self._control.cancel
-        self._pageControl = JobControl(logic.downloadBase, self._showProgress, self._onPageStopped)
+        self._pageControl = JobControl(logic.downloadBase, self._showProgress, self._onPageStopped, showsBoxes=False)
         self._statusLine = StatusLine(ui.batchStatusLabel, ui.batchHintLabel)
         self._unchecked = set()  # IDs of volumes
-        self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented)
+        self._results = BatchResults.BatchResults(ui.batchTable, logic, onSegmented, self._statusLine.show)
         ui.batchButton.connect("clicked()", self.startOrStop)
         ui.batchSaveButton.connect("clicked()", self.saveTable)
         ui.batchOpenButton.connect("clicked()", self.openFolder)
@@ -123,7 +123,7 @@ class BatchSection(VTKObservationMixin):
             ui.batchButton.text = _("Stop at once") if isStopping else _("Cancel")
             ui.batchButton.toolTip = _("What is done stays; start again to go on.")
         ui.batchButton.enabled = running or not reason
-        ui.batchProgressBar.visible = running
+        ui.batchProgressBar.visible = running or self._pageControl.isRunning()
         for widget in (ui.batchSourceComboBox, ui.batchVolumeList, ui.batchInputEdit, ui.batchOutputEdit):
             widget.enabled = not running
         hasRows = bool(self._results.rows)

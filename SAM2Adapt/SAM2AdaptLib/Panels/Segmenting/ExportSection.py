@@ -1,13 +1,11 @@
 """The menu beside *Show 3D*: the segmentation as files of other programs, and as a page with pictures."""
 
-import os
-
 import qt
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError
 from SAM2AdaptLib.Panels.JobControl import JobControl
-from SAM2AdaptLib.Report import DicomSource, Export
+from SAM2AdaptLib.Report import DicomSource, Export, Surfaces
 from SAM2AdaptLib.Scene import Volumes
 
 _NIFTI, _DICOM, _PAGE = "NIfTI (*.nii.gz)", "DICOM (*.dcm)", "HTML (*.html)"
@@ -24,13 +22,13 @@ class ExportSection:
         :param showStatus: function that shows a sentence in the panel.
         """
         self._button, self._logic, self._chosen, self._showStatus = ui.exportButton, logic, chosen, showStatus
-        self._control = JobControl(logic.downloadBase, self._onProgress, self._onStopped)
+        self._control = JobControl(logic.downloadBase, self._onProgress, self._onStopped, showsBoxes=False)
         self._menu = qt.QMenu(self._button)  # Python's reference keeps it: a QToolButton does not own its menu
         self._menu.toolTipsVisible = True
         self._add(_("Label map (NIfTI)…"), self.exportLabelmap)
         self._dicomAction = self._add(_("DICOM segmentation…"), self.exportDicomSeg)
-        self._add(_("Surfaces (STL)…"), lambda: self.exportSurfaces(Export.STL))
-        self._add(_("Surfaces (OBJ)…"), lambda: self.exportSurfaces(Export.OBJ))
+        self._add(_("Surfaces (STL)…"), lambda: self.exportSurfaces(Surfaces.STL))
+        self._add(_("Surfaces (OBJ)…"), lambda: self.exportSurfaces(Surfaces.OBJ))
         self._menu.addSeparator()
         self._add(_("Page with pictures, without names…"), self.makePage)
         self._add(_("Page with pictures and names…"), lambda: self.makePage(showNames=True))
@@ -66,13 +64,13 @@ class ExportSection:
     def exportLabelmap(self):
         """Write the segmentation as NIfTI."""
         if path := self._askFile(_("Export label map"), ".nii.gz", _NIFTI):
-            self._do(lambda: self._logic.exportLabelmap(*self._chosen(), path), path)
+            self._do(lambda: [_namesNote(path), *self._logic.exportLabelmap(*self._chosen(), path)], path)
 
     def exportSurfaces(self, fileFormat):
         """Write the surfaces of the segments."""
         folder = qt.QFileDialog.getExistingDirectory(self._button, _("Folder for the surfaces"))
         if folder:
-            self._do(lambda: self._logic.exportSurfaces(self._chosen()[1], folder, fileFormat) and [], folder)
+            self._do(lambda: self._logic.exportSurfaces(self._chosen()[1], folder, fileFormat)[1], folder)
 
     def exportDicomSeg(self):
         """Write the segmentation as DICOM SEG."""
@@ -102,7 +100,7 @@ class ExportSection:
         nodes = self._chosen()
 
         def onFinished(job):
-            self._showStatus("\n".join([_("Exported to {place}.").format(place=os.path.basename(path)), *job.log]))
+            self._showStatus("\n".join([_("Exported to {place}.").format(place=path), *job.log]))
             self.update()
             if shown:
                 qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
@@ -116,3 +114,8 @@ class ExportSection:
     def _onStopped(self, error):
         self._showStatus(str(error))
         self.update()
+
+
+def _namesNote(path):
+    """Where the names of a label map's values are written."""
+    return _("{file} beside it holds the names of its values.").format(file=Export.tableOf(path).name)

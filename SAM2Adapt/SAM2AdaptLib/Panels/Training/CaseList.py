@@ -14,15 +14,15 @@ from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
 USE_ATTRIBUTE = "SAM2Adapt.Use"
-_PATIENCE = 0.03  # s of the processor that cases are examined at once
+_PATIENCE = 0.02  # s of the processor that cases are examined at once
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
 class CaseList:
     """Which cases there are and what they are for is kept in the scene, so that it is saved with it.
 
-    A case is examined again only after its nodes have changed, because that reads all of its voxels, and of many cases
-    only as many at once as Slicer can wait for.
+    A case is examined again only after its nodes have changed, because that reads all of its voxels, and only as much
+    of the cases at once as Slicer can wait for. Until a case that changed is examined, it is shown as it was.
 
     :ivar cases: list of ``Cases.TrainingCase``.
     :ivar classes: what ``Classes.match`` made of them.
@@ -36,6 +36,8 @@ class CaseList:
         """
         self._onChanged = onChanged
         self._examined = {}  # (ID of segmentation, ID of volume) -> SceneCase
+        self._outdated = set()  # keys of these that have changed since
+        self._begun = {}  # key -> SceneCase that is being examined and its steps
         self._observed = {}  # key of ``_examined`` -> pairs of a node or segmentation and the tag of an observer
         self._folders = {}  # (path, channel) -> cases
         self.cases, self.classes, self.refused, self.isWaiting = [], [], [], False
@@ -45,7 +47,8 @@ class CaseList:
         """Forget all nodes."""
         for key in list(self._observed):
             self._follow(key, [])
-        self._examined, self.cases, self.classes = {}, [], []
+        self._examined, self._begun, self.cases, self.classes = {}, {}, [], []
+        self._outdated.clear()
 
     def addScene(self, nodes=None):
         """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
@@ -62,7 +65,9 @@ class CaseList:
 
         count, empty, began = 0, [], time.thread_time()
         for case in Cases.sceneCases(skip):
-            if case.isEmpty:
+            if case is None:
+                pass  # it is looking at a large one
+            elif case.isEmpty:
                 empty.append(case.segmentationNode.GetName())
             else:
                 count += 1
@@ -124,7 +129,7 @@ class CaseList:
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        cases, began, self.isWaiting = {}, time.thread_time(), False
+        cases, until, self.isWaiting = {}, time.thread_time() + _PATIENCE, False
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
@@ -132,22 +137,42 @@ class CaseList:
             volumeNode = Volumes.volumeOf(segmentationNode)
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
-            if case is None or case.overlap != self._overlap:
-                if time.thread_time() - began > _PATIENCE:
-                    self.isWaiting = True
-                    continue
-                case = Cases.SceneCase(volumeNode, segmentationNode, use, overlap=self._overlap)
-            case.use = use
-            cases[key] = case
+            if case is None or key in self._outdated or case.overlap != self._overlap:
+                case = self._lookedAt(key, volumeNode, segmentationNode, until) or case
+            if case is not None:
+                case.use = use
+                cases[key] = case
         self._examined = cases
+        self._outdated &= cases.keys()
         self._observe()
         return list(cases.values())
 
+    def _lookedAt(self, key, volumeNode, segmentationNode, until):
+        """A new SceneCase; None while it is not examined, which goes on until a time of the processor."""
+        case, steps = self._begun.get(key, (None, None))
+        if case is None or case.overlap != self._overlap:
+            case = Cases.SceneCase(volumeNode, segmentationNode, overlap=self._overlap, isExamined=False)
+            self._begun[key] = case, (steps := case.examineSteps())
+        while time.thread_time() < until:
+            if next(steps, self) is self:
+                del self._begun[key]
+                self._outdated.discard(key)
+                return case
+        self.isWaiting = True
+        return None
+
+    def lookAgain(self, case):
+        """Examine a case of the scene anew, because what is said of it has changed."""
+        key = _key(case.volumeNode, case.segmentationNode)
+        self._begun.pop(key, None)
+        self._outdated.add(key)
+
     def _observe(self):
         """Follow the nodes of all cases; those that are followed already stay, because of hundreds it takes long."""
-        for key in self._observed.keys() - self._examined.keys():
+        known = {key: case for key, (case, _steps) in self._begun.items()} | self._examined
+        for key in self._observed.keys() - known.keys():
             self._follow(key, [])
-        for key, case in self._examined.items():
+        for key, case in known.items():
             if key in self._observed:
                 continue
             segmentation = case.segmentationNode.GetSegmentation()
@@ -177,7 +202,8 @@ class CaseList:
             self._observed[key] = [(observed, observed.AddObserver(event, onChanged)) for observed, event in events]
 
     def _onNodeChanged(self, key):
-        self._examined.pop(key, None)
+        self._begun.pop(key, None)
+        self._outdated.add(key)
         self._onChanged()
 
     def _folderCases(self, parameterNode):

@@ -27,21 +27,25 @@ class ClassTable:
         self._classes = classes
         self._table.blockSignals(True)
         self._table.setRowCount(len(classes))
-        for row, entry in enumerate(classes):
-            tip = entry.ambiguous or ""
-            name = Widgets.tableItem(entry.name, tip)
-            name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
-            name.setCheckState(qt.Qt.Checked if entry.use else qt.Qt.Unchecked)
-            if entry.color is not None:
-                name.setIcon(_colorIcon(entry.color))
-            self._table.setItem(row, NAME, name)
-            count = _("{count} of {total}").format(count=caseCount - len(entry.missing), total=caseCount)
-            self._table.setItem(row, COUNT, Widgets.tableItem(count, tip))
-            warning = Widgets.tableItem("", tip)
-            if entry.ambiguous and entry.use:
-                warning.setIcon(Widgets.warningIcon())
-            self._table.setItem(row, PROBLEM, warning)
+        with Widgets.fittedOnce(self._table.horizontalHeader()):
+            for row, entry in enumerate(classes):
+                self._showRow(row, entry, caseCount)
         self._table.blockSignals(False)
+
+    def _showRow(self, row, entry, caseCount):
+        tip = entry.ambiguous or ""
+        name = Widgets.tableItem(entry.name, tip)
+        name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+        name.setCheckState(qt.Qt.Checked if entry.use else qt.Qt.Unchecked)
+        if entry.color is not None:
+            name.setIcon(_colorIcon(entry.color))
+        self._table.setItem(row, NAME, name)
+        count = _("{count} of {total}").format(count=caseCount - len(entry.missing), total=caseCount)
+        self._table.setItem(row, COUNT, Widgets.tableItem(count, tip))
+        warning = Widgets.tableItem("", tip)
+        if entry.ambiguous and entry.use:
+            warning.setIcon(Widgets.warningIcon())
+        self._table.setItem(row, PROBLEM, warning)
 
     def _onItemChanged(self, item):
         if item.column() == NAME:

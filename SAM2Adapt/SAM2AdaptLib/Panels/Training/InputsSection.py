@@ -209,8 +209,10 @@ class InputsSection:
         steps, onAdded = self._adding[0]
         try:
             next(steps)
+            self._ui.statusLabel.text = _("Looking at the cases…")
         except StopIteration as end:
             self._adding.pop(0)
+            self._ui.statusLabel.text = ""
             onAdded(*end.value)
             self._onChanged()
         if self._adding:
@@ -267,7 +269,7 @@ class InputsSection:
         self._annotation.show(case)
 
     def _examine(self, case):
-        case.examine()
+        self._list.lookAgain(case)
         self._onChanged()
 
 

@@ -18,6 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from ...shared import paths
 from ...shared.errors import InputFileError
 from . import sop_classes
 from .header import COPY_AGAIN, ImageHeader
@@ -35,7 +36,7 @@ def split_frames(header: ImageHeader) -> list[bytes]:
 
     :raises InputFileError: cut, or fewer or other frames than declared.
     """
-    with open(header.path, "rb") as file:
+    with paths.open_file(header.path) as file:
         file.seek(header.pixels.start)
         value = file.read()
     value = value[: _encapsulated_length(header, value)]

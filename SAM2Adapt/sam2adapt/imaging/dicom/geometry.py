@@ -17,6 +17,7 @@ _UNEVEN = 0.2  # slices; rounded positions stay below, one missing slice moves t
 _SIDEWAYS = 0.1  # pixels that a slice may lie beside the stack,
 _ROUNDED_MM = 0.05  # besides what positions written to a tenth of a millimetre are off
 _PLAUSIBLE_MM = (1e-5, 1e4)
+_FARTHEST_MM = 1e7
 REGULAR = "Load the series in Slicer's DICOM module, which makes the geometry regular, and save it as .nrrd."
 
 
@@ -91,6 +92,20 @@ def check_spacing(path: str, spacings: np.ndarray | None) -> None:
     low, high = spacings.min(), spacings.max()
     if low < _PLAUSIBLE_MM[0] or high > _PLAUSIBLE_MM[1]:
         raise InputFileError(f"{path} declares pixels of {low:g} to {high:g} mm.", "Export it again.")
+
+
+def check_position(path: str, positions: np.ndarray | None) -> None:
+    """Refuse places from which the next voxel cannot be told in 64 bits.
+
+    :param positions: (N, 3) LPS mm.
+    """
+    if positions is not None and np.abs(positions).max() > _FARTHEST_MM:
+        far = positions[np.argmax(np.abs(positions).max(axis=1))]
+        raise InputFileError(
+            f"{path} has an ImagePositionPatient of {', '.join(f'{n:g}' for n in far)} mm; up to {_FARTHEST_MM:g} mm"
+            " are possible.",
+            "Export it again.",
+        )
 
 
 def axes_of(orientation: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Only the elements that are needed are read, up to the voxels (PS3.3 C.7.6; funct
 """
 
 import contextlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
+from ...shared import paths
 from ...shared.errors import InputFileError
+from ..stored.declared_size import DEFLATE_RATIO
 from . import sop_classes
 
 COPY_AGAIN = "Copy the file again from where it came."
@@ -31,6 +34,8 @@ _TAGS = (
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED = 0xFFFFFFFF
+_FEW_FRAMES = 100_000  # which can be listed at once; that voxels of fewer are missing is said where they are read
+_ITEM_BITS = 64  # of the head of an item that holds a packed frame
 # What pydicom raises on files that are cut, overwritten or made to do harm
 DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError,
           NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError,
@@ -140,7 +145,7 @@ def read_object(path: str) -> ImageHeader | OtherObject | UnreadableFile:
     """The header of a DICOM file. Damage is returned, not raised: it must not stop a folder's other series."""
     series = ""
     try:
-        with open(path, "rb") as file, pydicom.config.disable_value_validation():
+        with paths.open_file(path) as file, pydicom.config.disable_value_validation():
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
             end = file.tell(), file.read(12)
         with pydicom.config.disable_value_validation():
@@ -209,6 +214,8 @@ def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, 
     frames = _whole(path, dataset, "NumberOfFrames", 1)
     if min(rows, columns, frames) < 1:
         raise InputFileError(f"{path} has no voxels: {columns} columns, {rows} rows, {frames} frames.", COPY_AGAIN)
+    layout = _layout(path, dataset, pixels)
+    _check_frames(path, layout, frames, rows * columns)
     groups = list(_frame_groups(path, dataset, frames))
     spacing = ("PixelMeasuresSequence", "PixelSpacing")
     transformation = "PixelValueTransformationSequence"
@@ -231,7 +238,7 @@ def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, 
         spacings=_of_frames(path, groups, spacing, 2) if frames > 1 else _plane_spacing(path, groups, dataset),
         thickness=_thickness(path, groups), rescale_type=_rescale_type(groups, transformation),
         rescales=None if slopes is None else tuple(zip(slopes[:, 0].tolist(), intercepts[:, 0].tolist(), strict=True)),
-        has_lut=bool(dataset.get("ModalityLUTSequence")), pixels=_layout(path, dataset, pixels),
+        has_lut=bool(dataset.get("ModalityLUTSequence")), pixels=layout,
     )  # fmt: skip
 
 
@@ -249,6 +256,24 @@ def _layout(path: str, dataset: Dataset, pixels: tuple[str, int, int | None]) ->
         photometric=_text(dataset, "PhotometricInterpretation").upper() or "MONOCHROME2",
         planar=_whole(path, dataset, "PlanarConfiguration", 0) == 1, allocated=allocated, stored=stored,
         high_bit=high_bit, signed=signed, padding=_padding(path, dataset, allocated, signed))  # fmt: skip
+
+
+def _check_frames(path: str, layout: PixelLayout, frames: int, pixels: int) -> None:
+    """Refuse more frames than the file can hold, before anything is done for each of them.
+
+    :param pixels: of a frame.
+    """
+    size = os.path.getsize(path)
+    bits = pixels * layout.samples * layout.allocated
+    if layout.syntax == sop_classes.DEFLATED:
+        bits = -(-bits // DEFLATE_RATIO)
+    elif layout.length is None:
+        bits = _ITEM_BITS  # packed, each in an item of its own
+    if frames > _FEW_FRAMES and frames * bits > 8 * size:
+        raise InputFileError(
+            f"{path} is damaged: it declares {frames} frames of {pixels} pixels, which its {size} bytes cannot hold.",
+            COPY_AGAIN,
+        )
 
 
 def _padding(path: str, dataset: Dataset, allocated: int, signed: bool) -> tuple[int, int] | None:

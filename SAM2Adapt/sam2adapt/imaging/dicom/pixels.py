@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space
 
+from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from ...shared.safety.private import temporary_folder
 from . import sop_classes
@@ -151,7 +152,7 @@ def _is_padding(header: ImageHeader, expected: int, stored: int) -> bool:
     """True if nothing but zeros follows the voxels: anything else means that the header describes other voxels."""
     if stored - expected < 2 or header.pixels.syntax == sop_classes.DEFLATED:
         return True
-    with open(header.path, "rb") as file:
+    with paths.open_file(header.path) as file:
         file.seek(header.pixels.start + expected)
         return not file.read(stored - expected).strip(b"\0")
 
@@ -260,7 +261,10 @@ def _raw(header: ImageHeader, kind: np.dtype, count: int) -> np.ndarray:
         pairs = np.frombuffer(element.value, np.uint8)
         pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)[:, :: -1 if element.VR == "OW" else 1]
         return pairs.reshape(-1)[:count].view(kind)
-    values = np.fromfile(header.path, kind.newbyteorder(order), count, offset=header.pixels.start)
+    with paths.open_file(header.path) as file:
+        values = np.fromfile(file, kind.newbyteorder(order), count, offset=header.pixels.start)
+    if len(values) < count:
+        raise InputFileError(f"{header.path} became shorter while it was read.", COPY_AGAIN)
     return values.astype(kind, copy=False)
 
 

@@ -154,7 +154,7 @@ def _is_copy(a: ImageHeader, b: ImageHeader) -> bool:
 
 
 def _same_bytes(a: ImageHeader, b: ImageHeader) -> bool:
-    with open(a.path, "rb") as first, open(b.path, "rb") as second:
+    with paths.open_file(a.path) as first, paths.open_file(b.path) as second:
         first.seek(a.pixels.start)
         second.seek(b.pixels.start)
         left = a.pixels.length

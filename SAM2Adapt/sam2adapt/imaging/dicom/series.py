@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...shared.errors import InputFileError, SeriesError
-from .geometry import REGULAR, Grid, Placement, axes_of, check_plane, check_spacing, place_stack, ranges
+from .geometry import REGULAR, Grid, Placement, axes_of, check_plane, check_position, check_spacing, place_stack, ranges
 from .header import ImageHeader, OtherObject, UnreadableFile, read_object
 from .pixels import check_readable, read_voxels
 from .scan import Scan, SeriesInfo, scan, series_info
@@ -154,6 +154,7 @@ def _read(headers: Sequence[ImageHeader], info: SeriesInfo) -> SeriesVoxels:
         if header.orientations is not None:
             check_plane(header.path, header.orientations, header.spacings)
         check_spacing(header.path, header.spacings)
+        check_position(header.path, header.positions)
         check_readable(header)
     if len(headers) == 1 and headers[0].frames == 1:
         return _single(headers[0], info)

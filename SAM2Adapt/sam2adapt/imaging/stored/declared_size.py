@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ...shared import paths
 from ...shared.errors import DeviceError, InputFileError
 
 GZIP = b"\x1f\x8b"
-_DEFLATE_RATIO = 1032
+DEFLATE_RATIO = 1032
 _LEAST_HEADER = 1024  # bytes by which a short stream may seem to exceed the ratio
 _BLOCK = 1 << 18
 _AGAIN = "Copy or download the file again."
@@ -68,7 +69,7 @@ def check_packed(path: Path, offset: int, declared: int, what: str, packed: int 
     :raises InputFileError: they cannot.
     """
     packed = os.path.getsize(path) - offset if packed is None else packed
-    most = max(0, packed) * _DEFLATE_RATIO + _LEAST_HEADER
+    most = max(0, packed) * DEFLATE_RATIO + _LEAST_HEADER
     if declared > most:
         raise InputFileError(
             f"{path} is truncated or damaged: its header declares {what}, {readable(declared)} in all, and the"
@@ -85,7 +86,7 @@ def check_gzip(path: Path, offset: int, declared: int, what: str, start: int = 0
     :raises InputFileError: it does not, unpacks to twice as many, or is damaged.
     """
     check_packed(path, offset, declared, what)
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         file.seek(-4, os.SEEK_END)
         if int.from_bytes(file.read(4), "little") == declared % 2**32:
             return

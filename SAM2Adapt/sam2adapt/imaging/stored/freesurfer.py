@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from .declared_size import GZIP, Unpacked, check_gzip, check_plain, enough_memory, too_short
 from .stored_image import StoredImage, checked_place
@@ -30,7 +31,7 @@ def read_freesurfer(path: Path) -> StoredImage:
 
     :raises InputFileError: damaged, truncated, or an unknown type. :raises VolumeError: several frames, sheared axes.
     """
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         packed = file.read(2) == GZIP
         file.seek(0)
         stream = Unpacked(file, path) if packed else file

@@ -85,7 +85,7 @@ def check_metaimage(path: Path) -> MetaImageHeader:
 
 def _keys(path: Path) -> tuple[dict[str, str], int, list[str]]:
     """Keys, the byte at which the header ends, and the lines after it, which may name files."""
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         head = file.read(_LONGEST_HEADER)
     match = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|$)", head, re.MULTILINE)
     if match is None:
@@ -162,7 +162,7 @@ def _check_length(
     if files == [path]:
         check_surplus(path, declared, stored, what)
     if stored != declared and "BinaryData" not in keys:
-        with open(files[0], "rb") as file:
+        with paths.open_file(files[0]) as file:
             file.seek(offset)
             if is_text(file.read(_SAMPLE)):
                 raise InputFileError(
@@ -209,7 +209,7 @@ def _unpacked(file: Path, offset: int, path: Path, pieces: list[bytes] | None = 
     """Bytes to which the data unpack; kept in ``pieces`` if given."""
     total, unpacker = 0, zlib.decompressobj(wbits=47)  # zlib or gzip wrapping
     try:
-        with open(file, "rb") as data:
+        with paths.open_file(file) as data:
             data.seek(offset)
             while not unpacker.eof:
                 packed = unpacker.unconsumed_tail or data.read(1 << 18)

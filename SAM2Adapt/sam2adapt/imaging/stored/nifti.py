@@ -50,13 +50,13 @@ def read_nifti(path: Path) -> StoredImage:
 def _open(path: Path) -> tuple[NiftiHeader, Path]:
     """The header, and the file with the voxels, which is long enough."""
     header_file, voxels = _pair(path)
-    with open(header_file, "rb") as file:
+    with paths.open_file(header_file) as file:
         header = parse_header(_stream(file, header_file).read(_LONGEST_HEADER), header_file)
     if header.paired and voxels is None:
         voxels = _partner(path, ".img")
     voxels = voxels if header.paired else header_file
     declared = header.start + header.data_bytes
-    with open(voxels, "rb") as file:
+    with paths.open_file(voxels) as file:
         packed = file.read(2) == GZIP
     if packed:
         check_gzip(voxels, 0, declared, header.described, header.start)
@@ -118,7 +118,7 @@ def _read_voxels(path: Path, header: NiftiHeader) -> np.ndarray:
     one_by_one = header.components > 1 and not header.interleaved
     shape = (header.components, k, j, i) if one_by_one else (k, j, i, header.components)
     array = np.empty(shape, header.type.newbyteorder(header.order))
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         stream = _stream(file, path)
         stream.skip(header.start)
         stored = stream.readinto(memoryview(array.reshape(-1).view(np.uint8)))

@@ -87,7 +87,7 @@ def check_nrrd(path: Path) -> NrrdHeader:
 
 def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
     """Fields by name in lower case, names of data files in a list, and the byte at which the header ends."""
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         head = file.read(_LONGEST_HEADER)
     if not re.match(rb"NRRD000\d\r?\n", head):
         raise InputFileError(
@@ -182,7 +182,7 @@ def _text_values(path: Path, fields: dict, names: list[str], start: int, sizes: 
     skipped = any(_numbers(fields, name, int, path) not in ([], [0]) for name in ("lineskip", "byteskip"))
     if fields["encoding"].lower() not in _TEXT[:3] or skipped or (files and len(files) > 1):
         return None
-    with open(path, "rb") as file:
+    with paths.open_file(path) as file:
         lines = file.read(start).splitlines()
     kept = [line for line in lines if line and not re.match(rb"(encoding|endian|data ?file):", line, re.IGNORECASE)]
     header = b"\n".join([*kept, b"encoding: raw", b"endian: little", b"", b""])

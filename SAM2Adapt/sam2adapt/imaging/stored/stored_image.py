@@ -10,6 +10,7 @@ from ...shared.errors import InputFileError, VolumeError
 from ...shared.tolerance import ROUNDING, VOXEL_SHARE, right_angled, shear
 
 SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e3  # mm: a nanometre and a metre
+_FARTHEST = 1e7  # mm of the first voxel from the origin: far beyond, neighbours have the same place in 64 bits
 _RESAMPLE = "Resample it onto a right-angled grid, with Slicer's module Resample Scalar/Vector/DWI Volume for instance."
 
 
@@ -64,6 +65,12 @@ def checked_place(
             f"{path} does not say where its voxels lie: {error}.", "Export it again from where it came."
         ) from error
     check_spacing(spacing, path)
+    if np.abs(affine[:3, 3]).max() > _FARTHEST:
+        shown = ", ".join(f"{n:g}" for n in affine[:3, 3])
+        raise InputFileError(
+            f"{path} has its first voxel at {shown} mm; up to {_FARTHEST:g} mm from the origin are possible.",
+            "Correct the header, or export the image again from where it came.",
+        )
     if off >= VOXEL_SHARE:
         raise VolumeError(
             f"{path} has {what} that are not at right angles: at the farthest corner the voxels lie {off:.2g} voxels"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...shared import paths
 from ...shared.errors import InputFileError
 from ...shared.safety.private import temporary_folder
 
@@ -50,7 +51,7 @@ class TextValues:
         :param path: the header's file, for messages.
         :raises InputFileError: more or fewer numbers than declared, some that are none, or that the type cannot hold.
         """
-        with open(self.file, "rb") as file:
+        with paths.open_file(self.file) as file:
             file.seek(self.offset)
             text = file.read().replace(b",", b" ")
         wide = np.dtype(np.float64 if self.type.kind == "f" else f"{self.type.kind}8")

@@ -6,10 +6,11 @@ from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...machine.interruption import look
 from ...shared.presets import PEG_ADD
 from ..attention import attention_parts
 from ..network import SegmentationNetwork
-from ..windows import attend
+from ..windows import attend_tokens
 from .ops import Linear, activation_name
 from .trunk import Convolution, Norm
 
@@ -25,8 +26,7 @@ class Attention:
         )
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        return self.out(attend(q, k, v, self.scale, self.bias).transpose(1, 2).flatten(2))
+        return self.out(attend_tokens(q, k, v, self.heads, self.scale, self.bias))
 
 
 class Layer:
@@ -75,6 +75,7 @@ class Transformer:
         """Return the tokens to read, (B, K, D), and the image tokens (B, N, D)."""
         queries = tokens
         for layer in self.layers:
+            look()
             queries, keys = layer(queries, keys, tokens, positions)
         queries, tokens = queries[:, self.read], tokens[:, self.read]
         attended = self.last(self.last.query(queries + tokens), self.last.key(keys + positions), self.last.value(keys))
@@ -125,6 +126,7 @@ class Decoder:
         positions = self._positions(embedding).flatten(1, 2)
         tokens = self.tokens.expand(batch, -1, -1)
         hidden, image = self.transformer((embedding + self.no_mask).flatten(1, 2), positions, tokens)
+        look()
         for layer in self.mlp:
             hidden = layer(hidden)
         kernels = torch.baddbmm(self.kernels[1], hidden.transpose(0, 1), self.kernels[0]).transpose(0, 1)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ...machine.interruption import look
 from ..base import pad_to_stride
 from ..network import SegmentationNetwork, at_size
 from ..prompts import Prompts
@@ -66,6 +67,7 @@ class _Form:
         if self.detail is not None or self.refinement is not None:
             images = images.to(self.dtype, memory_format=torch.channels_last)
         if self.detail is not None:
+            look()
             details = self.detail(images)
             added = (details.embedding, details.s0, details.s1)
             features = [a + b.permute(0, 2, 3, 1) for a, b in zip(features, added, strict=True)]
@@ -73,14 +75,16 @@ class _Form:
         logits = at_size(kernel_maps(kernels, pixels), size)
         if self.refinement is None:
             return logits
+        look()
         finer = self.refinement(pixels.permute(0, 3, 1, 2).to(self.dtype), self.refinement.stem(images))
         return logits + at_size(kernel_maps(kernels, finer.permute(0, 2, 3, 1)), size)
 
 
 def _convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy in another type, in memory order ``channels_last``."""
+    """A copy in another type, in memory order ``channels_last``, that looks before each layer whether to stop."""
     module = copy.deepcopy(module)
     for parent in list(module.modules()):
+        parent.register_forward_pre_hook(lambda *_: look())
         for name, child in parent.named_children():
             if isinstance(child, nn.GroupNorm):
                 setattr(parent, name, GroupNorm(child))

@@ -28,12 +28,12 @@ def packs(dtype: torch.dtype, device: torch.device) -> bool:
     """
     operators = torch.ops.mkldnn
     return (
-        dtype is torch.bfloat16
+        dtype in (torch.bfloat16, torch.float32)
         and device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and all(hasattr(operators, name) for name in _ONEDNN)
         and hasattr(torch.ops.aten, "mkldnn_reorder_conv2d_weight")
-        and operators._is_mkldnn_bf16_supported()
+        and (dtype is torch.float32 or operators._is_mkldnn_bf16_supported())
     )
 
 

@@ -9,9 +9,10 @@ from sam2.modeling.backbones.image_encoder import FpnNeck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...machine.interruption import look
 from ..base import AnySizeHiera, ImagePath
 from ..bottleneck import AdaptedMLP
-from ..windows import window_attention
+from ..windows import attend_windows, window_views
 from .ops import Linear, activation_name
 
 _LANES = 16  # numbers in a vector instruction; other widths make products and convolutions slower
@@ -93,11 +94,15 @@ class BlockMLP:
 
 
 class Block:
-    """One of the trunk's blocks."""
+    """One of the trunk's blocks.
+
+    Tokens are sorted by windows once, when they take the type of the products, and sorted back when the sum is formed.
+    """
 
     def __init__(self, block: MultiScaleBlock, dtype: torch.dtype):
         self.norms = Norm(block.norm1), Norm(block.norm2)
-        self.heads, self.window, self.stride = block.attn.num_heads, block.window_size, block.q_stride
+        self.heads, self.window = block.attn.num_heads, block.window_size
+        self.stride = 2 if block.q_stride else 1  # Hiera knows no other
         self.qkv, self.out = Linear.of(block.attn.qkv, dtype), Linear.of(block.attn.proj, dtype)
         self.padding = block.attn.qkv.bias.detach()[block.dim_out :].to(dtype)
         self.shortcut = Linear.of(block.proj, dtype) if block.dim != block.dim_out else None
@@ -105,19 +110,32 @@ class Block:
         self.mlp = BlockMLP(block.mlp, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        n = self.norms[0](x).to(self.dtype)
+        """Map tokens (B, H, W, C), which may be overwritten, to (B, H, W, C') or (B, H / 2, W / 2, C')."""
+        n = self.norms[0](x)
         if self.shortcut is not None:
-            x = self._pool(self.shortcut(n)).float()
-        qkv = self.qkv(n)
-        channels = qkv.shape[-1] // 3
-        q = self._pool(qkv[..., :channels])
-        x = x + self.out(window_attention(q, qkv[..., channels:], self.heads, self.window, self.padding))
+            batch, height, width, _ = x.shape
+            x = x.new_empty(batch, height // self.stride, width // self.stride, len(self.padding) // 2)
+        views = window_views(n, self.window), window_views(x, self.window // self.stride)
+        for part, result in zip(*views, strict=True):
+            tokens = part.to(self.dtype).contiguous()
+            if self.shortcut is not None:
+                result.copy_(self._pool(self.shortcut(tokens)))
+            result.add_(self.out(self._attended(tokens)))
         return x.add_(self.mlp(self.norms[1](x).to(self.dtype)))
 
+    def _attended(self, tokens: Tensor) -> Tensor:
+        """Attention within windows (B, down, across, h, w, C)."""
+        qkv = self.qkv(tokens)
+        channels = qkv.shape[-1] // 3
+        queries = self._pool(qkv[..., :channels])
+        return attend_windows(queries, qkv[..., channels:], self.heads, self.window, self.padding)
+
     def _pool(self, x: Tensor) -> Tensor:
-        if not self.stride:
+        """Keep the largest values of squares of 2 x 2 of (B, down, across, h, w, C)."""
+        if self.stride == 1:
             return x
-        return F.max_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride).permute(0, 2, 3, 1)
+        rows = torch.maximum(x[..., ::2, :, :], x[..., 1::2, :, :])
+        return torch.maximum(rows[..., ::2, :], rows[..., 1::2, :])
 
 
 class Trunk:
@@ -136,6 +154,7 @@ class Trunk:
         x = x + self._positions_of(tuple(x.shape[1:3]))
         maps = []
         for i, block in enumerate(self.blocks):
+            look()
             x = block(x)
             if i == 0 and self.peg is not None:
                 x = x + self.peg(x)

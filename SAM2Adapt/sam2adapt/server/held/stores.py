@@ -19,7 +19,7 @@ from ...shared.safety.private import Lock, private_folder
 
 DAYS_VARIABLE = "SAM2ADAPT_KEPT_DAYS"
 _DAYS = {MODELS: 30.0, CASES: 7.0}  # after the last use
-_HASH = re.compile("[0-9a-f]{64}")
+DIGEST = re.compile("[0-9a-f]{64}")
 _PART_DAYS = 1.0  # of a file that did not arrive whole
 
 
@@ -56,7 +56,7 @@ class Store:
 
         :raises SettingsError: this is no SHA-256.
         """
-        if not _HASH.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             raise SettingsError("A file is named by something that is not its hash.", "Update both sides.")
         # The suffix of model files: the engine tells them by it.
         return self.folder / f"{digest}{'.safetensors' if self.folder.name == MODELS else ''}"
@@ -92,6 +92,10 @@ def remove_expired() -> int:
                 if part_over or max(state.st_atime, state.st_ctime) < limit:
                     path.unlink(missing_ok=True)
                     count += 1
+        for kind in (kept.SLICES, kept.NAMES):
+            for path in paths.listing(kept.folder_of(kind)):
+                if path.is_symlink() and not paths.exists(path):  # to a file that has expired
+                    path.unlink()
         for kind in ("runs", "batches"):
             for folder in paths.listing(remote_folder() / kind):
                 if _last_change(folder) < limits[CASES] and remove_if_idle(folder):

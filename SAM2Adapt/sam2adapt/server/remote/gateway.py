@@ -7,6 +7,7 @@ time that ``hello`` names, the process ends, as it does when the stream ends.
 """
 
 import json
+import math
 import os
 import socket
 import threading
@@ -163,8 +164,8 @@ class RemoteServer(Server):
             self._places[number] = self._session.resolve(message)
         self._receive(json.dumps(message).encode())
 
-    def _place(self, facts: dict[str, Any]) -> Path:
-        return self._session.store(facts["store"]).path(facts["sha256"])
+    def _place(self, facts: dict[str, Any]) -> tuple[Path, float]:
+        return self._session.store(facts["store"]).path(facts["sha256"]), math.inf
 
     def _carry_out(self, task: Task) -> Any:
         places = self._places.get(task.id)
@@ -219,7 +220,8 @@ class RemoteServer(Server):
     def _return_kept(self, result: dict[str, Any]) -> None:
         """Send back what a training keeps for those that continue its model, and keep nothing here."""
         digest = (result.get("card") or {}).get("digest", "")
-        for kind, path in (("replay", files.replay_file(digest)), ("names", files.case_names_file(digest))):
+        for kind, path_of in files.KEPT_WITH_MODELS.items():
+            path = path_of(digest)
             if digest and paths.is_file(path):
                 self._send_file(path, {"kept": kind, "digest": digest})
                 path.unlink()

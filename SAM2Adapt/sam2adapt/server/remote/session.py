@@ -24,12 +24,12 @@ from typing import Any
 
 from ...shared import paths
 from ...shared.errors import InputFileError, SettingsError, UserError
-from ...shared.files import link
+from ...shared.files import KEPT_WITH_MODELS, link
 from ...shared.protocol import CASES, MODELS, VOXELS
 from ...shared.safety.private import FOLDER_MODE, Claim, private_folder
 from ...shared.study_lists import results_in
 from ..held.runs import HeldRun
-from ..held.stores import Store, kept_store, remote_folder
+from ..held.stores import DIGEST, Store, kept_store, remote_folder
 
 _VOXELS_KEPT = 6  # files: a volume is filled or segmented again and again
 _KINDS = ("file", "folder", "inside", "held", "returned", "returnedFolder")
@@ -194,7 +194,27 @@ class Session:
             )
         if not places.resumes:
             places.run.begin(str(message.get("params", {}).get("name") or ""), places.hours)
+        for kept in about.get("kept", ()):
+            self._place_kept(kept)
         places.log = (places.run.engine_folder / "log.csv", str(about.get("log")))
+
+    def _place_kept(self, about: dict[str, Any]) -> None:
+        """Put slices or names that the client has kept of a model where a training looks, unless they are there.
+
+        It is a link to the file among the cases, so that it ends with it.
+        """
+        digest = str(about["digest"]).removeprefix("sha256:")
+        if about["kept"] not in KEPT_WITH_MODELS or not DIGEST.fullmatch(digest):
+            raise SettingsError(f"There is nothing '{about['kept']}' of a model.", "Update both sides.")
+        place, stored = KEPT_WITH_MODELS[about["kept"]](digest), self._stored(about)
+        if paths.exists(place):
+            return
+        private_folder(place.parent)
+        place.unlink(missing_ok=True)  # a link to what was deleted
+        try:
+            place.symlink_to(stored)
+        except OSError:  # on Windows most users may not
+            link(stored, place)
 
     def _resolved(self, value: Any, places: Places) -> Any:
         if isinstance(value, dict):

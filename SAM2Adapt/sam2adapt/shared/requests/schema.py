@@ -113,7 +113,8 @@ _PARTS = {
             "kind": {"enum": list(GESTURES)},
             "positive": {"type": "boolean", "description": "The voxels belong to the structure; else they do not"},
             "voxels": {
-                "description": "I, J, K of each, counted from 0; of a box two opposite corners, both in it",
+                "description": "I, J, K of each, counted from 0; of a box two opposite corners, both in it; of what"
+                " is drawn, each connected piece in a slice counts by itself",
                 "type": "array",
                 "minItems": 1,
                 "items": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},

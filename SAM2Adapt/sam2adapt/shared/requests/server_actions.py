@@ -24,9 +24,9 @@ class WarmUp(Request):
 class Correct(Request):
     """Correct a segment by points, scribbles and boxes, with the help of a model.
 
-    The last gesture is carried out; the voxels of the earlier ones stay as these wanted them. Without gestures, the
-    engine prepares the slices of ``roi``, so that the first one is answered at once. What it computed of a volume is
-    kept until another volume or model is sent; a volume counts as another when its file does.
+    The last gestures are carried out, one after the other; the voxels of the earlier ones stay as these wanted them.
+    Without gestures, the engine prepares the slices of ``roi``, so that the first one is answered at once. What it
+    computed of a volume is kept until another volume or model is sent; a volume counts as another when its file does.
     """
 
     input: dict[str, Any] = setting("image", only=SERVER)
@@ -48,8 +48,9 @@ class Correct(Request):
         " the volume",
     )  # fmt: skip
     gestures: list[dict] = setting(
-        "gestures", None, [], about="All those on the segment, the new one last", only=SERVER
+        "gestures", None, [], about="All those on the segment, the new ones last", only=SERVER
     )
+    new: int = setting("integer", None, 1, about="How many of the gestures are new", minimum=1, only=SERVER)
     carry: int = setting(
         "integer", None, 0, about="To how many slices on either side the change is carried", minimum=0, only=SERVER
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import paths
-from ..errors import InputFileError
-from ..files import output_error
+from ..errors import InputFileError, RemoteError
+from ..files import megabytes, output_error
 from ..safety.private import open_private
 from . import frames, packing
 from .frames import StreamError
@@ -79,10 +79,10 @@ def _message(method: str, number: int, **params: Any) -> bytes:
 class Receiver:
     """Writes files that arrive, each under a temporary name until it is whole.
 
-    :param place: gives the path for a file from the facts of its message.
+    :param place: gives the path for a file from the facts of its message, and the most bytes that it may have.
     """
 
-    def __init__(self, place: Callable[[dict[str, Any]], Path]):
+    def __init__(self, place: Callable[[dict[str, Any]], tuple[Path, float]]):
         self._place = place
         self._files: dict[int, _Arriving] = {}
 
@@ -96,7 +96,7 @@ class Receiver:
         if method == FILE:
             if number in self._files:
                 raise StreamError("two files have one number")
-            self._files[number] = _Arriving(params, self._place(params))
+            self._files[number] = _Arriving(params, *self._place(params))
             return
         arriving = self._files.pop(number, None)
         if arriving is None:
@@ -107,7 +107,10 @@ class Receiver:
             arriving.finish(params)
 
     def piece(self, content: bytes) -> None:
-        """Take a piece; errors as of ``message``."""
+        """Take a piece; errors as of ``message``.
+
+        :raises RemoteError: the file has more bytes than it may have.
+        """
         number, data = frames.piece_of(content)
         if number not in self._files:
             raise StreamError("a piece of a file that did not begin")
@@ -126,8 +129,8 @@ class _Arriving:
     :ivar error: why it cannot be written, None if it can.
     """
 
-    def __init__(self, facts: dict[str, Any], path: Path):
-        self.facts, self.path, self.error = facts, path, None
+    def __init__(self, facts: dict[str, Any], path: Path, most: float):
+        self.facts, self.path, self.error, self._most = facts, path, None, most
         self._part = path.with_name(f".{path.name[:100]}.part")
         self._digest, self._size, self._file = hashlib.sha256(), 0, None
         try:
@@ -142,6 +145,11 @@ class _Arriving:
     def add(self, data: bytes) -> None:
         if self.error:
             return
+        if self._size + len(data) > self._most:
+            raise RemoteError(
+                f"The engine there sent a file of more than {megabytes(self._most)}, which the request cannot give.",
+                "Update both sides, and try again.",
+            )
         try:
             self._file.write(data)
         except OSError as error:
