@@ -54,7 +54,8 @@ class Evidence:
         :param tell: is told the share that is done; may raise to stop.
         """
         self.drawn = [dict(sorted(masks.items())) for masks in drawn]
-        self.distances = [{k: signed_distance(mask) for k, mask in masks.items()} for masks in self.drawn]
+        distances = iter([*self._team.map(signed_distance, [mask for own in self.drawn for mask in own.values()])])
+        self.distances = [dict(zip(masks, distances, strict=False)) for masks in self.drawn]
         gaps: dict[tuple[int, int], list[int]] = {}
         for index, masks in enumerate(self.drawn):
             places = list(masks)

@@ -235,15 +235,19 @@ class _Work:
 
     def _drop_loose_pieces(self) -> None:
         """Take away what was filled and hangs together with no drawn voxel of its structure."""
-        for mask, drawn in zip(self.masks, self.drawings.masks, strict=True):
+
+        def drop(mask: np.ndarray, drawn: np.ndarray) -> None:
             box = ndimage.find_objects(mask.view(np.uint8))
             if not box or np.array_equal(mask, drawn):
-                continue
+                return
             part = mask[box[0]]
             pieces, count = ndimage.label(part, np.ones((3, 3, 3)))
             held = np.zeros(count + 1, bool)
             held[np.unique(pieces[drawn[box[0]]])] = True
             part &= held[pieces]
+
+        pairs = zip(self.masks, self.drawings.masks, strict=True)
+        list(self.filler.team.map(lambda pair: drop(*pair), pairs))
 
     def _filled_slices(self) -> list[list[int]]:
         whole = np.moveaxis(self.inside, self.axes[0], 0).all((1, 2))

@@ -177,9 +177,13 @@ class StackFiller:
         drawn = self.evidence.drawn
         judges = [set(_judges(masks)) for masks in drawn]
         overlap, total = np.zeros((2, len(drawn), OPINIONS + 1))
-        for slice_ in sorted(set().union(*judges)):
+        places = sorted(set().union(*judges))
+
+        def known(slice_: int) -> tuple[list[Slice | None], np.ndarray]:
             found = self._found(slice_)
-            learnt = self.learnt(slice_, found)
+            return found, self.learnt(slice_, found)
+
+        for slice_, (found, learnt) in zip(places, self._team.map(known, places), strict=True):
             for index, own in enumerate(found):
                 if own is None or slice_ not in judges[index]:
                     continue
@@ -211,6 +215,7 @@ class StackFiller:
         drawn = self.evidence.drawn
         slices = sorted({k for masks in drawn for k in masks})
         random = np.random.default_rng(self.seed)
+        list(self._team.map(self._features_of, slices))  # side by side, to be at hand
         parts = []
         for slice_ in slices:
             # Opinions on a structure that is not drawn here are inputs all the same, as they are when it is predicted.
