@@ -153,7 +153,7 @@ def _message(rng: random.Random, number: int, world: World, folder: Path) -> byt
         message[place] = rng.choice((None, [], {}, -1, 10**30, "x" * 5000, "\ud800", True, {"id": None}))
     elif kind < 0.3 and message["params"]:
         place = rng.choice(list(message["params"]))
-        message["params"][place] = rng.choice((None, [], {}, -1, 1e308, "", "\x00", "/dev/zero", "/", True))
+        message["params"][place] = rng.choice((None, [], {}, -1, 1e308, "", "\x00", "/dev/zero", "/proc/self", True))
     return json.dumps(message).encode()
 
 

@@ -60,8 +60,21 @@ def drawSlices(panel, before: np.ndarray, path: Path) -> None:
         axis.plot(*VOXEL[:2], "+", color="#ffc74d", markersize=12, markeredgewidth=2)
         axis.set_title(title)
         axis.axis("off")
+        turn(axis, panel.volume)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def turn(axis, volumeNode) -> None:
+    """Show an axial slice as Slicer does: anterior at the top, the patient's right at the left."""
+    import vtk
+
+    directions = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASDirectionMatrix(directions)
+    if directions.GetElement(0, 0) > 0:  # columns go to the right
+        axis.invert_xaxis()
+    if directions.GetElement(1, 1) > 0:  # rows go to the front
+        axis.invert_yaxis()
 
 
 if __name__ == "__main__":

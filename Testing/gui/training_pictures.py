@@ -66,14 +66,13 @@ class TrainingPhotographer:
         self._widget._parameterNode.modelName = "my lungs"
         self._widget._parameterNode.furtherSettings = QUICK
         self._host.processEvents()
-        self._ui.caseTable.selectRow(2)
+        self._ui.caseTable.selectRow(0)
         self._host.processEvents()
 
     def _leaveOut(self) -> None:
-        """Take the case out on which nothing is drawn."""
+        """Take the segmentation away in which nothing is drawn, and look at the case with two segments of one name."""
         import slicer
 
-        self._ui.removeCaseButton.click()
         slicer.mrmlScene.RemoveNode(self._nothing)
         self._host.processEvents()
         self._ui.caseTable.selectRow(1)

@@ -61,6 +61,7 @@ class Walk:
         from SAM2AdaptLib.Segmenting import SampleImages
 
         self._volumeNode, self._drawnNode = SampleImages.load(SAMPLE)
+        colour(self._drawnNode)
         self._save(self._drawnNode, "drawn")
 
     def run(self) -> None:
@@ -128,6 +129,12 @@ class Walk:
             sys.exit(f"Slicer could not write {name}")
 
 
+def colour(segmentationNode) -> None:
+    """Make segments easy to tell apart: Slicer has one colour for both lungs."""
+    for segmentId, values in zip(segmentationNode.GetSegmentation().GetSegmentIDs(), COLOURS, strict=False):
+        segmentationNode.GetSegmentation().GetSegment(segmentId).SetColor(*values)
+
+
 def drawWindows(made: Path, folder: Path) -> None:
     """Put panels beside Slicer's views."""
     sys.path.insert(0, str(TESTING))  # not before slicer is imported: it takes the folder of that name for its own
@@ -143,8 +150,7 @@ def drawWindows(made: Path, folder: Path) -> None:
     for name, panelName, segmentation, title in WINDOWS:
         path = str(made / f"{segmentation}.seg.nrrd")
         node = app.segmentationsLogic.LoadSegmentationFromFile(path, True)
-        for segmentId, colour in zip(node.GetSegmentation().GetSegmentIDs(), COLOURS, strict=False):
-            node.GetSegmentation().GetSegment(segmentId).SetColor(*colour)  # Slicer has one colour for both lungs
+        colour(node)
         render.showSegmentation(node, 0.0 if segmentation == "drawn" else 0.5)
         panel = Image.open(made / f"{panelName}.png").convert("RGB")
         box = render.segmentBounds(node)

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import slicer
 from sam2adapt.shared.errors import DrawingError
+from sam2adapt.shared.protocol import BOX
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import EngineError, asEngineErrors, fromException
@@ -132,6 +133,8 @@ class CorrectJob(SceneJob):
 
     def _inRegion(self, gesture):
         """An earlier gesture without the voxels of slices that cannot change; None if nothing is left of it."""
+        if gesture["kind"] == BOX:
+            return gesture  # its two corners say where it is, wherever they lie
         voxels = np.array(gesture["voxels"])
         isIn = [(ijk >= part.start) & (ijk < part.stop) for ijk, part in zip(voxels.T, self._region[::-1], strict=True)]
         kept = voxels[np.all(isIn, axis=0)]

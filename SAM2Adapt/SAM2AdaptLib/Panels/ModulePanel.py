@@ -51,6 +51,7 @@ class ModulePanel:
         self._installSection = InstallSection(self.ui, self.update)
         self._engineSection = EngineSection(uiWidget.layout(), self._onPlaceChanged, self.offersGoingOn)
         self._keptSection = KeptSection(uiWidget.layout())
+        uiWidget.layout().addStretch(1)  # a panel higher than its sections leaves room below them
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)

@@ -79,8 +79,10 @@ def window_attention(q: Tensor, kv: Tensor, heads: int, window: int, padding: Te
     """
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     smaller = window * q.shape[1] // kv.shape[1]
-    parts = (window_views(q, smaller), window_views(kv, window), window_views(out, smaller))
-    for queries, keys_values, result in zip(*parts, strict=True):
+    parts = zip(window_views(q, smaller), window_views(kv, window), strict=True)
+    for number, (queries, keys_values) in enumerate(parts):
+        # With gradients, a view of ``out`` from before the first copy could not be written.
+        result = window_views(out, smaller)[number]
         result.copy_(attend_windows(queries, keys_values, heads, window, padding))
     return out
 

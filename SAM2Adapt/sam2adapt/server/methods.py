@@ -7,7 +7,7 @@ data. ``requests/`` does the work. Torch is imported as late as possible, so tha
 from collections.abc import Callable
 from typing import Any
 
-from ..shared import protocol
+from ..shared import paths, protocol
 from ..shared.requests.actions import RankVolume, Segment
 from ..shared.requests.schema import METHODS as REQUESTS
 from ..shared.requests.server_actions import ListDevices, MeasureCase, TryModel
@@ -125,4 +125,5 @@ def call(engine: WarmModels, task: Task) -> Any:
     :raises UserError: an error that the user can fix, for example a value outside its limits.
     """
     request = REQUESTS[task.method].from_params(task.params)
-    return METHODS[task.method](engine, request, task)
+    with paths.interruptible(task.check):
+        return METHODS[task.method](engine, request, task)

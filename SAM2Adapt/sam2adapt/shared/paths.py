@@ -11,6 +11,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from .errors import InputFileError, SettingsError, UserError
 
 PathLike = str | os.PathLike
 
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
 _LONGEST_SHOWN = 500  # characters
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 _KINDS = {
@@ -159,6 +161,16 @@ def listing(folder: PathLike) -> list[Path]:
     return [Path(folder, name) for name in sorted(names)]
 
 
+@contextlib.contextmanager
+def interruptible(check: Callable[[], None]) -> Iterator[None]:
+    """Let each walk through folders within the block call a function, which raises to end it: it may take hours."""
+    before = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(before)
+
+
 def walk(
     folder: PathLike, on_error: Callable[[Path, InputFileError], None] | None = None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -166,7 +178,7 @@ def walk(
 
     :param on_error: called with each folder that cannot be read; None: the first one ends the walk.
     :return: each folder, the names of its subfolders (remove one to skip it) and those of its files.
-    :raises InputFileError: a folder cannot be read.
+    :raises InputFileError: a folder cannot be read. Also what the function of :func:`interruptible` raises.
     """
 
     def refuse(failure: OSError) -> None:
@@ -177,6 +189,7 @@ def walk(
         on_error(place, error)
 
     for root, folders, names in os.walk(folder, onerror=refuse):
+        _check.get()()
         folders.sort()
         yield Path(root), folders, sorted(names)
 

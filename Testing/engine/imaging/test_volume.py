@@ -1,6 +1,7 @@
 """Reading and writing volumes: geometry, voxel types, pictures, and every input that is refused."""
 
 import gzip
+import io
 import os
 import re
 import struct
@@ -21,7 +22,8 @@ from sam2adapt.imaging.volume import (
     same_geometry,
     write_volume,
 )
-from sam2adapt.shared.errors import InputFileError, SeriesError, UserError, VolumeError
+from sam2adapt.shared import paths
+from sam2adapt.shared.errors import CancelledError, InputFileError, SeriesError, UserError, VolumeError
 
 DATA = os.environ.get("SAM2ADAPT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SAM2ADAPT_DATA is not set")
@@ -393,13 +395,47 @@ def test_labels_of_one_channel_for_each_structure_are_refused(tmp_path, shape, s
     assert re.search("with the values 1, 2, 3|class numbers 0, 1, 2", caught.value.remedy)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read at its start")
+class FailingDisk(io.FileIO):
+    """A file that can be opened and not read."""
+
+    def readinto(self, buffer):
+        raise OSError(5, "Input/output error")
+
+    readall = readinto
+
+
 @pytest.mark.parametrize("suffix", [".dcm", ".nii", ".nii.gz", ".mgz", ".nrrd", ".mha", ".png", ".jpg", ".tif"])
-def test_a_disk_that_fails_while_it_is_read_is_said(tmp_path, suffix):
+def test_a_disk_that_fails_while_it_is_read_is_said(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
-    path.symlink_to("/proc/self/mem")
+    path.write_bytes(bytes(1000))
+    monkeypatch.setattr(paths.io, "FileIO", FailingDisk)
     for read in (read_volume, read_labels):
-        with pytest.raises(InputFileError, match="cannot be read"):
+        with pytest.raises(InputFileError, match="cannot be read: Input/output error"):
             read(path)
     with pytest.raises(UserError):
+        read_volume(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="a file of Linux")
+def test_files_of_the_system_whose_reading_never_ends_are_empty(tmp_path):
+    (tmp_path / "a.nii").symlink_to("/proc/kmsg")
+    with pytest.raises(UserError):
+        read_volume(tmp_path / "a.nii")
+    with pytest.raises(SeriesError, match="no DICOM image"):
+        read_volume(tmp_path)
+
+
+def test_the_search_of_a_folder_can_be_ended(tmp_path):
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 3:
+            raise CancelledError("The request was cancelled.", "Nothing was changed.")
+
+    with pytest.raises(CancelledError), paths.interruptible(check):
+        read_volume(tmp_path)
+    with pytest.raises(SeriesError):
         read_volume(tmp_path)

@@ -101,6 +101,22 @@ def test_a_turned_box_changes_nothing_beside_it(panel):
     assert not after[5, 10, 12] and after[5, low[1], low[0]] and np.array_equal(after[:4], before[:4])
 
 
+def test_a_box_over_several_slices_is_remembered_with_both_corners(panel):
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    region.SetSize(2, 2, 9)
+    region.SetCenter(*panel.position((12, 10, 5)))
+    choose(panel, region)
+    panel.options.removeButton.click()
+    panel.options.applyButton.click()
+    (box,) = panel.engine.last.params["gestures"]
+    (i0, j0, k0), (i1, j1, k1) = box["voxels"]
+    assert (k0, k1) == (4, 6)
+    change = filledIn(panel.engine.last, slice(k0, k1 + 1), slice(j0, j1 + 1), slice(i0, i1 + 1), 0)
+    panel.answer(change, slices=[4, 5, 6])
+    panel.click((20, 16, 5))
+    assert panel.engine.last.params["gestures"][0] == box and panel.engine.last.params["roi"][4:] == [5, 6]
+
+
 def test_what_is_offered_follows_the_scene(panel, scene):
     options = panel.options
     options.applyButton.click()

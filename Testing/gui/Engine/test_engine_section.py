@@ -67,7 +67,7 @@ def test_the_line_that_installs_an_engine_is_copied_whole_and_goes_once_one_answ
 ):
     from SAM2AdaptLib.Engine.Remote import Ssh
 
-    (tmp_path / "ssh").write_text("#!/bin/sh\necho sam2adapt: not found >&2; cat >/dev/null; exit 127\n")
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho sam2adapt: not found >&2; exit 127\n")
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     choose(section, "host", "user@gpu")

@@ -93,7 +93,8 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
         """Called by the editor when its parameters changed."""
         if self._session and not self._session.fits(self._volumeNode(), self._segmentationNode()):
             self._reset()
-        self._options.showSegments()
+        if self._options:
+            self._options.showSegments()
 
     # Gestures
 

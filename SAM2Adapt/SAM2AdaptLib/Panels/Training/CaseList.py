@@ -39,16 +39,25 @@ class CaseList:
         self._outdated = set()  # keys of these that have changed since
         self._begun = {}  # key -> SceneCase that is being examined and its steps
         self._observed = {}  # key of ``_examined`` -> pairs of a node or segmentation and the tag of an observer
+        self._leftOver = []  # such pairs that tell nothing any more
         self._folders = {}  # (path, channel) -> cases
         self.cases, self.classes, self.refused, self.isWaiting = [], [], [], False
         self._overlap = LAST
 
     def clear(self):
-        """Forget all nodes."""
-        for key in list(self._observed):
-            self._follow(key, [])
+        """Forget all nodes; ``unfollowSome`` comes next."""
+        self._leftOver += [pair for pairs in self._observed.values() for pair in pairs]
+        self._observed = {}
         self._examined, self._begun, self.cases, self.classes = {}, {}, [], []
         self._outdated.clear()
+
+    def unfollowSome(self):
+        """Remove observers that are left over, as many as Slicer can wait for; returns whether more are left."""
+        until = time.thread_time() + _PATIENCE
+        while self._leftOver and time.thread_time() < until:
+            observed, tag = self._leftOver.pop()
+            observed.RemoveObserver(tag)
+        return bool(self._leftOver)
 
     def addScene(self, nodes=None):
         """Put every segmentation of the scene that is meant for the user into the table, except empty ones.
@@ -202,6 +211,8 @@ class CaseList:
             self._observed[key] = [(observed, observed.AddObserver(event, onChanged)) for observed, event in events]
 
     def _onNodeChanged(self, key):
+        if key not in self._observed:
+            return
         self._begun.pop(key, None)
         self._outdated.add(key)
         self._onChanged()

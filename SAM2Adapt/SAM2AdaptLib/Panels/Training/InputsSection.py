@@ -113,6 +113,11 @@ class InputsSection:
         self._timer.stop()
         self._adding = []
         self._list.clear()
+        self._unfollow()
+
+    def _unfollow(self):
+        if self._list.unfollowSome():
+            qt.QTimer.singleShot(0, self._unfollow)
 
     def problem(self):
         """What forbids to train, in words; "" if nothing does."""

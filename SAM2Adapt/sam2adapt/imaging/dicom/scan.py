@@ -93,6 +93,8 @@ def is_dicom(path: str | os.PathLike) -> bool:
 
     :raises InputFileError: it is no regular file, or cannot be read.
     """
+    if not paths.check_file(path).st_size:  # empty; or of the system, such as /proc/kmsg, whose reading may never end
+        return False
     with paths.open_file(path) as file:
         return is_dicom_start(file.read(132))
 

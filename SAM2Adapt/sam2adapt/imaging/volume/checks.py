@@ -19,7 +19,7 @@ def check_input(path: str | os.PathLike) -> Path:
     paths.utf8_name(path)  # one rule for all formats, also for those that ITK does not read
     if not paths.is_dir(path):
         with paths.open_file(path) as file:
-            if not file.read(1):
+            if not paths.check_file(path).st_size or not file.read(1):
                 raise InputFileError(f"'{path}' is empty.", "Copy or download the file again.")
     return path
 
