@@ -439,3 +439,18 @@ def test_the_search_of_a_folder_can_be_ended(tmp_path):
         read_volume(tmp_path)
     with pytest.raises(SeriesError):
         read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "words"),
+    [
+        ("x.nrrd", "NRRD0004\ntype: short\nencoding: raw\n\n", "does not say dimension and sizes"),
+        ("x.nrrd", "NRRD0004\ndimension: 3\n\n", "does not say sizes"),
+        ("x.nrrd", "NRRD0004\ndimension: 3\nsizes: 4 5\n\n", "gives 2 sizes for 3 axes"),
+        ("x.mha", "ObjectType = Image\nDimSize = 4 5 6\nElementDataFile = LOCAL\n", "does not say NDims"),
+    ],
+)
+def test_a_header_without_sizes_names_what_is_missing(tmp_path, name, header, words):
+    (tmp_path / name).write_bytes(header.encode())
+    with pytest.raises(InputFileError, match=words):
+        read_volume(tmp_path / name)

@@ -21,7 +21,8 @@ from pydicom.uid import (
 from ...shared import paths
 from ...shared.errors import InputFileError
 from . import sop_classes
-from .header import COPY_AGAIN, ImageHeader
+from .elements import COPY_AGAIN
+from .header import ImageHeader
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers that begin a JPEG or JPEG-LS frame

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
 from ...shared.errors import GeometryError, InputFileError
+from .elements import damage_reported
 from .geometry import Grid
-from .header import damage_reported
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _FINE = 9  # parts of a voxel's edge at which it is tested

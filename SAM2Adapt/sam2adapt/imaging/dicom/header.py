@@ -3,25 +3,21 @@
 Only the elements that are needed are read, up to the voxels (PS3.3 C.7.6; functional groups: C.7.6.16).
 """
 
-import contextlib
 import os
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.multival import MultiValue
 
 from ...shared import paths
 from ...shared.errors import InputFileError
 from ..stored.declared_size import DEFLATE_RATIO
 from . import sop_classes
+from .elements import COPY_AGAIN, DAMAGE, text_of, whole_of
+from .frame_groups import frame_groups, frames_with, of_frames, plane_spacing, rescale_type, thickness
 
-COPY_AGAIN = "Copy the file again from where it came."
 _TAGS = (
     "SOPClassUID SOPInstanceUID PatientID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality "
     "FrameOfReferenceUID "
@@ -36,22 +32,6 @@ _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED = 0xFFFFFFFF
 _FEW_FRAMES = 100_000  # which can be listed at once; that voxels of fewer are missing is said where they are read
 _ITEM_BITS = 64  # of the head of an item that holds a packed frame
-# What pydicom raises on files that are cut, overwritten or made to do harm
-DAMAGE = (InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError,
-          NotImplementedError, IndexError, OverflowError, MemoryError, RecursionError,
-          struct.error, zlib.error)  # fmt: skip
-
-
-@contextlib.contextmanager
-def damage_reported(path: str, what: str) -> Iterator[None]:
-    """Turn what pydicom raises about a damaged file into one sentence.
-
-    :raises InputFileError: ``what`` cannot be read.
-    """
-    try:
-        yield
-    except DAMAGE as error:
-        raise InputFileError(f"{path} is damaged: {what} cannot be read.", COPY_AGAIN) from error
 
 
 @dataclass(frozen=True)
@@ -149,7 +129,7 @@ def read_object(path: str) -> ImageHeader | OtherObject | UnreadableFile:
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
             end = file.tell(), file.read(12)
         with pydicom.config.disable_value_validation():
-            series = _text(dataset, "SeriesInstanceUID")
+            series = text_of(dataset, "SeriesInstanceUID")
             return _described(path, dataset, *end)
     except InputFileError as error:
         return UnreadableFile(path, series, error)
@@ -166,8 +146,8 @@ def read_object(path: str) -> ImageHeader | OtherObject | UnreadableFile:
 
 
 def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeader | OtherObject:
-    declared = _text(dataset, "SOPClassUID")
-    stored = _text(dataset.file_meta, "MediaStorageSOPClassUID")
+    declared = text_of(dataset, "SOPClassUID")
+    stored = text_of(dataset.file_meta, "MediaStorageSOPClassUID")
     sop_class = declared or stored
     if declared and stored and declared != stored and sop_classes.is_image(stored) is not False:
         raise InputFileError(
@@ -183,9 +163,9 @@ def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeade
         return OtherObject(
             path,
             sop_class,
-            _text(dataset, "SOPInstanceUID"),
-            _text(dataset, "SeriesInstanceUID"),
-            _text(dataset, "SeriesDescription"),
+            text_of(dataset, "SOPInstanceUID"),
+            text_of(dataset, "SeriesInstanceUID"),
+            text_of(dataset, "SeriesDescription"),
         )
     if pixels is None:
         raise InputFileError(f"{path} is damaged: it ends before its voxels.", COPY_AGAIN)
@@ -194,7 +174,7 @@ def _described(path: str, dataset: Dataset, end: int, head: bytes) -> ImageHeade
 
 def _pixel_element(dataset: Dataset, end: int, head: bytes) -> tuple[str, int, int | None] | None:
     """Keyword, start and length of the element with the voxels, whose first 12 bytes lie at ``end``."""
-    syntax = _text(dataset.file_meta, "TransferSyntaxUID")
+    syntax = text_of(dataset.file_meta, "TransferSyntaxUID")
     if syntax == sop_classes.DEFLATED:
         return "PixelData", 0, None
     order = "<" if dataset.original_encoding[1] else ">"
@@ -210,51 +190,51 @@ def _pixel_element(dataset: Dataset, end: int, head: bytes) -> tuple[str, int, i
 
 
 def _image(path: str, sop_class: str, dataset: Dataset, pixels: tuple[str, int, int | None]) -> ImageHeader:
-    rows, columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
-    frames = _whole(path, dataset, "NumberOfFrames", 1)
+    rows, columns = whole_of(path, dataset, "Rows"), whole_of(path, dataset, "Columns")
+    frames = whole_of(path, dataset, "NumberOfFrames", 1)
     if min(rows, columns, frames) < 1:
         raise InputFileError(f"{path} has no voxels: {columns} columns, {rows} rows, {frames} frames.", COPY_AGAIN)
     layout = _layout(path, dataset, pixels)
     _check_frames(path, layout, frames, rows * columns)
-    groups = list(_frame_groups(path, dataset, frames))
+    groups = list(frame_groups(path, dataset, frames))
     spacing = ("PixelMeasuresSequence", "PixelSpacing")
     transformation = "PixelValueTransformationSequence"
-    slopes = _of_frames(path, groups, (transformation, "RescaleSlope"), 1)
-    intercepts = _of_frames(path, groups, (transformation, "RescaleIntercept"), 1)
-    if slopes is None and frames > 1 and (some := _frames_with(path, groups, (transformation, "RescaleSlope"))):
+    slopes = of_frames(path, groups, (transformation, "RescaleSlope"), 1)
+    intercepts = of_frames(path, groups, (transformation, "RescaleIntercept"), 1)
+    if slopes is None and frames > 1 and (some := frames_with(path, groups, (transformation, "RescaleSlope"))):
         raise InputFileError(
             f"{path} gives RescaleSlope and RescaleIntercept for {some} of its {frames} frames only.", COPY_AGAIN
         )
     if (slopes is None) != (intercepts is None):
         raise InputFileError(f"{path} has one of RescaleSlope and RescaleIntercept and not the other.", COPY_AGAIN)
     return ImageHeader(
-        path=path, sop_class=sop_class, instance=_text(dataset, "SOPInstanceUID"),
-        patient=_text(dataset, "PatientID"), study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"), series_number=_text(dataset, "SeriesNumber"),
-        description=_text(dataset, "SeriesDescription"), modality=_text(dataset, "Modality"),
-        frame_of_reference=_text(dataset, "FrameOfReferenceUID"), rows=rows, columns=columns, frames=frames,
-        positions=_of_frames(path, groups, ("PlanePositionSequence", "ImagePositionPatient"), 3),
-        orientations=_of_frames(path, groups, ("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-        spacings=_of_frames(path, groups, spacing, 2) if frames > 1 else _plane_spacing(path, groups, dataset),
-        thickness=_thickness(path, groups), rescale_type=_rescale_type(groups, transformation),
+        path=path, sop_class=sop_class, instance=text_of(dataset, "SOPInstanceUID"),
+        patient=text_of(dataset, "PatientID"), study_uid=text_of(dataset, "StudyInstanceUID"),
+        series_uid=text_of(dataset, "SeriesInstanceUID"), series_number=text_of(dataset, "SeriesNumber"),
+        description=text_of(dataset, "SeriesDescription"), modality=text_of(dataset, "Modality"),
+        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"), rows=rows, columns=columns, frames=frames,
+        positions=of_frames(path, groups, ("PlanePositionSequence", "ImagePositionPatient"), 3),
+        orientations=of_frames(path, groups, ("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        spacings=of_frames(path, groups, spacing, 2) if frames > 1 else plane_spacing(path, groups, dataset),
+        thickness=thickness(path, groups), rescale_type=rescale_type(groups, transformation),
         rescales=None if slopes is None else tuple(zip(slopes[:, 0].tolist(), intercepts[:, 0].tolist(), strict=True)),
         has_lut=bool(dataset.get("ModalityLUTSequence")), pixels=layout,
     )  # fmt: skip
 
 
 def _layout(path: str, dataset: Dataset, pixels: tuple[str, int, int | None]) -> PixelLayout:
-    allocated = _whole(path, dataset, "BitsAllocated")
-    stored = _whole(path, dataset, "BitsStored", allocated)
-    high_bit = _whole(path, dataset, "HighBit", stored - 1)
+    allocated = whole_of(path, dataset, "BitsAllocated")
+    stored = whole_of(path, dataset, "BitsStored", allocated)
+    high_bit = whole_of(path, dataset, "HighBit", stored - 1)
     if not (0 < stored <= allocated and stored - 1 <= high_bit < allocated):
         raise InputFileError(f"{path} is damaged: BitsAllocated {allocated}, BitsStored {stored} and HighBit {high_bit}"
                              " contradict each other.", COPY_AGAIN)  # fmt: skip
-    signed = _whole(path, dataset, "PixelRepresentation", 0) == 1
+    signed = whole_of(path, dataset, "PixelRepresentation", 0) == 1
     return PixelLayout(
-        _text(dataset.file_meta, "TransferSyntaxUID") or _guessed_syntax(dataset), *pixels,
-        samples=_whole(path, dataset, "SamplesPerPixel", 1),
-        photometric=_text(dataset, "PhotometricInterpretation").upper() or "MONOCHROME2",
-        planar=_whole(path, dataset, "PlanarConfiguration", 0) == 1, allocated=allocated, stored=stored,
+        text_of(dataset.file_meta, "TransferSyntaxUID") or _guessed_syntax(dataset), *pixels,
+        samples=whole_of(path, dataset, "SamplesPerPixel", 1),
+        photometric=text_of(dataset, "PhotometricInterpretation").upper() or "MONOCHROME2",
+        planar=whole_of(path, dataset, "PlanarConfiguration", 0) == 1, allocated=allocated, stored=stored,
         high_bit=high_bit, signed=signed, padding=_padding(path, dataset, allocated, signed))  # fmt: skip
 
 
@@ -280,8 +260,8 @@ def _padding(path: str, dataset: Dataset, allocated: int, signed: bool) -> tuple
     """Both ends of the padding as the voxels store it: some files give 63536 where the voxels hold -2000."""
     if dataset.get("PixelPaddingValue") in (None, ""):
         return None
-    value = _whole(path, dataset, "PixelPaddingValue")
-    limit = _whole(path, dataset, "PixelPaddingRangeLimit", value)
+    value = whole_of(path, dataset, "PixelPaddingValue")
+    limit = whole_of(path, dataset, "PixelPaddingRangeLimit", value)
     half = 1 << (allocated - 1) if signed else 0
     first, last = ((end + half) % (1 << allocated) - half for end in (value, limit))
     return min(first, last), max(first, last)
@@ -291,120 +271,6 @@ def _guessed_syntax(dataset: Dataset) -> str:
     """Transfer syntax of a file without a file header (from before part 10), as pydicom detects it."""
     implicit, little = dataset.original_encoding
     return "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
-
-
-def _frame_groups(path: str, dataset: Dataset, frames: int) -> Iterator[tuple[Dataset, ...]]:
-    """For each frame where its values may stand: in its own group, in the shared one, or in the file itself."""
-    per_frame, shared = dataset.get("PerFrameFunctionalGroupsSequence"), dataset.get("SharedFunctionalGroupsSequence")
-    if per_frame and len(per_frame) != frames:
-        raise InputFileError(
-            f"{path} is damaged: it declares {frames} frames and describes {len(per_frame)}.", COPY_AGAIN
-        )
-    common = tuple(shared or ())[:1]
-    for number in range(frames):
-        yield (*((per_frame[number],) if per_frame else ()), *common, dataset)
-
-
-def _of_frames(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str, str], count: int
-               ) -> np.ndarray | None:  # fmt: skip
-    """(frames, count) values of all frames; None where one frame lacks them.
-
-    :param keys: the sequence of the functional group, and the element in it.
-    """
-    known: dict[int, tuple[float, ...]] = {}  # a shared group is looked at once, not for every frame
-    values = []
-    for places in groups:
-        numbers: tuple[float, ...] = ()
-        for place in places:
-            if id(place) not in known:
-                # the position of a file with many frames is that of none of them
-                skipped = len(groups) > 1 and "Rows" in place and keys[1] == "ImagePositionPatient"
-                known[id(place)] = () if skipped else _numbers(path, _macro(place, keys[0]), keys[1], count)
-            if numbers := known[id(place)]:
-                break
-        if not numbers:
-            return None
-        values.append(numbers)
-    return np.array(values, dtype=np.float64)
-
-
-def _frames_with(path: str, groups: Sequence[tuple[Dataset, ...]], keys: tuple[str, str]) -> int:
-    """How many frames have an element."""
-    return sum(any(_numbers(path, _macro(place, keys[0]), keys[1], 1) for place in places) for places in groups)
-
-
-def _macro(group: Dataset, sequence: str) -> Dataset:
-    """The item of a functional group, or the file itself where it has none."""
-    if "Rows" in group:
-        return group
-    items = group.get(sequence)
-    return items[0] if items else Dataset()
-
-
-def _plane_spacing(path: str, groups: Sequence[tuple[Dataset, ...]], dataset: Dataset) -> np.ndarray | None:
-    """(1, 2) of an image by itself: in the patient, or at the detector or scanner of a projection or picture."""
-    spacing = _of_frames(path, groups, ("PixelMeasuresSequence", "PixelSpacing"), 2)
-    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if spacing is None and (numbers := _numbers(path, dataset, keyword, 2)):
-            spacing = np.array([numbers])
-    return spacing
-
-
-def _thickness(path: str, groups: Sequence[tuple[Dataset, ...]]) -> float:
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        value = _of_frames(path, groups[:1], ("PixelMeasuresSequence", keyword), 1)
-        if value is not None and value[0, 0] > 0:
-            return float(value[0, 0])
-    return 0.0
-
-
-def _rescale_type(groups: Sequence[tuple[Dataset, ...]], sequence: str) -> str:
-    """Of all frames; where they differ, one that is not HU."""
-    types = {}
-    for places in groups:
-        for place in places:
-            if id(place) not in types:
-                types[id(place)] = _text(_macro(place, sequence), "RescaleType")
-            if types[id(place)]:
-                break
-    units = set(types.values()) - {""}
-    return min(units - {"HU"}, default="HU" if units else "")
-
-
-def _numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """The values of an element, () where it is missing or empty.
-
-    :raises InputFileError: other than ``count`` values, or some that are no numbers.
-    """
-    try:
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            return ()
-        numbers = tuple(float(part) for part in (value if isinstance(value, MultiValue | list) else (value,)))
-    except (ValueError, TypeError, OverflowError):
-        numbers = ()
-    else:
-        if not numbers:
-            return ()
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raw = dataset.get_item(keyword).value
-        shown = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
-        raise InputFileError(f"{path} is damaged: its {keyword} is '{shown}', not {count} numbers.", COPY_AGAIN)
-    return numbers
-
-
-def _whole(path: str, dataset: Dataset, keyword: str, missing: int | None = None) -> int:
-    numbers = _numbers(path, dataset, keyword, 1)
-    if not numbers and missing is not None:
-        return missing
-    if not numbers or numbers[0] != int(numbers[0]):
-        raise InputFileError(f"{path} is damaged: it does not say its {keyword}.", COPY_AGAIN)
-    return int(numbers[0])
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    return "" if value is None else str(value).strip(" \0")
 
 
 def is_dicom_start(start: bytes) -> bool:

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 
 from ...shared import paths
 from ...shared.errors import GeometryError, InputFileError
+from .elements import damage_reported
 from .geometry import Grid
-from .header import damage_reported
 from .scan import Scan, scan
 from .series import series_grid
 

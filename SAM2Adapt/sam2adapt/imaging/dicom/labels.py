@@ -21,8 +21,8 @@ from ..flattening import flatten
 from ..terminology import Structure, name_key
 from . import sop_classes
 from .contours import Region, fill, regions
+from .elements import COPY_AGAIN, DAMAGE, damage_reported
 from .geometry import Grid
-from .header import COPY_AGAIN, DAMAGE, damage_reported
 from .label_origin import Origin, check_origin, grid_beside, grid_of_images, origins_of
 from .placing import place_on_grid
 from .scan import scan

@@ -19,7 +19,8 @@ from ...shared.errors import InputFileError, VolumeError
 from ...shared.safety.private import temporary_folder
 from . import sop_classes
 from .codestream import decode, decoding, split_frames
-from .header import COPY_AGAIN, ImageHeader, damage_reported
+from .elements import COPY_AGAIN, damage_reported
+from .header import ImageHeader
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _DECODED_TO_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

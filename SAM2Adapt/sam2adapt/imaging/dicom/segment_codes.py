@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from ..terminology import Structure, describe
 from . import sop_classes
 from .contours import Region
-from .header import damage_reported
+from .elements import damage_reported
 
 _CONTEXT = "Segmentation category and type - DICOM master list"
 _REGIONS = "Anatomic codes - DICOM master list"

@@ -15,7 +15,7 @@ import numpy as np
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from .declared_size import check_packed, check_surplus, too_short
-from .stored_image import mirrored_axes, no_voxel_size
+from .stored_image import check_axes, mirrored_axes, no_voxel_size
 from .text_values import TextValues, is_text
 
 _LONGEST_HEADER = 1 << 20
@@ -56,8 +56,7 @@ def check_metaimage(path: Path) -> MetaImageHeader:
     """
     keys, start, names = _keys(path)
     size = tuple(_whole_numbers(keys, "DimSize", path))
-    if not size or [len(size)] != _whole_numbers(keys, "NDims", path):
-        raise InputFileError(f"{path} is damaged: it gives {len(size)} sizes for {keys.get('NDims')} axes.", _EXPORT)
+    check_axes(path, size, _whole_numbers(keys, "NDims", path), ("NDims", "DimSize"), _EXPORT)
     if min(size) <= 0:
         raise VolumeError(
             f"{path} has an axis of size zero: {' x '.join(map(str, size))} voxels.",

@@ -15,7 +15,7 @@ import numpy as np
 from ...shared import paths
 from ...shared.errors import InputFileError, VolumeError
 from .declared_size import check_gzip, check_packed, check_plain, check_surplus, too_short
-from .stored_image import mirrored_axes, no_voxel_size, several_images
+from .stored_image import check_axes, mirrored_axes, no_voxel_size, several_images
 from .text_values import TextValues
 
 _LONGEST_HEADER = 1 << 24
@@ -67,10 +67,7 @@ def check_nrrd(path: Path) -> NrrdHeader:
     """
     fields, names, start = _fields(path)
     sizes = _numbers(fields, "sizes", int, path)
-    if not sizes or [len(sizes)] != _numbers(fields, "dimension", int, path):
-        raise InputFileError(
-            f"{path} is damaged: it gives {len(sizes)} sizes for {fields.get('dimension')} axes.", _EXPORT
-        )
+    check_axes(path, sizes, _numbers(fields, "dimension", int, path), ("dimension", "sizes"), _EXPORT)
     if min(sizes) <= 0:
         raise VolumeError(
             f"{path} has an axis of size zero: {' x '.join(map(str, sizes))} voxels.",
@@ -102,7 +99,7 @@ def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
             names.append(line.strip())
         elif not line.startswith("#") and ":=" not in line and (match := re.match(r"([^:]+): ?(.*)", line)):
             name = match[1].strip().lower().replace(" ", "")
-            fields[{"datafile": "datafile"}.get(name, name)] = match[2].strip()
+            fields[name] = match[2].strip()
             listing = name == "datafile" and match[2].strip().upper().startswith("LIST")
     return fields, names, start
 

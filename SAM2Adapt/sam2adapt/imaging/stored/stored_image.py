@@ -44,6 +44,21 @@ class Place:
     note: str = ""
 
 
+def check_axes(path: Path, sizes: Sequence[int], axes: Sequence[int], names: tuple[str, str], remedy: str) -> None:
+    """Refuse a header that does not give one size for each axis.
+
+    :param axes: what it gives as their number. :param names: of the number and of the sizes in such headers.
+    :raises InputFileError: one of them is missing, or they contradict each other.
+    """
+    missing = [name for name, values in zip(names, (axes, sizes), strict=True) if not values]
+    if missing:
+        raise InputFileError(
+            f"{path} is truncated or damaged: its header does not say {' and '.join(missing)}.", remedy
+        )
+    if [len(sizes)] != list(axes):
+        raise InputFileError(f"{path} is damaged: it gives {len(sizes)} sizes for {axes[0]} axes.", remedy)
+
+
 def checked_place(
     affine: np.ndarray, size: Sequence[int], path: Path, remedy: str = _RESAMPLE, what: str = "axes"
 ) -> Place:
