@@ -3,8 +3,8 @@
     python Testing/benchmarks/remote_cancel.py [--rounds N]
 
 It is cancelled while its volume of 512 x 512 x 80 voxels of noise is sent; while a model computes 40 slices of 256 x
-256 pixels, or a colour picture of 960 x 960; while structures are filled; each round at another moment. The engines
-take turns.
+256 pixels, or a colour picture of 960 x 960; while structures are filled; each round at another moment of
+the work. The engines take turns.
 """
 
 import argparse
@@ -25,7 +25,7 @@ STAGES = (
     ("relay", SENDING), ("local", SLICES), ("relay", SLICES), ("local", PICTURE), ("relay", PICTURE),
     ("local", FILLING), ("relay", FILLING),
 )  # fmt: skip
-LATER = 0.13  # seconds by which each round waits longer until it cancels
+SHARE = 0.7  # of the work, up to which the moments to cancel are spread
 
 
 def main() -> None:
@@ -40,21 +40,33 @@ def main() -> None:
             clients = {"relay": relayed, "local": local}
             for client in clients.values():
                 client.receive()
+            lasting = {stage: _lasts(clients[stage[0]], Path(folder), stage[1]) for stage in STAGES}
             for number in range(rounds):
                 for (name, stage), seconds in taken.items():
-                    seconds.append(_cancelled(clients[name], Path(folder), stage, number))
+                    wait = SHARE * lasting[name, stage] * number / rounds
+                    seconds.append(_cancelled(clients[name], Path(folder), stage, number, wait))
     print("| engine | cancelled while | seconds, median (least to most) |\n| --- | --- | --- |")
     for (name, stage), seconds in taken.items():
         middle = statistics.median(seconds)
         print(f"| {name} | {stage} | {middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |")
 
 
-def _cancelled(client: Client, folder: Path, stage: str, number: int) -> float:
-    method, params = _request(folder, stage, number)
-    running = client.send(method, **params)
-    while client.progress(running)["stage"] != stage.split(maxsplit=1)[0]:
-        pass
-    time.sleep(0 if stage == SENDING else LATER * number)
+def _lasts(client: Client, folder: Path, stage: str) -> float:
+    """Seconds of the work of a request that is not cancelled; 0 of sending, which is cancelled as it begins."""
+    if stage == SENDING:
+        return 0.0
+    seconds = []
+    for number in (-1, -2):  # the first prepares the model, too
+        running = _begun(client, folder, stage, number)
+        began = time.perf_counter()
+        assert "result" in client.answer(running)
+        seconds.append(time.perf_counter() - began)
+    return seconds[-1]
+
+
+def _cancelled(client: Client, folder: Path, stage: str, number: int, wait: float) -> float:
+    running = _begun(client, folder, stage, number)
+    time.sleep(wait)
     began = time.perf_counter()
     client.notify("cancel", id=running)
     error = client.answer(running)["error"]
@@ -62,12 +74,21 @@ def _cancelled(client: Client, folder: Path, stage: str, number: int) -> float:
     return time.perf_counter() - began
 
 
+def _begun(client: Client, folder: Path, stage: str, number: int) -> int:
+    """The ID of a request whose work has begun."""
+    method, params = _request(folder, stage, number)
+    running = client.send(method, **params)
+    while client.progress(running)["stage"] != stage.split(maxsplit=1)[0]:
+        pass
+    return running
+
+
 def _request(folder: Path, stage: str, number: int) -> tuple[str, dict]:
     """Method and parameters of a request that takes some seconds."""
     if stage == SENDING:  # another volume than before
-        voxels = np.random.default_rng(number).integers(-1000, 1000, (80, 512, 512), dtype=np.int16)
+        voxels = np.random.default_rng(number + 2).integers(-1000, 1000, (80, 512, 512), dtype=np.int16)
     elif stage == PICTURE:
-        voxels = np.random.default_rng(number).integers(0, 255, (1, 960, 960, 3), dtype=np.uint8)
+        voxels = np.random.default_rng(number + 2).integers(0, 255, (1, 960, 960, 3), dtype=np.uint8)
     else:
         voxels = np.full((40, 256, 256), number, np.int16)
         voxels[:, 64:192, 64:192] = 60

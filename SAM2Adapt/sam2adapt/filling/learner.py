@@ -7,7 +7,7 @@ which have not seen it, and for all other slices the mean of several answers.
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ _BATCH = 3072
 _RATE = 3e-3
 _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
+_LOOK = 0.05  # seconds after which those who wait for the trees look whether to stop
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
@@ -59,14 +60,17 @@ class PixelLearner:
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         given, stopped = (inputs, targets, known, seen), threading.Event()
-        with ThreadPoolExecutor(1, initializer=one_thread) as pool:
-            trees = pool.submit(self._trees.fit, *given, stopped.is_set)
-            try:
-                self._fit_networks(*given, tell, warm)
-            except BaseException:
-                stopped.set()
-                raise
+        pool = ThreadPoolExecutor(1, initializer=one_thread)
+        trees = pool.submit(self._trees.fit, *given, stopped.is_set)
+        try:
+            self._fit_networks(*given, tell, warm)
+            while not wait([trees], timeout=_LOOK).done:
+                tell(1.0)
             trees.result()
+        finally:
+            # Who stops does not wait for the classifier that is being trained, which can take a second.
+            stopped.set()
+            pool.shutdown(wait=False)
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],

@@ -1,5 +1,6 @@
 """What hidden drawn slices teach of a structure: how much larger it is drawn, and which opinion is right."""
 
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from sam2adapt.filling.filler import _next_slice
 from sam2adapt.filling.growth import grow_on, preference, seeds
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team
+from sam2adapt.shared.errors import CancelledError
 
 ROWS, COLUMNS = np.mgrid[:40, :40].astype(np.float32)
 
@@ -177,3 +179,21 @@ def test_what_tells_hidden_slices_well_is_heard_once_more_and_only_where_a_struc
     inputs[(slice(None), *window)] = 1.0
     whole = Adaptation(0.5).logits(stack._combiner.predict(inputs))[window]
     np.testing.assert_allclose(stack._weighed(inputs, 0)[window], (whole + 4 * share) / (1 + share), rtol=1e-4)
+
+
+def test_who_stops_does_not_wait_for_the_trees(monkeypatch):
+    """A classifier of a large drawing trains for a second, which is too long for a cancel."""
+    released = threading.Event()
+    monkeypatch.setattr(trees.Trees, "fit", lambda self, *_given: released.wait(20))
+    generator, pixels = np.random.default_rng(0), learner.PixelLearner()
+
+    def tell(share):
+        if share == 1:  # the networks are trained
+            raise CancelledError("Filling was cancelled.", "Nothing was changed.")
+
+    inputs = generator.normal(size=(64, 4 + 2)).astype(np.float32)
+    targets = (inputs[:, :1] > 0).astype(np.uint8)
+    with pytest.raises(CancelledError):
+        pixels.fit(inputs, targets, np.ones_like(targets, bool), np.arange(64) % learner.FOLDS, tell)
+    assert not released.is_set()
+    released.set()
