@@ -23,6 +23,7 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     BUILD_TOOLS,
     IMPORT_NAMES,
+    MISSING,
     OK,
     PROTECTED,
     SAM2,
@@ -232,6 +233,10 @@ class InstallJob(Job):
                 self._say(_("Removing what is left of {name}").format(name=name))
                 shutil.rmtree(Path(package.locate_file(IMPORT_NAMES.get(name, name))), ignore_errors=True)
                 shutil.rmtree(package._path)
+            elif state == MISSING and (empty := self._environment.emptyMetadata(name)):
+                self._say(_("Removing what is left of {name}").format(name=name))
+                for folder in empty:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     # PyTorch
 

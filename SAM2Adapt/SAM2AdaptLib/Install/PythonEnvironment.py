@@ -58,9 +58,15 @@ class PythonEnvironment:
 
     def distribution(self, name):
         """The installed package of that name (upper and lower case are the same), or None."""
-        found = importlib.metadata.distributions(name=name, path=self._paths)
-        # A killed installation may leave a folder without metadata, which pip does not count either.
-        return next((package for package in found if _version(package)), None)
+        return next((package for package in self._distributions(name) if _version(package)), None)
+
+    def emptyMetadata(self, name):
+        """Folders that a killed installation left without metadata; pip takes the name of such a folder for a package
+        since version 24."""
+        return [package._path for package in self._distributions(name) if not _version(package)]
+
+    def _distributions(self, name):
+        return importlib.metadata.distributions(name=name, path=self._paths)
 
     def version(self, name):
         """Its version, or None."""
