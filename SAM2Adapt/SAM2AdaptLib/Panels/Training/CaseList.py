@@ -14,7 +14,7 @@ from SAM2AdaptLib.Training.Cases import IGNORE, TRAIN, VALIDATE
 
 #: Attribute of a segmentation node that is in the table of cases: what it is used for.
 USE_ATTRIBUTE = "SAM2Adapt.Use"
-_PATIENCE = 0.02  # s of the processor that cases are examined at once
+_PATIENCE = 0.01  # s of the processor that cases are examined at once
 _REMOVED = "-"  # use of a case of a folder that was taken out of the table
 
 
