@@ -13,7 +13,7 @@ class LacksEngine(RemoteError):
     """There is nothing there that can be used, and what remedies it is to install the engine."""
 
     def __init__(self, message, program):
-        remedy = "Its files were sent there. Type in a shell of that computer the line under “Engine on”."
+        remedy = "Its files were sent there. Type the line under “Engine on” in a shell of that computer."
         if program != "ssh":
             remedy = "Install it where the command runs; Resources/cluster/Containerfile shows how."
         super().__init__(message, remedy)

@@ -92,7 +92,7 @@ class Relay:
         if isinstance(error, Diagnosis.LacksEngine) and self._deliver and (reason := self._deliver()):
             error = RemoteError(
                 f"{error.message} Its files could not be sent: {reason.rstrip('.')}.",
-                "Make room in your home there, or the right to write into it, and test the connection again.",
+                "Make sure that your home folder there has room and can be written, then test the connection again.",
             )
         self._quietly(lambda: self._say({"method": protocol.FAILED, "params": errorOf(error)}))
         self.close()
