@@ -92,7 +92,7 @@ def _requireFew(count, name):
             _("'{name}' holds {count} voxels; at most {most} can show where a segment is wrong.").format(
                 name=name, count=count, most=MOST_VOXELS
             ),
-            _("Draw less, or add and subtract segments by the effect “Logical operators”."),
+            _("Draw less, or add and subtract segments with the effect “Logical operators”."),
         )
 
 
@@ -132,7 +132,7 @@ def _placed(node, segmentationNode, grid):
     outline = voxelsOf(_line(node), segmentationNode, grid)
     voxels, kind = rounded(_dense(outline)), SCRIBBLE
     if node.IsA("vtkMRMLMarkupsClosedCurveNode") and (np.ptp(outline, axis=0) <= _FLAT).any():
-        voxels, kind = np.concatenate([voxels, _filledOutline(outline)]), DRAWN
+        voxels, kind = np.concatenate([voxels, _filledOutline(outline, grid)]), DRAWN
     return _insideOnly(voxels, node.GetName(), grid), kind, None
 
 
@@ -183,23 +183,21 @@ def _dense(places):
     return np.concatenate(pieces)
 
 
-def _filledOutline(outline):
+def _filledOutline(outline, grid):
     """The voxels (N, 3) in an outline (N, 3) that lies in a slice."""
     across = int(np.ptp(outline, axis=0).argmin())
-    first, second = (axis for axis in range(3) if axis != across)
-    low, high = np.floor(outline.min(0)).astype(int), np.ceil(outline.max(0)).astype(int)
-    x, y = np.meshgrid(*(np.arange(low[axis], high[axis] + 1) for axis in (first, second)), indexing="ij")
-    isIn = np.zeros(x.shape, bool)
-    for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-        if start[second] == end[second]:
-            continue
-        isBeside = (start[second] > y) != (end[second] > y)
-        share = (y - start[second]) / (end[second] - start[second])
-        isIn ^= isBeside & (x < start[first] + share * (end[first] - start[first]))
-    voxels = np.empty((np.count_nonzero(isIn), 3), int)
-    voxels[:, first], voxels[:, second] = x[isIn], y[isIn]
-    voxels[:, across] = rounded(outline[:, across].mean())
-    return voxels
+    ends = np.array([np.zeros(3, int), np.array(grid.GetDimensions()) - 1])
+    ends[:, across] = rounded(outline[:, across].mean())
+    points, lasso, image = vtk.vtkPoints(), vtk.vtkLassoStencilSource(), vtk.vtkImageStencilToImage()
+    for place in outline:
+        points.InsertNextPoint(place)
+    lasso.SetShapeToPolygon()
+    lasso.SetSliceOrientation(across)
+    lasso.SetPoints(points)
+    lasso.SetOutputWholeExtent(ends.T.ravel().tolist())
+    image.SetInputConnection(lasso.GetOutputPort())
+    image.Update()
+    return np.argwhere(LabelMaps.imageToArray(image.GetOutput()))[:, ::-1] + ends[0]
 
 
 def _voxelsInBox(node, segmentationNode, grid):
