@@ -14,7 +14,6 @@ from SAM2AdaptLib.Report import Export
 from SAM2AdaptLib.Scene import LabelMaps
 
 STL, OBJ = "STL", "OBJ"
-_CUBIC_MILLIMETRES_PER_MILLILITRE = 1000.0
 _LEAST_KEPT = 0.9  # of the volume of a structure's voxels, for its smoothed surface to be written
 
 
@@ -61,7 +60,7 @@ def _copy(segmentationNode, ids):
     notes, taken = _restoreThin(copy), set()
     for segmentId in ids:
         segment = segmentation.GetSegment(segmentId)
-        if not _volume(segment):
+        if _surface(segment) is None:
             segmentation.RemoveSegment(segmentId)
             continue
         segment.SetName(Export.fileName(segment.GetName(), taken))
@@ -79,7 +78,7 @@ def _restoreThin(segmentationNode):
     if segmentation.GetSourceRepresentationName() != LabelMaps.labelmapName():
         return []
     shares = {
-        segmentId: _volume(segmentation.GetSegment(segmentId)) / (_CUBIC_MILLIMETRES_PER_MILLILITRE * volume)
+        segmentId: _volume(segmentation.GetSegment(segmentId)) / (LabelMaps.CUBIC_MILLIMETRES_PER_MILLILITRE * volume)
         for segmentId, volume in LabelMaps.segmentVolumes(segmentationNode).items()
         if volume
     }
@@ -107,10 +106,15 @@ def _smoothing():
     return slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
 
 
+def _surface(segment):
+    """The surface of a segment; None if there is nothing of it."""
+    surface = segment.GetRepresentation(LabelMaps.surfaceName())
+    return surface if surface and surface.GetNumberOfPoints() else None
+
+
 def _volume(segment):
     """What the surface of a segment encloses, mm^3; 0 if it has none."""
-    surface = segment.GetRepresentation(LabelMaps.surfaceName())
-    if surface is None or not surface.GetNumberOfPoints():
+    if (surface := _surface(segment)) is None:
         return 0.0
     triangles, properties = vtk.vtkTriangleFilter(), vtk.vtkMassProperties()
     triangles.SetInputData(surface)

@@ -15,7 +15,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from SAM2AdaptLib.Scene import Geometry
 
-_CUBIC_MILLIMETRES_PER_MILLILITRE = 1000.0
+CUBIC_MILLIMETRES_PER_MILLILITRE = 1000.0
 
 
 def labelmapName():
@@ -137,7 +137,7 @@ def segmentVolumes(segmentationNode):
     for segmentId, count in counts.items():
         image = segmentation.GetSegment(segmentId).GetRepresentation(labelmapName())
         voxelVolume = float(np.prod(image.GetSpacing())) if image else 0.0
-        volumes[segmentId] = count * voxelVolume / _CUBIC_MILLIMETRES_PER_MILLILITRE
+        volumes[segmentId] = count * voxelVolume / CUBIC_MILLIMETRES_PER_MILLILITRE
     return volumes
 
 

@@ -103,6 +103,17 @@ def test_smoothing_takes_no_thin_structure_away(lib, nodes, tmp_path):
     assert node.GetSegmentation().GetConversionParameter("Smoothing factor") != "0"
 
 
+def test_surfaces_that_enclose_nothing_are_written_too(lib, nodes, tmp_path):
+    """A segmentation that stores surfaces may hold an open one, such as a plane to cut along."""
+    node, plane = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "plan"), vtk.vtkPlaneSource()
+    node.GetSegmentation().SetSourceRepresentationName(lib.LabelMaps.surfaceName())
+    plane.Update()
+    node.AddSegmentFromClosedSurfaceRepresentation(plane.GetOutput(), "cut", [1.0, 0.0, 0.0], "cut")
+    node.GetSegmentation().AddEmptySegment("empty", "empty")
+    paths, notes = lib.Surfaces.surfaces(node, tmp_path)
+    assert [path.name for path in paths] == ["plan_cut.stl"] and notes == []
+
+
 def test_bad_input_is_said(lib, nodes, liver, tmp_path):
     volumeNode, node = liver
     empty = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
