@@ -72,6 +72,20 @@ def test_a_large_case_is_looked_at_in_steps_and_stays_in_the_table_while_it_is_l
     assert panel.column(panel.ui.caseTable, ANNOTATED) == ["4 of 8"] and panel.ui.startButton.enabled
 
 
+def test_cases_are_looked_at_in_a_scene_of_so_many_nodes_that_to_find_them_takes_all_the_time(panel, monkeypatch):
+    from SAM2AdaptLib.Panels.Training import CaseList
+    from SAM2AdaptLib.Scene import Volumes
+
+    spent, volumeOf = [], Volumes.volumeOf
+    monkeypatch.setattr(CaseList, "time", SimpleNamespace(thread_time=lambda: 2 * CaseList._PATIENCE * len(spent)))
+    monkeypatch.setattr(Volumes, "volumeOf", lambda node: spent.append(node) or volumeOf(node))
+    for name in ("a", "b"):
+        addCase(name)[1].SetAttribute(CaseList.USE_ATTRIBUTE, "train")  # as in a scene that is loaded
+    panel.widget.update()
+    panel.processEvents(5, until=lambda: not panel.widget._inputs.isLooking)
+    assert panel.column(panel.ui.caseTable, 0) == ["a", "b"] and not panel.widget._inputs.isLooking
+
+
 def test_use_of_a_case_is_chosen_in_its_row_and_kept_with_the_scene(panel):
     addCase("a")
     addCase("b")

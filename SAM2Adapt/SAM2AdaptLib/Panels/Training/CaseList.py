@@ -138,7 +138,7 @@ class CaseList:
         return Classes.problems(self.cases, self.classes)
 
     def _sceneCases(self):
-        cases, until, self.isWaiting = {}, time.thread_time() + _PATIENCE, False
+        cases, until, self.isWaiting = {}, None, False
         for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             use = segmentationNode.GetAttribute(USE_ATTRIBUTE)
             if use not in (TRAIN, VALIDATE, IGNORE):
@@ -147,6 +147,8 @@ class CaseList:
             key = _key(volumeNode, segmentationNode)
             case = self._examined.get(key)
             if case is None or key in self._outdated or case.overlap != self._overlap:
+                # Counted from here: in a large scene it may take as long to come here, and none would be looked at.
+                until = until or time.thread_time() + _PATIENCE
                 case = self._lookedAt(key, volumeNode, segmentationNode, until) or case
             if case is not None:
                 case.use = use
