@@ -15,6 +15,7 @@ from example_engines import ScriptedEngine
 
 #: The smallest network input and few steps, so that an epoch takes a second or two.
 QUICK = "size=64, crop=64, steps=8, validateEvery=1"
+VOLUME, USE, ANNOTATED = 0, 2, 3  # columns of the table of cases
 #: What the engine answers to a training with one case for validation.
 RESULT = {
     "bundle": "/runs/model.safetensors",
@@ -118,11 +119,15 @@ def pair(panel):
     """Two cases in the table, one of them for validation."""
     cases = [addCase(name, seed=seed) for seed, name in enumerate(("a", "b"))]
     panel.addScene()
-    box = panel.ui.caseTable.cellWidget(1, 2)
-    box.setCurrentIndex(box.findData("validate"))
+    choose(panel.ui.caseTable, 1, "validate")
     panel.processEvents()
     panel.setQuick(modelName="boxes")
     return cases
+
+
+def choose(table, row, use):
+    box = table.cellWidget(row, USE)
+    box.setCurrentIndex(box.findData(use))
 
 
 def addCase(name="phantom", structures=("box",), annotated=(1, 3, 6), seed=0):
