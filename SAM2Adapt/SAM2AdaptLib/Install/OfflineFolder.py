@@ -80,11 +80,11 @@ def _checkSums(folder):
             (source, hashes)
             for source, hashes in (
                 (_("the list of SAM2Adapt"), locked.get(package) if package[0] not in BUILT else None),
-                (SUMS, known.get(path.name) if lines else None),
+                (SUMS, known.get(path.name)),
             )
             if hashes
         ]
-        if not expected or (lines and path.name not in known):
+        if not expected:
             raise EngineError(
                 "InstallError",
                 _("“{name}” is not among the packages that SAM2Adapt lists, and {sums} says nothing of it.").format(

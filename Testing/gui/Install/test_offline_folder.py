@@ -138,5 +138,9 @@ def test_packages_of_a_locked_version_must_have_its_hash(tmp_path, monkeypatch):
     locked["tqdm", version] = {hash_file(wheel)}
     monkeypatch.setattr(OfflineFolder, "lockedHashes", lambda: locked)
     OfflineFolder.checkFolder(folder)
+    (folder / OfflineFolder.SUMS).write_text("")  # it was brought later than the others
+    OfflineFolder.checkFolder(folder)
+    (folder / OfflineFolder.SUMS).write_text(f"{'0' * 64}  other-1-py3-none-any.whl\n")
+    OfflineFolder.checkFolder(folder)
     (folder / OfflineFolder.SUMS).unlink()
     OfflineFolder.checkFolder(folder)
