@@ -23,7 +23,6 @@ from SAM2AdaptLib.Install.PythonEnvironment import (
     BROKEN,
     BUILD_TOOLS,
     IMPORT_NAMES,
-    MISSING,
     OK,
     PROTECTED,
     SAM2,
@@ -153,6 +152,7 @@ class InstallJob(Job):
                 raise obstacle
             for step in self._steps:
                 self._removeRemains(step)
+            self._removeEmptyMetadata()
             self._folder = Path(tempfile.mkdtemp(prefix="SAM2Adapt-install-"))
         except EngineError as error:
             self._end(FAILED, error)
@@ -233,9 +233,14 @@ class InstallJob(Job):
                 self._say(_("Removing what is left of {name}").format(name=name))
                 shutil.rmtree(Path(package.locate_file(IMPORT_NAMES.get(name, name))), ignore_errors=True)
                 shutil.rmtree(package._path)
-            elif state == MISSING and (empty := self._environment.emptyMetadata(name)):
+
+    def _removeEmptyMetadata(self):
+        """Remove what makes pip, since version 24, believe that a package is there, whichever needs it."""
+        slicers = {name.casefold() for name in PROTECTED if self._environment.state(name) == OK}  # its builds may be so
+        for name, folders in Unfinished.withoutMetadata(self._environment.sitePackages).items():
+            if name not in slicers:
                 self._say(_("Removing what is left of {name}").format(name=name))
-                for folder in empty:
+                for folder in folders:
                     shutil.rmtree(folder, ignore_errors=True)
 
     # PyTorch

@@ -58,15 +58,9 @@ class PythonEnvironment:
 
     def distribution(self, name):
         """The installed package of that name (upper and lower case are the same), or None."""
-        return next((package for package in self._distributions(name) if _version(package)), None)
-
-    def emptyMetadata(self, name):
-        """Folders that a killed installation left without metadata; pip takes the name of such a folder for a package
-        since version 24."""
-        return [package._path for package in self._distributions(name) if not _version(package)]
-
-    def _distributions(self, name):
-        return importlib.metadata.distributions(name=name, path=self._paths)
+        found = importlib.metadata.distributions(name=name, path=self._paths)
+        # A killed installation may leave a folder without metadata, which says no version.
+        return next((package for package in found if _version(package)), None)
 
     def version(self, name):
         """Its version, or None."""

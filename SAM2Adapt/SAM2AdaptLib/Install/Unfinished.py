@@ -64,6 +64,18 @@ def removeRemains(sitePackages, name, importName):
     shutil.rmtree(site / importName, ignore_errors=True)
 
 
+def withoutMetadata(sitePackages):
+    """Folders that are named after packages and say nothing of them, as a killed installation leaves them.
+
+    :return: dict from the name (lower case) to paths.
+    """
+    found = {}
+    for folder in _metadataFolders(sitePackages):
+        if not (folder / "METADATA").is_file():
+            found.setdefault(_name(folder), []).append(folder)
+    return found
+
+
 def _read(sitePackages):
     try:
         note = json.loads(Path(sitePackages, NOTE).read_text(encoding="utf-8"))

@@ -40,15 +40,18 @@ def test_cancel_does_not_tear_a_package_apart(slicerHost, python, folder):
 
 
 def test_remains_of_a_killed_installation_are_replaced(slicerHost, python, folder):
-    site = complete(python, "torch", "monai")
+    site = complete(python, "torch", "monai", "scikit-image", "networkx")
     fake_packages.putMetadata(site, "torch", "2.9.1")
     (site / "torch" / "lib").mkdir(parents=True)
-    (site / "monai-1.5.1.dist-info").mkdir()
+    for name in ("monai-1.5.1", "networkx-3.5", "SimpleITK-2.5.0"):  # scikit-image brings networkx along
+        (site / f"{name}.dist-info").mkdir()
     assert "half installed" in Check.findProblem(python).message
     run = Run(slicerHost, wheelFolder=folder, python=python)
     assert run.job.state == "done", f"{run.error}\n{run.text}"
     assert not (site / "torch" / "lib").exists()
     assert "Removing what is left of monai" in run.text  # else pip, since version 24, finds nothing to do
+    assert "Removing what is left of networkx" in run.text and PythonEnvironment(python).version("networkx") == "3.5"
+    assert (site / "SimpleITK-2.5.0.dist-info").exists()  # Slicer's own build
 
 
 def test_an_installation_that_was_killed_while_pip_wrote_is_seen_and_repaired(slicerHost, python, folder):
