@@ -145,17 +145,16 @@ def _code(name: str) -> str:
 
 
 def _killed(rng: random.Random, child: Child, code: list[Path]) -> str:
-    """Kill an installation: in most tries while files are written into the folders of code; says what was killed."""
-    started, written = time.monotonic(), None
-    early, late = rng.random() * 3, rng.random() * 0.3
-    is_early, who = rng.random() < 0.2, rng.choice(_KILLED)
+    """Kill an installation: in most tries after so many files were written into the folders of code; says what was
+    killed."""
+    started, is_early, early = time.monotonic(), rng.random() < 0.2, rng.random() * 3
+    files, who = rng.randrange(1, len(code) * _FILES), rng.choice(_KILLED)
     while child.said().rfind('{"before"') < 0 and time.monotonic() - started < 5 * PATIENCE:
-        now = time.monotonic()
-        if written is None and any(path.exists() for path in code):
-            written = now
-        if (is_early and now - started > early) or (written is not None and now - written > late):
+        if is_early and time.monotonic() - started > early:
             break
-        time.sleep(0.005)
+        if sum(len(os.listdir(path)) for path in code if path.is_dir()) >= files:
+            break
+        time.sleep(0.002)
     pips = [number for number in _family(child.pid) if number != child.pid]
     for number in {"all": [child.pid, *pips], "pip": pips, "Slicer": [child.pid]}[who]:
         try:
