@@ -5,7 +5,7 @@ from pathlib import Path
 
 import slicer
 import vtk
-from sam2adapt.shared.errors import OutputError
+from sam2adapt.shared.errors import ClassesError, OutputError
 from slicer.i18n import tr as _
 
 from SAM2AdaptLib.Engine.Error import asEngineErrors
@@ -31,11 +31,16 @@ def surfaces(segmentationNode, folder, fileFormat=STL):
     with asEngineErrors(), PrivateFolder() as temporary:
         folder, ids = Path(folder), Export.requireSegments(segmentationNode)
         copy, notes = _copy(segmentationNode, ids)
+        if not copy.GetSegmentation().GetNumberOfSegments():
+            raise ClassesError(
+                _("All segments of '{name}' are empty.").format(name=segmentationNode.GetName()),
+                _("Draw or segment something first."),
+            )
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.ExportSegmentsClosedSurfaceRepresentationToFiles(str(temporary.path), copy, None, fileFormat, True)
         written = sorted(temporary.path.iterdir())
         expected = copy.GetSegmentation().GetNumberOfSegments() if fileFormat == STL else 2
-        if not expected or len(written) != expected or not all(file.stat().st_size for file in written):
+        if len(written) != expected or not all(file.stat().st_size for file in written):
             raise OutputError(_("Slicer could not make all surfaces."), _("Show the segmentation in 3D to see which."))
         targets = [folder / file.name for file in written]
         if existing := next((target for target in targets if os.path.lexists(target)), None):

@@ -117,9 +117,12 @@ def test_surfaces_that_enclose_nothing_are_written_too(lib, nodes, tmp_path):
 def test_bad_input_is_said(lib, nodes, liver, tmp_path):
     volumeNode, node = liver
     empty = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
+    undrawn = nodes.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "undrawn")
+    undrawn.GetSegmentation().AddEmptySegment("empty", "empty")
     lib.Surfaces.surfaces(node, tmp_path)
 
     for call, words in (
+        (lambda: lib.Surfaces.surfaces(undrawn, tmp_path), "All segments of 'undrawn' are empty"),
         (lambda: lib.Export.labelmap(volumeNode, empty, tmp_path / "x.nii.gz"), "'nothing' has no segments"),
         (lambda: lib.Surfaces.surfaces(empty, tmp_path), "'nothing' has no segments"),
         (lambda: lib.Surfaces.surfaces(node, tmp_path), "exists already"),
