@@ -408,7 +408,7 @@ class FailingDisk(io.FileIO):
 def test_a_disk_that_fails_while_it_is_read_is_said(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(bytes(1000))
-    monkeypatch.setattr(paths.io, "FileIO", FailingDisk)
+    monkeypatch.setattr(paths, "_Disk", type("Disk", (paths._Disk, FailingDisk), {}))
     for read in (read_volume, read_labels):
         with pytest.raises(InputFileError, match="cannot be read: Input/output error"):
             read(path)
