@@ -60,17 +60,19 @@ class PixelLearner:
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         given, stopped = (inputs, targets, known, seen), threading.Event()
+        trees = Trees(self._seed)  # others than those that a training which was stopped may still be growing
         pool = ThreadPoolExecutor(1, initializer=one_thread)
-        trees = pool.submit(self._trees.fit, *given, stopped.is_set)
+        growing = pool.submit(trees.fit, *given, stopped.is_set)
         try:
             self._fit_networks(*given, tell, warm)
-            while not wait([trees], timeout=_LOOK).done:
+            while not wait([growing], timeout=_LOOK).done:
                 tell(1.0)
-            trees.result()
+            growing.result()
         finally:
             # Who stops does not wait for the classifier that is being trained, which can take a second.
             stopped.set()
             pool.shutdown(wait=False)
+        self._trees = trees
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],
