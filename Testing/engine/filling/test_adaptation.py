@@ -232,3 +232,26 @@ def test_trees_that_still_grow_after_a_stop_do_not_replace_later_ones(monkeypatc
     assert ended.wait(20)
     said.append(pixels.predict(np.ascontiguousarray(inputs.T[:, :, None])))
     np.testing.assert_array_equal(*said)
+
+
+def test_a_training_that_is_stopped_leaves_nothing_behind(monkeypatch):
+    """Or the next one would go on from networks that have hardly learnt, with a quarter of the steps."""
+    monkeypatch.setattr(learner, "_STEPS", 12)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    inputs = np.random.default_rng(0).normal(size=(300, 4 + 2)).astype(np.float32)
+    known, fold, said = np.ones((300, 1), bool), np.arange(300) % learner.FOLDS, []
+
+    def tell(share):
+        if share > 0.2:
+            raise CancelledError("Filling was cancelled.", "Nothing was changed.")
+
+    for stops in (0, 2):
+        pixels = learner.PixelLearner()
+        for column in (4, 5):  # the second training goes on from the first
+            for _ in range(stops):
+                with pytest.raises(CancelledError):
+                    pixels.fit(inputs, inputs[:, [column]] > 0, known, fold, tell)
+            pixels.fit(inputs, inputs[:, [column]] > 0, known, fold, lambda share: None)
+            said.append(pixels.predict(np.ascontiguousarray(inputs.T[:, :, None])))
+    assert not np.array_equal(said[0], said[1])
+    np.testing.assert_array_equal(said[:2], said[2:])
