@@ -14,7 +14,7 @@ import torch
 
 from .flow import SliceFlow
 from .growth import grow_on, preference, seeds
-from .shape import empty_beside, signed_distance
+from .shape import all_distances, empty_beside
 from .threads import Team
 
 MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
@@ -54,8 +54,7 @@ class Evidence:
         :param tell: is told the share that is done; may raise to stop.
         """
         self.drawn = [dict(sorted(masks.items())) for masks in drawn]
-        distances = iter([*self._team.map(signed_distance, [mask for own in self.drawn for mask in own.values()])])
-        self.distances = [dict(zip(masks, distances, strict=False)) for masks in self.drawn]
+        self.distances = all_distances(self.drawn, self._team)
         gaps: dict[tuple[int, int], list[int]] = {}
         for index, masks in enumerate(self.drawn):
             places = list(masks)

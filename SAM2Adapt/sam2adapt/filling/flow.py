@@ -27,15 +27,13 @@ class SliceFlow:
 
     def __init__(self, images: np.ndarray, team: Team):
         self._images, self._team = images, team
-        self._small: np.ndarray | None = None  # not before it is needed: a preview does without
+        self._small = _shrunk(images)
         self._fields: dict[tuple[int, int], torch.Tensor] = {}
         self._base = _identity(images.shape[1:])
 
     def prepare(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Compute the flow of (target, source) slices, several at once."""
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._fields]
-        if missing and self._small is None:
-            self._small = _shrunk(self._images)
         self._fields.update(zip(missing, self._team.map(self._compute, missing), strict=True))
 
     def carry(self, maps: torch.Tensor, source: int, target: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ Each of them leaves out some of the drawn slices. So there is an honest answer f
 which have not seen it, and for all other slices the mean of several answers.
 """
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable
@@ -48,54 +49,59 @@ class PixelLearner:
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
         tell: Callable[[float], None],
     ) -> None:  # fmt: skip
-        """Train on pixels, networks and trees side by side.
+        """Train on pixels, networks and trees side by side; who stops keeps what was learnt before.
 
         :param inputs: (P, 4 S + F) opinions on each of S structures, then features of the image.
         :param targets: (P, S) 0 or 1; :param known: (P, S) false where a structure was not drawn.
         :param fold: (P,) which network must not see the pixel.
         :param tell: is told the share that is done; may raise to stop.
         """
-        warm = self._network is not None and self._network.shape == (inputs.shape[1], targets.shape[1])
         # Where all that is drawn lies in one fold, its network has nothing else to learn from.
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         given, stopped = (inputs, targets, known, seen), threading.Event()
+        trees = Trees(self._seed)
         pool = ThreadPoolExecutor(1, initializer=one_thread)
-        trees = pool.submit(self._trees.fit, *given, stopped.is_set)
+        growing = pool.submit(trees.fit, *given, stopped.is_set)
         try:
-            self._fit_networks(*given, tell, warm)
-            while not wait([trees], timeout=_LOOK).done:
+            network = self._fit_networks(*given, tell)
+            while not wait([growing], timeout=_LOOK).done:
                 tell(1.0)
-            trees.result()
+            growing.result()
         finally:
             # Who stops does not wait for the classifier that is being trained, which can take a second.
             stopped.set()
             pool.shutdown(wait=False)
+        self._network, self._trees = network, trees
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],
-        tell: Callable[[float], None], warm: bool,
-    ) -> None:  # fmt: skip
+        tell: Callable[[float], None],
+    ) -> "_Networks":  # fmt: skip
         generator = torch.Generator().manual_seed(self._seed)
         x, y = torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.float32))
         weight = torch.from_numpy(known.astype(np.float32))
         places = [torch.from_numpy(own) for own in seen]
-        if not warm:
+        warm = self._network is not None and self._network.shape == (x.shape[1], y.shape[1])
+        if warm:
+            network = copy.deepcopy(self._network)
+        else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
-                self._network = _Networks(x, y.shape[1])
+                network = _Networks(x, y.shape[1])
         steps = _STEPS // 4 if warm else _STEPS
-        optimiser = torch.optim.AdamW(self._network.parameters(), weight_decay=1e-3)
+        optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE / 2 if warm else _RATE, total_steps=steps)
         for step in range(steps):
             tell(step / steps)
             chosen = torch.stack([own[torch.randint(len(own), (_BATCH,), generator=generator)] for own in places])
             # The sum over networks: none learns more slowly because there are others.
-            loss = FOLDS * F.binary_cross_entropy_with_logits(self._network(x[chosen]), y[chosen], weight[chosen])
+            loss = FOLDS * F.binary_cross_entropy_with_logits(network(x[chosen]), y[chosen], weight[chosen])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
+        return network
 
     @torch.no_grad()
     def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:

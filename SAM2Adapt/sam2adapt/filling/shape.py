@@ -45,6 +45,12 @@ def interpolated(distances: dict[int, np.ndarray], slice_: int) -> np.ndarray | 
     return (1 - share) * below + share * above
 
 
+def all_distances(drawn: Sequence[dict[int, np.ndarray]], team: Team) -> list[dict[int, np.ndarray]]:
+    """Distances (H, W) of all drawn slices of each structure, computed side by side; ``drawn``: their masks."""
+    found = iter([*team.map(signed_distance, [mask for masks in drawn for mask in masks.values()])])
+    return [dict(zip(masks, found, strict=False)) for masks in drawn]  # each takes its own, and leaves the others
+
+
 def interpolated_slices(
     drawn: Sequence[dict[int, np.ndarray]], length: int, team: Team
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -53,11 +59,7 @@ def interpolated_slices(
     :param drawn: for each structure masks (H, W) by slice.
     :param length: slices of the stack.
     """
-    places = [(index, k) for index, masks in enumerate(drawn) for k in sorted(masks)]
-    distances: list[dict[int, np.ndarray]] = [{} for _ in drawn]
-    found = team.map(lambda place: signed_distance(drawn[place[0]][place[1]]), places)
-    for (index, k), distance in zip(places, found, strict=True):
-        distances[index][k] = distance
+    distances = all_distances(drawn, team)
     for slice_ in range(length):
         opinions = [interpolated(own, slice_) for own in distances]
         known = [own for own in opinions if own is not None]

@@ -1,20 +1,27 @@
 """Compute slices side by side: one thread each, since single products are too small to share."""
 
 import contextlib
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 _AHEAD = 2  # results that may wait for the caller, for each thread: those of a large CT's slices take megabytes
 
 
 def one_thread() -> None:
     """Let scikit-learn compute in the calling thread alone: its own threads would wait for each other at full speed."""
-    threadpool_limits(1, user_api="openmp")
+    _pools().limit(limits=1, user_api="openmp")
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """Found once: to look through all libraries takes milliseconds, which every new thread would spend in turn."""
+    return ThreadpoolController()
 
 
 class Team:

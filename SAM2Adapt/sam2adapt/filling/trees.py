@@ -31,10 +31,10 @@ class Trees:
         """Train on pixels, as :meth:`learner.PixelLearner.fit`.
 
         :param seen: for each fold the pixels that its classifiers see.
-        :param stopped: whether nobody waits for them any longer; then the former ones stay.
+        :param stopped: whether nobody waits for them any longer.
         """
         count = targets.shape[1]
-        models: list[list[HistGradientBoostingClassifier | None]] = [[None] * count for _ in seen]
+        self._models = [[None] * count for _ in seen]
         for fold, chosen in enumerate(seen):
             for index in range(count):
                 if stopped():
@@ -42,8 +42,7 @@ class Trees:
                 own = chosen[known[chosen, index]]
                 # Of a single class there is nothing to tell apart.
                 if len(own) and 0 < targets[own, index].sum() < len(own):
-                    models[fold][index] = self._model().fit(inputs[own], targets[own, index])
-        self._models = models
+                    self._models[fold][index] = self._model().fit(inputs[own], targets[own, index])
 
     def _model(self) -> HistGradientBoostingClassifier:
         return HistGradientBoostingClassifier(

@@ -12,6 +12,7 @@ from ..shared import paths
 from ..shared.errors import GeometryError, InputFileError, VolumeError
 from ..shared.files import output_error
 from ..shared.safety.private import open_private
+from ..shared.safety.stored_array import read_array_header
 from ..shared.tolerance import VOXEL_SHARE, right_angled, shear
 
 
@@ -65,9 +66,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         with paths.open_file(path) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = read_array_header(file)
             stored = os.fstat(file.fileno()).st_size - file.tell()
             if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > stored:
                 raise ValueError(f"{stored} bytes cannot hold {shape} values of {dtype}")

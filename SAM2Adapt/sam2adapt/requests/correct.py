@@ -10,9 +10,10 @@ import numpy as np
 
 from ..imaging.region import region_of
 from ..imaging.volume import check_voxels
+from ..machine.interruption import interruptible, look
 from ..modelfiles.catalog import find_model
 from ..shared import paths
-from ..shared.errors import DrawingError, SettingsError, check_cancelled
+from ..shared.errors import DrawingError, SettingsError
 from ..shared.files import check_output
 from ..shared.requests.server_actions import Correct
 from .arrays import read_array, read_input, write_array
@@ -43,24 +44,25 @@ def correct(
     started = time.perf_counter()
     _check(request)
     corrector = (keep or _make)(_key(request), lambda: _corrector(request, load))
-    check_cancelled(cancelled, "The correction")
     region = region_of(corrector.stack.volume, request.roi or _whole(corrector))
     report = {
         "output": None, "axis": corrector.axis, "slices": [], "carried": [], "changed": 0,
         "knows_structure": corrector.evidence.class_of(request.structure) is not None,
         "takes_prompts": corrector.evidence.takes_prompts,
     }  # fmt: skip
-    if request.gestures:
-        masks = _read_masks(request.labels, region)
-        result = corrector.correct(request.structure, masks, region, request.gestures, request.carry, request.new)
-        check_cancelled(cancelled, "The correction")
-        write_array(request.masks, result.masks.view(np.uint8))
-        report |= {
-            "output": str(request.masks), "slices": result.slices, "carried": result.carried,
-            "changed": int(np.count_nonzero(result.masks != masks)),
-        }  # fmt: skip
-    else:
-        corrector.prepare(region)
+    with interruptible(cancelled, "The correction"):
+        look()
+        if request.gestures:
+            masks = _read_masks(request.labels, region)
+            result = corrector.correct(request.structure, masks, region, request.gestures, request.carry, request.new)
+            look()
+            write_array(request.masks, result.masks.view(np.uint8))
+            report |= {
+                "output": str(request.masks), "slices": result.slices, "carried": result.carried,
+                "changed": int(np.count_nonzero(result.masks != masks)),
+            }  # fmt: skip
+        else:
+            corrector.prepare(region)
     return report | {"seconds": round(time.perf_counter() - started, 4)}
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..evaluation.cases import Case
 from ..imaging.terminology import name_key
+from ..machine.interruption import interruptible, look
 from ..shared import paths
 from ..shared.errors import ClassesError
 from ..shared.labels.annotation import MASK_REMEDY
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from ..segmenting.model import Model
 
 
-def measure_case(request: MeasureCase, load: Load | None = None, check: Callable[[], None] = lambda: None) -> dict:
+def measure_case(request: MeasureCase, load: Load | None = None, cancelled: Callable[[], bool] | None = None) -> dict:
     """Measure a model on one image and its corrected labels.
 
-    :param load: see ``segment.segment``; ``check``: called again and again, and may raise.
+    :param load: see ``segment.segment``.
     :return: ``dice``: of each structure of the model that occurs in the labels or the prediction, and their ``mean``.
     :raises UserError: as ``evaluate.mean_dice``; ``ClassesError``: the labels name no structure of the model.
     """
@@ -31,8 +32,9 @@ def measure_case(request: MeasureCase, load: Load | None = None, check: Callable
     paths.check_file(request.image)
     paths.check_file(request.labels)
     model = (load or load_model)(request.model, choose_device(request.device)[0])
-    check()
-    return {"dice": mean_dice(model, [_case(request, model)], watch=check)}
+    with interruptible(cancelled, "The measurement"):
+        look()
+        return {"dice": mean_dice(model, [_case(request, model)])}
 
 
 def _case(request: MeasureCase, model: "Model") -> Case:

@@ -13,7 +13,7 @@ def correct(engine: WarmModels, request: Correct, task: Task) -> dict[str, Any]:
     """Correct a segment by gestures and write it as ``.npy``; see ``requests.correct``.
 
     The server keeps the features and logits of the slices between clicks. A click that is no longer wanted can be
-    cancelled while it waits.
+    cancelled while it waits, and while the model looks at its slice.
 
     :return: the report in camel case.
     """

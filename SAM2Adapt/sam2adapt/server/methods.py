@@ -78,7 +78,7 @@ def measure_case(engine: WarmModels, request: MeasureCase, task: Task) -> dict[s
     task.progress(protocol.LOADING, 0, 1, "model")
     from ..requests.measure_case import measure_case as carry_out
 
-    return carry_out(request, engine.model, task.check)
+    return carry_out(request, engine.model, task.cancelled)
 
 
 def devices(engine: WarmModels, request: ListDevices, task: Task) -> list[dict[str, Any]]:

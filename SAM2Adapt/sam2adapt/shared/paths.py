@@ -90,20 +90,16 @@ def check_file(path: PathLike) -> os.stat_result:
     return state
 
 
-class _Reader(io.BufferedReader):
-    """A file whose later failures are ``InputFileError``, too: of a disk, or of a network drive that is gone."""
+class _Disk(io.FileIO):
+    """What a buffer reads from: later failures are ``InputFileError``, too, as of a network drive that is gone."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        with self._said():
-            return super().read(size)
-
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview) -> int | None:
         with self._said():
             return super().readinto(buffer)
 
-    def readline(self, size: int | None = -1) -> bytes:
+    def readall(self) -> bytes:
         with self._said():
-            return super().readline(size)
+            return super().readall()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         with self._said():
@@ -124,7 +120,7 @@ def open_file(path: PathLike) -> BinaryIO:
     """
     check_file(path)
     try:
-        return _Reader(io.FileIO(path))
+        return io.BufferedReader(_Disk(path))
     except OSError as failure:
         raise InputFileError(*_cannot("opened", path, failure)) from failure
 

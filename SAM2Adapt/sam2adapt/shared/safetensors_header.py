@@ -6,6 +6,7 @@ https://github.com/huggingface/safetensors#format
 """
 
 import math
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,14 +45,20 @@ def read_header(path: Path) -> dict[str, Any]:
     :raises OSError: the file cannot be read.
     :raises ValueError: the file has no such header.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The header, the byte at which the tensors begin, and the bytes from there to the end of the file."""
     with _open(path) as file:
         length = header_length(file.read(8))
         if length > LONGEST:
             raise ValueError(f"a header of {length} bytes")
         header = strict_json.loads(file.read(length).decode())
+        left = file.seek(0, os.SEEK_END) - 8 - length
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
-    return header
+    return header, 8 + length, left
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -67,10 +74,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, tuple
 
     :raises OSError, ValueError: as ``read_header``, or the header does not describe the file.
     """
-    header = read_header(path)
-    with _open(path) as file:
-        start = 8 + header_length(file.read(8))
-        size = file.seek(0, 2) - start
+    header, _, size = _read(path)
     metadata, found, end = _metadata(header), {}, 0
     header.pop(_METADATA, None)
     for name, entry in sorted(header.items(), key=lambda row: _offsets(*row)):
@@ -113,10 +117,9 @@ def expected_size(path: Path) -> int:
 
     :raises OSError, ValueError: as ``read_header``, or the header does not say where its tensors end.
     """
-    with _open(path) as file:
-        length = header_length(file.read(8))
-    tensors = [entry for name, entry in read_header(path).items() if name != _METADATA]
+    header, start, _ = _read(path)
+    tensors = [entry for name, entry in header.items() if name != _METADATA]
     try:
-        return 8 + length + max(entry["data_offsets"][1] for entry in tensors)
+        return start + max(entry["data_offsets"][1] for entry in tensors)
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError("the header does not say where its tensors end") from error

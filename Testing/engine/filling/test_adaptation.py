@@ -197,3 +197,61 @@ def test_who_stops_does_not_wait_for_the_trees(monkeypatch):
         pixels.fit(inputs, targets, np.ones_like(targets, bool), np.arange(64) % learner.FOLDS, tell)
     assert not released.is_set()
     released.set()
+
+
+def test_trees_that_still_grow_after_a_stop_do_not_replace_later_ones(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    released, ended, made = threading.Event(), threading.Event(), []
+    model, fit = trees.Trees._model, trees.Trees.fit
+
+    def slow(self):
+        made.append(self)
+        if len(made) == learner.FOLDS:  # the last classifier of the training that is stopped
+            released.wait(20)
+        return model(self)
+
+    def noted(self, *given):
+        fit(self, *given)
+        ended.set()
+
+    def tell(share):
+        if len(made) == learner.FOLDS:
+            raise CancelledError("Filling was cancelled.", "Nothing was changed.")
+
+    monkeypatch.setattr(trees.Trees, "_model", slow)
+    monkeypatch.setattr(trees.Trees, "fit", noted)
+    inputs = np.random.default_rng(0).normal(size=(300, 4 + 2)).astype(np.float32)
+    known, fold, pixels = np.ones((300, 1), bool), np.arange(300) % learner.FOLDS, learner.PixelLearner()
+    with pytest.raises(CancelledError):
+        pixels.fit(inputs, inputs[:, 4:5] > 0, known, fold, tell)
+    pixels.fit(inputs, inputs[:, 5:] > 0, known, fold, lambda share: None)
+    said = [pixels.predict(np.ascontiguousarray(inputs.T[:, :, None]))]
+    ended.clear()
+    released.set()
+    assert ended.wait(20)
+    said.append(pixels.predict(np.ascontiguousarray(inputs.T[:, :, None])))
+    np.testing.assert_array_equal(*said)
+
+
+def test_a_training_that_is_stopped_leaves_nothing_behind(monkeypatch):
+    """Or the next one would go on from networks that have hardly learnt, with a quarter of the steps."""
+    monkeypatch.setattr(learner, "_STEPS", 12)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    inputs = np.random.default_rng(0).normal(size=(300, 4 + 2)).astype(np.float32)
+    known, fold, said = np.ones((300, 1), bool), np.arange(300) % learner.FOLDS, []
+
+    def tell(share):
+        if share > 0.2:
+            raise CancelledError("Filling was cancelled.", "Nothing was changed.")
+
+    for stops in (0, 2):
+        pixels = learner.PixelLearner()
+        for column in (4, 5):  # the second training goes on from the first
+            for _ in range(stops):
+                with pytest.raises(CancelledError):
+                    pixels.fit(inputs, inputs[:, [column]] > 0, known, fold, tell)
+            pixels.fit(inputs, inputs[:, [column]] > 0, known, fold, lambda share: None)
+            said.append(pixels.predict(np.ascontiguousarray(inputs.T[:, :, None])))
+    assert not np.array_equal(said[0], said[1])
+    np.testing.assert_array_equal(said[:2], said[2:])

@@ -158,6 +158,15 @@ NRRD_FIELDS = ["type", "dimension", "space", "sizes", "space directions", "space
                "encoding", "endian", "spacings", "space dimension", "thicknesses", "data file"]  # fmt: skip
 
 
+def changed(draw, fields, names, words):
+    """Fields of which up to two are left out or have another value."""
+    for name in draw(st.lists(st.sampled_from(names), max_size=2, unique=True)):
+        fields[name] = draw(words)
+        if not fields[name]:
+            del fields[name]
+    return fields
+
+
 def row(vector):
     return f"({','.join(f'{number:.12g}' for number in vector)})"
 
@@ -171,11 +180,7 @@ def nrrd_headers(draw):
         "sizes": "5 4 3", "space directions": " ".join(map(row, directions.T)), "kinds": "domain domain domain",
         "endian": "little", "encoding": "raw", "space origin": row(draw(places)),
     }  # fmt: skip
-    for name in draw(st.lists(st.sampled_from(NRRD_FIELDS), max_size=2, unique=True)):
-        fields[name] = draw(NRRD_WORDS)
-        if not fields[name]:
-            del fields[name]
-    return fields
+    return changed(draw, fields, NRRD_FIELDS, NRRD_WORDS)
 
 
 @examples
@@ -226,11 +231,7 @@ def meta_headers(draw):
         "Offset": " ".join(map(str, draw(places))), "ElementSpacing": " ".join(map(str, draw(sizes))),
         "DimSize": "5 4 3", "ElementType": "MET_SHORT",
     }  # fmt: skip
-    for name in draw(st.lists(st.sampled_from(META_FIELDS), max_size=2, unique=True)):
-        fields[name] = draw(META_WORDS)
-        if not fields[name]:
-            del fields[name]
-    return fields
+    return changed(draw, fields, META_FIELDS, META_WORDS)
 
 
 @examples

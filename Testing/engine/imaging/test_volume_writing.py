@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from sam2adapt.imaging.terminology import describe
-from sam2adapt.imaging.volume import Volume, read_labels, read_volume, same_geometry, write_labels, write_volume
+from sam2adapt.imaging.volume import read_labels, read_volume, same_geometry, write_labels, write_volume
 from sam2adapt.shared.errors import GeometryError, OutputError
-
-
-def volume_of(array, **changes):
-    given = {"origin": (10.5, -20.25, 1 / 3), "spacing": (0.7, 0.9, 3.3), "direction": np.eye(3), **changes}
-    return Volume(array if array.ndim == 4 else array[np.newaxis], **given)
-
-
-def noise(*shape, kind=np.int16, seed=0):
-    return np.random.default_rng(seed).integers(0, 200, shape).astype(kind)
-
+from small_volumes import noise, volume_of
 
 LUNGS = [describe(1, "right lung"), describe(2, "left lung")]
 

@@ -8,7 +8,14 @@ import pytest
 from drawn_phantom import phantom
 from sam2adapt.requests.correct import correct
 from sam2adapt.server.warm_models import WarmModels
-from sam2adapt.shared.errors import DrawingError, InputFileError, ModalityError, SettingsError, UserError
+from sam2adapt.shared.errors import (
+    CancelledError,
+    DrawingError,
+    InputFileError,
+    ModalityError,
+    SettingsError,
+    UserError,
+)
 from sam2adapt.shared.requests.server_actions import Correct
 from serve_client import Client, assert_refused, described
 
@@ -73,6 +80,29 @@ def test_slices_are_kept_until_volume_or_model_change(params, make_model, monkey
     assert len(made) == 2 and engine._corrector[1] is not kept
     correct(request_of(params, **{**changes, "model": None}), load, engine.corrector)
     assert len(made) == 2 and engine._corrector[1].evidence.class_of(name) is None
+
+
+def test_a_click_is_cancelled_while_the_network_computes(params, make_model, monkeypatch):
+    """Of a large picture one slice takes a CPU seconds."""
+    monkeypatch.setattr("sam2adapt.requests.correct.find_model", lambda name: Path(__file__))
+    model, looks = make_model(), []
+    changes = {"model": "test", "structure": model.structures[0].name, "anyModality": True, "device": "cpu"}
+
+    def count_to(last: int):
+        looks.clear()
+        return lambda: looks.append(0) or len(looks) == last
+
+    for gestures in ([], params["gestures"]):
+        request, engine = request_of(params, **changes, gestures=gestures), WarmModels()
+        correct(request, lambda name, device: model, None, count_to(0))
+        every = len(looks)
+        assert every > 5
+        Path(params["masks"]).unlink(missing_ok=True)
+        for last in (2, every // 2, every - 1):
+            with pytest.raises(CancelledError, match="The correction was cancelled"):
+                correct(request, lambda name, device: model, engine.corrector, count_to(last))
+            assert len(looks) == last and not Path(params["masks"]).exists()
+        correct(request, lambda name, device: model, engine.corrector)
 
 
 def test_what_cannot_be_corrected_gets_a_sentence(params, tmp_path, make_model, monkeypatch):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import slicerio
 from sam2adapt.imaging.volume import Volume, read_volume
+from sam2adapt.requests.measure_case import measure_case
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.segmenting.rank import rank_volume
+from sam2adapt.shared.errors import CancelledError
+from sam2adapt.shared.requests.server_actions import MeasureCase
 from serve_client import Client, described
 
 
@@ -80,3 +83,7 @@ def test_a_model_is_measured_on_a_corrected_case(server, chest, tmp_path):
     write_labels(tmp_path / "b.seg.nrrd", swapped, [describe(7, "liver"), describe(3, "spleen"), named[2]], chest)
     error = server.error("measureCase", **paths | {"labels": str(tmp_path / "b.seg.nrrd")})
     assert error["data"]["kind"] == "ClassesError" and "liver" in error["message"] and "right lung" in error["message"]
+    looks = []
+    with pytest.raises(CancelledError, match="The measurement was cancelled"):  # within the first batch of slices
+        measure_case(MeasureCase.from_params(paths), cancelled=lambda: looks.append(0) or len(looks) == 20)
+    assert len(looks) == 20

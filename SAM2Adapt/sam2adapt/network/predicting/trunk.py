@@ -159,7 +159,7 @@ class Trunk:
             if i == 0 and self.peg is not None:
                 x = x + self.peg(x)
             if i in self.trunk.stage_ends:
-                maps.append(x)
+                maps.append(x)  # which stays: the first block of a stage widens, so it does not overwrite its tokens
         return maps
 
     def _positions_of(self, size: tuple[int, int]) -> Tensor:

@@ -6,11 +6,21 @@ process.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import InputFileError
+
+
+def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape of a ``.npy`` file, whether its first index changes fastest, and its type; its values are next to be read.
+
+    :raises ValueError: it is no such file.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 class StoredArray:
@@ -24,9 +34,7 @@ class StoredArray:
         self.path = Path(path)
         try:
             with open(self.path, "rb") as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                self.shape, fortran, self.dtype = read(file)
+                self.shape, fortran, self.dtype = read_array_header(file)
                 self._start = file.tell()
                 size = os.fstat(file.fileno()).st_size
         except (OSError, ValueError) as error:
