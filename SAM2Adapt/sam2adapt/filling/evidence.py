@@ -22,6 +22,16 @@ OPINIONS = 4  # the first of them
 SHAPES = 2  # the first of these: they carry the outlines, the others follow grey levels
 
 
+def half(array: np.ndarray) -> np.ndarray:
+    """An array as float16; torch takes a tenth of NumPy's time."""
+    return torch.from_numpy(array).half().numpy()
+
+
+def single(array: np.ndarray) -> np.ndarray:
+    """An array of float16 as float32."""
+    return torch.from_numpy(array).float().numpy()
+
+
 @dataclass(frozen=True)
 class Slice:
     """What is known of one structure in one slice.
@@ -87,9 +97,9 @@ class Evidence:
             distances = self.flow.carry(distances, k - way, k)
             costs = grow_on(costs, self.images[k - way], self.images[k], self.step)
             for number, carried in enumerate(result):
-                carried.flows.append(distances[number].numpy().astype(np.float16))
+                carried.flows.append(distances[number].half().numpy())
                 both = [np.min(costs[:, own], axis=1) for own in parts[number]]
-                carried.costs.append(np.stack(both, 1).astype(np.float16))
+                carried.costs.append(half(np.stack(both, 1)))
         return result
 
     def _distance(self, index: int, slice_: int, beside: int) -> np.ndarray:
@@ -151,7 +161,7 @@ class _Carried:
     costs: list[np.ndarray]
 
     def flow_at(self, slice_: int) -> np.ndarray:
-        return self.flows[abs(slice_ - self.source) - 1].astype(np.float32)
+        return single(self.flows[abs(slice_ - self.source) - 1])
 
     def costs_at(self, slice_: int) -> np.ndarray:
-        return self.costs[abs(slice_ - self.source) - 1].astype(np.float32)
+        return single(self.costs[abs(slice_ - self.source) - 1])
