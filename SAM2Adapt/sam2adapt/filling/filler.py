@@ -216,9 +216,10 @@ class _Work:
             ]
         )
         places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
+        stack.prepare(places, lambda share: self.tell(0.6 + 0.2 * share))
         answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
         for number, (place, own) in enumerate(zip(places, answers, strict=True)):
-            self.tell(0.6 + 0.4 * number / len(places))
+            self.tell(0.8 + 0.2 * number / len(places))
             open_ = np.array([self._is_open(index, place) for index in range(len(self.masks))])
             logits = reduce(lambda one, other: _merge(one, other, place), others, own)
             known = np.moveaxis(self.drawings.masks, axis + 1, 1)[:, place]
@@ -272,9 +273,12 @@ class _Work:
         """Logits of a second direction as (S, N, H, W) of the main one, in the box of its grid."""
         whole = np.full(self.masks.shape, -np.inf, np.float16)
         view = np.moveaxis(whole, axis + 1, 1)
-        for place in range(view.shape[1]):
+        places = range(view.shape[1])
+        stack.prepare(places, lambda _: self.tell(0.6))
+        answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
+        for place, own in zip(places, answers, strict=True):
             self.tell(0.6)
-            view[(slice(None), place, *grid.box)] = grid.to_volume(stack.logits(place))
+            view[(slice(None), place, *grid.box)] = own
         return np.moveaxis(whole, main + 1, 1)[(slice(None), slice(None), *frame.box)]
 
     def _decide(self, logits: np.ndarray, axis: int, place: int, grid: PlaneGrid) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
-from .threads import one_thread
+from .threads import LOOK, one_thread
 from .trees import Trees
 
 FOLDS = 3
@@ -26,7 +26,6 @@ _BATCH = 3072
 _RATE = 3e-3
 _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
-_LOOK = 0.05  # seconds after which those who wait for the trees look whether to stop
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
@@ -67,7 +66,7 @@ class PixelLearner:
         try:
             network = self._fit_networks(*given, tell)
             growing.append(pool.submit(trees.fit, *given, stopped.is_set))  # where the networks were
-            while wait(growing, timeout=_LOOK).not_done:
+            while wait(growing, timeout=LOOK).not_done:
                 tell(1.0)
             for own in growing:
                 own.result()

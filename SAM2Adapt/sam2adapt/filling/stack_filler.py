@@ -77,6 +77,18 @@ class StackFiller:
         self._learnt.clear()
         self._features.clear()
 
+    def prepare(self, slices: Sequence[int], tell: Callable[[float], None]) -> None:
+        """Compute side by side what slices ask of each other, before :meth:`logits` is called for each of them.
+
+        Threads that began with the logits would compute the same of the slices beside their own.
+
+        :param tell: is told the share that is done; may raise to stop.
+        """
+        new = [k for k in slices if self._answers.get(k, (None,))[0] != self._source(k)]
+        asked = sorted({place for k in new for place in (k - 1, k, k + 1)} & set(slices))
+        for number, _ in enumerate(self._team.map(self.learnt, asked)):
+            tell(number / len(asked))
+
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice."""
         source = self._source(slice_)
