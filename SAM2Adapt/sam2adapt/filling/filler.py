@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.volume import Volume, check_voxels
+from ..machine.allocation import return_freed_memory
 from ..shared.errors import CancelledError, DrawingError, VolumeError
 from .combiner import load_combiner
 from .drawings import Drawings
@@ -170,6 +171,7 @@ class _Work:
         wrong = self._fill(stacks)
         for _, stack in stacks.values():
             stack.rest()
+        return_freed_memory()
         self._drop_loose_pieces()
         self._limit(self.masks)
         self._note("fill", before)
@@ -242,7 +244,7 @@ class _Work:
             if not box or np.array_equal(mask, drawn):
                 return
             part = mask[box[0]]
-            pieces, count = ndimage.label(part, np.ones((3, 3, 3)))
+            pieces, count = _pieces(part)
             held = np.zeros(count + 1, bool)
             held[np.unique(pieces[drawn[box[0]]])] = True
             part &= held[pieces]
@@ -322,6 +324,15 @@ class _Work:
             self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
             self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
+
+
+def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number what hangs together in a mask (K, J, I), by its corners too; in half the memory where 16 bits suffice."""
+    touching = np.ones((3, 3, 3))
+    try:
+        return ndimage.label(mask, touching, output=np.uint16)
+    except RuntimeError:  # more pieces than that
+        return ndimage.label(mask, touching)
 
 
 def _exclusive(drawings: Drawings) -> np.ndarray:

@@ -45,7 +45,10 @@ class SliceFlow:
         """Warp maps (S, H, W) of the source slice to the slice beside it."""
         if (target, source) not in self._fields:
             self.prepare([(target, source)])
-        grid = self._base + self._fields[target, source]
+        field, size = self._fields[target, source], self._images.shape[1:]
+        if tuple(field.shape[-2:]) != size:
+            field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
+        grid = self._base + field[0].permute(1, 2, 0)
         return F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=True)[0]
 
     def _compute(self, pair: tuple[int, int]) -> torch.Tensor:
@@ -55,11 +58,7 @@ class SliceFlow:
         height, width = self._small.shape[1:]
         # grid_sample measures from -1 to 1, x before y.
         scaled = np.stack([shift[1] * 2 / max(width - 1, 1), shift[0] * 2 / max(height - 1, 1)])
-        field = torch.from_numpy(scaled.astype(np.float32))[None]
-        size = self._images.shape[1:]
-        if tuple(field.shape[-2:]) != size:
-            field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
-        return field[0].permute(1, 2, 0)
+        return torch.from_numpy(scaled.astype(np.float32))[None]
 
 
 def _shrunk(images: np.ndarray) -> np.ndarray:

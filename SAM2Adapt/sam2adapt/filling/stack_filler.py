@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..machine.allocation import return_freed_memory
 from .adaptation import Adaptation, adapt
 from .combiner import LEARNT_SCALE, SHAPE_SCALE, Combiner, channels
 from .drawings import smallest_box
@@ -40,7 +41,6 @@ class StackFiller:
         self.evidence = Evidence(images, step, team)
         self._combiner, self._learner, self._team = combiner, PixelLearner(seed), team
         self._features: dict[int, np.ndarray] = {}
-        self._edges: dict[int, np.ndarray] = {}
         self._learnt: dict[int, np.ndarray] = {}
         self._prints: list[dict[int, int]] = []  # fingerprints of the drawings
         self._learnt_from: list[dict[int, int]] = []  # the same of those that were learnt from
@@ -56,6 +56,7 @@ class StackFiller:
         :param tell: is told the share that is done; may raise to stop.
         """
         self.evidence.carry(drawn, lambda share: tell(0.6 * share))
+        return_freed_memory()
         for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
@@ -70,6 +71,7 @@ class StackFiller:
         if self._combiner is not None:
             self._adapt()
         self._features.clear()
+        return_freed_memory()
         self._learnt_from = self._prints
 
     def rest(self) -> None:
@@ -168,7 +170,7 @@ class StackFiller:
         """What the combiner sees of each structure; None for one without evidence."""
         learnt = single(self.learnt(slice_, found))
         flows = [None if known is None else known.maps[1] for known in found]
-        image, edges = self.images[slice_], self._edges_of(slice_)
+        image, edges = self.images[slice_], edges_of(self.images[slice_])
         result: list[np.ndarray | None] = []
         for index, known in enumerate(found):
             if known is None:
@@ -279,11 +281,6 @@ class StackFiller:
             if slice_ in self._folds:
                 self._features[slice_] = found
         return single(found)
-
-    def _edges_of(self, slice_: int) -> np.ndarray:
-        if slice_ not in self._edges:
-            self._edges[slice_] = edges_of(self.images[slice_])
-        return self._edges[slice_]
 
 
 def _change(before: list[dict[int, int]], now: list[dict[int, int]]) -> float:
