@@ -268,6 +268,11 @@ def install() -> None:
     for name in ("vtkSegmentation", "vtkSegmentationConverter", "vtkSegment", "vtkOrientedImageData"):
         setattr(core, name, getattr(slicer, name))
     sys.modules[core.__name__] = core
+    installFilters()
+
+
+def installFilters() -> None:
+    """Slicer's filters, under the name by which effects import them."""
     filters = types.ModuleType("vtkITK")  # slicer-core has Slicer's filters in the package itself, not all of them
     filters.__getattr__ = lambda name: getattr(slicer, _FILTERS.get(name, name))
     sys.modules[filters.__name__] = filters
