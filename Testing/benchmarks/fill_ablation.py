@@ -1,8 +1,10 @@
 """What each part of filling brings: single opinions, what grey levels and the base ``nano`` add, start and adaptation.
 
-Each is a method of ``fill.py``. All but the single ones see the carried drawings, as the product does.
+Each is a method of ``fill.py``. *Learner* is what is learnt from the drawn slices alone, without the start; *ours* is
+all of it with one part changed or taken away. All but the single opinions see the carried drawings, as the product.
 """
 
+import contextlib
 from collections.abc import Callable
 from unittest import mock
 
@@ -10,18 +12,24 @@ import numpy as np
 import torch
 from fill_cases import FillCase
 from fill_peers import labels_of, sparse
-from sam2adapt.filling import filler, stack_filler
+from sam2adapt.filling import filler, learner, stack_filler
+from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.grey import pixel_features
+from sam2adapt.filling.trees import Trees
 from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting.slices import normalise
 from torch.nn import functional as F
 
 _COMPONENTS = 12  # of the base's features, by principal components
 _LARGER = 2  # the base sees so many pixels a side for one
+_NEVER = (2.0, 3.0)  # Dice of hidden slices that nobody has
+
+Method = Callable[[FillCase, list[int]], np.ndarray]
+Change = Callable[[], contextlib.AbstractContextManager]
 
 
-def single(opinion: int) -> Callable[[FillCase, list[int]], np.ndarray]:
+def single(opinion: int) -> Method:
     """Only one opinion of the evidence, by its place among ``MAPS``."""
 
     def fill(case: FillCase, drawn: list[int]) -> np.ndarray:
@@ -35,36 +43,81 @@ def prompted(case: FillCase, drawn: list[int]) -> np.ndarray:
     return _judged_by(case, drawn, _PromptedBase)
 
 
-def learner(features: Callable | None = None) -> Callable[[FillCase, list[int]], np.ndarray]:
-    """What is learnt from the drawn slices alone, without the start."""
+def changed(*changes: Change) -> Method:
+    """All parts, with these changes."""
 
     def fill(case: FillCase, drawn: list[int]) -> np.ndarray:
-        with mock.patch.object(filler, "load_combiner", lambda path: None):
-            return whole(features)(case, drawn)
-
-    return fill
-
-
-def whole(features: Callable | None = None) -> Callable[[FillCase, list[int]], np.ndarray]:
-    """All parts, with other features of the image."""
-
-    def fill(case: FillCase, drawn: list[int]) -> np.ndarray:
-        if features is None:
-            return _filled(case, drawn)
-        with mock.patch.multiple(stack_filler, pixel_features=features(), features_across=_nothing_across):
+        with contextlib.ExitStack() as stack:
+            for change in changes:
+                stack.enter_context(change())
             return _filled(case, drawn)
 
     return fill
 
 
-def _nothing_across(images: np.ndarray, index: int, step: float) -> np.ndarray:
+def without_start() -> contextlib.AbstractContextManager:
+    """What the learner says is the answer."""
+    return mock.patch.object(filler, "load_combiner", lambda path: None)
+
+
+def untrained_start() -> contextlib.AbstractContextManager:
+    """The combiner as it is before it is trained: the opinions in fixed weights."""
+
+    def load(path) -> Combiner:
+        torch.manual_seed(0)
+        return Combiner().eval()
+
+    return mock.patch.object(filler, "load_combiner", load)
+
+
+def without_adaptation() -> contextlib.AbstractContextManager:
+    """The weighing is not fitted to the hidden drawn slices."""
+    return mock.patch.object(stack_filler, "adapt", lambda *given: stack_filler.Adaptation())
+
+
+def heard_once() -> contextlib.AbstractContextManager:
+    """What is learnt is heard by the combiner alone."""
+    return mock.patch.object(stack_filler, "_TRUSTED", _NEVER)
+
+
+def without_image() -> contextlib.AbstractContextManager:
+    """The learner sees the opinions alone; flow and growth still follow the grey levels."""
+    return mock.patch.multiple(stack_filler, pixel_features=_nothing, features_across=_nothing)
+
+
+def seeing_base() -> contextlib.AbstractContextManager:
+    """The learner sees the base's features in the place of grey levels."""
+    return mock.patch.multiple(stack_filler, pixel_features=_BaseFeatures(), features_across=_nothing)
+
+
+def seeing_both() -> contextlib.AbstractContextManager:
+    """The learner sees the base's features beside all that it sees in the product."""
+    return mock.patch.object(stack_filler, "pixel_features", _Both())
+
+
+def networks_alone() -> contextlib.AbstractContextManager:
+    """No trees learn."""
+    return mock.patch.multiple(Trees, fit=lambda *given: None, predict=lambda *given: None)
+
+
+def trees_alone() -> contextlib.AbstractContextManager:
+    """Trees answer in all pixels, networks only for a structure of which no tree has learnt anything."""
+    both, limit = learner.PixelLearner.predict, learner._LOGIT_LIMIT
+
+    def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:
+        logits = both(self, inputs, fold)
+        pixels = inputs.reshape(len(inputs), -1).T
+        for index, own in enumerate(logits):
+            said = self._trees.predict(pixels, index, fold)
+            if said is not None:
+                own[...] = np.clip(said, -limit, limit).reshape(own.shape)
+        return logits
+
+    return mock.patch.object(learner.PixelLearner, "predict", predict)
+
+
+def _nothing(images: np.ndarray, *given) -> np.ndarray:
     return np.zeros((0, *images.shape[1:]), np.float32)
-
-
-def without_adaptation(case: FillCase, drawn: list[int]) -> np.ndarray:
-    """All parts but the adaptation of the weighing to the hidden drawn slices."""
-    with mock.patch.object(stack_filler, "adapt", lambda *given: stack_filler.Adaptation()):
-        return _filled(case, drawn)
 
 
 def _filled(case: FillCase, drawn: list[int]) -> np.ndarray:
@@ -168,10 +221,18 @@ ABLATIONS = {
     "growth only": single(2),
     "grey growth only": single(3),
     "nano, prompted": prompted,
-    "learner: grey": learner(),
-    "learner: nano": learner(_BaseFeatures),
-    "learner: both": learner(_Both),
-    "no adaptation": without_adaptation,
-    "ours: nano": whole(_BaseFeatures),
-    "ours: both": whole(_Both),
+    "learner: no image": changed(without_start, without_image),
+    "learner: grey": changed(without_start),
+    "learner: nano": changed(without_start, seeing_base),
+    "learner: both": changed(without_start, seeing_both),
+    "learner: networks": changed(without_start, networks_alone),
+    "learner: trees": changed(without_start, trees_alone),
+    "ours: no image": changed(without_image),
+    "ours: nano": changed(seeing_base),
+    "ours: both": changed(seeing_both),
+    "ours: networks": changed(networks_alone),
+    "ours: trees": changed(trees_alone),
+    "ours: untrained start": changed(untrained_start),
+    "ours: heard once": changed(heard_once),
+    "no adaptation": changed(without_adaptation),
 }

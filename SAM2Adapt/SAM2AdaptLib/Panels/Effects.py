@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import qt
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
 
 FILL, CORRECT = "Fill from drawn slices", "Correct with the model"  # by which the editor finds them, in every language
 _MODULE = Path(__file__).parents[2]
@@ -30,7 +33,7 @@ def make(name):
 
 
 class Effect:
-    """Comes before Slicer's class in the bases of an effect, which has ``_options`` with ``say``.
+    """Comes before Slicer's class in the bases of an effect, which has ``_showSegments`` and ``_options`` with ``say``.
 
     :cvar NAME: one of the names above.
     """
@@ -38,6 +41,33 @@ class Effect:
     def __init__(self, scriptedEffect):
         super().__init__(scriptedEffect)
         scriptedEffect.name = self.NAME
+        self._observers = VTKObservationMixin()
+
+    def activate(self):
+        """Called when the user opens the effect: from now on it follows the segments.
+
+        The editor tells effects when their own parameters change, not when segments come, go or are chosen.
+        """
+        self.deactivate()
+        segmentation, events = self._segmentationNode().GetSegmentation(), slicer.vtkSegmentation
+        for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
+            self._observers.addObserver(segmentation, event, self._onSegments)
+        self._observers.addObserver(
+            self.scriptedEffect.parameterSetNode(), vtk.vtkCommand.ModifiedEvent, self._onSegments
+        )
+
+    def deactivate(self):
+        """Called when the user leaves the effect."""
+        self._observers.removeObservers()
+
+    def cleanup(self):
+        """Called before the effect is deleted."""
+        self.deactivate()
+        super().cleanup()
+
+    def _onSegments(self, caller, event):
+        if self._segmentationNode():
+            self._showSegments()
 
     def clone(self):
         """A new effect for another segment editor."""

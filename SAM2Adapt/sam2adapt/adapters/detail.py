@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..network.convolutions import ChannelsLastGroupNorm, DepthwiseConv2d, PointwiseConv2d
+from ..network.convolutions import ChannelsLastGroupNorm, DepthwiseConv2d, PointwiseConv2d, joined_group_norm
 from ..network.network import DetailMaps, SegmentationNetwork
 from ..shared.errors import SettingsError
 from .method import Method
@@ -43,7 +43,11 @@ class MultiScale(nn.Module):
         self.mix = PointwiseConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mix(torch.cat([branch(x) for branch in self.branches], dim=1))
+        if not (self.training and x.device.type == "cpu"):
+            return x + self.mix(torch.cat([branch(x) for branch in self.branches], dim=1))
+        # The same, with one norm and one activation for all branches.
+        maps = torch.cat([pointwise(depthwise(x)) for depthwise, pointwise, *_ in self.branches], dim=1)
+        return x + self.mix(F.gelu(joined_group_norm([norm for *_, norm, _ in self.branches], maps)))
 
 
 class DetailEnhancement(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
+from ..imaging.terminology import Structure
 from ..imaging.volume import Volume
 from ..machine.exchange import map_over_ranks
 from ..segmenting.model import Model
@@ -17,6 +18,7 @@ from .load_case import load_case
 from .metrics import ConfusionMatrix, HistogramAUC, aggregate, case_metrics, dice_counts
 
 Slices = dict[str, list[int]]
+Load = Callable[[Case, list[Structure]], tuple[Volume, np.ndarray]]
 
 
 def evaluate(
@@ -90,9 +92,9 @@ def _other_modality(volume: Volume, model: Model) -> list[str]:
     return []
 
 
-def _loaded(case: Case, model: Model, slices: Slices | None) -> tuple[Volume, np.ndarray]:
+def _loaded(case: Case, model: Model, slices: Slices | None, load: Load = load_case) -> tuple[Volume, np.ndarray]:
     """Image and label values (K, J, I); slices that do not count are not annotated."""
-    volume, truth = load_case(case, model.structures)
+    volume, truth = load(case, model.structures)
     if slices is None:
         return volume, truth
     stack, counting = SliceStack(volume, model.slices), np.full_like(truth, IGNORE)
@@ -116,6 +118,7 @@ def mean_dice(
     slices: Slices | None = None,
     watch: Callable[[], None] = lambda: None,
     observe: Callable[[Case, np.ndarray], None] = lambda case, labels: None,
+    load: Load = load_case,
 ) -> dict[str, float]:
     """Dice of each class, averaged over the cases in which it occurs, and their mean.
 
@@ -124,10 +127,11 @@ def mean_dice(
     :param slices: see ``evaluate``.
     :param watch: called after each batch of slices; an error that it raises ends the measurement.
     :param observe: called with each case and its predicted labels (K, J, I).
+    :param load: reads a case, for example from a ``CaseMemory``.
     """
 
     def measure(case: Case) -> list[float]:
-        volume, truth = _loaded(case, model, slices)
+        volume, truth = _loaded(case, model, slices, load)
         result = segment(volume, model, Options(any_modality=True), lambda done, total: watch())
         labels = result.labels.array[0]
         observe(case, labels)

@@ -69,11 +69,13 @@ class Combiner(nn.Module):
     @torch.no_grad()
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Parts (7, H, W) of the logits for one input (19, H, W)."""
-        return self.parts(torch.from_numpy(inputs)[None])[0].numpy()
+        # With 24 channels, convolutions take a third of the time where the channels of a pixel lie together.
+        x = torch.from_numpy(inputs)[None].contiguous(memory_format=torch.channels_last)
+        return self.parts(x)[0].contiguous().numpy()
 
 
 def load_combiner(path: Path) -> Combiner:
     """Load the weights that were trained beforehand."""
     combiner = Combiner()
     combiner.load_state_dict({name: tensor.float() for name, tensor in load(paths.read_bytes(path)).items()})
-    return combiner.eval()
+    return combiner.eval().to(memory_format=torch.channels_last)

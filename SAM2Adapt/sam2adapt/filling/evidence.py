@@ -5,7 +5,9 @@ carried drawing from below and one from above, and a drawn slice gets what its n
 this is what everything that is learnt is trained and judged on.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,13 +15,23 @@ import numpy as np
 import torch
 
 from .flow import SliceFlow
-from .growth import grow_on, preference, seeds
+from .growth import grow, preference
 from .shape import all_distances, empty_beside
-from .threads import Team
+from .threads import LOOK, Team, one_thread
 
 MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
 OPINIONS = 4  # the first of them
 SHAPES = 2  # the first of these: they carry the outlines, the others follow grey levels
+
+
+def half(array: np.ndarray) -> np.ndarray:
+    """An array as float16; torch takes a tenth of NumPy's time."""
+    return torch.from_numpy(array).half().numpy()
+
+
+def single(array: np.ndarray) -> np.ndarray:
+    """An array of float16 as float32."""
+    return torch.from_numpy(array).float().numpy()
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Evidence:
 
     def __init__(self, images: np.ndarray, step: float, team: Team):
         self.images, self.step, self._team = images, step, team
-        self.flow = SliceFlow(images, team)
+        self.flow = SliceFlow(images)
         self._carried: dict[tuple, _Carried] = {}
         self._used: dict[tuple, _Carried] = {}
 
@@ -60,8 +72,6 @@ class Evidence:
             places = list(masks)
             for low, high in pairwise(places):
                 gaps.setdefault((low, high), []).append(index)
-        self.flow.prepare(pair for low, high in gaps for pair in _steps(low, high))
-        tell(0.4)
         places = [
             (k, *way) for (low, high), own in sorted(gaps.items()) for k in own for way in ((low, high), (high, low))
         ]
@@ -70,26 +80,62 @@ class Evidence:
         for index, *way in places:
             if keys[index, *way] not in self._carried:
                 missing.setdefault(tuple(way), []).append(index)
-        found = self._team.map(lambda way: self._carry(missing[way], *way), missing)
-        for number, (way, carried) in enumerate(zip(missing, found, strict=True)):
-            self._carried.update({keys[index, *way]: one for index, one in zip(missing[way], carried, strict=True)})
-            tell(0.4 + 0.6 * number / len(missing))
+        pairs = [pair for low, high in gaps for pair in _steps(low, high)]
+        for (index, *way), carried in self._carry(missing, pairs, tell):
+            self._carried[keys[index, *way]] = carried
         self._carried = {key: self._carried[key] for key in keys.values()}
         self._used = {place: self._carried[key] for place, key in keys.items()}
 
-    def _carry(self, indices: list[int], source: int, target: int) -> list["_Carried"]:
-        """Carry structures from a drawn slice to the next one that is drawn of them."""
+    def _carry(
+        self, missing: dict[tuple[int, int], list[int]], pairs: list[tuple[int, int]], tell: Callable[[float], None]
+    ) -> Iterator[tuple[tuple[int, int, int], "_Carried"]]:
+        """Carry structures from drawn slices to the next ones: along the flow here, by growth in another thread.
+
+        :param missing: the structures by way, from one slice to another; :param pairs: of slices whose flow is needed.
+        :return: structure, way and what was carried.
+        """
+        stopped = threading.Event()
+        pool = ThreadPoolExecutor(1, initializer=one_thread)
+        growing = pool.submit(self._grow, missing, stopped.is_set)
+        try:
+            self.flow.prepare(pairs, lambda share: tell(0.6 * share))
+            flows = {}
+            for number, (way, indices) in enumerate(missing.items()):
+                flows[way] = self._flow(indices, *way)
+                tell(0.6 + 0.1 * number / len(missing))
+            while not wait([growing], timeout=LOOK).done:
+                tell(0.7)
+            for way, grown in growing.result().items():
+                for index, flow, costs in zip(missing[way], flows[way], grown, strict=True):
+                    yield (index, *way), _Carried(way[0], flow, costs)
+        finally:
+            # Who stops does not wait for the slice that is being grown.
+            stopped.set()
+            pool.shutdown(wait=False)
+
+    def _grow(
+        self, missing: dict[tuple[int, int], list[int]], stopped: Callable[[], bool]
+    ) -> dict[tuple[int, int], list[list[np.ndarray]]]:
+        """For each way and structure its costs (2, 2, H, W) float16 in each slice on the way."""
+        ways = [(np.stack([self.drawn[k][way[0]] for k in indices]), *way) for way, indices in missing.items()]
+        result = {way: [[] for _ in indices] for way, indices in missing.items()}
+        found = list(result.values())
+        for number, costs in grow(ways, self.images, self.step):
+            if stopped():
+                break
+            for own, kept in zip(costs, found[number], strict=True):
+                kept.append(half(own))
+        return result
+
+    def _flow(self, indices: list[int], source: int, target: int) -> list[list[np.ndarray]]:
+        """For each structure its carried distances (H, W) float16 in each slice on the way."""
         way = 1 if target > source else -1
         distances = torch.from_numpy(np.stack([self._distance(index, source, target) for index in indices]))
-        costs, parts = seeds(np.stack([self.drawn[index][source] for index in indices]))
-        result = [_Carried(source, [], []) for _ in indices]
+        result = [[] for _ in indices]
         for k in range(source + way, target + way, way):
             distances = self.flow.carry(distances, k - way, k)
-            costs = grow_on(costs, self.images[k - way], self.images[k], self.step)
-            for number, carried in enumerate(result):
-                carried.flows.append(distances[number].numpy().astype(np.float16))
-                both = [np.min(costs[:, own], axis=1) for own in parts[number]]
-                carried.costs.append(np.stack(both, 1).astype(np.float16))
+            for kept, own in zip(result, distances.half().numpy(), strict=True):
+                kept.append(own)
         return result
 
     def _distance(self, index: int, slice_: int, beside: int) -> np.ndarray:
@@ -151,7 +197,7 @@ class _Carried:
     costs: list[np.ndarray]
 
     def flow_at(self, slice_: int) -> np.ndarray:
-        return self.flows[abs(slice_ - self.source) - 1].astype(np.float32)
+        return single(self.flows[abs(slice_ - self.source) - 1])
 
     def costs_at(self, slice_: int) -> np.ndarray:
-        return self.costs[abs(slice_ - self.source) - 1].astype(np.float32)
+        return single(self.costs[abs(slice_ - self.source) - 1])

@@ -3,15 +3,13 @@
 The flow between each pair of consecutive slices depends on the image alone, so it is computed once a volume.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from skimage.registration import optical_flow_ilk
 from skimage.transform import resize
 from torch.nn import functional as F
-
-from .threads import Team
 
 _LARGEST = 128  # pixels a side for the flow, which is smooth
 _RADIUS = 5
@@ -22,25 +20,35 @@ class SliceFlow:
     """Optical flow between consecutive slices of a stack, computed where it is needed.
 
     :param images: (N, H, W) float32, grey levels scaled to about -1 to 1.
-    :param team: computes several flows at once.
     """
 
-    def __init__(self, images: np.ndarray, team: Team):
-        self._images, self._team = images, team
+    def __init__(self, images: np.ndarray):
+        self._images = images
         self._small = _shrunk(images)
         self._fields: dict[tuple[int, int], torch.Tensor] = {}
         self._base = _identity(images.shape[1:])
 
-    def prepare(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Compute the flow of (target, source) slices, several at once."""
+    def prepare(self, pairs: Iterable[tuple[int, int]], tell: Callable[[float], None] | None = None) -> None:
+        """Compute the flow of (target, source) slices.
+
+        One after the other: it is made of many small steps in Python, in which threads only wait for each other.
+
+        :param tell: is told the share that is done; may raise to stop.
+        """
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._fields]
-        self._fields.update(zip(missing, self._team.map(self._compute, missing), strict=True))
+        for number, pair in enumerate(missing):
+            self._fields[pair] = self._compute(pair)
+            if tell:
+                tell((number + 1) / len(missing))
 
     def carry(self, maps: torch.Tensor, source: int, target: int) -> torch.Tensor:
         """Warp maps (S, H, W) of the source slice to the slice beside it."""
         if (target, source) not in self._fields:
             self.prepare([(target, source)])
-        grid = self._base + self._fields[target, source]
+        field, size = self._fields[target, source], self._images.shape[1:]
+        if tuple(field.shape[-2:]) != size:
+            field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
+        grid = self._base + field[0].permute(1, 2, 0)
         return F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=True)[0]
 
     def _compute(self, pair: tuple[int, int]) -> torch.Tensor:
@@ -50,11 +58,7 @@ class SliceFlow:
         height, width = self._small.shape[1:]
         # grid_sample measures from -1 to 1, x before y.
         scaled = np.stack([shift[1] * 2 / max(width - 1, 1), shift[0] * 2 / max(height - 1, 1)])
-        field = torch.from_numpy(scaled.astype(np.float32))[None]
-        size = self._images.shape[1:]
-        if tuple(field.shape[-2:]) != size:
-            field = F.interpolate(field, size=size, mode="bilinear", align_corners=True)
-        return field[0].permute(1, 2, 0)
+        return torch.from_numpy(scaled.astype(np.float32))[None]
 
 
 def _shrunk(images: np.ndarray) -> np.ndarray:

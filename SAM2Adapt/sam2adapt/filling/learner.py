@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
-from .threads import one_thread
+from .threads import LOOK, one_thread
 from .trees import Trees
 
 FOLDS = 3
@@ -26,7 +26,6 @@ _BATCH = 3072
 _RATE = 3e-3
 _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
-_LOOK = 0.05  # seconds after which those who wait for the trees look whether to stop
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
 
@@ -61,13 +60,16 @@ class PixelLearner:
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
         given, stopped = (inputs, targets, known, seen), threading.Event()
         trees = Trees(self._seed)
-        pool = ThreadPoolExecutor(1, initializer=one_thread)
-        growing = pool.submit(trees.fit, *given, stopped.is_set)
+        trees.plan(FOLDS, targets.shape[1])
+        pool = ThreadPoolExecutor(2, initializer=one_thread)
+        growing = [pool.submit(trees.fit, *given, stopped.is_set)]
         try:
             network = self._fit_networks(*given, tell)
-            while not wait([growing], timeout=_LOOK).done:
+            growing.append(pool.submit(trees.fit, *given, stopped.is_set))  # where the networks were
+            while wait(growing, timeout=LOOK).not_done:
                 tell(1.0)
-            growing.result()
+            for own in growing:
+                own.result()
         finally:
             # Who stops does not wait for the classifier that is being trained, which can take a second.
             stopped.set()
@@ -109,18 +111,20 @@ class PixelLearner:
 
         :param fold: of a drawn slice, for the answer of those that have not seen it.
         """
-        pixels = torch.from_numpy(inputs.reshape(len(inputs), -1)).T
-        logits = torch.cat([self._answer(part, fold) for part in pixels.split(_CHUNK)]).numpy()
-        for index, own in enumerate(logits.T):
+        pixels = inputs.reshape(len(inputs), -1)
+        networks = [self._network.answering(k) for k in (range(FOLDS) if fold is None else [fold])]
+        chunks = torch.from_numpy(pixels).split(_CHUNK, 1)
+        logits = torch.cat([_mean_answer(networks, part) for part in chunks], 1).numpy()
+        for index, own in enumerate(logits):
             open_ = np.flatnonzero(np.abs(own) < _DOUBT)
-            said = self._trees.predict(pixels[open_].numpy(), index, fold) if len(open_) else None
+            said = self._trees.predict(pixels[:, open_].T, index, fold) if len(open_) else None
             if said is not None:
                 own[open_] = (own[open_] + np.clip(said, -_LOGIT_LIMIT, _LOGIT_LIMIT)) / 2
-        return logits.T.reshape(-1, *inputs.shape[1:])
+        return logits.reshape(-1, *inputs.shape[1:])
 
-    def _answer(self, pixels: Tensor, fold: int | None) -> Tensor:
-        logits = self._network(pixels.expand(FOLDS, -1, -1)) if fold is None else self._network(pixels[None], fold)
-        return logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).mean(0)
+
+def _mean_answer(networks: list[Callable[[Tensor], Tensor]], pixels: Tensor) -> Tensor:
+    return sum(network(pixels).clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT) for network in networks) / len(networks)
 
 
 class _Networks(nn.Module):
@@ -141,12 +145,30 @@ class _Networks(nn.Module):
         )
         self.shifts = nn.ParameterList(torch.zeros(FOLDS, 1, after) for after in sizes[1:])
 
-    def forward(self, x: Tensor, fold: int | None = None) -> Tensor:
-        """Logits (K, P, S) of pixels (K, P, 4 S + F), all networks' or one's."""
-        own = slice(None) if fold is None else slice(fold, fold + 1)
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (K, P, S) of pixels (K, P, 4 S + F)."""
         opinions = x[..., : self.shape[1] * OPINIONS].unflatten(-1, (self.shape[1], OPINIONS))
-        result = (opinions * self.weights[own, None]).sum(-1)
+        result = (opinions * self.weights[:, None]).sum(-1)
         x = (x - self.mean) / self.scale
         for number, (matrix, shift) in enumerate(zip(self.matrices, self.shifts, strict=True)):
-            x = torch.baddbmm(shift[own], F.gelu(x) if number else x, matrix[own])
+            x = torch.baddbmm(shift, F.gelu(x) if number else x, matrix)
         return result + x
+
+    def answering(self, fold: int) -> Callable[[Tensor], Tensor]:
+        """One network in the form that predicts: logits (S, P) of pixels (4 S + F, P).
+
+        Each input's values lie together, as the maps have them, and are scaled by the first matrix; the opinions are
+        weighed by one product.
+        """
+        matrices = [matrix[fold].T.contiguous() for matrix in self.matrices]
+        matrices[0] = (matrices[0] / self.scale).contiguous()
+        shifts = [shift[fold].T for shift in self.shifts]
+        shifts[0] = shifts[0] - matrices[0] @ self.mean[:, None]
+        opinions = torch.block_diag(*self.weights[fold])
+
+        def logits(pixels: Tensor) -> Tensor:
+            x = torch.addmm(shifts[0], matrices[0], pixels)
+            x = torch.addmm(shifts[1], matrices[1], F.gelu(x))
+            return torch.addmm(shifts[2], matrices[2], F.gelu(x)) + opinions @ pixels[: opinions.shape[1]]
+
+        return logits

@@ -1,13 +1,15 @@
 """Fill the slices between drawn ones of a stack: evidence, what the drawn slices teach, and both weighed."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
+from ..machine.allocation import return_freed_memory
 from .adaptation import Adaptation, adapt
 from .combiner import LEARNT_SCALE, SHAPE_SCALE, Combiner, channels
 from .drawings import smallest_box
-from .evidence import OPINIONS, SHAPES, Evidence, Slice
+from .evidence import OPINIONS, SHAPES, Evidence, Slice, half, single
 from .grey import edges_of, features_across, pixel_features
 from .learner import FOLDS, PixelLearner
 from .threads import Team
@@ -43,7 +45,6 @@ class StackFiller:
         self.evidence = Evidence(images, step, team)
         self._combiner, self._learner, self._team = combiner, PixelLearner(seed), team
         self._features: dict[int, np.ndarray] = {}
-        self._edges: dict[int, np.ndarray] = {}
         self._learnt: dict[int, np.ndarray] = {}
         self._prints: list[dict[int, int]] = []  # fingerprints of the drawings
         self._learnt_from: list[dict[int, int]] = []  # the same of those that were learnt from
@@ -59,6 +60,7 @@ class StackFiller:
         :param tell: is told the share that is done; may raise to stop.
         """
         self.evidence.carry(drawn, lambda share: tell(0.6 * share))
+        return_freed_memory()
         for slice_ in sorted({k for masks in drawn for k in masks} - set(self._folds)):
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
@@ -73,12 +75,26 @@ class StackFiller:
         if self._combiner is not None:
             self._adapt()
         self._features.clear()
+        return_freed_memory()
         self._learnt_from = self._prints
 
     def rest(self) -> None:
         """Let go of what a further filling computes anew."""
         self._learnt.clear()
         self._features.clear()
+
+    def prepare(self, slices: Sequence[int], tell: Callable[[float], None]) -> None:
+        """Compute side by side what slices ask of each other, before :meth:`logits` is called for each of them.
+
+        Threads that began with the logits would compute the same of the slices beside their own.
+
+        :param tell: is told the share that is done; may raise to stop.
+        """
+        new = [k for k in slices if self._answers.get(k, (None,))[0] != self._source(k)]
+        asked = sorted({place for k in new for place in (k - 1, k, k + 1)} & set(slices))
+        steps = chain(self._team.map(self.learnt, asked), self._team.map(self.answer, new))
+        for number, _ in enumerate(steps):
+            tell(number / (len(asked) + len(new)))
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice.
@@ -99,8 +115,8 @@ class StackFiller:
         """What :meth:`logits` says of a slice by itself, kept until the drawings around it change."""
         source = self._source(slice_)
         if self._answers.get(slice_, (None,))[0] != source:
-            self._answers[slice_] = source, self._answer(slice_).astype(np.float16)
-        return self._answers[slice_][1].astype(np.float32)
+            self._answers[slice_] = source, half(self._answer(slice_))
+        return single(self._answers[slice_][1])
 
     def _sure(self, index: int, slice_: int) -> np.ndarray | None:
         """What is drawn, or else answered, of a structure in a slice, as logits (H, W); None where nothing is known."""
@@ -122,7 +138,7 @@ class StackFiller:
     def _answer(self, slice_: int) -> np.ndarray:
         found = self._found(slice_)
         if self._combiner is None:
-            result = self.learnt(slice_, found).astype(np.float32)
+            result = single(self.learnt(slice_, found))
         else:
             nothing = np.zeros(self.images.shape[1:], np.float32)
             inputs = enumerate(self.combiner_inputs(found, slice_))
@@ -158,7 +174,7 @@ class StackFiller:
         """
         if slice_ not in self._learnt:
             inputs = self._inputs(found or self._found(slice_), slice_)
-            self._learnt[slice_] = self._learner.predict(inputs, self._folds.get(slice_)).astype(np.float16)
+            self._learnt[slice_] = half(self._learner.predict(inputs, self._folds.get(slice_)))
         return self._learnt[slice_]
 
     def _beside(self, index: int, slice_: int) -> np.ndarray:
@@ -175,14 +191,14 @@ class StackFiller:
             else:
                 logits.append(self.learnt(place)[index])
         # The farther the slices are from each other, the less they say of each other.
-        share, own = 1 / max(1.0, self.step) ** 2, self.learnt(slice_)[index].astype(np.float32)
+        share, own = 1 / max(1.0, self.step) ** 2, single(self.learnt(slice_)[index])
         return own + share * (np.mean(logits, axis=0, dtype=np.float32) - own)
 
     def combiner_inputs(self, found: list[Slice | None], slice_: int) -> list[np.ndarray | None]:
         """What the combiner sees of each structure; None for one without evidence."""
-        learnt = self.learnt(slice_, found).astype(np.float32)
+        learnt = single(self.learnt(slice_, found))
         flows = [None if known is None else known.maps[1] for known in found]
-        image, edges = self.images[slice_], self._edges_of(slice_)
+        image, edges = self.images[slice_], edges_of(self.images[slice_])
         result: list[np.ndarray | None] = []
         for index, known in enumerate(found):
             if known is None:
@@ -289,15 +305,10 @@ class StackFiller:
         if found is None:
             images, step = self.images, self.step
             parts = [pixel_features(images, slice_), features_across(images, slice_, step)]
-            found = np.concatenate(parts).astype(np.float16)
+            found = half(np.concatenate(parts))
             if slice_ in self._folds:
                 self._features[slice_] = found
-        return found.astype(np.float32)
-
-    def _edges_of(self, slice_: int) -> np.ndarray:
-        if slice_ not in self._edges:
-            self._edges[slice_] = edges_of(self.images[slice_])
-        return self._edges[slice_]
+        return single(found)
 
 
 def _change(before: list[dict[int, int]], now: list[dict[int, int]]) -> float:

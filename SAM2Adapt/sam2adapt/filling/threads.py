@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from threadpoolctl import ThreadpoolController
 
+LOOK = 0.05  # seconds after which those who wait for another thread look whether to stop
 _AHEAD = 2  # results that may wait for the caller, for each thread: those of a large CT's slices take megabytes
 
 

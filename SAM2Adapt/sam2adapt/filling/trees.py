@@ -4,6 +4,7 @@ A small network follows smooth relations in few pixels, trees follow thresholds 
 than either. Trees answer slowly, so they are asked only about pixels in which the networks are in doubt.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,26 +24,31 @@ class Trees:
     def __init__(self, seed: int):
         self._seed = seed
         self._models: list[list[HistGradientBoostingClassifier | None]] = []
+        self._left: deque[tuple[int, int]] = deque()  # fold and structure of the classifiers that nobody trains yet
+
+    def plan(self, folds: int, structures: int) -> None:
+        """Begin anew: no classifier is trained yet."""
+        self._models = [[None] * structures for _ in range(folds)]
+        self._left = deque((fold, index) for fold in range(folds) for index in range(structures))
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: Sequence[np.ndarray],
         stopped: Callable[[], bool],
     ) -> None:  # fmt: skip
-        """Train on pixels, as :meth:`learner.PixelLearner.fit`.
+        """Train on pixels, as :meth:`learner.PixelLearner.fit`, what was planned; threads that call it share the work.
 
         :param seen: for each fold the pixels that its classifiers see.
         :param stopped: whether nobody waits for them any longer.
         """
-        count = targets.shape[1]
-        self._models = [[None] * count for _ in seen]
-        for fold, chosen in enumerate(seen):
-            for index in range(count):
-                if stopped():
-                    return
-                own = chosen[known[chosen, index]]
-                # Of a single class there is nothing to tell apart.
-                if len(own) and 0 < targets[own, index].sum() < len(own):
-                    self._models[fold][index] = self._model().fit(inputs[own], targets[own, index])
+        while not stopped():
+            try:
+                fold, index = self._left.popleft()
+            except IndexError:
+                return
+            own = seen[fold][known[seen[fold], index]]
+            # Of a single class there is nothing to tell apart.
+            if len(own) and 0 < targets[own, index].sum() < len(own):
+                self._models[fold][index] = self._model().fit(inputs[own], targets[own, index])
 
     def _model(self) -> HistGradientBoostingClassifier:
         return HistGradientBoostingClassifier(

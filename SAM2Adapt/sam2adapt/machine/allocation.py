@@ -1,4 +1,4 @@
-"""Tell the C library to keep freed memory."""
+"""Tell the C library to keep freed memory, and when to return it."""
 
 import ctypes
 import sys
@@ -17,3 +17,12 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGEST)
         library.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def return_freed_memory() -> None:
+    """Give the system what glibc keeps: to be called between stages whose arrays have other sizes.
+
+    Each thread keeps memory of its own, which the others cannot use.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)

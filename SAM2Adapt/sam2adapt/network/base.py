@@ -70,9 +70,9 @@ class Block(MultiScaleBlock):
             return super().forward(x)
         n = self.norm1(x)
         shortcut = x if self.dim == self.dim_out else self._pooled(self.proj(n))
-        qkv = self.attn.qkv(n)
-        queries = self._pooled(qkv[..., : self.dim_out])
-        keys_values, padding = qkv[..., self.dim_out :], self.attn.qkv.bias[self.dim_out :].to(qkv.dtype)
+        # Their gradients are joined by one copy; those of two slices would each fill the whole tensor.
+        queries, keys_values = self.attn.qkv(n).split((self.dim_out, 2 * self.dim_out), dim=-1)
+        queries, padding = self._pooled(queries), self.attn.qkv.bias[self.dim_out :].to(keys_values.dtype)
         attended = window_attention(queries, keys_values, self.attn.num_heads, self.window_size, padding)
         x = shortcut + self.attn.proj(attended)
         return x + self.mlp(self.norm2(x))

@@ -1,7 +1,7 @@
 """The segmentation network: SAM2's image path, PEG, class head, and the adapters of a method."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from .base import STRIDE, ImagePath, pad_to_stride
 from .head import ClassHead
 from .positional import DecoderPEG, TrunkPEG
 from .prompts import Prompts, PromptTokens
+from .side_by_side import side_by_side
 
 
 class DetailMaps(NamedTuple):
@@ -101,16 +102,25 @@ class SegmentationNetwork(nn.Module):
         padded = pad_to_stride(images)
         if padded.device.type == "cpu":
             padded = padded.contiguous(memory_format=torch.channels_last)  # for which convolutions are fast
-        features = self.base.features(padded)
+        run = side_by_side if self._trains_side_by_side(padded) else _in_turn
+        features, beside = run([lambda: self.base.features(padded), lambda: self._beside(padded)])
+        fine = [] if self.refinement is None else [beside.pop()]
         extras = {}
-        if self.detail is not None:
-            details = self.detail(padded)
-            features = [a + b for a, b in zip(features, (details.embedding, details.s0, details.s1), strict=True)]
-            if details.edge is not None:
-                extras["edge"] = at_size(details.edge, tuple(images.shape[-2:]))
-        if self.refinement is not None:
-            features = [*features, self.refinement.stem(padded)]
-        return features, extras
+        if beside:
+            features = [a + b for a, b in zip(features, beside[:3], strict=True)]
+        if len(beside) > 3:
+            extras["edge"] = at_size(beside[3], tuple(images.shape[-2:]))
+        return [*features, *fine], extras
+
+    def _beside(self, padded: Tensor) -> list[Tensor]:
+        """What networks beside the encoder compute of the images: ``DetailMaps``, and the refinement's stem."""
+        maps = [] if self.detail is None else [x for x in self.detail(padded) if x is not None]
+        return maps if self.refinement is None else [*maps, self.refinement.stem(padded)]
+
+    def _trains_side_by_side(self, padded: Tensor) -> bool:
+        if self.detail is None and self.refinement is None:
+            return False
+        return self.training and torch.is_grad_enabled() and padded.device.type == "cpu" and torch.get_num_threads() > 1
 
     def segment_features(
         self, features: Sequence[Tensor], size: tuple[int, int], prompts: Sequence[Prompts] | None = None
@@ -191,6 +201,10 @@ class SegmentationNetwork(nn.Module):
                 f"The model's tensors do not fit its settings ({len(wrong)} of them, for example '{wrong[0]}').",
                 "Get the model file again from its source.",
             )
+
+
+def _in_turn(parts: Sequence[Callable[[], Sequence[Tensor]]]) -> list[list[Tensor]]:
+    return [list(part()) for part in parts]
 
 
 def _padded(size: tuple[int, int]) -> tuple[int, int]:

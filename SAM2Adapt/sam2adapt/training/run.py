@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import __version__, adapters
 from ..adapters.sizes import measure
+from ..evaluation.case_memory import CaseMemory
 from ..evaluation.cases import Case
 from ..evaluation.evaluate import evaluate, mean_dice
 from ..machine import exchange
@@ -277,7 +278,8 @@ def _validation(
         else:
             trainer.monitor.preview = preview, case.id
 
-    return lambda watch: mean_dice(model, cases, held, watch, observe)
+    load = CaseMemory()
+    return lambda watch: mean_dice(model, cases, held, watch, observe, load)
 
 
 def write_preview(path: Path, labels: np.ndarray) -> None:

@@ -4,7 +4,7 @@ All random numbers follow from seed, epoch and position, so that a resumed run g
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from monai.transforms import (
     RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
+    Randomizable,
     RandScaleIntensityd,
     RandShiftIntensityd,
     SpatialPadd,
 )
+from monai.utils import MAX_SEED
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -101,7 +103,7 @@ class EpochSamples(Dataset):
         number, k = self.slices[index]
         case = self.cases[number]
         sequence = np.random.SeedSequence([self.seed, self.epoch, index])
-        self.transform.set_random_state(int(sequence.generate_state(1)[0]))
+        reseed(self.transform, int(sequence.generate_state(1)[0]))
         grey = self._channels(case.grey, k)
         target = torch.from_numpy(case.target[k][None].copy())
         (sample,) = self.transform({"image": grey, "label": target, "structures": target * (target != IGNORE)})
@@ -166,7 +168,7 @@ def augmentation(
     """
     both, wide = ("image", "label"), [round(n * _MARGIN) for n in crop]
     angle = np.deg2rad(rotation)
-    return Compose(
+    transform = Compose(
         [
             SpatialPadd((*both, "structures"), wide),
             RandCropByPosNegLabeld(both, "structures", wide, pos=2, neg=1, num_samples=1),
@@ -180,6 +182,7 @@ def augmentation(
                 spatial_size=crop,
                 mode=("bilinear", "nearest"),
                 padding_mode="zeros",
+                cache_grid=True,
             ),
             *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in flips),
             RandScaleIntensityd("image", factors=0.2, prob=0.5),
@@ -189,6 +192,25 @@ def augmentation(
             RandGaussianNoised("image", prob=0.3, std=0.04),
         ]
     )
+    return transform.set_random_state(0)  # gives each part a generator
+
+
+def reseed(transform: Compose, seed: int) -> None:
+    """As ``set_random_state``, which makes a new generator for each of a dozen objects, each in 80 microseconds."""
+    transform.R.seed(seed)
+    for part in transform.transforms:
+        if isinstance(part, Randomizable):
+            number = transform.R.randint(MAX_SEED, dtype="uint32")
+            for nested in _randomizable(part):
+                nested.R.seed(number)
+
+
+def _randomizable(transform: Randomizable) -> Iterator[Randomizable]:
+    """A transform and those that it consists of; each has a generator of its own after ``set_random_state``."""
+    yield transform
+    for value in vars(transform).values():
+        if isinstance(value, Randomizable):
+            yield from _randomizable(value)
 
 
 def _balance() -> tuple[RandScaleIntensityd, RandShiftIntensityd]:

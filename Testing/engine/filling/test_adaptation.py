@@ -138,8 +138,8 @@ def test_structures_are_learnt_anew_when_many_drawn_slices_have_changed(monkeypa
     monkeypatch.setattr(learner, "_STEPS", 4)
     monkeypatch.setattr(trees, "_ROUNDS", 2)
     grown = []
-    fit = trees.Trees.fit
-    monkeypatch.setattr(trees.Trees, "fit", lambda self, *given: grown.append(len(given[0])) or fit(self, *given))
+    plan = trees.Trees.plan
+    monkeypatch.setattr(trees.Trees, "plan", lambda self, *sizes: grown.append(sizes) or plan(self, *sizes))
     stack = StackFiller(np.random.default_rng(0).normal(size=(13, 40, 40)).astype(np.float32), 1.0, None, Team(1))
     drawn = {k: disc(8 + k / 4) > 0 for k in (0, 3, 6, 9, 12)}
     for changes, renewed in (({}, 1), ({1: disc(8.5) > 0}, 1), ({3: disc(5) > 0}, 2), ({5: disc(9) > 0}, 2)):

@@ -1,7 +1,10 @@
 """Convolutions and group norm for training on a CPU: torch's own in float64 give the right values and gradients."""
 
+import copy
+
 import pytest
 import torch
+from sam2adapt.adapters.detail import MultiScale
 from sam2adapt.network import convolutions
 from sam2adapt.network.convolutions import ChannelsLastGroupNorm, DepthwiseConv2d, PointwiseConv2d
 from torch import nn
@@ -86,3 +89,35 @@ def test_group_norm(monkeypatch, values_at_once):
         torch.testing.assert_close(norm(x).double(), plain(exact), rtol=1e-4, atol=1e-4)
         for mine, other in zip((x, *norm.parameters()), (exact, *plain.parameters()), strict=True):
             torch.testing.assert_close(mine.grad.double(), other.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_forward_pass_of_torchs_group_norm_on_large_maps(monkeypatch):
+    torch.manual_seed(0)
+    norm, x = ChannelsLastGroupNorm(4, 12), torch.randn(2, 12, 5, 7) + 2
+    nn.init.normal_(norm.weight)
+    results = []
+    for pixels in (35, 36):
+        monkeypatch.setattr(convolutions, "_FAST_FORWARD", pixels)
+        part = x.clone().requires_grad_()
+        norm.zero_grad()
+        result = norm(part)
+        result.backward(x)
+        results.append((result.detach(), part.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
+    for fast, own in zip(*results, strict=True):
+        torch.testing.assert_close(fast, own, rtol=1e-4, atol=1e-5)
+
+
+def test_branches_are_normalised_together_as_one_by_one():
+    torch.manual_seed(0)
+    module, x = MultiScale(16), torch.randn(2, 16, 9, 8)
+    for branch in module.branches:
+        nn.init.normal_(branch[2].weight)
+        nn.init.normal_(branch[2].bias)
+    plain, part = copy.deepcopy(module).double().eval(), x.clone().requires_grad_()
+    exact = x.double().requires_grad_()
+    slope = torch.randn(x.shape)
+    module(part).backward(slope)
+    plain(exact).backward(slope.double())
+    torch.testing.assert_close(module(x).double(), plain(exact), rtol=1e-4, atol=1e-4)
+    for mine, other in zip((part, *module.parameters()), (exact, *plain.parameters()), strict=True):
+        torch.testing.assert_close(mine.grad.double(), other.grad, rtol=1e-3, atol=1e-3)

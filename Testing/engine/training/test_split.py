@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from conftest import blobs
+from sam2adapt.evaluation.case_memory import CaseMemory
 from sam2adapt.evaluation.cases import Case, select
 from sam2adapt.evaluation.evaluate import evaluate, mean_dice
+from sam2adapt.evaluation.load_case import load_case
 from sam2adapt.imaging.terminology import describe
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.requests.train import read_groups
@@ -137,6 +139,21 @@ def test_only_slices_that_are_held_out_count(tmp_path, make_model):
     assert mean_dice(model, [whole], {"a": [2, 5]}) == expected
     assert mean_dice(model, [whole]) != expected
     assert evaluate(model, [whole], slices={"a": [2, 5]})["dice"]["mean"] == pytest.approx(expected["mean"])
+
+
+def test_cases_that_fit_in_memory_are_read_once(tmp_path, make_model):
+    values = np.zeros((7, 18, 20), np.uint8)
+    values[:, 4:12, 4:12] = 1
+    model, cases = make_model(structures=STRUCTURES), [real_case(tmp_path, name, values) for name in "ab"]
+    bytes_of_one = sum(array.nbytes for array in (load_case(cases[0], STRUCTURES)[0].array, values))
+    load = CaseMemory(most_bytes=bytes_of_one)
+    expected = mean_dice(model, cases)
+    assert [mean_dice(model, cases, load=load) for _ in range(2)] == [expected] * 2
+    for case in cases:
+        case.image.unlink()
+    assert mean_dice(model, cases[:1], load=load)["mean"] > 0
+    with pytest.raises(InputFileError):
+        mean_dice(model, cases[1:], load=load)
 
 
 def test_validation_with_which_nothing_can_be_measured(tmp_path):

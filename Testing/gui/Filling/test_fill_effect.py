@@ -127,6 +127,25 @@ def test_nothing_here_declares_the_shown_slice_empty(panel):
     assert panel.message.startswith("No slice view shows the volume")
 
 
+def test_segments_that_come_and_go_are_offered(panel):
+    box, segmentation = panel.options.structureComboBox, panel.segmentation.GetSegmentation()
+
+    def offered():
+        return [box.itemText(index) for index in range(box.count)]
+
+    added = segmentation.AddEmptySegment("", "valve")
+    assert offered() == ["heart", "wall", "valve"]
+    segmentation.GetSegment(added).SetName("mitral valve")
+    assert offered() == ["heart", "wall", "mitral valve"]
+    segmentation.RemoveSegment(added)
+    assert offered() == ["heart", "wall"]
+    panel.editor.setActiveEffectByName("")
+    segmentation.AddEmptySegment("", "aorta")
+    assert offered() == ["heart", "wall"]  # nobody sees it
+    panel.editor.setActiveEffectByName("Fill from drawn slices")
+    assert offered() == ["heart", "wall", "aorta"]
+
+
 def test_direction_is_sent_and_kept(panel):
     panel.options.directionComboBox.setCurrentIndex(1)
     panel.widget("previewButton").click()
@@ -146,7 +165,6 @@ def test_region_is_sent_and_kept(panel):
     panel.editor.setActiveEffectByName("Fill from drawn slices")
     assert panel.options.region is region
     slicer.mrmlScene.RemoveNode(region)
-    panel.effect.updateGUIFromMRML()
     assert panel.options.region is None and panel.engine.last.params["roi"] is None
 
 
@@ -216,8 +234,9 @@ def test_what_was_filled_is_used_for_training(panel, slicerHost):
         table = slicer.modules.SAM2AdaptTrainingWidget.ui.caseTable
         assert table.rowCount == 1 and table.item(0, 3).text() == "9 of 12, 6 filled"
         slicer.util.selectModule("SegmentEditor")
+        panel.editor.setActiveEffectByName("Fill from drawn slices")
+        assert button.enabled
         panel.editor.undo()
-        panel.effect.updateGUIFromMRML()
         assert not button.enabled
     finally:
         slicer.util.selectModule("SegmentEditor")

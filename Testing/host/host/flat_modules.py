@@ -82,7 +82,7 @@ def installSlicerModules() -> None:
     slicer.packaging = sys.modules["slicer.packaging"] = importlib.import_module(".pip", __package__)
     slicer.i18n = _module("slicer.i18n", tr=_tr, translate=_translate)
     _module("SampleData", SampleDataLogic=SampleDataLogic)
-    for name in ("segment_editor", "editor_effects"):
+    for name in ("segment_effects", "editor_effects"):
         importlib.import_module(f".{name}", __package__).install()
     slicer.modules.sampledata = types.SimpleNamespace(path=__file__)
 

@@ -63,6 +63,7 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
 
     def activate(self):
         """Called when the user opens the effect: keys work, and the engine gets ready."""
+        super().activate()
         self._makeShortcuts()
         self._say("")
         if Check.findProblem():
@@ -74,16 +75,12 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
 
     def deactivate(self):
         """Called when the user leaves the effect."""
+        super().deactivate()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
         self._reset()
-
-    def cleanup(self):
-        """Called before the effect is deleted."""
-        self.deactivate()
-        super().cleanup()
 
     def sourceVolumeNodeChanged(self):
         """Called by the editor when another volume was chosen."""
@@ -94,7 +91,10 @@ class CorrectEffect(Effects.Effect, AbstractScriptedSegmentEditorEffect):
         if self._session and not self._session.fits(self._volumeNode(), self._segmentationNode()):
             self._reset()
         if self._options:
-            self._options.showSegments()
+            self._showSegments()
+
+    def _showSegments(self):
+        self._options.showSegments()
 
     # Gestures
 

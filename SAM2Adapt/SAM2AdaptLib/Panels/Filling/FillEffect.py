@@ -78,6 +78,7 @@ class FillEffect(Effects.Effect, AbstractScriptedSegmentEditorAutoCompleteEffect
 
     def activate(self):
         """Called when the user opens the effect; the engine gets ready, so that the first click need not wait."""
+        super().activate()
         if not Check.findProblem():
             Client.sharedEngine().request("warmUp", {})
         self.updateGUIFromMRML()
@@ -218,18 +219,21 @@ class FillEffect(Effects.Effect, AbstractScriptedSegmentEditorAutoCompleteEffect
         self.cancelButton.setEnabled(hasPreview or self.isRunning())
         self.applyButton.setEnabled(hasPreview and isDone)
         self.autoUpdateCheckBox.setEnabled(True)
-        self._options.allowTraining(
-            not (hasPreview or self.isRunning()) and SliceTags.isFilled(self._segmentationNode())
-        )
         if self._job:
             self.observeSegmentation(self.autoUpdateCheckBox.isChecked())
         direction = self.scriptedEffect.parameter("Direction")
         self._options.direction = None if direction == _AS_DRAWN else direction
         self._options.region = self.scriptedEffect.nodeReference(_REGION_ROLE)
-        segmentation = self._segmentationNode().GetSegmentation()
+        self._showSegments()
+
+    def _showSegments(self):
+        node = self._segmentationNode()
+        segmentation = node.GetSegmentation()
         self._options.showStructures(
             [(segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in segmentation.GetSegmentIDs()]
         )
+        isBusy = self.getPreviewNode() is not None or self.isRunning()
+        self._options.allowTraining(not isBusy and SliceTags.isFilled(node))
 
     def _onDirection(self):
         self.scriptedEffect.setParameter("Direction", self._options.direction or _AS_DRAWN)
