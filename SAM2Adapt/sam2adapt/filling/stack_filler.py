@@ -1,6 +1,7 @@
 """Fill the slices between drawn ones of a stack: evidence, what the drawn slices teach, and both weighed."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -91,10 +92,9 @@ class StackFiller:
         """
         new = [k for k in slices if self._answers.get(k, (None,))[0] != self._source(k)]
         asked = sorted({place for k in new for place in (k - 1, k, k + 1)} & set(slices))
-        for number, _ in enumerate(self._team.map(self.learnt, asked)):
-            tell(0.6 * number / len(asked))
-        for number, _ in enumerate(self._team.map(self.answer, slices)):
-            tell(0.6 + 0.4 * number / len(slices))
+        steps = chain(self._team.map(self.learnt, asked), self._team.map(self.answer, new))
+        for number, _ in enumerate(steps):
+            tell(number / (len(asked) + len(new)))
 
     def logits(self, slice_: int) -> np.ndarray:
         """Logits (S, H, W) of every structure in a slice; -inf where its drawings say nothing about the slice.
