@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ _OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 class Cost(NamedTuple):
-    """Of a process: seconds of the processor, and peak memory in MB."""
+    """Of a process: seconds of the processor or, with ``--clock``, of the clock, and peak memory in MB."""
 
     seconds: float
     peak: float
@@ -29,6 +30,7 @@ def options(description: str, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument("--against", type=Path, required=True, help="root of the other checkout")
     parser.add_argument("--rounds", type=int, default=rounds, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--clock", action="store_true", help="seconds of the clock, not of the processor")
     parser.add_argument("--older-processor", action="store_true", help="a processor without bfloat16")
     parser.add_argument("--markdown", type=Path, help="also write the table here")
     return parser
@@ -63,12 +65,14 @@ def run(build: Path, command: list, args: argparse.Namespace, folder: Path) -> C
     environment["PYTHONPATH"] = os.pathsep.join(map(str, packages))
     words = [sys.executable, "-m", "sam2adapt", *map(str, command)]
     with (folder / "log").open("w+") as log:
+        started = time.perf_counter()
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
+        elapsed = time.perf_counter() - started
         if status:
             log.seek(0)
             raise SystemExit(f"{build}: {log.read()[-2000:]}")
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(elapsed if args.clock else usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def write_case(folder: Path) -> list:

@@ -5,7 +5,8 @@ python Testing/benchmarks/training_steps.py --against ../before [--ways nano,nan
 
 Both builds take turns with ``sam2adapt train`` on the same made-up volume, 8 slices of 160 x 160 pixels with four
 classes a step; the time of a few steps is taken off that of more. Seconds are those of the processor, because other
-programs change those of the clock; of the rounds, the fastest counts. ``--older-processor`` hides bfloat16.
+programs change those of the clock; of the rounds, the fastest counts. With several threads, ``--clock`` tells what a
+user waits, on a machine with as many idle cores. ``--older-processor`` hides bfloat16.
 """
 
 import argparse
@@ -42,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _table(args: argparse.Namespace, folder: Path) -> str:
     case = builds.write_case(folder)
     kind = "hidden" if args.older_processor else "as the processor has it"
-    header = f"bfloat16 {kind}; {args.threads} thread(s), fastest of {args.rounds} rounds of {args.steps} steps."
+    unit = "clock" if args.clock else "processor"
+    header = f"bfloat16 {kind}; seconds of the {unit}, {args.threads} thread(s), "
+    header += f"fastest of {args.rounds} rounds of {args.steps} steps."
     columns = "| | s a step before | now | times as many | loss before, now | peak memory before, now |"
     lines = [header, "", columns, "| --- | --- | --- | --- | --- | --- |"]
     both = (args.against, builds.ROOT)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import ThreadDataLoader
 from torch import Tensor
 
 from ..machine.device import autocast
@@ -116,7 +115,8 @@ def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, devic
     """Write one copy of every slice; files get their names only when they are complete."""
     samples = source.samples(copy + 1)
     size = source.settings.batch_size
-    loader = ThreadDataLoader(samples, batch_size=size, buffer_size=2, num_workers=0, generator=torch.Generator())
+    places = range(len(samples))
+    batches = samples.batches([places[start : start + size] for start in places[::size]])
     parts = [path.with_suffix(".part") for path in paths]
     training = network.training
     network.eval()
@@ -124,7 +124,7 @@ def _write(paths: list[Path], source: AugmentedSlices, copy: int, network, devic
         # Not through a memory map, which kills the process if the disk is full.
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(open_private(part)) for part in parts]
-            for number, (images, targets) in enumerate(loader):
+            for number, ((images,), targets) in enumerate(batches):
                 for file, array in zip(files, _arrays(images, targets, network, device), strict=True):
                     if number == 0:
                         form = {"descr": array.dtype.str, "fortran_order": False}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from monai.data import ThreadDataLoader, set_track_meta
+from monai.data import set_track_meta
 from monai.transforms import (
     Compose,
     RandAdjustContrastd,
@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 
 from ..machine.exchange import shard
 from ..network.network import Prompts, SegmentationNetwork
+from ..segmenting.prefetch import prefetch
 from ..segmenting.slices import normalise, with_neighbours
 from ..shared.labels.annotation import IGNORE
 from .prepare import PreparedCase
@@ -109,6 +110,15 @@ class EpochSamples(Dataset):
         (sample,) = self.transform({"image": grey, "label": target, "structures": target * (target != IGNORE)})
         return sample["image"].clamp(0, 1), sample["label"][0].to(torch.uint8)
 
+    def batches(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
+        """Yield (images (B, 3, h, w),) and targets (B, h, w) of samples, computed one batch ahead in a thread."""
+        return prefetch(self._load, batches)
+
+    def _load(self, places: Sequence[int]) -> tuple[Sequence[Tensor], Tensor]:
+        torch.set_num_threads(1)  # of this thread only; the others compute the network
+        images, targets = zip(*(self[place] for place in places), strict=True)
+        return (torch.stack(images),), torch.stack(targets)
+
     def _channels(self, grey: np.ndarray, k: int) -> Tensor:
         first = max(0, k - 1)
         block = torch.from_numpy(grey[first : k + 2].astype(np.float32))
@@ -139,11 +149,7 @@ class AugmentedSlices:
         samples = self.samples(epoch)
         batches = batches_of(len(samples), self.settings.batch_size)
         batches = batches if whole else [shard(batch) for batch in batches]
-        # The loader draws a seed in its thread at any time; with the global generator, this would change other draws.
-        loader = ThreadDataLoader(
-            samples, batch_sampler=batches, buffer_size=2, num_workers=0, generator=torch.Generator()
-        )
-        return (((images,), targets) for images, targets in loader)
+        return samples.batches(batches)
 
     def forward(
         self, network: SegmentationNetwork, inputs: Sequence[Tensor], prompts: Sequence[Prompts] | None
