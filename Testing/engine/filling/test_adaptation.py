@@ -71,6 +71,8 @@ def test_growth_follows_the_grey_level_to_where_the_structure_has_moved():
         ([0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0], [0, 4, 12], 8),
         ([0, 2, 0], [0, 1, 2], 1),
         ([0, 0, 0], [0, 2], None),
+        # Where it is hard draws the slice there, but a long gap is worse than two of middle length.
+        ([k**2 * k * (30 - k) for k in range(31)], [0, 30], 17),
     ],
 )
 def test_the_slice_to_draw_next_saves_most(wrong, drawn, expected):
