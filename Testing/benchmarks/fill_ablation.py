@@ -138,7 +138,8 @@ def _judged_by(case: FillCase, drawn: list[int], make: Callable) -> np.ndarray:
     def learn(self, drawings, tell) -> None:
         self.evidence.carry(drawings, tell)
 
-    with mock.patch.multiple(stack_filler.StackFiller, logits=logits, learn=learn):
+    nothing_learnt = {"learn": learn, "prepare": lambda self, slices, tell: None, "logits": logits}
+    with mock.patch.multiple(stack_filler.StackFiller, **nothing_learnt):
         return _filled(case, drawn)
 
 

@@ -218,10 +218,10 @@ class _Work:
             ]
         )
         places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
-        stack.prepare(places, lambda share: self.tell(0.6 + 0.2 * share))
+        stack.prepare(places, lambda share: self.tell(0.6 + 0.3 * share))
         answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
         for number, (place, own) in enumerate(zip(places, answers, strict=True)):
-            self.tell(0.8 + 0.2 * number / len(places))
+            self.tell(0.9 + 0.1 * number / len(places))
             open_ = np.array([self._is_open(index, place) for index in range(len(self.masks))])
             logits = reduce(lambda one, other: _merge(one, other, place), others, own)
             known = np.moveaxis(self.drawings.masks, axis + 1, 1)[:, place]

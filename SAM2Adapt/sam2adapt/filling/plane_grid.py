@@ -12,6 +12,7 @@ from .drawings import smallest_box
 _MARGIN = 0.25  # of the drawings' extent
 _LEAST_MARGIN = 8  # pixels
 _LARGEST = 256  # pixels a side
+_FEW = 64  # pixels a side: an outline in so few is told by parts of them, so they are halved
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class PlaneGrid:
 
 
 def make_grid(drawn: np.ndarray, spacing: tuple[float, float]) -> PlaneGrid:
-    """A grid round what is drawn (H, W) in any slice.
+    """A grid round what is drawn (H, W) in any slice; coarser than the slices where they are large, finer where small.
 
     :param spacing: mm along the slices' rows and columns.
     """
@@ -71,4 +72,6 @@ def make_grid(drawn: np.ndarray, spacing: tuple[float, float]) -> PlaneGrid:
         size = [part.stop - part.start for part in ranges]
     else:
         size = [max(8, round(length / pixel)) for length in extent]
+    if max(size) <= _FEW:
+        size, pixel = [2 * n for n in size], pixel / 2
     return PlaneGrid(tuple(ranges), tuple(size), pixel)
