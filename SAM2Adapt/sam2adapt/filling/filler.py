@@ -109,8 +109,7 @@ class Filler:
             if progress:
                 progress(min(1.0, share))
 
-        key = drawings.digest()
-        if self._last is not None and self._last[0] == key:
+        if self._last is not None and self._last[0] == drawings.digest():
             _, filling, bits = self._last
             masks = np.unpackbits(bits, count=drawings.masks.size).view(bool).reshape(drawings.masks.shape)
             if preview:
@@ -118,7 +117,7 @@ class Filler:
             return replace(filling, masks=masks, warnings=list(drawings.warnings))
         with self.team.at_work():
             filling = _Work(self, drawings, tell).run(preview)
-        self._last = (key, replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
+        self._last = (drawings.digest(), replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
         return replace(filling, warnings=list(drawings.warnings))
 
     def grid(self, axis: int, drawings: Drawings) -> PlaneGrid:
@@ -145,8 +144,6 @@ class _Work:
     def __init__(self, filler: Filler, drawings: Drawings, tell: Callable[[float], None]):
         self.filler, self.drawings, self.tell = filler, drawings, tell
         self.axes = drawings.axes()
-        self.masks = drawings.masks.copy()
-        self.inside = drawings.inside()
         self.exclusive = _exclusive(drawings)
         self.seconds: dict[str, float] = {}
         count = len(drawings.names)
@@ -159,6 +156,9 @@ class _Work:
             preview(self._preview(grids[self.axes[0]]))
             self._note("preview", started)
         before = time.perf_counter()
+        # Only now: the preview need not wait for copies of a large volume.
+        self.masks = self.drawings.masks.copy()
+        self.inside = self.drawings.inside()
         stacks = {axis: (grid, self.filler.stack(axis, grid)) for axis, grid in grids.items()}
         self._note("prepare", before)
         before = time.perf_counter()
@@ -261,7 +261,7 @@ class _Work:
     def _limit(self, masks: np.ndarray) -> None:
         """Leave everything outside the region as it was drawn."""
         if self.drawings.region is not None:
-            np.copyto(masks, self.drawings.masks, where=~self.inside)
+            np.copyto(masks, self.drawings.masks, where=~self.drawings.inside())
 
     def _is_open(self, index: int, place: int) -> bool:
         """Whether a structure is to be filled in a slice of the main axis."""
@@ -347,7 +347,8 @@ def _exclusive(drawings: Drawings) -> np.ndarray:
     for a in range(count):
         for b in range(a):
             together = any(set(one) & set(other) for one, other in zip(slices[a], slices[b], strict=True))
-            result[a, b] = result[b, a] = together and not (masks[a] & masks[b]).any()
+            overlap = any((one & other).any() for one, other in zip(masks[a], masks[b], strict=True))  # slice by slice
+            result[a, b] = result[b, a] = together and not overlap
     return result
 
 
