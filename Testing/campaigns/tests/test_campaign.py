@@ -16,7 +16,7 @@ CAMPAIGNS = Path(__file__).resolve().parents[1]
 SHORT = 6  # scales the number of tries
 SEED = 5
 #: Numbers of tries of this seed, until the defect is found. Where a kill or another process must come at the right
-#: moment, the defect makes that moment long, and there are more tries than it takes.
+#: moment, the defect makes that moment long, and there are more tries than it takes; the likeliest is made again.
 PLANTED = {
     "cards are not checked": [0, 1],
     "tensors as large as a card says": [107],
@@ -32,7 +32,7 @@ PLANTED = {
     "files are written in place": list(range(8)),
     "nobody waits for the other": [0, 7, 11],
     "two trainings share a folder": [5, 6],
-    "installations leave no note": list(range(6)),
+    "installations leave no note": [*[0] * 6, *range(1, 6)],
 }
 CODE = """
 import json, sys
