@@ -5,9 +5,7 @@ carried drawing from below and one from above, and a drawn slice gets what its n
 this is what everything that is learnt is trained and judged on.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +15,7 @@ import torch
 from .flow import SliceFlow
 from .growth import grow, preference
 from .shape import all_distances, empty_beside
-from .threads import LOOK, Team, one_thread
+from .threads import Team, beside, results_of
 
 MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
 OPINIONS = 4  # the first of them
@@ -81,37 +79,31 @@ class Evidence:
             if keys[index, *way] not in self._carried:
                 missing.setdefault(tuple(way), []).append(index)
         pairs = [pair for low, high in gaps for pair in _steps(low, high)]
-        for (index, *way), carried in self._carry(missing, pairs, tell):
-            self._carried[keys[index, *way]] = carried
+        self._carried.update({keys[place]: one for place, one in self._carry(missing, pairs, tell).items()})
         self._carried = {key: self._carried[key] for key in keys.values()}
         self._used = {place: self._carried[key] for place, key in keys.items()}
 
     def _carry(
         self, missing: dict[tuple[int, int], list[int]], pairs: list[tuple[int, int]], tell: Callable[[float], None]
-    ) -> Iterator[tuple[tuple[int, int, int], "_Carried"]]:
+    ) -> dict[tuple[int, int, int], "_Carried"]:
         """Carry structures from drawn slices to the next ones: along the flow here, by growth in another thread.
 
         :param missing: the structures by way, from one slice to another; :param pairs: of slices whose flow is needed.
-        :return: structure, way and what was carried.
+        :return: what was carried, by structure and way.
         """
-        stopped = threading.Event()
-        pool = ThreadPoolExecutor(1, initializer=one_thread)
-        growing = pool.submit(self._grow, missing, stopped.is_set)
-        try:
+        with beside(1) as (pool, stopped):
+            growing = pool.submit(self._grow, missing, stopped.is_set)
             self.flow.prepare(pairs, lambda share: tell(0.6 * share))
             flows = {}
             for number, (way, indices) in enumerate(missing.items()):
                 flows[way] = self._flow(indices, *way)
                 tell(0.6 + 0.1 * number / len(missing))
-            while not wait([growing], timeout=LOOK).done:
-                tell(0.7)
-            for way, grown in growing.result().items():
-                for index, flow, costs in zip(missing[way], flows[way], grown, strict=True):
-                    yield (index, *way), _Carried(way[0], flow, costs)
-        finally:
-            # Who stops does not wait for the slice that is being grown.
-            stopped.set()
-            pool.shutdown(wait=False)
+            (grown,) = results_of([growing], lambda: tell(0.7))
+        return {
+            (index, *way): _Carried(way[0], flow, costs)
+            for way, indices in missing.items()
+            for index, flow, costs in zip(indices, flows[way], grown[way], strict=True)
+        }
 
     def _grow(
         self, missing: dict[tuple[int, int], list[int]], stopped: Callable[[], bool]

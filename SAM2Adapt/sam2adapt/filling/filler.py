@@ -109,7 +109,8 @@ class Filler:
             if progress:
                 progress(min(1.0, share))
 
-        if self._last is not None and self._last[0] == drawings.digest():
+        key = drawings.digest() if self._last is not None else None  # the first preview does not wait for it
+        if self._last is not None and self._last[0] == key:
             _, filling, bits = self._last
             masks = np.unpackbits(bits, count=drawings.masks.size).view(bool).reshape(drawings.masks.shape)
             if preview:
@@ -117,7 +118,7 @@ class Filler:
             return replace(filling, masks=masks, warnings=list(drawings.warnings))
         with self.team.at_work():
             filling = _Work(self, drawings, tell).run(preview)
-        self._last = (drawings.digest(), replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
+        self._last = (key or drawings.digest(), replace(filling, masks=np.zeros(0, bool)), np.packbits(filling.masks))
         return replace(filling, warnings=list(drawings.warnings))
 
     def grid(self, axis: int, drawings: Drawings) -> PlaneGrid:

@@ -6,9 +6,7 @@ which have not seen it, and for all other slices the mean of several answers.
 
 import copy
 import itertools
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .evidence import OPINIONS
-from .threads import LOOK, one_thread
+from .threads import beside, results_of
 from .trees import Trees
 
 FOLDS = 3
@@ -58,22 +56,14 @@ class PixelLearner:
         # Where all that is drawn lies in one fold, its network has nothing else to learn from.
         seen = [np.flatnonzero(fold != k) for k in range(FOLDS)]
         seen = [own if len(own) else np.arange(len(fold)) for own in seen]
-        given, stopped = (inputs, targets, known, seen), threading.Event()
+        given = (inputs, targets, known, seen)
         trees = Trees(self._seed)
         trees.plan(FOLDS, targets.shape[1])
-        pool = ThreadPoolExecutor(2, initializer=one_thread)
-        growing = [pool.submit(trees.fit, *given, stopped.is_set)]
-        try:
+        with beside(2) as (pool, stopped):
+            growing = [pool.submit(trees.fit, *given, stopped.is_set)]
             network = self._fit_networks(*given, tell)
             growing.append(pool.submit(trees.fit, *given, stopped.is_set))  # where the networks were
-            while wait(growing, timeout=LOOK).not_done:
-                tell(1.0)
-            for own in growing:
-                own.result()
-        finally:
-            # Who stops does not wait for the classifier that is being trained, which can take a second.
-            stopped.set()
-            pool.shutdown(wait=False)
+            results_of(growing, lambda: tell(1.0))
         self._network, self._trees = network, trees
 
     def _fit_networks(

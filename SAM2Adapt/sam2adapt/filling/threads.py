@@ -3,14 +3,15 @@
 import contextlib
 import functools
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 from threadpoolctl import ThreadpoolController
 
-LOOK = 0.05  # seconds after which those who wait for another thread look whether to stop
+_LOOK = 0.05  # seconds after which those who wait for another thread look whether to stop
 _AHEAD = 2  # results that may wait for the caller, for each thread: those of a large CT's slices take megabytes
 
 
@@ -23,6 +24,27 @@ def one_thread() -> None:
 def _pools() -> ThreadpoolController:
     """Found once: to look through all libraries takes milliseconds, which every new thread would spend in turn."""
     return ThreadpoolController()
+
+
+@contextlib.contextmanager
+def beside(count: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """Threads that compute beside the caller, and an event that tells them to stop.
+
+    Who leaves early, for example because the work is cancelled, does not wait for them.
+    """
+    pool, stopped = ThreadPoolExecutor(count, initializer=one_thread), threading.Event()
+    try:
+        yield pool, stopped
+    finally:
+        stopped.set()
+        pool.shutdown(wait=False)
+
+
+def results_of(futures: list[Future], look: Callable[[], None]) -> list:
+    """Their results in order; ``look`` is called again and again until all are there, and may raise to stop."""
+    while wait(futures, timeout=_LOOK).not_done:
+        look()
+    return [future.result() for future in futures]
 
 
 class Team:

@@ -112,10 +112,15 @@ class EpochSamples(Dataset):
 
     def batches(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
         """Yield (images (B, 3, h, w),) and targets (B, h, w) of samples, computed one batch ahead in a thread."""
-        return prefetch(self._load, batches)
+        threads = torch.get_num_threads()
+        try:
+            yield from prefetch(self._load, batches)
+        finally:
+            # What any thread asks for last is what later threads begin with.
+            torch.set_num_threads(threads)
 
     def _load(self, places: Sequence[int]) -> tuple[Sequence[Tensor], Tensor]:
-        torch.set_num_threads(1)  # of this thread only; the others compute the network
+        torch.set_num_threads(1)  # of this thread; those that run already keep theirs and compute the network
         images, targets = zip(*(self[place] for place in places), strict=True)
         return (torch.stack(images),), torch.stack(targets)
 
