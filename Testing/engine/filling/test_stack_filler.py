@@ -1,6 +1,7 @@
 """Grids and slices of a filling: small structures on half pixels, and slices that agree with those beside them."""
 
 import numpy as np
+from sam2adapt.filling import filler
 from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.plane_grid import make_grid
 from sam2adapt.filling.stack_filler import StackFiller
@@ -39,3 +40,17 @@ def test_near_slices_agree_and_far_ones_do_not():
     assert np.isneginf(logits[2]).all()
     np.testing.assert_allclose(_filler(4.0, said).logits(2)[0], 1 + 0.3 / 16 * ((4 - 2) / 2 - 1), rtol=1e-3)
     np.testing.assert_allclose(_filler(1.0, said).logits(4)[0], 1 + 0.3 * ((-2 + 4) / 2 - 1))
+
+
+def test_pieces_are_numbered_apart_however_many_there_are():
+    few = np.zeros((3, 4, 4), bool)
+    few[0, 0, 0] = few[1, 1, 1] = few[2, 3, 3] = True
+    pieces, count = filler._pieces(few)
+    assert (count, pieces.dtype) == (2, np.uint16)
+    assert pieces[0, 0, 0] == pieces[1, 1, 1] != pieces[2, 3, 3]
+
+    many = np.zeros((81, 81, 81), bool)
+    many[::2, ::2, ::2] = True
+    pieces, count = filler._pieces(many)
+    assert count == many.sum() > np.iinfo(np.uint16).max
+    assert len(np.unique(pieces[many])) == count

@@ -1,5 +1,6 @@
 """From cases to training samples: what is refused, what is decided, and that every sample can be drawn again."""
 
+import threading
 from collections import Counter
 
 import numpy as np
@@ -288,6 +289,19 @@ def test_epochs_differ_and_can_be_drawn_again():
 
 def samples(seed=0, epoch=1, context=1, cases=CASES) -> EpochSamples:
     return EpochSamples(cases, augmentation((32, 32), 20.0, 0.25, [1]), context, seed, epoch)
+
+
+def test_threads_that_begin_after_the_batches_have_as_many_cores_as_before():
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        assert len(list(samples().batches([[0, 1], [2]]))) == 2
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert found == [3]
 
 
 def same(a, b) -> bool:
