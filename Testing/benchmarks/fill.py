@@ -181,13 +181,22 @@ def _summary(table: dict) -> list[str]:
 
 
 def draw(path: Path, rows: list[dict]) -> None:
-    """Dice by set and density, one bar a method, in rows of a few groups each so that all can be read."""
+    """Dice by set and density: bars side by side, or, of more methods than there are colours, a panel for each."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     groups, methods = list(_by_row(rows).items()), _methods(rows)
+    figure = _bars(groups, methods) if set(methods) <= _COLOURS.keys() else _panels(groups, methods)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _bars(groups: list[tuple[tuple, dict]], methods: list[str]):
+    """One bar a method, in rows of a few groups each so that all can be read."""
+    from matplotlib import pyplot as plt
+
     lines = [groups[k : k + _GROUPS] for k in range(0, len(groups), _GROUPS)]
     figure, axes = plt.subplots(len(lines), figsize=(10, 0.6 + 2.7 * len(lines)), layout="constrained", squeeze=False)
     width = 0.8 / len(methods)
@@ -195,9 +204,8 @@ def draw(path: Path, rows: list[dict]) -> None:
         for number, method in enumerate(methods):
             values = [_average(cells[method]) if method in cells else np.nan for _, cells in line]
             lefts = np.arange(len(line)) + (number - (len(methods) - 1) / 2) * width
-            place.bar(lefts, values, width, label=method, color=_COLOURS.get(method))
-        titles = ["\n".join([*name.split(" ", 1), _density(density)]) for (name, _, density), _ in line]
-        place.set_xticks(range(len(line)), titles, fontsize=8)
+            place.bar(lefts, values, width, label=method, color=_COLOURS[method])
+        place.set_xticks(range(len(line)), [_title(group) for group, _ in line], fontsize=8)
         place.set_xlim(-0.6, _GROUPS - 0.4)
         place.set_ylim(0.1, 1)
         place.set_ylabel("Dice between\ndrawn slices", fontsize=9)
@@ -207,8 +215,31 @@ def draw(path: Path, rows: list[dict]) -> None:
         place.spines[["top", "right"]].set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(len(methods), 7), fontsize=9, frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
+
+
+def _panels(groups: list[tuple[tuple, dict]], methods: list[str]):
+    """A panel for each set and density, a line for each method; of a method that was not measured the line is empty."""
+    from matplotlib import pyplot as plt
+
+    size = (2.2 + 2.4 * len(groups), 1.0 + 0.22 * len(methods))
+    figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for place, (group, cells) in zip(axes[0], groups, strict=True):
+        values = [_average(cells[method]) if method in cells else np.nan for method in methods]
+        bars = place.barh(methods, values, color=[_COLOURS.get(method, "#88aadd") for method in methods])
+        place.bar_label(bars, ["" if np.isnan(value) else f"{value:.3f}" for value in values], fontsize=7, padding=2)
+        place.set_title(_title(group), fontsize=9)
+        place.set_xlim(0, 1.2)
+        place.set_xticks([0, 0.5, 1])
+        place.tick_params(labelsize=8)
+        place.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("Dice between drawn slices", fontsize=9)
+    return figure
+
+
+def _title(group: tuple) -> str:
+    return "\n".join([*group[0].split(" ", 1), _density(group[2])])
 
 
 def _density(density: str) -> str:
