@@ -55,7 +55,8 @@ def test_filled_slices_are_shown_in_the_share_of_epochs_that_is_their_weight(cas
     assert [counts[k] for k in PLACES] == [12] * 4
     assert sum(counts[k] for k in half.filled) == 12 * 3 and min(counts[k] for k in half.filled) > 0
     assert len({len(epoch_slices([half], 0, epoch)) for epoch in range(12)}) == 1
-    assert set(shown(prepared_of(case, tmp_path / "all", 1.0))) == set(range(10))
+    usual = prepared_of(case, tmp_path / "usual", TrainSettings().filled_weight)
+    assert set(shown(usual, 1)) == set(range(10))
     none = prepared_of(case, tmp_path / "none", 0)
     assert none.annotated == PLACES and (none.target[1] == IGNORE).all()
 

@@ -284,7 +284,7 @@ class Train(Request):
     filled_weight: float = setting(
         "number",
         "weight of slices that were filled between drawn ones, which weigh 1; their pixels at an outline do not count",
-        0.5,
+        1.0,
         minimum=0,
         maximum=1,
         group=_DATA,
