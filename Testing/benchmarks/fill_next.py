@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from fill import start_without
 from fill_cases import FillCase, cases_of
 from fill_peers import labels_of, sparse
 from sam2adapt.filling.drawings import drawings_from_labels
@@ -28,17 +29,18 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["acdc", "chaos_ct"])
     parser.add_argument("--part", default="val", choices=("train", "val"))
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--start", type=Path, default=START)
+    parser.add_argument("--start", type=Path, help="weights of the combiner (default: those that have not seen the set)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
     args = parser.parse_args()
     rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
     done = {(row["set"], row["part"], row["case"], row["axis"]) for row in rows}
     for name in args.sets:
+        start = args.start or (start_without(name) if start_without(name).exists() else START)
         for case in cases_of(name, args.data, args.part, args.limit):
             # One CT is one case; along its other directions it is another one.
-            for axis in range(3) if name == "chaos_ct" else (case.axis,):
+            for axis in range(3) if name in ("chaos_ct", "ts_ct_3mm") else (case.axis,):
                 if (name, args.part, case.name, str(axis)) not in done:
-                    row = {"part": args.part} | measure(case, axis, args.start)
+                    row = {"part": args.part} | measure(case, axis, start)
                     rows.append({key: str(value) for key, value in row.items()})
                     _write(args.output, rows)
                     print(" ".join(map(str, row.values())), flush=True)

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--work", type=Path, required=True, help="folder for the samples")
     parser.add_argument("--without", default="", choices=["", *SETS], help="a set not to be seen, nor made-up in it")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only-samples", action="store_true", help="train nothing")
     parser.add_argument("--output", type=Path, default=START)

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from ..imaging.volume import Volume, check_voxels
 from ..machine.allocation import return_freed_memory
@@ -16,13 +16,14 @@ from ..shared.errors import CancelledError, DrawingError, VolumeError
 from .combiner import load_combiner
 from .drawings import Drawings
 from .grey import scale_grey
+from .next_slice import doubt_about_ends, next_slice
 from .plane_grid import PlaneGrid, make_grid
 from .shape import interpolated_slices
 from .stack_filler import StackFiller
 from .threads import Team
 
-_LOCAL = 0.5  # of how hard a slice is to fill; the rest is the mean of its gap
-_SOBERING = 0.7  # of the odds of the Dice that the probabilities promise: they forget that pixels err together
+# The Dice that the probabilities promise forgets that pixels err together: slope and shift of its logit.
+_CALIBRATION = (1.7, -1.64)
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -211,6 +212,7 @@ class _Work:
         others = [self._other_axis(other, *stacks[other], axis, grid) for other in self.axes[1:]]
         length = self.masks.shape[axis + 1]
         wrong = np.zeros((length, 3))
+        ends = doubt_about_ends(self.drawings, self.axes)
         # Every structure counts the same, however large it is drawn.
         sizes = np.array(
             [
@@ -233,7 +235,7 @@ class _Work:
             probability[~open_] = probability[:, ~inside] = 0
             filled &= open_[:, None, None] & inside
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
-            doubt = np.minimum(probability, 1 - probability).sum((1, 2))
+            doubt = np.maximum(np.minimum(probability, 1 - probability).sum((1, 2)), ends[:, place] * open_)
             wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
         return wrong
 
@@ -316,13 +318,13 @@ class _Work:
     def _filling(self, wrong: np.ndarray) -> Filling:
         hit, probability, size = self.sums.T
         with np.errstate(invalid="ignore"):
-            dice = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
-            odds = _SOBERING * dice / (1 - np.minimum(dice, 1 - 1e-6))
-        dice = odds / (1 + odds)
+            promised = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+        slope, shift = _CALIBRATION
+        dice = expit(slope * logit(np.minimum(promised, 1 - 1e-6)) + shift)
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
-            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
+            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, next_slice(wrong[:, 2], drawn),
             self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
 
@@ -368,33 +370,6 @@ def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
     second = other[:, place].astype(np.float32)
     both = np.isfinite(logits) & np.isfinite(second)
     return np.where(both, (np.where(both, logits, 0) + np.where(both, second, 0)) / 2, np.maximum(logits, second))
-
-
-def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
-    """The slice that would save most of what is expected to be wrong, if it were drawn.
-
-    What is wrong in a slice grows as the error of a smooth curve that is interpolated between the drawn slices on both
-    sides: by a factor of four where the gap doubles.
-    """
-    best, found = 0.0, None
-    for low, high in pairwise(drawn):
-        places = np.arange(low + 1, high)
-        part = wrong[low + 1 : high] / _bend(places, low, high)
-        difficulty = _LOCAL * part + (1 - _LOCAL) * part.mean() if len(part) else part
-        for place in places:
-            parts = _bend(places, low, place) + _bend(places, place, high)
-            saved = float((difficulty * (_bend(places, low, high) - parts)).sum())
-            if saved > best:
-                best, found = saved, int(place)
-    if found is None and wrong.any():
-        # Every slice is drawn, though not for every structure.
-        found = int(wrong.argmax())
-    return found
-
-
-def _bend(places: np.ndarray, low: int, high: int) -> np.ndarray:
-    """How far a curve may bend away between two drawn slices, in slices squared; 0 outside."""
-    return np.maximum(0, (places - low) * (high - places))
 
 
 def _size(array: np.ndarray) -> str:
