@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["acdc", "chaos_ct"])
     parser.add_argument("--part", default="val", choices=("train", "val"))
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--start", type=Path, help="weights of the combiner (default: those that have not seen the set)")
+    parser.add_argument("--start", type=Path, help="weights (default: those that have not seen the set)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
     args = parser.parse_args()
     rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
