@@ -15,7 +15,7 @@ from fill import start_without
 from fill_cases import FillCase, cases_of
 from fill_peers import labels_of, sparse
 from sam2adapt.filling.drawings import drawings_from_labels
-from sam2adapt.filling.filler import START, Filler
+from sam2adapt.filling.filler import START, Filler, Filling
 
 RESULTS = Path(__file__).parent / "results"
 FIELDS = ("set", "part", "case", "axis", "proposed", "even", "dice_proposed", "dice_even")
@@ -48,33 +48,33 @@ def main() -> None:
 
 
 def measure(case: FillCase, axis: int, start: Path) -> dict:
-    """One row: a volume with both choices of slices."""
+    """One row: a volume with both choices of slices, each filled in the end by a filler that has seen no others."""
     case = FillCase(case.set, case.name, case.volume, case.truth, axis)
     used = np.flatnonzero(np.moveaxis(case.truth, axis, 0).any((1, 2)))
     first, last = int(used[0]), int(used[-1])
     filler = Filler(case.volume, start=start)
     drawn = [first, last]
     for _ in range(MORE):
-        following = _fill(filler, case, drawn)[1]
+        following = _fill(filler, case, drawn).next_slice
         if following is None:
             break
         drawn = sorted({*drawn, following})
     even = sorted({round(k) for k in np.linspace(first, last, 2 + MORE)})
-    proposed, evenly = (_dice(case, _fill(filler, case, slices)[0], first, last) for slices in (drawn, even))
+    proposed = _dice(case, drawn, start, first, last)
+    evenly = proposed if even == drawn else _dice(case, even, start, first, last)
     return {
         "set": case.set, "case": case.name, "axis": axis, "proposed": " ".join(map(str, drawn)),
         "even": " ".join(map(str, even)), "dice_proposed": f"{proposed:.4f}", "dice_even": f"{evenly:.4f}",
     }  # fmt: skip
 
 
-def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> tuple[np.ndarray, int | None]:
-    labels = sparse(case, drawn)
+def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> Filling:
     names = {value: str(value) for value in case.values}
-    filling = filler.fill(drawings_from_labels(labels, names))
-    return labels_of(case, filling), filling.next_slice
+    return filler.fill(drawings_from_labels(sparse(case, drawn), names))
 
 
-def _dice(case: FillCase, labels: np.ndarray, first: int, last: int) -> float:
+def _dice(case: FillCase, drawn: list[int], start: Path, first: int, last: int) -> float:
+    labels = labels_of(case, _fill(Filler(case.volume, start=start), case, drawn))
     found, truth = (np.moveaxis(array, case.axis, 0)[first : last + 1] for array in (labels, case.truth))
     pairs = [(found == value, truth == value) for value in case.values]
     return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]))
