@@ -1,9 +1,9 @@
 """How the Dice that filling promises is made the one that it expects: ``python Testing/benchmarks/fill_calibration.py``
 
-The probabilities of pixels promise a Dice that is too high where it is low, and too low where it is high. Slope and
-shift of its logit are fitted on training volumes, so that the mean over structures of what is expected differs least,
-on average, from the true one. Writes ``results/fill_calibration.csv``, from which a further run goes on, and
-``fill_calibration.md``.
+The probabilities of pixels promise a Dice that is too high where it is low or little was drawn, and too low elsewhere.
+Of its logit the slope, what the number of drawn slices counts, and the shift are fitted on training volumes, so that
+the mean over structures of what is expected differs least, on average, from the true one.
+Writes ``results/fill_calibration.csv``, from which a further run goes on, and ``fill_calibration.md``.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 RESULTS = Path(__file__).parent / "results"
-FIELDS = ("set", "case", "density", "promised", "dice")
+FIELDS = ("set", "case", "density", "drawn", "promised", "dice")
 VOLUMES = {"hippocampus": 12, "acdc": 8, "la": 2, "ts_ct_3mm": 1}
 FOLDS = 4  # of volumes, to judge the fit on others than those that it was made on
-BEFORE = (1.0, float(np.log(0.7)))  # the former calibration
+BEFORE = (1.0, 0.0, float(np.log(0.7)))  # the former calibration
+BEGIN = (1.0, 0.3, -1.0)  # of the search
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def measure(case: FillCase, density: str) -> dict[str, str]:
-    """One row: what was promised of each structure that was filled, and its true Dice on the slices between."""
+    """One row: in how many slices each structure is drawn, what was promised of it, and its Dice on those between."""
     drawn = case.drawn(density)
     start = start_without(case.set)
     labels, filling = ours(case, drawn, start if start.exists() else START)
@@ -55,24 +56,30 @@ def measure(case: FillCase, density: str) -> dict[str, str]:
     found, truth = (np.moveaxis(array, case.axis, 0)[between] for array in (labels, case.truth))
     masks = [(found == value, truth == value) for value in case.values]
     dice = [2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else np.nan for a, b in masks]
-    slope, shift = filler._CALIBRATION
-    promised = expit((logit(np.array(filling.expected_dice)) - shift) / slope)
+    counts = [int((np.moveaxis(case.truth, case.axis, 0)[drawn] == value).any((1, 2)).sum()) for value in case.values]
+    slope, gain, shift = filler._CALIBRATION
+    promised = expit((logit(np.array(filling.expected_dice)) - gain * np.log(np.add(counts, 0.5)) - shift) / slope)
     numbers = [";".join(f"{one:.4f}" for one in values) for values in (promised, dice)]
+    numbers.insert(0, ";".join(map(str, counts)))
     return dict(zip(FIELDS, (case.set, case.name, density, *numbers), strict=True))
 
 
 def fit(rows: list[dict]) -> np.ndarray:
-    """Slope and shift with the least mean error."""
-    return minimize(lambda x: errors(rows, x).mean(), BEFORE, method="Nelder-Mead").x
+    """Slope, gain and shift with the least mean error."""
+    best = np.array(BEGIN)
+    for _ in range(3):  # the search ends early where it is bent
+        best = minimize(lambda x: errors(rows, x).mean(), best, method="Nelder-Mead").x
+    return best
 
 
-def errors(rows: list[dict], calibration: np.ndarray | tuple[float, float]) -> np.ndarray:
+def errors(rows: list[dict], calibration: np.ndarray | tuple[float, float, float]) -> np.ndarray:
     """How far the mean that is expected of each filling is from the true one."""
-    slope, shift = calibration
+    slope, gain, shift = calibration
     result = []
     for row in rows:
-        promised, dice = (np.array(row[key].split(";"), float) for key in ("promised", "dice"))
-        result.append(np.nanmean(expit(slope * logit(promised) + shift)) - np.nanmean(dice))
+        counts, promised, dice = (np.array(row[key].split(";"), float) for key in ("drawn", "promised", "dice"))
+        expected = expit(slope * logit(promised) + gain * np.log(counts + 0.5) + shift)
+        result.append(np.nanmean(expected) - np.nanmean(dice))
     return np.abs(result)
 
 
@@ -89,11 +96,12 @@ def report(rows: list[dict]) -> str:
         "# The Dice that filling expects", "",
         f"Mean error over {len(rows)} fillings of {len(volumes)} training volumes. Made by",
         "`Testing/benchmarks/fill_calibration.py`.", "",
-        "| | slope | shift | mean error |", "| --- | --- | --- | --- |",
+        "| | slope | drawn slices | shift | mean error |", "| --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for title, way in (("before", BEFORE), ("in the engine", filler._CALIBRATION), ("best fit", best)):
-        lines.append(f"| {title} | {way[0]:.2f} | {way[1]:.2f} | {errors(rows, way).mean():.4f} |")
-    lines.append(f"| fitted on other volumes | | | {np.mean(left_out):.4f} |")
+        cells = [f"{one:.2f}" for one in way]
+        lines.append(f"| {title} | {' | '.join(cells)} | {errors(rows, way).mean():.4f} |")
+    lines.append(f"| fitted on other volumes | | | | {np.mean(left_out):.4f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -22,8 +22,9 @@ from .shape import interpolated_slices
 from .stack_filler import StackFiller
 from .threads import Team
 
-# The Dice that the probabilities promise forgets that pixels err together: slope and shift of its logit.
-_CALIBRATION = (1.7, -1.64)
+# Of the logit of an expected Dice: the shares of that of the promised one and of the logarithm of how many slices a
+# structure is drawn in, and a shift.
+_CALIBRATION = (1.32, 0.38, -1.51)
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -255,6 +256,15 @@ class _Work:
         pairs = zip(self.masks, self.drawings.masks, strict=True)
         list(self.filler.team.map(lambda pair: drop(*pair), pairs))
 
+    def _counts(self) -> np.ndarray:
+        """In how many slices each structure is drawn and has voxels."""
+        return np.array(
+            [
+                sum(int(np.moveaxis(mask, axis, 0)[list(own[axis])].any((1, 2)).sum()) for axis in self.axes)
+                for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
+            ]
+        )
+
     def _filled_slices(self) -> list[list[int]]:
         whole = np.moveaxis(self.inside, self.axes[0], 0).all((1, 2))
         return [
@@ -316,17 +326,29 @@ class _Work:
         return known
 
     def _filling(self, wrong: np.ndarray) -> Filling:
-        hit, probability, size = self.sums.T
-        with np.errstate(invalid="ignore"):
-            promised = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
-        slope, shift = _CALIBRATION
-        dice = expit(slope * logit(np.minimum(promised, 1 - 1e-6)) + shift)
+        dice = expected_dice(self.sums, self._counts())
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
             self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, next_slice(wrong[:, 2], drawn),
             self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
+
+
+def expected_dice(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The Dice (S,) of what was filled; NaN where nothing was.
+
+    The Dice that the probabilities of pixels promise forgets that pixels err together, the more so the less there was
+    to learn from.
+
+    :param sums: (S, 3) over pixels: of probability in the mask, of probability, of the mask.
+    :param counts: (S,) in how many slices a structure is drawn.
+    """
+    hit, probability, size = sums.T
+    with np.errstate(invalid="ignore"):
+        promised = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+    slope, gain, shift = _CALIBRATION
+    return expit(slope * logit(np.minimum(promised, 1 - 1e-6)) + gain * np.log(counts + 0.5) + shift)
 
 
 def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
