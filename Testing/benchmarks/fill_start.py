@@ -21,9 +21,9 @@ from fill_cases import FillCase, cases_of, ct_case
 from fill_start_shapes import coarser, longer_ct, made_up_structures, made_up_volume
 from safetensors.torch import save_file
 from sam2adapt.filling.combiner import Combiner
-from sam2adapt.filling.evidence import OPINIONS
 from sam2adapt.filling.filler import START
 from sam2adapt.filling.grey import scale_grey
+from sam2adapt.filling.opinions.evidence import OPINIONS
 from sam2adapt.filling.plane_grid import make_grid
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team

@@ -17,8 +17,8 @@ from .combiner import load_combiner
 from .drawings import Drawings
 from .grey import scale_grey
 from .next_slice import doubt_about_ends, next_slice
+from .opinions.shape import interpolated_slices
 from .plane_grid import PlaneGrid, make_grid
-from .shape import interpolated_slices
 from .stack_filler import StackFiller
 from .threads import Team
 

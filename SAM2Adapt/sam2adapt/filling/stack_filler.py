@@ -9,9 +9,9 @@ from ..machine.allocation import return_freed_memory
 from .adaptation import Adaptation, adapt
 from .combiner import LEARNT_SCALE, SHAPE_SCALE, Combiner, channels
 from .drawings import smallest_box
-from .evidence import OPINIONS, SHAPES, Evidence, Slice, half, single
 from .grey import edges_of, features_across, pixel_features
 from .learner import FOLDS, PixelLearner
+from .opinions.evidence import OPINIONS, SHAPES, Evidence, Slice, half, single
 from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together

@@ -11,7 +11,7 @@ from sam2adapt.filling import learner, trees
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.filler import expected_dice
-from sam2adapt.filling.growth import grow_on, preference, seeds
+from sam2adapt.filling.opinions.growth import grow_on, preference, seeds
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team
 from sam2adapt.shared.errors import CancelledError
