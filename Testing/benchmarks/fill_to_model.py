@@ -5,7 +5,8 @@ r"""From filling to a model: Dice of models that learnt from drawn slices, fille
 Of five training volumes every third slice counts as drawn. ``drawn`` trains on these slices alone, ``filled`` also on
 what ``sam2adapt fill`` makes of those between, and ``whole`` on all slices as they are in truth; all three for as many
 minutes, or, on a machine that does other things too, for as many steps (``--steps``). Finished runs are JSON files in
-WORK and are not repeated. ``results/fill_to_model.md`` gets the table.
+WORK and are not repeated. ``results/fill_to_model.md`` gets the table. Settings are chosen with ``--choose 20``, which
+measures on 20 other training volumes in the place of the validation volumes, and with an ``--output`` elsewhere.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
 
 def perform(arm: str, seed: int, val: list[Case], args: argparse.Namespace) -> dict:
     """Train one model and measure it on the validation volumes."""
-    output = args.work / f"{arm}-{seed}.safetensors"
+    output = args.work / f"{_run_name(arm, seed, args)}.safetensors"
     request = Train(
         images=args.work / "images", labels=args.work / arm, preset=args.preset, seed=seed, output=output,
         classes=[{"id": value, "name": name} for value, name in CLASSES.items()], all_for_training=True,
@@ -76,11 +77,20 @@ def perform(arm: str, seed: int, val: list[Case], args: argparse.Namespace) -> d
     cpu, started = time.process_time(), time.perf_counter()
     trained = train(request)
     minutes, cpu = (time.perf_counter() - started) / 60, (time.process_time() - cpu) / 60
+    started = time.perf_counter()
     metrics = evaluate(load_model(output), val)
+    measuring = (time.perf_counter() - started) / 60
     return {
         "arm": arm, "seed": seed, "dice": metrics["dice"], "hd95": metrics["hd95"], "epochs": trained["epochs"],
-        "steps": trained["card"]["training"].get("steps"), "minutes": round(minutes, 2), "cpu_minutes": round(cpu, 2),
+        "steps": args.steps, "minutes": round(minutes, 2), "cpu_minutes": round(cpu, 2),
+        "measuring_minutes": round(measuring, 2),
     }  # fmt: skip
+
+
+def _run_name(arm: str, seed: int, args: argparse.Namespace) -> str:
+    budget = f"{args.steps}-steps" if args.steps else f"{args.minutes:g}-minutes"
+    weight = f"-{args.filled_weight:g}" if arm == "filled" else ""
+    return f"{arm}{weight}-{seed}-{budget}-{f'train{args.choose}' if args.choose else 'val'}"
 
 
 def write_table(results: list[dict], filled: dict[str, float], args: argparse.Namespace, volumes: int) -> None:
@@ -132,18 +142,20 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
     parser.add_argument("--preset", default="nano", help="(default: %(default)s)")
     parser.add_argument("--filled-weight", type=float, default=Train.filled_weight, help="(default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="validation volumes at most")
+    parser.add_argument("--arms", default=",".join(ARMS), help="(default: %(default)s)")
+    parser.add_argument("--choose", type=int, metavar="N", help="measure on N other training volumes, not on val")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_to_model.md")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     cases, split = find_cases(args.data / "images", args.data / "labels"), read_split(args.data / "split.json")
-    chosen = in_order(select(cases, split, "train"), split["train"], 0)[:VOLUMES]
-    val = select(cases, split, "val")[: args.limit]
+    ordered = in_order(select(cases, split, "train"), split["train"], 0)
+    chosen, others = ordered[:VOLUMES], ordered[VOLUMES:]
+    val = others[: args.choose] if args.choose else select(cases, split, "val")
     filled = make_folders(chosen, args.work)
     results = []
     for seed in map(int, args.seeds.split(",")):
-        for arm in ARMS:
-            path = args.work / f"{arm}-{seed}-{args.steps or args.minutes}-{args.filled_weight:g}.json"
+        for arm in args.arms.split(","):
+            path = args.work / f"{_run_name(arm, seed, args)}.json"
             if not path.is_file():
                 write_json(path, perform(arm, seed, val, args))
             results.append(json.loads(path.read_text(encoding="utf-8")))

@@ -221,6 +221,9 @@ def prepare(
 ) -> list[PreparedCase]:
     """Resample every case to the model's grid, into files in the folder.
 
+    Pixels on both sides of an outline that was filled count as not annotated: a filling is least sure of them, and the
+    drawn slices show where outlines are.
+
     :param filled_weight: of slices that were filled, in comparison to drawn ones; None: leave them out.
     :raises TrainingDataError: no slice of any case is annotated.
     """
@@ -230,6 +233,10 @@ def prepare(
         volume, values = load_case(case, structures, filled)
         stack = SliceStack(volume, slices)
         target = _targets(stack.oriented(values), structures, stack.size)
+        drawn = None
+        if case.drawn is not None and filled:
+            drawn = stack.oriented(drawn_voxels(values.shape, case.drawn, case.label.name))
+            target[_outlines(target) & ~_on_grid(drawn.astype(np.uint8), stack.size).astype(bool)] = IGNORE
         grey = np.concatenate([stack.grey(k, k + 1).half().numpy() for k in range(len(stack))])
         annotated = [k for k in range(len(stack)) if (target[k] != IGNORE).any()]
         foreground = [k for k in annotated if ((target[k] > 0) & (target[k] != IGNORE)).any()]
@@ -237,8 +244,8 @@ def prepare(
             _stored(folder / f"{number}_{name}.npy", array) for name, array in (("grey", grey), ("target", target))
         ]
         prepared.append(PreparedCase(case.id, *arrays, annotated, foreground))
-        if case.drawn is not None and filled:
-            _weigh(prepared[-1], stack.oriented(drawn_voxels(values.shape, case.drawn, case.label.name)), filled_weight)
+        if drawn is not None:
+            _weigh(prepared[-1], drawn, filled_weight)
         if progress:
             progress(number + 1, len(cases))
     if not any(case.foreground for case in prepared):
@@ -262,8 +269,24 @@ def _targets(values: np.ndarray, structures: list[Structure], size: tuple[int, i
     table[IGNORE] = IGNORE
     for index, structure in enumerate(structures, start=1):
         table[structure.id] = index
-    indices = torch.from_numpy(table[np.ascontiguousarray(values)]).unsqueeze(1)
-    return F.interpolate(indices, size=size, mode="nearest-exact")[:, 0].numpy()
+    return _on_grid(table[values], size)
+
+
+def _on_grid(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest values (N, h, w) on the model's grid, from uint8 (N, H, W)."""
+    slices = torch.from_numpy(np.ascontiguousarray(values)).unsqueeze(1)
+    return F.interpolate(slices, size=size, mode="nearest-exact")[:, 0].numpy()
+
+
+def _outlines(target: np.ndarray) -> np.ndarray:
+    """(N, h, w) bool, the annotated pixels beside an annotated one of another class in the same slice."""
+    found = np.zeros(target.shape, bool)
+    for view, result in ((target, found), (target.transpose(0, 2, 1), found.transpose(0, 2, 1))):
+        one, other = view[:, 1:], view[:, :-1]
+        step = (one != other) & (one != IGNORE) & (other != IGNORE)
+        result[:, 1:] |= step
+        result[:, :-1] |= step
+    return found
 
 
 def _stored(path: Path, array: np.ndarray) -> StoredArray:

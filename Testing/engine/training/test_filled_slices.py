@@ -1,6 +1,7 @@
 """Training on slices that were filled between drawn ones: what counts as annotated, and how often each is shown."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sam2adapt.training.prepare import fingerprint, prepare
 from sam2adapt.training.samples import epoch_slices
 from sam2adapt.training.settings import TrainSettings
 from sam2adapt.training.split import hold_out_slices
+from scipy import ndimage
 
 STRUCTURES = [describe(1, "liver")]
 PLACES = [0, 3, 6, 9]
@@ -53,9 +55,29 @@ def test_filled_slices_are_shown_in_the_share_of_epochs_that_is_their_weight(cas
     assert [counts[k] for k in PLACES] == [12] * 4
     assert sum(counts[k] for k in half.filled) == 12 * 3 and min(counts[k] for k in half.filled) > 0
     assert len({len(epoch_slices([half], 0, epoch)) for epoch in range(12)}) == 1
-    assert set(shown(prepared_of(case, tmp_path / "all", 1.0))) == set(range(10))
+    usual = prepared_of(case, tmp_path / "usual", TrainSettings().filled_weight)
+    assert set(shown(usual, 1)) == set(range(10))
     none = prepared_of(case, tmp_path / "none", 0)
     assert none.annotated == PLACES and (none.target[1] == IGNORE).all()
+
+
+def test_pixels_at_an_outline_that_was_filled_are_not_learnt_from(case, tmp_path):
+    whole = prepared_of(replace(case, drawn=None), tmp_path / "whole", 1.0).target[:10]
+    assert np.array_equal(np.unique(whole), [0, 1])
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    outline = ndimage.maximum_filter(whole, footprint=cross) != ndimage.minimum_filter(whole, footprint=cross)
+    outline[PLACES] = False
+    assert outline.any((1, 2)).sum() == 6
+
+    target = prepared_of(case, tmp_path / "prepared", 1.0).target
+    assert np.array_equal(target[:10], np.where(outline, IGNORE, whole))
+    assert (target[10:] == IGNORE).all()
+
+    write_drawn_slices(case.label, {"K": PLACES, "J": list(range(12))})
+    (crossed,) = find_cases(case.image.parent, case.label.parent)
+    target = prepared_of(crossed, tmp_path / "crossed", 1.0).target
+    outline[:, : whole.shape[1] // 2] = False  # that half is drawn
+    assert outline.any() and np.array_equal(target[:10], np.where(outline, IGNORE, whole))
 
 
 def test_validation_counts_drawn_slices_only(case, tmp_path):

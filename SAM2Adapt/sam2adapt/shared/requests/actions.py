@@ -282,9 +282,13 @@ class Train(Request):
         about="Null: taken from the images",
     )  # fmt: skip
     filled_weight: float = setting(
-        "number", "weight of slices that were filled between drawn ones, which weigh 1", 0.5, minimum=0, maximum=1,
+        "number",
+        "weight of slices that were filled between drawn ones, which weigh 1; their pixels at an outline do not count",
+        1.0,
+        minimum=0,
+        maximum=1,
         group=_DATA,
-    )  # fmt: skip
+    )
     axis: str | None = setting(
         "text", "axis to cut slices along; without it, chosen from the images", None, choices=slicing_axis.AXES,
         noun="slicing axis", group=_DATA, about="Axis to cut slices along; null: chosen from the images",
