@@ -175,8 +175,8 @@ def _summary(table: dict) -> list[str]:
          f"{'; '.join(farther) or 'none'}."), "",
         (f"{100 * np.mean(single):.1f} % of {len(single)} fillings are more than 0.02 below the best of them for that "
         "volume."), "",
-        (f"Expected Dice differs from the true one by {np.mean(np.abs(errors)):.3f} on average; it is "
-        f"{np.mean(errors):+.3f} too high."),
+        (f"Expected Dice differs from the true one by {np.mean(np.abs(errors)):.3f} on average; on the whole it is "
+         f"{abs(np.mean(errors)):.3f} too {'high' if np.mean(errors) > 0 else 'low'}."),
     ]  # fmt: skip
 
 

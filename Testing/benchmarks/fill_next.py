@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+from fill import start_without
 from fill_cases import FillCase, cases_of
 from fill_peers import labels_of, sparse
 from sam2adapt.filling.drawings import drawings_from_labels
-from sam2adapt.filling.filler import START, Filler
+from sam2adapt.filling.filler import START, Filler, Filling
 
 RESULTS = Path(__file__).parent / "results"
 FIELDS = ("set", "part", "case", "axis", "proposed", "even", "dice_proposed", "dice_even")
@@ -28,17 +29,18 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["acdc", "chaos_ct"])
     parser.add_argument("--part", default="val", choices=("train", "val"))
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--start", type=Path, default=START)
+    parser.add_argument("--start", type=Path, help="weights (default: those that have not seen the set)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
     args = parser.parse_args()
     rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
     done = {(row["set"], row["part"], row["case"], row["axis"]) for row in rows}
     for name in args.sets:
+        start = args.start or (start_without(name) if start_without(name).exists() else START)
         for case in cases_of(name, args.data, args.part, args.limit):
             # One CT is one case; along its other directions it is another one.
-            for axis in range(3) if name == "chaos_ct" else (case.axis,):
+            for axis in range(3) if name in ("chaos_ct", "ts_ct_3mm") else (case.axis,):
                 if (name, args.part, case.name, str(axis)) not in done:
-                    row = {"part": args.part} | measure(case, axis, args.start)
+                    row = {"part": args.part} | measure(case, axis, start)
                     rows.append({key: str(value) for key, value in row.items()})
                     _write(args.output, rows)
                     print(" ".join(map(str, row.values())), flush=True)
@@ -46,33 +48,33 @@ def main() -> None:
 
 
 def measure(case: FillCase, axis: int, start: Path) -> dict:
-    """One row: a volume with both choices of slices."""
+    """One row: a volume with both choices of slices, each filled in the end by a filler that has seen no others."""
     case = FillCase(case.set, case.name, case.volume, case.truth, axis)
     used = np.flatnonzero(np.moveaxis(case.truth, axis, 0).any((1, 2)))
     first, last = int(used[0]), int(used[-1])
     filler = Filler(case.volume, start=start)
     drawn = [first, last]
     for _ in range(MORE):
-        following = _fill(filler, case, drawn)[1]
+        following = _fill(filler, case, drawn).next_slice
         if following is None:
             break
         drawn = sorted({*drawn, following})
     even = sorted({round(k) for k in np.linspace(first, last, 2 + MORE)})
-    proposed, evenly = (_dice(case, _fill(filler, case, slices)[0], first, last) for slices in (drawn, even))
+    proposed = _dice(case, drawn, start, first, last)
+    evenly = proposed if even == drawn else _dice(case, even, start, first, last)
     return {
         "set": case.set, "case": case.name, "axis": axis, "proposed": " ".join(map(str, drawn)),
         "even": " ".join(map(str, even)), "dice_proposed": f"{proposed:.4f}", "dice_even": f"{evenly:.4f}",
     }  # fmt: skip
 
 
-def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> tuple[np.ndarray, int | None]:
-    labels = sparse(case, drawn)
+def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> Filling:
     names = {value: str(value) for value in case.values}
-    filling = filler.fill(drawings_from_labels(labels, names))
-    return labels_of(case, filling), filling.next_slice
+    return filler.fill(drawings_from_labels(sparse(case, drawn), names))
 
 
-def _dice(case: FillCase, labels: np.ndarray, first: int, last: int) -> float:
+def _dice(case: FillCase, drawn: list[int], start: Path, first: int, last: int) -> float:
+    labels = labels_of(case, _fill(Filler(case.volume, start=start), case, drawn))
     found, truth = (np.moveaxis(array, case.axis, 0)[first : last + 1] for array in (labels, case.truth))
     pairs = [(found == value, truth == value) for value in case.values]
     return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]))

@@ -8,8 +8,8 @@ from fill_cases import FillCase
 from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.filler import START, Filler, Filling
 from sam2adapt.filling.grey import pixel_features, scale_grey
+from sam2adapt.filling.opinions.shape import interpolated, signed_distance
 from sam2adapt.filling.plane_grid import make_grid
-from sam2adapt.filling.shape import interpolated, signed_distance
 from sam2adapt.shared.labels.annotation import IGNORE
 from scipy import ndimage
 

@@ -21,9 +21,9 @@ from fill_cases import FillCase, cases_of, ct_case
 from fill_start_shapes import coarser, longer_ct, made_up_structures, made_up_volume
 from safetensors.torch import save_file
 from sam2adapt.filling.combiner import Combiner
-from sam2adapt.filling.evidence import OPINIONS
 from sam2adapt.filling.filler import START
 from sam2adapt.filling.grey import scale_grey
+from sam2adapt.filling.opinions.evidence import OPINIONS
 from sam2adapt.filling.plane_grid import make_grid
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--work", type=Path, required=True, help="folder for the samples")
     parser.add_argument("--without", default="", choices=["", *SETS], help="a set not to be seen, nor made-up in it")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only-samples", action="store_true", help="train nothing")
     parser.add_argument("--output", type=Path, default=START)

@@ -12,7 +12,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from ..shared import paths
-from .evidence import OPINIONS, Slice
+from .opinions.evidence import OPINIONS, Slice
 
 CHANNELS = 19
 _FIRST_WEIGHTS = (1.0, 3.0, 0.5, 0.5, 1.5, 0.5)  # of the opinions, the learner's here and beside last

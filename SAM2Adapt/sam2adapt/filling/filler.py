@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from ..imaging.volume import Volume, check_voxels
 from ..machine.allocation import return_freed_memory
@@ -16,13 +16,15 @@ from ..shared.errors import CancelledError, DrawingError, VolumeError
 from .combiner import load_combiner
 from .drawings import Drawings
 from .grey import scale_grey
+from .next_slice import doubt_about_ends, next_slice
+from .opinions.shape import interpolated_slices
 from .plane_grid import PlaneGrid, make_grid
-from .shape import interpolated_slices
 from .stack_filler import StackFiller
 from .threads import Team
 
-_LOCAL = 0.5  # of how hard a slice is to fill; the rest is the mean of its gap
-_SOBERING = 0.7  # of the odds of the Dice that the probabilities promise: they forget that pixels err together
+# Of the logit of an expected Dice: the shares of that of the promised one and of the logarithm of how many slices a
+# structure is drawn in, and a shift.
+_CALIBRATION = (1.32, 0.38, -1.51)
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -211,6 +213,7 @@ class _Work:
         others = [self._other_axis(other, *stacks[other], axis, grid) for other in self.axes[1:]]
         length = self.masks.shape[axis + 1]
         wrong = np.zeros((length, 3))
+        ends = doubt_about_ends(self.drawings, self.axes)
         # Every structure counts the same, however large it is drawn.
         sizes = np.array(
             [
@@ -233,7 +236,7 @@ class _Work:
             probability[~open_] = probability[:, ~inside] = 0
             filled &= open_[:, None, None] & inside
             self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
-            doubt = np.minimum(probability, 1 - probability).sum((1, 2))
+            doubt = np.maximum(np.minimum(probability, 1 - probability).sum((1, 2)), ends[:, place] * open_)
             wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
         return wrong
 
@@ -252,6 +255,15 @@ class _Work:
 
         pairs = zip(self.masks, self.drawings.masks, strict=True)
         list(self.filler.team.map(lambda pair: drop(*pair), pairs))
+
+    def _counts(self) -> np.ndarray:
+        """In how many slices each structure is drawn and has voxels."""
+        return np.array(
+            [
+                sum(int(np.moveaxis(mask, axis, 0)[list(own[axis])].any((1, 2)).sum()) for axis in self.axes)
+                for mask, own in zip(self.drawings.masks, self.drawings.slices, strict=True)
+            ]
+        )
 
     def _filled_slices(self) -> list[list[int]]:
         whole = np.moveaxis(self.inside, self.axes[0], 0).all((1, 2))
@@ -314,17 +326,29 @@ class _Work:
         return known
 
     def _filling(self, wrong: np.ndarray) -> Filling:
-        hit, probability, size = self.sums.T
-        with np.errstate(invalid="ignore"):
-            dice = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
-            odds = _SOBERING * dice / (1 - np.minimum(dice, 1 - 1e-6))
-        dice = odds / (1 + odds)
+        dice = expected_dice(self.sums, self._counts())
         uncertainty = np.clip(wrong[:, 0] / np.maximum(wrong[:, 1], 1), 0, 1)
         drawn = sorted({k for own in self.drawings.slices for k in own[self.axes[0]]})
         return Filling(
-            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, _next_slice(wrong[:, 2], drawn),
+            self.drawings.names, self.masks, self.axes[0], dice.tolist(), uncertainty, next_slice(wrong[:, 2], drawn),
             self._filled_slices(), self.drawings.warnings, self.seconds,
         )  # fmt: skip
+
+
+def expected_dice(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The Dice (S,) of what was filled; NaN where nothing was.
+
+    The Dice that the probabilities of pixels promise forgets that pixels err together, the more so the less there was
+    to learn from.
+
+    :param sums: (S, 3) over pixels: of probability in the mask, of probability, of the mask.
+    :param counts: (S,) in how many slices a structure is drawn.
+    """
+    hit, probability, size = sums.T
+    with np.errstate(invalid="ignore"):
+        promised = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
+    slope, gain, shift = _CALIBRATION
+    return expit(slope * logit(np.minimum(promised, 1 - 1e-6)) + gain * np.log(counts + 0.5) + shift)
 
 
 def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -368,33 +392,6 @@ def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
     second = other[:, place].astype(np.float32)
     both = np.isfinite(logits) & np.isfinite(second)
     return np.where(both, (np.where(both, logits, 0) + np.where(both, second, 0)) / 2, np.maximum(logits, second))
-
-
-def _next_slice(wrong: np.ndarray, drawn: list[int]) -> int | None:
-    """The slice that would save most of what is expected to be wrong, if it were drawn.
-
-    What is wrong in a slice grows as the error of a smooth curve that is interpolated between the drawn slices on both
-    sides: by a factor of four where the gap doubles.
-    """
-    best, found = 0.0, None
-    for low, high in pairwise(drawn):
-        places = np.arange(low + 1, high)
-        part = wrong[low + 1 : high] / _bend(places, low, high)
-        difficulty = _LOCAL * part + (1 - _LOCAL) * part.mean() if len(part) else part
-        for place in places:
-            parts = _bend(places, low, place) + _bend(places, place, high)
-            saved = float((difficulty * (_bend(places, low, high) - parts)).sum())
-            if saved > best:
-                best, found = saved, int(place)
-    if found is None and wrong.any():
-        # Every slice is drawn, though not for every structure.
-        found = int(wrong.argmax())
-    return found
-
-
-def _bend(places: np.ndarray, low: int, high: int) -> np.ndarray:
-    """How far a curve may bend away between two drawn slices, in slices squared; 0 outside."""
-    return np.maximum(0, (places - low) * (high - places))
 
 
 def _size(array: np.ndarray) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import OPINIONS
+from .opinions.evidence import OPINIONS
 from .threads import beside, results_of
 from .trees import Trees
 

@@ -9,16 +9,17 @@ from ..machine.allocation import return_freed_memory
 from .adaptation import Adaptation, adapt
 from .combiner import LEARNT_SCALE, SHAPE_SCALE, Combiner, channels
 from .drawings import smallest_box
-from .evidence import OPINIONS, SHAPES, Evidence, Slice, half, single
 from .grey import edges_of, features_across, pixel_features
 from .learner import FOLDS, PixelLearner
+from .opinions.evidence import OPINIONS, SHAPES, Evidence, Slice, half, single
 from .threads import Team
 
 _PIXELS = 60_000  # to learn from, all slices together
 _BAND = 12  # pixels: what is farther from every outline is mostly left out
 _FAR_SHARE = 0.1
 _NEARER = (0.3, 0.9)  # how much of a hidden slice's error is left where its neighbours are as near as elsewhere
-_STALE = 0.25  # of the drawn slices of a structure: when more have changed, it is learnt anew
+_STALE = 0.18  # of the drawn slices of a structure: when more have changed, such as one of five, it is learnt anew
+_RIGHT = 0.7  # Dice of an answer with what was drawn afterwards: when it is lower, all is learnt anew
 _NEVER = -20.0  # logit where neither drawings nor what is learnt allow a structure
 _POSSIBLE = (-8.0, -4.0)  # pixels from the carried outline, and logit of what is learnt: beyond both it is impossible
 _REACH = 8  # pixels that the combiner sees around one
@@ -54,8 +55,8 @@ class StackFiller:
     def learn(self, drawn: Drawn, tell: Callable[[float], None]) -> None:
         """Carry the drawings to their neighbours and learn from the drawn slices.
 
-        What was learnt before stays where little of the drawings has changed since. Then only the slices beside what
-        has changed get another answer.
+        What was learnt before stays where little of the drawings has changed since, and the answers on slices that
+        were drawn since were right. Then only the slices beside what has changed get another answer.
 
         :param tell: is told the share that is done; may raise to stop.
         """
@@ -65,7 +66,7 @@ class StackFiller:
             self._folds[slice_] = len(self._folds) % FOLDS
         self._learnt.clear()
         self._prints = [{k: hash(mask.tobytes()) for k, mask in masks.items()} for masks in drawn]
-        if _change(self._learnt_from, self._prints) <= _STALE:
+        if _change(self._learnt_from, self._prints) <= _STALE and not self._has_erred():
             return
         self._answers.clear()
         self._learnt_from = []  # who stops meanwhile has learnt nothing
@@ -77,6 +78,21 @@ class StackFiller:
         self._features.clear()
         return_freed_memory()
         self._learnt_from = self._prints
+
+    def _has_erred(self) -> bool:
+        """Whether a structure was told badly in slices that have been drawn, or drawn otherwise, since it was learnt.
+
+        Such a drawing is worth more than its share of all: a structure that was nowhere before may be in it alone.
+        """
+        for index, masks in enumerate(self.evidence.drawn):
+            before, now = self._learnt_from[index], self._prints[index]
+            places = [k for k in masks if before.get(k) != now[k] and k in self._answers]
+            said = [self._answers[k][1][index] > 0 for k in places]
+            overlap = sum(int((own & masks[k]).sum()) for own, k in zip(said, places, strict=True))
+            total = sum(int(own.sum() + masks[k].sum()) for own, k in zip(said, places, strict=True))
+            if 2 * overlap < _RIGHT * total:
+                return True
+        return False
 
     def rest(self) -> None:
         """Let go of what a further filling computes anew."""

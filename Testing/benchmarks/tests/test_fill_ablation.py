@@ -6,7 +6,7 @@ from drawn_phantom import DRAWN, phantom
 from fill_ablation import ABLATIONS
 from fill_cases import FillCase
 from sam2adapt.filling import filler, learner, stack_filler, trees
-from sam2adapt.filling.evidence import OPINIONS
+from sam2adapt.filling.opinions.evidence import OPINIONS
 
 IMAGE, BASE = 25, 12  # features of a pixel
 

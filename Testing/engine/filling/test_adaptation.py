@@ -10,8 +10,8 @@ from drawn_phantom import dice
 from sam2adapt.filling import learner, trees
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
-from sam2adapt.filling.filler import _next_slice
-from sam2adapt.filling.growth import grow_on, preference, seeds
+from sam2adapt.filling.filler import expected_dice
+from sam2adapt.filling.opinions.growth import grow_on, preference, seeds
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team
 from sam2adapt.shared.errors import CancelledError
@@ -63,20 +63,11 @@ def test_growth_follows_the_grey_level_to_where_the_structure_has_moved():
         assert dice(said > 0, images[2] > 0) > 0.99
 
 
-@pytest.mark.parametrize(
-    "wrong, drawn, expected",
-    [
-        ([0, 1, 1, 1, 1, 1, 0], [0, 6], 3),
-        ([0, 1, 1, 0, 5, 5, 5, 0], [0, 3, 7], 5),
-        ([0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0], [0, 4, 12], 8),
-        ([0, 2, 0], [0, 1, 2], 1),
-        ([0, 0, 0], [0, 2], None),
-        # Where it is hard draws the slice there, but a long gap is worse than two of middle length.
-        ([k**2 * k * (30 - k) for k in range(31)], [0, 30], 17),
-    ],
-)
-def test_the_slice_to_draw_next_saves_most(wrong, drawn, expected):
-    assert _next_slice(np.array(wrong, float), drawn) == expected
+def test_expected_dice_is_lower_where_less_is_promised_or_drawn():
+    promised = np.array([[70, 100, 100], [90, 100, 100], [99, 100, 100], [0, 0, 0]], float)
+    few, many = (expected_dice(promised, np.full(4, count)) for count in (2, 9))
+    assert 0 < few[0] < few[1] < few[2] < 1 and np.isnan(few[3])
+    assert (few[:3] < many[:3]).all()
 
 
 def test_what_is_learnt_of_a_drawn_slice_does_not_come_from_what_is_drawn_in_it(monkeypatch):
@@ -164,11 +155,29 @@ def test_a_further_drawn_slice_changes_the_answer_beside_it_alone(monkeypatch):
     stack = StackFiller(images.astype(np.float32), 1.0, Combiner().eval(), Team(1))
     drawn = {k: truth[k] for k in range(0, 17, 4)}
     answers = []
-    for more in ({}, {6: disc(3) > 0}):
+    for more in ({}, {6: disc(6) > 0}):
         stack.learn([drawn | more], lambda share: None)
         answers.append([stack.logits(k) for k in range(17)])
     same = [np.array_equal(first, second) for first, second in zip(*answers, strict=True)]
     assert all(same[:4]) and not any(same[5:8]) and all(same[9:])
+
+
+def test_all_is_learnt_anew_when_a_drawing_shows_that_an_answer_was_wrong(monkeypatch):
+    monkeypatch.setattr(learner, "_STEPS", 4)
+    monkeypatch.setattr(trees, "_ROUNDS", 2)
+    fitted = []
+    fit = learner.PixelLearner.fit
+    monkeypatch.setattr(learner.PixelLearner, "fit", lambda self, *given: fitted.append(1) or fit(self, *given))
+    images = np.random.default_rng(0).normal(size=(25, 40, 40)).astype(np.float32)
+    first = {k: disc(8) > 0 for k in range(0, 25, 4)}
+    second = {k: np.zeros((40, 40), bool) for k in first}
+    stack = StackFiller(images, 1.0, Combiner().eval(), Team(1))
+    for more, seen, expected in (({}, False, 1), ({6: disc(8) > 0}, False, 1), ({10: disc(8) > 0}, True, 2)):
+        first |= more
+        second |= {k: disc(3) > 0 if seen else np.zeros((40, 40), bool) for k in more}
+        stack.learn([first, second], lambda share: None)
+        [stack.logits(k) for k in range(25)]
+        assert len(fitted) == expected
 
 
 @pytest.mark.parametrize("trust, share", [(0.6, 0), (0.65, 0.5), (0.9, 1)])

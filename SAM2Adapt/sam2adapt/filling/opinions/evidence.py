@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from ..threads import Team, beside, results_of
 from .flow import SliceFlow
 from .growth import grow, preference
 from .shape import all_distances, empty_beside
-from .threads import Team, beside, results_of
 
 MAPS = ("distance", "flow", "growth", "grey growth", "distance spread", "flow spread")
 OPINIONS = 4  # the first of them

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
-from .threads import Team
+from ..threads import Team
 
 FAR = 40.0  # pixels; farther than that, the distance says nothing more
 
