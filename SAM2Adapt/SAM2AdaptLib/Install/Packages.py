@@ -187,7 +187,10 @@ def _pin(package):
 
     :param package: entry of pip's report.
     """
-    digest = package["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+    archive = package["download_info"].get("archive_info", {})
+    # pip before 23.1 tells it in the older form alone where it computed it itself.
+    algorithm, _equals, value = archive.get("hash", "").partition("=")
+    digest = {algorithm: value, **archive.get("hashes", {})}.get("sha256")
     pin = "{name}=={version}".format_map(package["metadata"])
     return f"{pin} --hash=sha256:{digest}" if digest else pin
 

@@ -68,6 +68,17 @@ def test_a_package_that_changes_after_it_was_looked_up_is_not_built(slicerHost, 
     assert not PythonEnvironment(python).version("sam2")
 
 
+def test_a_hash_is_compared_in_whichever_form_pip_tells_it():
+    for archive, line in (
+        ({"hashes": {"sha256": "ab"}, "hash": "sha256=ab"}, "sam2==1.1.0 --hash=sha256:ab"),
+        ({"hash": "sha256=ab"}, "sam2==1.1.0 --hash=sha256:ab"),  # pip 23.0 of a file that lies in a folder
+        ({"hash": "md5=ab"}, "sam2==1.1.0"),
+        ({}, "sam2==1.1.0"),
+    ):
+        package = {"metadata": {"name": "sam2", "version": "1.1.0"}, "download_info": {"archive_info": archive}}
+        assert Packages._pin(package) == line
+
+
 @pytest.mark.parametrize("name", ["numpy", "pydicom", "highdicom"])
 def test_packages_that_do_not_go_together_with_slicer_change_nothing(slicerHost, python, folder, name):
     complete(python, "monai")
