@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     if {"between", "grow"} & set(args.methods):
         import slicer_tools  # noqa: F401  its seconds are not theirs
-    rows = _read(args.output)
+    rows = read_rows(args.output)
     done = {tuple(row[field] for field in FIELDS[:5]) for row in rows}
     for name in args.sets:
         for case in cases_of(name, args.data, args.part, args.limit):
@@ -307,11 +307,20 @@ def _distances_of(numbers: dict) -> str:
     return ";".join("" if np.isnan(own["dice"]) else f"{own['hd95']:.2f}" for own in numbers.values())
 
 
-def _read(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a CSV that an earlier run wrote; none if there is none."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: list[dict], fields: tuple[str, ...]) -> None:
+    """Write a CSV anew."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _append(path: Path, row: dict) -> None:

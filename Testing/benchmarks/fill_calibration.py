@@ -7,12 +7,11 @@ Writes ``results/fill_calibration.csv``, from which a further run goes on, and `
 """
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 import numpy as np
-from fill import START, start_without
+from fill import START, read_rows, start_without, write_rows
 from fill_cases import SETS, FillCase, cases_of
 from fill_peers import ours
 from sam2adapt.filling import filler
@@ -33,14 +32,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAM2ADAPT_DATA", "")))
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_calibration.csv")
     args = parser.parse_args()
-    rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
+    rows = read_rows(args.output)
     done = {(row["set"], row["case"], row["density"]) for row in rows}
     for name, count in VOLUMES.items():
         for case in cases_of(name, args.data, "train", count):
             for density in SETS[name][1]:
                 if (name, case.name, density) not in done:
                     rows.append(measure(case, density))
-                    _write(args.output, rows)
+                    write_rows(args.output, rows, FIELDS)
                     print(" ".join(rows[-1].values()), flush=True)
     text = report(rows)
     args.output.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -103,13 +102,6 @@ def report(rows: list[dict]) -> str:
         lines.append(f"| {title} | {' | '.join(cells)} | {errors(rows, way).mean():.4f} |")
     lines.append(f"| fitted on other volumes | | | | {np.mean(left_out):.4f} |")
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, rows: list[dict]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

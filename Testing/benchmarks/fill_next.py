@@ -6,12 +6,11 @@ the same voxels. Writes ``results/fill_next.csv`` and ``fill_next.md``; a run th
 """
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 import numpy as np
-from fill import start_without
+from fill import read_rows, start_without, write_rows
 from fill_cases import FillCase, cases_of
 from fill_peers import labels_of, sparse
 from sam2adapt.filling.drawings import drawings_from_labels
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="weights (default: those that have not seen the set)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
     args = parser.parse_args()
-    rows = list(csv.DictReader(args.output.open(newline=""))) if args.output.exists() else []
+    rows = read_rows(args.output)
     done = {(row["set"], row["part"], row["case"], row["axis"]) for row in rows}
     for name in args.sets:
         start = args.start or (start_without(name) if start_without(name).exists() else START)
@@ -42,7 +41,7 @@ def main() -> None:
                 if (name, args.part, case.name, str(axis)) not in done:
                     row = {"part": args.part} | measure(case, axis, start)
                     rows.append({key: str(value) for key, value in row.items()})
-                    _write(args.output, rows)
+                    write_rows(args.output, rows, FIELDS)
                     print(" ".join(map(str, row.values())), flush=True)
     write_table(args.output.with_suffix(".md"), rows)
 
@@ -95,13 +94,6 @@ def write_table(path: Path, rows: list[dict]) -> None:
         title = name if part == "val" else f"{name} ({part})"
         lines.append(f"| {title} | {len(own)} | {both[:, 0].mean():.3f} | {both[:, 1].mean():.3f} | {better} |")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _write(path: Path, rows: list[dict]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

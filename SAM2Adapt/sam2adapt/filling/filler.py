@@ -22,8 +22,8 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
-# Of the logit of an expected Dice: the shares of that of the promised one and of the logarithm of how many slices a
-# structure is drawn in, and a shift.
+# The logit of an expected Dice is that of the promised one times the first, plus the second times the logarithm of the
+# number of drawn slices, plus the third; fitted by Testing/benchmarks/fill_calibration.py.
 _CALIBRATION = (1.32, 0.38, -1.51)
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
@@ -336,13 +336,13 @@ class _Work:
 
 
 def expected_dice(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The Dice (S,) of what was filled; NaN where nothing was.
+    """The Dice (S,) to be expected of what was filled; NaN where nothing was.
 
     The Dice that the probabilities of pixels promise forgets that pixels err together, the more so the less there was
     to learn from.
 
     :param sums: (S, 3) over pixels: of probability in the mask, of probability, of the mask.
-    :param counts: (S,) in how many slices a structure is drawn.
+    :param counts: (S,) in how many slices a structure is drawn and has voxels.
     """
     hit, probability, size = sums.T
     with np.errstate(invalid="ignore"):
