@@ -15,7 +15,8 @@ PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (("linux", "x86_64"), ("win32", "AMD64"), ("darwin", "arm64"))
 # As much of a Python as is asked before the environment is made.
 FITS, BROKEN = '#!/bin/sh\n[ "$1" = -c ]\n', "#!/bin/sh\nexit 1\n"
-TOOLS = ("sh", "dirname", "cat", "cksum", "ls", "mkdir", "tail")
+FULL = '#!/bin/sh\n[ "$1" = -c ] && exit\necho "ERROR: [Errno 28] No space left on device" >&2\nexit 1\n'
+TOOLS = ("sh", "dirname", "cat", "cksum", "ls", "mkdir", "tail", "grep", "df")
 
 
 @pytest.fixture
@@ -71,6 +72,14 @@ def test_without_a_python_it_says_which_are_needed(checkout):
     said, python = make(checkout, {"python3": BROKEN})
     assert python is None
     assert "Python 3.11, 3.12 or 3.13 with its venv module is needed and was not found." in said
+
+
+def test_full_disk_is_told_with_what_is_needed_and_where(checkout):
+    said, _ = make(checkout, {"python3.11": FULL})
+    assert f"The disk is full. The environment takes up to 8 GB in {checkout}/.venv" in said
+    assert "set SAM2ADAPT_VENV and TMPDIR to folders on another disk" in said
+    said, _ = make(checkout, {"python3.11": FITS})
+    assert "Setting up failed" in said and "The disk is full" not in said
 
 
 def pins(name):
