@@ -25,7 +25,7 @@ RECIPES = ("none", "supervised", "mae", "mae+supervised")
 
 
 def write(rows: list[dict], about: str, output: Path) -> None:
-    """Write the table as CSV, and as Markdown with a line a recipe and a column a set and method.
+    """Write the table as CSV, and as Markdown with a line a recipe, a column a set and method, and their mean.
 
     :param output: file without its ending.
     """
@@ -39,11 +39,13 @@ def write(rows: list[dict], about: str, output: Path) -> None:
         cells[row["recipe"], row["data"], row["method"]].append(row["dice"])
     columns = list(dict.fromkeys((row["data"], row["method"]) for row in rows))
     lines = [
-        about, "", f"| recipe | {' | '.join(f'{data}, `{method}`' for data, method in columns)} |",
-        "| --- |" + " --- |" * len(columns),
+        about, "", f"| recipe | {' | '.join(f'{data}, `{method}`' for data, method in columns)} | mean |",
+        "| --- |" + " --- |" * (len(columns) + 1),
     ]  # fmt: skip
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
-        lines.append(f"| {recipe} | {' | '.join(_cell(cells[recipe, *column]) for column in columns)} |")
+        own = [cells[recipe, *column] for column in columns]
+        mean = f"{statistics.mean(map(statistics.mean, own)):.4f}" if all(own) else "-"
+        lines.append(f"| {recipe} | {' | '.join(map(_cell, own))} | {mean} |")
     output.with_suffix(".md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
@@ -85,18 +87,18 @@ def main() -> None:
     output = args.results / ("pretraining_continued" if args.start else "pretraining")
     given = {"rate": args.fit_rate, "batch": args.fit_batch, "crop": args.fit_crop, "choose": args.choose}
     seeds = [int(seed) for seed in args.fit_seeds.split(",")]
-    rows = []
+    bases, rows = {}, []
     for recipe in args.recipes.split(","):
-        base = args.work / f"nano-{recipe}.safetensors"
-        if not base.is_file():
+        bases[recipe] = args.work / f"nano-{recipe}.safetensors"
+        if not bases[recipe].is_file():
             own = argparse.Namespace(**vars(args) | {"recipe": recipe, "work": args.work / recipe})
-            pretrain.pretrain(own, base)
-        accuracy.make_known(str(base))
-        for data, method, seed in itertools.product(sets, args.methods.split(","), seeds):
-            run = accuracy.Run(data, method, str(base), args.fit_steps, seed, **given)
-            (row,) = accuracy.rows_of(accuracy.finished(run, args.data, args.work))
-            rows.append({"recipe": recipe} | row)
-            write(rows, about, output)
+            pretrain.pretrain(own, bases[recipe])
+        accuracy.make_known(str(bases[recipe]))
+    for seed, data, method, recipe in itertools.product(seeds, sets, args.methods.split(","), bases):
+        run = accuracy.Run(data, method, str(bases[recipe]), args.fit_steps, seed, **given)
+        (row,) = accuracy.rows_of(accuracy.finished(run, args.data, args.work))
+        rows.append({"recipe": recipe} | row)
+        write(rows, about, output)
 
 
 if __name__ == "__main__":
