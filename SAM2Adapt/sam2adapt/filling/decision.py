@@ -8,7 +8,7 @@ from .drawings import Drawings
 # The logit of an expected Dice is that of the promised one times the first, plus the second times the logarithm of the
 # number of drawn slices, plus the third; fitted by Testing/benchmarks/fill_calibration.py.
 _CALIBRATION = (1.32, 0.3, -1.34)
-_LOWEST = 0.1  # threshold: below it, all that a structure might be would be filled
+_LOWEST = 0.05  # threshold: below it, all that a structure might be would be filled
 
 
 def sums_of(probability: np.ndarray, filled: np.ndarray) -> np.ndarray:
