@@ -16,6 +16,7 @@ from sam2adapt.filling import filler, learner, stack_filler
 from sam2adapt.filling.combiner import Combiner
 from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.grey import pixel_features
+from sam2adapt.filling.opinions.evidence import OPINIONS
 from sam2adapt.filling.trees import Trees
 from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting.slices import normalise
@@ -80,6 +81,20 @@ def heard_once() -> contextlib.AbstractContextManager:
     return mock.patch.object(stack_filler, "_TRUSTED", _NEVER)
 
 
+def half_as_threshold() -> contextlib.AbstractContextManager:
+    """A structure is filled where it is more likely than not, however much of it is left out so."""
+    return mock.patch.object(filler, "thresholds", lambda sums: np.full(len(sums), 0.5))
+
+
+def opinions_without_limits() -> contextlib.AbstractContextManager:
+    """The learner hears opinions as sure as they are, surer than all that it was trained on."""
+
+    def limits(inputs: np.ndarray, targets: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return np.array([[-np.inf], [np.inf]], np.float32).repeat(targets.shape[1] * OPINIONS, 1)
+
+    return mock.patch.object(learner, "_limits", limits)
+
+
 def without_image() -> contextlib.AbstractContextManager:
     """The learner sees the opinions alone; flow and growth still follow the grey levels."""
     return mock.patch.multiple(stack_filler, pixel_features=_nothing, features_across=_nothing)
@@ -139,7 +154,7 @@ def _judged_by(case: FillCase, drawn: list[int], make: Callable) -> np.ndarray:
         self.evidence.carry(drawings, tell)
 
     nothing_learnt = {"learn": learn, "prepare": lambda self, slices, tell: None, "logits": logits}
-    with mock.patch.multiple(stack_filler.StackFiller, **nothing_learnt):
+    with mock.patch.multiple(stack_filler.StackFiller, **nothing_learnt), half_as_threshold():
         return _filled(case, drawn)
 
 
@@ -235,5 +250,7 @@ ABLATIONS = {
     "ours: trees": changed(trees_alone),
     "ours: untrained start": changed(untrained_start),
     "ours: heard once": changed(heard_once),
+    "ours: threshold of a half": changed(half_as_threshold),
+    "ours: opinions without limits": changed(opinions_without_limits),
     "no adaptation": changed(without_adaptation),
 }

@@ -14,7 +14,7 @@ import numpy as np
 from fill import START, read_rows, start_without, write_rows
 from fill_cases import SETS, FillCase, cases_of
 from fill_peers import ours
-from sam2adapt.filling import filler
+from sam2adapt.filling import decision
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
@@ -56,7 +56,7 @@ def measure(case: FillCase, density: str) -> dict[str, str]:
     masks = [(found == value, truth == value) for value in case.values]
     dice = [2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else np.nan for a, b in masks]
     counts = [int((np.moveaxis(case.truth, case.axis, 0)[drawn] == value).any((1, 2)).sum()) for value in case.values]
-    slope, gain, shift = filler._CALIBRATION
+    slope, gain, shift = decision._CALIBRATION
     promised = expit((logit(np.array(filling.expected_dice)) - gain * np.log(np.add(counts, 0.5)) - shift) / slope)
     numbers = [";".join(f"{one:.4f}" for one in values) for values in (promised, dice)]
     numbers.insert(0, ";".join(map(str, counts)))
@@ -97,7 +97,7 @@ def report(rows: list[dict]) -> str:
         "`Testing/benchmarks/fill_calibration.py`.", "",
         "| | slope | drawn slices | shift | mean error |", "| --- | --- | --- | --- | --- |",
     ]  # fmt: skip
-    for title, way in (("before", BEFORE), ("in the engine", filler._CALIBRATION), ("best fit", best)):
+    for title, way in (("before", BEFORE), ("in the engine", decision._CALIBRATION), ("best fit", best)):
         cells = [f"{one:.2f}" for one in way]
         lines.append(f"| {title} | {' | '.join(cells)} | {errors(rows, way).mean():.4f} |")
     lines.append(f"| fitted on other volumes | | | | {np.mean(left_out):.4f} |")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 _PULL = 0.05  # of the shift, towards 0; more hidden slices pull harder away from it
-_PULL_OF_ONE = 0.15  # the same, where a single slice was hidden
+_PULL_OF_ONE = 0.3  # the same, where a single slice was hidden
 _NEAR = 6.0  # logit: surer pixels that are right teach nothing
 _SURE = 10.0  # logit: no shift changes a surer pixel
 _SHIFTS = np.linspace(-4, 4, 41, dtype=np.float32)

@@ -14,6 +14,7 @@ from ..imaging.volume import Volume, check_voxels
 from ..machine.allocation import return_freed_memory
 from ..shared.errors import CancelledError, DrawingError, VolumeError
 from .combiner import load_combiner
+from .decision import decide, exclusive, expected_dice, sums_of, thresholds
 from .drawings import Drawings
 from .grey import scale_grey
 from .next_slice import doubt_about_ends, next_slice
@@ -22,9 +23,6 @@ from .plane_grid import PlaneGrid, make_grid
 from .stack_filler import StackFiller
 from .threads import Team
 
-# The logit of an expected Dice is that of the promised one times the first, plus the second times the logarithm of the
-# number of drawn slices, plus the third; fitted by Testing/benchmarks/fill_calibration.py.
-_CALIBRATION = (1.32, 0.38, -1.51)
 START = Path(__file__).parent / "start.safetensors"  # of the combiner, trained beforehand
 
 
@@ -147,7 +145,7 @@ class _Work:
     def __init__(self, filler: Filler, drawings: Drawings, tell: Callable[[float], None]):
         self.filler, self.drawings, self.tell = filler, drawings, tell
         self.axes = drawings.axes()
-        self.exclusive = _exclusive(drawings)
+        self.apart = exclusive(drawings)
         self.seconds: dict[str, float] = {}
         count = len(drawings.names)
         self.sums = np.zeros((count, 3))  # of probability in the mask, of probability, of the mask
@@ -223,22 +221,33 @@ class _Work:
         )
         places = [k for k in range(length) if any(self._is_open(index, k) for index in range(len(self.masks)))]
         stack.prepare(places, lambda share: self.tell(0.6 + 0.3 * share))
+        needed = logit(self._thresholds(stack, places))[:, None, None].astype(np.float32)
         answers = self.filler.team.map(lambda place: grid.to_volume(stack.logits(place)), places)
         for number, (place, own) in enumerate(zip(places, answers, strict=True)):
             self.tell(0.9 + 0.1 * number / len(places))
             open_ = np.array([self._is_open(index, place) for index in range(len(self.masks))])
             logits = reduce(lambda one, other: _merge(one, other, place), others, own)
             known = np.moveaxis(self.drawings.masks, axis + 1, 1)[:, place]
-            filled = self._decide(logits, axis, place, grid)
+            filled = self._decide(logits - needed, axis, place, grid)
             self._paint(self.masks, axis, place, grid, filled)
-            probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+            probability = expit(logits)
             inside = np.moveaxis(self.inside, axis, 0)[place][grid.box]
             probability[~open_] = probability[:, ~inside] = 0
             filled &= open_[:, None, None] & inside
-            self.sums += np.stack([(probability * filled).sum((1, 2)), probability.sum((1, 2)), filled.sum((1, 2))], 1)
-            doubt = np.maximum(np.minimum(probability, 1 - probability).sum((1, 2)), ends[:, place] * open_)
+            self.sums += sums_of(probability, filled)
+            doubt = np.maximum(np.abs(filled - probability).sum((1, 2)), ends[:, place] * open_)
             wrong[place] = doubt.sum(), max(filled.sum(), known.sum(), 1), (doubt / sizes).sum()
         return wrong
+
+    def _thresholds(self, stack: StackFiller, places: list[int]) -> np.ndarray:
+        """Above which probability each structure (S,) is filled; from the main axis alone, which is near enough."""
+
+        def sums(place: int) -> np.ndarray:
+            probability = expit(stack.logits(place))
+            probability[[not self._is_open(index, place) for index in range(len(probability))]] = 0
+            return sums_of(probability, probability > 0.5)
+
+        return thresholds(sum(self.filler.team.map(sums, places), np.zeros((len(self.masks), 3))))
 
     def _drop_loose_pieces(self) -> None:
         """Take away what was filled and hangs together with no drawn voxel of its structure."""
@@ -304,7 +313,7 @@ class _Work:
             if place in self.drawings.slices[index][axis]:
                 certain[index] = -np.inf
             certain[index][mask] = np.inf
-        return _resolve(certain, self.exclusive)
+        return decide(certain, self.apart)
 
     def _paint(self, masks: np.ndarray, axis: int, place: int, grid: PlaneGrid, filled: np.ndarray) -> None:
         """Put a filled slice into masks, except where it is drawn."""
@@ -335,22 +344,6 @@ class _Work:
         )  # fmt: skip
 
 
-def expected_dice(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The Dice (S,) to be expected of what was filled; NaN where nothing was.
-
-    The Dice that the probabilities of pixels promise forgets that pixels err together, the more so the less there was
-    to learn from.
-
-    :param sums: (S, 3) over pixels: of probability in the mask, of probability, of the mask.
-    :param counts: (S,) in how many slices a structure is drawn and has voxels.
-    """
-    hit, probability, size = sums.T
-    with np.errstate(invalid="ignore"):
-        promised = np.where(probability + size > 0, 2 * hit / (probability + size), np.nan)
-    slope, gain, shift = _CALIBRATION
-    return expit(slope * logit(np.minimum(promised, 1 - 1e-6)) + gain * np.log(counts + 0.5) + shift)
-
-
 def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Number what hangs together in a mask (K, J, I), by its corners too; in half the memory where 16 bits suffice."""
     touching = np.ones((3, 3, 3))
@@ -358,33 +351,6 @@ def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
         return ndimage.label(mask, touching, output=np.uint16)
     except RuntimeError:  # more pieces than that
         return ndimage.label(mask, touching)
-
-
-def _exclusive(drawings: Drawings) -> np.ndarray:
-    """(S, S) bool, which structures must not overlap in the result.
-
-    Those that are drawn in the same slice, one or more, and overlap nowhere. Of structures that share no drawn slice,
-    such as an organ and its lesion drawn between the organ's slices, nothing is known, and each is filled by itself.
-    """
-    masks, slices = drawings.masks, drawings.slices
-    count = len(masks)
-    result = np.zeros((count, count), bool)
-    for a in range(count):
-        for b in range(a):
-            together = any(set(one) & set(other) for one, other in zip(slices[a], slices[b], strict=True))
-            overlap = any((one & other).any() for one, other in zip(masks[a], masks[b], strict=True))  # slice by slice
-            result[a, b] = result[b, a] = together and not overlap
-    return result
-
-
-def _resolve(logits: np.ndarray, exclusive: np.ndarray) -> np.ndarray:
-    """Masks (S, H, W) from logits: of structures that must not overlap, the likeliest wins."""
-    masks = logits > 0
-    for a in range(len(logits)):
-        for b in np.flatnonzero(exclusive[a]):
-            # Of equals the first stays.
-            masks[a] &= (logits[a] > logits[b]) if b < a else (logits[a] >= logits[b])
-    return masks
 
 
 def _merge(logits: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:

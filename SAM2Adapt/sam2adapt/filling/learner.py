@@ -26,6 +26,7 @@ _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
+_SURER = 0.2  # of the pixels inside, or outside, that opinions are surer of: so sure they may be, and no more
 
 
 class PixelLearner:
@@ -41,6 +42,7 @@ class PixelLearner:
         self._seed = seed
         self._network: _Networks | None = None
         self._trees = Trees(seed)
+        self._limits: np.ndarray | None = None  # of the opinions
 
     def fit(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, fold: np.ndarray,
@@ -64,7 +66,7 @@ class PixelLearner:
             network = self._fit_networks(*given, tell)
             growing.append(pool.submit(trees.fit, *given, stopped.is_set))  # where the networks were
             results_of(growing, lambda: tell(1.0))
-        self._network, self._trees = network, trees
+        self._network, self._trees, self._limits = network, trees, _limits(inputs, targets, known)
 
     def _fit_networks(
         self, inputs: np.ndarray, targets: np.ndarray, known: np.ndarray, seen: list[np.ndarray],
@@ -99,9 +101,13 @@ class PixelLearner:
     def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:
         """Logits (S, H, W) of a slice's inputs (4 S + F, H, W).
 
+        Beside a drawn slice, opinions are surer than on any hidden slice that was learnt from, and a network makes
+        anything of numbers that it has never seen: there they count as the surest that it has.
+
         :param fold: of a drawn slice, for the answer of those that have not seen it.
         """
-        pixels = inputs.reshape(len(inputs), -1)
+        opinions, rest = np.split(inputs.reshape(len(inputs), -1), [self._limits.shape[1]])
+        pixels = np.concatenate([np.clip(opinions, *self._limits[..., None]), rest])
         networks = [self._network.answering(k) for k in (range(FOLDS) if fold is None else [fold])]
         chunks = torch.from_numpy(pixels).split(_CHUNK, 1)
         logits = torch.cat([_mean_answer(networks, part) for part in chunks], 1).numpy()
@@ -111,6 +117,22 @@ class PixelLearner:
             if said is not None:
                 own[open_] = (own[open_] + np.clip(said, -_LOGIT_LIMIT, _LOGIT_LIMIT)) / 2
         return logits.reshape(-1, *inputs.shape[1:])
+
+
+def _limits(inputs: np.ndarray, targets: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The lowest and the highest value (2, 4 S) that opinions on S structures may have, as ``fit`` is given them.
+
+    The lowest is one of the pixels outside a structure, the highest one of those inside it, however few they are.
+    """
+    count = targets.shape[1] * OPINIONS
+    limits = np.stack([inputs[:, :count].min(0), inputs[:, :count].max(0)])
+    for index in range(targets.shape[1]):
+        own = slice(index * OPINIONS, (index + 1) * OPINIONS)
+        for limit, share, side in zip(limits, (_SURER, 1 - _SURER), (False, True), strict=True):
+            pixels = known[:, index] & ((targets[:, index] > 0) == side)
+            if pixels.any():
+                limit[own] = np.quantile(inputs[pixels, own], share, axis=0)
+    return limits
 
 
 def _mean_answer(networks: list[Callable[[Tensor], Tensor]], pixels: Tensor) -> Tensor:

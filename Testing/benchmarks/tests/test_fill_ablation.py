@@ -31,6 +31,8 @@ def seen(monkeypatch):
     spy(learner.PixelLearner, "fit", lambda given, _: seen.update(inputs=given[1].shape[1]))
     spy(trees.Trees, "fit", lambda given, _: seen.update(trees=True))
     spy(stack_filler, "adapt", lambda given, _: seen.update(adapted=True))
+    spy(learner, "_limits", lambda given, _: seen.update(limits=True))
+    spy(filler, "thresholds", lambda given, _: seen.update(threshold=True))
     spy(filler, "load_combiner", lambda given, _: seen.update(start=True))
     return seen
 
@@ -38,8 +40,8 @@ def seen(monkeypatch):
 def test_each_takes_away_what_it_says(seen):
     volume, truth = phantom()
     case = FillCase("phantom", "phantom", volume, truth.astype(np.uint8))
-    whole = {"inputs": OPINIONS + IMAGE, "trees": True, "adapted": True, "start": True}
-    alone = {"inputs": OPINIONS + IMAGE, "trees": True}
+    alone = {"inputs": OPINIONS + IMAGE, "trees": True, "limits": True, "threshold": True}
+    whole = alone | {"adapted": True, "start": True}
     expected = {name: {"start": True} for name in ("flow only", "growth only", "grey growth only", "nano, prompted")}
     for kind, parts in (("learner", alone), ("ours", whole)):
         expected[f"{kind}: no image"] = parts | {"inputs": OPINIONS}
@@ -50,6 +52,8 @@ def test_each_takes_away_what_it_says(seen):
     expected["learner: grey"] = alone
     expected["ours: heard once"] = whole
     expected["ours: untrained start"] = {name: value for name, value in whole.items() if name != "start"}
+    for name, part in (("threshold of a half", "threshold"), ("opinions without limits", "limits")):
+        expected[f"ours: {name}"] = {name: value for name, value in whole.items() if name != part}
     expected["no adaptation"] = {name: value for name, value in whole.items() if name != "adapted"}
     assert set(expected) == set(ABLATIONS)
     answers = {}

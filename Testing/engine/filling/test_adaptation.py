@@ -10,7 +10,6 @@ from drawn_phantom import dice
 from sam2adapt.filling import learner, trees
 from sam2adapt.filling.adaptation import Adaptation, adapt
 from sam2adapt.filling.combiner import Combiner
-from sam2adapt.filling.filler import expected_dice
 from sam2adapt.filling.opinions.growth import grow_on, preference, seeds
 from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.filling.threads import Team
@@ -61,13 +60,6 @@ def test_growth_follows_the_grey_level_to_where_the_structure_has_moved():
         costs = grow_on(costs, here.astype(np.float32), there.astype(np.float32), 2.0)
     for said in preference(costs[:, :2]):
         assert dice(said > 0, images[2] > 0) > 0.99
-
-
-def test_expected_dice_is_lower_where_less_is_promised_or_drawn():
-    promised = np.array([[70, 100, 100], [90, 100, 100], [99, 100, 100], [0, 0, 0]], float)
-    few, many = (expected_dice(promised, np.full(4, count)) for count in (2, 9))
-    assert 0 < few[0] < few[1] < few[2] < 1 and np.isnan(few[3])
-    assert (few[:3] < many[:3]).all()
 
 
 def test_what_is_learnt_of_a_drawn_slice_does_not_come_from_what_is_drawn_in_it(monkeypatch):

@@ -7,6 +7,7 @@ from drawn_phantom import dice
 from sam2adapt.filling import learner
 from sam2adapt.filling.drawings import drawings_from_labels, drawings_from_masks
 from sam2adapt.filling.filler import Filler
+from sam2adapt.filling.stack_filler import StackFiller
 from sam2adapt.imaging.volume import Volume, read_segments, read_volume
 from sam2adapt.shared.errors import CancelledError, DrawingError, VolumeError
 
@@ -328,3 +329,9 @@ def test_learner_sees_the_same_inputs_when_it_learns_as_when_it_predicts(monkeyp
     ((inputs, _, known),) = given
     only_disc = known[:, 1] & ~known[:, 0]
     assert only_disc.any() and inputs[only_disc, :3].any(1).all()
+
+
+def test_a_structure_that_is_nowhere_more_likely_than_not_does_not_vanish(volume, truth, monkeypatch):
+    monkeypatch.setattr(StackFiller, "logits", lambda self, place: np.where(self.images[[place]] > 0, -0.4, -6.0))
+    filling = Filler(volume).fill(drawings_from_labels(np.where(truth == 2, 0, sparse(truth, (0, 6, 12))), {1: "one"}))
+    assert filling.masks[0, 3].sum() > 0.9 * (truth[3] == 1).sum()
