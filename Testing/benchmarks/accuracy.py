@@ -29,7 +29,7 @@ import accuracy_tables
 import torch
 import worst_cases
 from accuracy_tables import case_dice
-from benchmark_sets import ALL_SETS, SETS, Parts, parts_of, wanted_sets
+from benchmark_sets import ALL_SETS, SETS, Parts, parts_of, to_choose, wanted_sets
 from contenders import CONTENDERS, OWN_BASE, Contender, fit
 from sam2adapt.evaluation.evaluate import evaluate
 from sam2adapt.imaging.terminology import describe
@@ -54,6 +54,7 @@ class Run:
     :param batch: slices of a step; ``crop``: side of what is cut from them, pixels; None: as always.
     :param size: longest side of a typical picture on the network's grid, pixels; None: as the data set has it.
     :param largest: of structures in one piece keep the largest one, of all together and then of each.
+    :param choose: test on so many patients of the training part, which are not trained on; None: on the test cases.
     """
 
     data: str
@@ -67,6 +68,7 @@ class Run:
     largest: bool = False
     base_rate: float | None = None
     size: int | None = None
+    choose: int | None = None
 
     @property
     def base_name(self) -> str:
@@ -76,7 +78,10 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its files."""
-        options = (("", self.rate), ("base", self.base_rate), ("b", self.batch), ("c", self.crop), ("s", self.size))
+        options = (
+            ("", self.rate), ("base", self.base_rate), ("b", self.batch), ("c", self.crop), ("s", self.size),
+            ("k", self.choose),
+        )  # fmt: skip
         given = "".join(f"-{letter}{value:g}" for letter, value in options if value is not None)
         largest = "-largest" * self.largest
         return f"{self.data}-{self.method}-{self.base_name}-{self.steps}-{self.seed}{given}{largest}"
@@ -113,6 +118,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
 def perform(run: Run, data: Path, work: Path) -> dict:
     """Train, and evaluate the exported model as a user would get it on each pack's test cases."""
     parts = parts_of(run.data, data, work)
+    parts = to_choose(parts, run.choose) if run.choose else parts
     reset_peak()
     model, training = fit(request_of(run, parts, work), CONTENDERS[run.method])
     memory = peak_megabytes()

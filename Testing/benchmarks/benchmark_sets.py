@@ -1,5 +1,6 @@
 """The data sets of the accuracy benchmark: classes, settings, paper protocols, and what of each picture counts."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,24 @@ def parts_of(name: str, data: Path, work: Path) -> Parts:
         train += [Case(f"{pack}-{case.id}", case.image, case.label) for case in own] if known.packs[1:] else own
         tests[pack] = tested
     return Parts(train, tests)
+
+
+def by_patient(cases: list[Case]) -> dict[str, list[Case]]:
+    """Cases of each patient, in the order of names; acdc has two a patient, elsewhere each case counts by itself."""
+    patients: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.id):
+        patients.setdefault(case.id.split("_frame")[0], []).append(case)
+    return patients
+
+
+def to_choose(parts: Parts, count: int) -> Parts:
+    """Training cases alone, those of so many drawn patients to test on, so that nothing is chosen on the test cases."""
+    patients = by_patient(parts.train)
+    tested = random.Random(0).sample(sorted(patients), count)
+    return Parts(
+        [case for name, cases in patients.items() if name not in tested for case in cases],
+        {pack: [case for name in tested for case in patients[name]] for pack in list(parts.tests)[:1]},
+    )
 
 
 def _divided(cases: list[Case], root: Path, known: DataSet) -> tuple[list[Case], list[Case]]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmark_sets import ALL_SETS, parts_of, wanted_sets
+from benchmark_sets import ALL_SETS, by_patient, parts_of, wanted_sets
 from contenders import CONTENDERS, OUTSIDERS, fit
 from pixel_forest import PixelForest
 from sam2adapt.evaluation.cases import Case
@@ -47,10 +47,8 @@ GAIN = 0.03  # by which the proposed preset is asked to be ahead, on average ove
 
 def drawing(name: str, cases: list[Case], count: int, seed: int) -> list[Case]:
     """Cases to learn from, drawn with a seed; smaller drawings are part of larger ones. Of a patient, one volume."""
-    patients = defaultdict(list)
-    for case in cases:
-        patients[case.id.split("_frame")[0]].append(case)
-    order = sorted(patients)
+    patients = by_patient(cases)
+    order = list(patients)
     random.Random(seed).shuffle(order)
     chosen = order[: count * PICTURES.get(name, 1)]
     return [patients[patient][number % len(patients[patient])] for number, patient in enumerate(chosen)]

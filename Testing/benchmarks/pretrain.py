@@ -4,8 +4,10 @@ r"""Pretrain the base network ``nano`` and write it as a base file.
         -o SAM2Adapt/Resources/Models/nano.safetensors [--recipe mae+supervised] [--batch 64 --workers 14]
 
 Recipes: ``supervised``, the whole network on several data sets at once: each batch comes from one data set, one class
-head holds the classes of all, and the loss sees only those of the batch's data set. ``mae``: the trunk alone, without
-labels (``masked_autoencoder.py``). ``mae+supervised``: half of the budget each. ``none``: random numbers, to compare.
+head holds the classes of all, and the loss sees only those of the batch's data set. ``contrast``: the same, with random
+contrast in half of the slices (``made_up.py``); ``made-up``: that, and three of ten batches of made-up slices.
+``mae``: the trunk alone, without labels (``masked_autoencoder.py``). ``mae+supervised``: half of the budget each.
+``none``: nothing, to compare. All begin with random numbers, or go on from a base (``--start nano``).
 Data: training parts of hippocampus (CC BY-SA 4.0), spider2d, chasedb1 (CC BY 4.0) and ct_sample (CC BY-SA 4.0,
 Apache-2.0); with ``--research`` those of the other packs too, for bases that are measured and never passed on.
 The budget is minutes, or ``--steps``, which can be repeated bit by bit on one machine. A broken run goes on.
@@ -15,23 +17,41 @@ import argparse
 import platform
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from masked_autoencoder import MaskedAutoencoder
-from pretrain_data import Source, Steps, permissive, research, sources
+from pretrain_data import MadeUp, Source, Steps, permissive, research, sources
 from sam2adapt.machine.device import autocast
 from sam2adapt.network.base import ImagePath
 from sam2adapt.network.network import SegmentationNetwork
-from sam2adapt.network.weights import random_base, write_base
+from sam2adapt.network.weights import load_base, random_base, write_base
 from sam2adapt.segmenting.slices import normalise
 from sam2adapt.training.losses import SegmentationLoss
 from sam2adapt.training.record import load_checkpoint, save_checkpoint
-from sam2adapt.training.step import schedule
+from sam2adapt.training.step import attention_of, schedule
 from torch import Tensor, nn
 
-RECIPES = {"supervised": ("supervised",), "mae": ("mae",), "mae+supervised": ("mae", "supervised"), "none": ()}
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a base is pretrained.
+
+    :param stages: one after the other, with equal parts of the budget.
+    :param contrast: share of the real slices that get a random contrast; ``made_up``: share of made-up batches.
+    """
+
+    stages: tuple[str, ...] = ("supervised",)
+    contrast: float = 0.0
+    made_up: float = 0.0
+
+
+RECIPES = {
+    "supervised": Recipe(), "contrast": Recipe(contrast=0.5), "made-up": Recipe(contrast=0.5, made_up=0.3),
+    "mae": Recipe(("mae",)), "mae+supervised": Recipe(("mae", "supervised")), "none": Recipe(()),
+}  # fmt: skip
 _SECONDS_BETWEEN_SAVES = 120
 _STEPS_BETWEEN_LINES = 100
 _WARMUP = 0.05
@@ -47,10 +67,10 @@ class Stage:
         self.base, self.rate = base, rate
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device).train()
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.05)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.05, fused=True)
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
-    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+    def loss_of(self, part: Source | MadeUp, images: Tensor, targets: Tensor, step: int) -> Tensor:
         """Loss of a batch: images (B, 3, H, W) in 0..1, targets (B, H, W)."""
         raise NotImplementedError
 
@@ -95,7 +115,7 @@ class Masked(Stage):
         super().__init__(base, network.requires_grad_(True), args.rate)
         self.seed = args.seed
 
-    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+    def loss_of(self, part: Source | MadeUp, images: Tensor, targets: Tensor, step: int) -> Tensor:
         """Error of the masked units; which ones follows from seed and step."""
         grey = images.to(self.device)
         visible = self.network.draw(grey, torch.Generator().manual_seed(self.seed * 1_000_003 + step))
@@ -111,9 +131,9 @@ class Supervised(Stage):
         super().__init__(base, network, args.rate)
         self.loss = SegmentationLoss({"ce": 1, "dice": 1})
 
-    def loss_of(self, part: Source, images: Tensor, targets: Tensor, step: int) -> Tensor:
+    def loss_of(self, part: Source | MadeUp, images: Tensor, targets: Tensor, step: int) -> Tensor:
         """Loss over the classes of the batch's pack."""
-        with autocast(self.device):
+        with autocast(self.device), attention_of(self.device, tuple(images.shape[-2:])):
             logits = self.network(normalise(images.to(self.device)))
         return self.loss(logits[:, part.channels], targets.to(self.device))
 
@@ -131,17 +151,22 @@ class Supervised(Stage):
 class Pretraining:
     """The stages of a recipe one after the other, and how far they are."""
 
-    def __init__(self, args: argparse.Namespace, parts: list[Source], classes: int):
+    def __init__(self, args: argparse.Namespace, parts: list[Source | MadeUp], classes: int):
         self.args, self.parts, self.classes = args, parts, classes
-        self.names = RECIPES[args.recipe]
-        self.base, _ = random_base("nano", args.seed)
+        self.recipe = RECIPES[args.recipe]
+        self.names = self.recipe.stages
+        self.base, begun = load_base(args.start) if args.start else random_base("nano", args.seed)
+        self.options = {"recipe": args.recipe, "start": begun["sha256"]}
         self.progress = {"stage": 0, "step": 0, "begun": 0, "seconds": 0.0}
         self.losses: list[tuple[str, float]] = []
         self.checkpoint = args.work / "pretrain.pt"
         saved = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
         if saved:
-            if saved["recipe"] != args.recipe:
-                raise SystemExit(f"'{self.checkpoint}' is of recipe {saved['recipe']}: take another --work.")
+            if saved["options"] != self.options:
+                recipe, start = saved["options"].values()
+                raise SystemExit(
+                    f"'{self.checkpoint}' is of recipe {recipe} from a base with hash {start[:8]}: take another --work."
+                )
             self.progress = saved["progress"]
         self.stage = self._stage()
         if saved and self.stage:
@@ -203,7 +228,7 @@ class Pretraining:
     def save(self) -> None:
         """Write the checkpoint from which an interrupted run goes on."""
         state = self.stage.state() if self.stage else {"base": self.base.state_dict()}
-        save_checkpoint(self.checkpoint, {"recipe": self.args.recipe, "progress": self.progress, "state": state})
+        save_checkpoint(self.checkpoint, {"options": self.options, "progress": self.progress, "state": state})
 
 
 def options() -> argparse.ArgumentParser:
@@ -212,6 +237,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with the packs")
     parser.add_argument("--work", type=Path, required=True, help="folder for prepared slices and checkpoint")
     parser.add_argument("--recipe", choices=RECIPES, default="supervised", help="(default: %(default)s)")
+    parser.add_argument("--start", help="base to go on from, a name or a file (default: random numbers)")
     parser.add_argument("--minutes", type=float, default=25, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, help="of the optimiser, in the place of --minutes")
     parser.add_argument("--batch", type=int, default=8, help="(default: %(default)s)")
@@ -228,14 +254,16 @@ def pretrain(args: argparse.Namespace, output: Path) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     packs = permissive(args.data, args.work) + (research(args.data) if args.research else [])
     packs = [pack for pack in packs if pack.name not in args.without.split(",")]
-    parts, classes = sources(packs, args.work)
+    recipe = RECIPES[args.recipe]
+    parts, classes = sources(packs, args.work, recipe.contrast, recipe.made_up)
     run = Pretraining(args, parts, classes)
     base = run.run()
     card = {
         "license": "research only, not to be passed on" if args.research else "CC-BY-SA-4.0",
         "description": "Small Hiera of SAM2's classes, pretrained by Testing/benchmarks/pretrain.py.",
         "training": {
-            "data": ", ".join(f"{pack.name} ({len(pack.cases)} cases)" for pack in packs), "recipe": args.recipe,
+            "data": ", ".join(f"{pack.name} ({len(pack.cases)} cases)" for pack in packs),
+            "recipe": args.recipe, "start": run.options["start"] if args.start else None,
             "steps": run.progress["step"], "batch": args.batch, "seed": args.seed,
             "minutes": None if args.steps else args.minutes,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {next(base.parameters()).device}",

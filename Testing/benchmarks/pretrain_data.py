@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torso_ct
 from benchmark_sets import PERMISSIVE, SETS
+from made_up import KINDS, made_up_slice, random_contrast
+from monai.transforms import Compose
 from relabel import SPINE, remap
 from sam2adapt.evaluation.cases import Case, find_cases, read_split, select
 from sam2adapt.imaging.terminology import describe
@@ -40,16 +42,38 @@ class Pack:
 
 @dataclass
 class Source:
-    """One data set prepared, and its classes' places in the common head."""
+    """One data set prepared, its classes' places in the common head, and the share of slices with random contrast."""
 
     name: str
     cases: list[PreparedCase]
     channels: list[int]
     share: float
-    crop: tuple[int, int]
+    transform: Compose
     context: int
-    rotation: float
-    flips: list[int]
+    contrast: float
+
+    def pairs(self, seed: int, step: int, count: int) -> list[tuple[Tensor, Tensor]]:
+        """Images (3, H, W) in 0..1 and targets (H, W) of a step; all follows from seed and step."""
+        samples = EpochSamples(self.cases, self.transform, self.context, seed, step)
+        pairs = []
+        for place in range(count):
+            image, target = samples[place % len(samples)]
+            random = np.random.default_rng([seed, step, place])
+            pairs.append((random_contrast(image, random) if random.random() < self.contrast else image, target))
+        return pairs
+
+
+@dataclass
+class MadeUp:
+    """Made-up slices in the place of a data set."""
+
+    channels: list[int]
+    share: float
+    name: str = "made-up"
+
+    def pairs(self, seed: int, step: int, count: int) -> list[tuple[Tensor, Tensor]]:
+        """Images (3, H, W) in 0..1 and targets (H, W) of a step; all follows from seed and step."""
+        return [made_up_slice(np.random.default_rng([seed, step, place])) for place in range(count)]
 
 
 def grouped(folder: Path, work: Path) -> tuple[list[Case], list[str]]:
@@ -97,42 +121,44 @@ def training_part(folder: Path) -> list[Case]:
     return select(find_cases(folder / "images", folder / "labels"), read_split(folder / "split.json"), "train")
 
 
-def sources(packs: list[Pack], work: Path) -> tuple[list[Source], int]:
-    """Prepare every pack; also the number of classes of the common head, background included."""
+def sources(
+    packs: list[Pack], work: Path, contrast: float = 0.0, made_up: float = 0.0
+) -> tuple[list[Source | MadeUp], int]:
+    """Prepare every pack; also the number of classes of the common head, background included.
+
+    :param contrast: share of real slices that get a random contrast; ``made_up``: share of made-up batches.
+    """
     result, used = [], 1
     for pack in packs:
         structures = [describe(i, label) for i, label in enumerate(pack.classes, start=1)]
-        found = fingerprint(pack.cases, structures, pack.settings)
+        own, found = pack.settings, fingerprint(pack.cases, structures, pack.settings)
         prepared = prepare(pack.cases, structures, found.slices, work / "prepared" / pack.name)
         crop = tuple(min(LARGEST_CROP, -(-n // 32) * 32) for n in found.median_size)
         channels = [0, *range(used, used + len(pack.classes))]
         used += len(pack.classes)
-        own = pack.settings
-        result.append(
-            Source(pack.name, prepared, channels, pack.share, crop, found.slices.context, own.rotation, own.flips)
-        )
+        transform = augmentation(crop, own.rotation, 0.25, own.flips, prepared[0].grey.shape[1] == 3)
+        result.append(Source(pack.name, prepared, channels, pack.share, transform, found.slices.context, contrast))
         count = sum(len(case.foreground) for case in prepared)
         print(f"{pack.name}: {len(prepared)} cases, {count} slices, crop {crop}", flush=True)
+    if made_up:
+        share = sum(part.share for part in result) * made_up / (1 - made_up)
+        result.append(MadeUp([0, *range(used, used + len(KINDS))], share))
+        used += len(KINDS)
     return result, used
 
 
 class Steps(Dataset):
     """Batches by the number of their step: (source's number, images, targets); all follows from seed and number."""
 
-    def __init__(self, parts: list[Source], batch: int, seed: int):
+    def __init__(self, parts: list[Source | MadeUp], batch: int, seed: int):
         self.parts, self.batch, self.seed = parts, batch, seed
         shares = np.array([part.share for part in parts])
         self.shares = shares / shares.sum()
-        self.transforms = [
-            augmentation(part.crop, part.rotation, 0.25, part.flips, part.cases[0].grey.shape[1] == 3) for part in parts
-        ]
 
     def __getitem__(self, step: int) -> tuple[int, Tensor, Tensor]:
         draw = np.random.default_rng([self.seed, step])
         number = int(draw.choice(len(self.parts), p=self.shares))
-        part = self.parts[number]
-        samples = EpochSamples(part.cases, self.transforms[number], part.context, self.seed, step)
-        pairs = [samples[i % len(samples)] for i in range(self.batch)]
+        pairs = self.parts[number].pairs(self.seed, step, self.batch)
         return number, torch.stack([image for image, _ in pairs]), torch.stack([target for _, target in pairs])
 
     def batches(self, first: int, workers: int) -> DataLoader:

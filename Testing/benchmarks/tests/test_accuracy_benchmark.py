@@ -20,6 +20,7 @@ import benchmark_sets
 import contenders
 import learning_rate
 from benchmark_sets import DataSet
+from sam2adapt.evaluation.cases import Case
 from sam2adapt.network.weights import random_base, write_base
 from sam2adapt.segmenting.model import load_model
 from sam2adapt.training.step import TrainingStep
@@ -269,3 +270,12 @@ def test_batch_crop_and_pieces_are_settings_of_a_run(monkeypatch, data, tmp_path
     text = (work / "results" / "accuracy.md").read_text("utf-8")
     rate, kept = "the base's weights at a rate of 0.001", "largest piece kept, of all together and of each"
     assert f"1 steps, batch 2, crops of 48 pixels, pictures of 80 pixels, {rate}, {kept}; distances" in text
+
+
+def test_settings_are_chosen_on_other_patients_than_those_trained_on_and_never_on_the_test_cases():
+    ids = [f"patient{number:03}_frame{frame:02}" for number in range(6) for frame in (1, 2)]
+    cases = [Case(name, Path(name), Path(name)) for name in ids]
+    parts = benchmark_sets.to_choose(benchmark_sets.Parts(cases, {"acdc": [Case("val", Path("v"), Path("v"))]}), 2)
+    trained, tested = ({case.id[:10] for case in part} for part in (parts.train, parts.tests["acdc"]))
+    assert len(parts.train) == 8 and len(parts.tests["acdc"]) == 4
+    assert len(tested) == 2 and not trained & tested and "val" not in tested

@@ -11,9 +11,11 @@ from benchmark_testing import write_pack
 pytest.importorskip("dynamic_network_architectures")
 
 import pretrain
+from made_up import KINDS
 from masked_autoencoder import MaskedAutoencoder, joined, packed_size, units_of
-from pretrain_data import Pack, training_part
+from pretrain_data import Pack, Steps, training_part
 from safetensors import safe_open
+from sam2adapt.modelfiles.bases import file_sha256
 from sam2adapt.network.weights import load_base, random_base
 from sam2adapt.shared.safetensors_header import BASE_KEY
 from sam2adapt.training.settings import TrainSettings
@@ -138,6 +140,35 @@ def test_recipes_train_what_they_say(monkeypatch, data, tmp_path):
     assert changed(start, run(monkeypatch, data, tmp_path / "mae", "mae")) == {"image_encoder.trunk"}
     whole = changed(start, run(monkeypatch, data, tmp_path / "supervised", "supervised"))
     assert whole >= {"image_encoder.trunk", "image_encoder.neck", "sam_mask_decoder.transformer"}
+
+
+def test_a_base_is_gone_on_from(monkeypatch, data, tmp_path):
+    first = run(monkeypatch, data, tmp_path / "first", "supervised")
+    file = tmp_path / "first" / "base.safetensors"
+    same = run(monkeypatch, data, tmp_path / "same", "none", "--start", str(file))
+    assert all(torch.equal(same[name], first[name]) for name in first)
+    assert changed(first, run(monkeypatch, data, tmp_path / "on", "made-up", "--start", str(file), "--rate", "0.01"))
+    with safe_open(tmp_path / "on" / "base.safetensors", "pt") as opened:
+        training = json.loads(opened.metadata()[BASE_KEY])["training"]
+    assert training["recipe"] == "made-up" and training["start"] == file_sha256(file)
+    with pytest.raises(SystemExit, match="recipe made-up from a base with hash"):
+        run(monkeypatch, data, tmp_path / "on", "made-up")
+
+
+def test_a_recipe_decides_on_random_contrast_and_made_up_batches(monkeypatch, data, tmp_path):
+    """The slices of a step are the same but for their grey levels; of made-up batches there are three of ten."""
+    found = {}
+    for name in ("supervised", "contrast", "made-up"):
+        recipe = pretrain.RECIPES[name]
+        parts, classes = pretrain.sources(pretrain.permissive(data, tmp_path), tmp_path / name, recipe.contrast,
+                                          recipe.made_up)  # fmt: skip
+        found[name] = Steps(parts, 8, 0), classes
+    (plain, few), (contrast, _), (made_up, many) = found.values()
+    assert many == few + len(KINDS) and made_up.parts[-1].channels == [0, *range(few, many)]
+    assert made_up.shares[-1] == pytest.approx(0.3)
+    (_, before, targets), (_, after, same) = plain[3], contrast[3]
+    assert torch.equal(targets, same)
+    assert 1 <= sum(torch.equal(a, b) for a, b in zip(before, after, strict=True)) <= 7
 
 
 def test_what_is_tested_on_is_left_out(monkeypatch, data, tmp_path):

@@ -99,6 +99,17 @@ def test_pretraining_recipes_are_compared_on_data_that_no_base_has_seen(monkeypa
     bases = {read_card(path)["base"]["sha256"] for path in (tmp_path / "work").glob("drive-*.safetensors")}
     assert len(bases) == 2
 
+    begun = str(tmp_path / "work" / "nano-none.safetensors")
+    further = options | {"work": tmp_path / "further", "start": begun, "fit_seeds": "0,1", "choose": 1, "fit_crop": 32}
+    call(monkeypatch, pretrain_ablation, **further, recipes="none,made-up", sets="drive")
+    rows = list(csv.DictReader((tmp_path / "results" / "pretraining_continued.csv").open()))
+    assert [(row["seed"], row["recipe"]) for row in rows] == [
+        ("0", "none"), ("0", "made-up"), ("1", "none"), ("1", "made-up")
+    ]  # fmt: skip
+    table = (tmp_path / "results" / "pretraining_continued.md").read_text("utf-8")
+    both = sorted(float(row["dice"]) for row in rows if row["recipe"] == "made-up")
+    assert f"({both[0]:.4f} to {both[1]:.4f})" in table and "1 training patients kept apart" in table
+
     monkeypatch.setattr(pretrain, "pretrain", lambda *_: pytest.fail("a finished base was made again"))
     call(monkeypatch, pretrain_ablation, **options, recipes="none,mae+supervised", sets="drive")
     write_pack(tmp_path / "data" / "chasedb1")
