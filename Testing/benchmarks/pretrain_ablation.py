@@ -38,8 +38,10 @@ def write(rows: list[dict], about: str, output: Path) -> None:
     for row in rows:
         cells[row["recipe"], row["data"], row["method"]].append(row["dice"])
     columns = list(dict.fromkeys((row["data"], row["method"]) for row in rows))
+    seeds = ", ".join(sorted({str(row["seed"]) for row in rows}))
     lines = [
-        about, "", f"| recipe | {' | '.join(f'{data}, `{method}`' for data, method in columns)} | mean |",
+        f"{about}; seeds of the models: {seeds}, with the range where there are several", "",
+        f"| recipe | {' | '.join(f'{data}, `{method}`' for data, method in columns)} | mean |",
         "| --- |" + " --- |" * (len(columns) + 1),
     ]  # fmt: skip
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
@@ -80,8 +82,8 @@ def main() -> None:
     budget = f"{args.steps} steps" if args.steps else f"{args.minutes:g} minutes"
     tested = f"{args.choose} training patients kept apart" if args.choose else "val"
     about = (
-        f"Dice on {tested} after {args.fit_steps} steps (seeds {args.fit_seeds}) on bases pretrained for"
-        f" {budget}, batch {args.batch}, seed {args.seed}"
+        f"Dice on {tested} after {args.fit_steps} steps on bases pretrained for {budget}, batch"
+        f" {args.batch}, seed {args.seed}"
         f"{f', from {args.start}' if args.start else ''}; {accuracy.machine()}"
     )
     output = args.results / ("pretraining_continued" if args.start else "pretraining")
