@@ -6,6 +6,7 @@ the same voxels. Writes ``results/fill_next.csv`` and ``fill_next.md``; a run th
 """
 
 import argparse
+import itertools
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sam2adapt.filling.drawings import drawings_from_labels
 from sam2adapt.filling.filler import START, Filler, Filling
 
 RESULTS = Path(__file__).parent / "results"
-FIELDS = ("set", "part", "case", "axis", "proposed", "even", "dice_proposed", "dice_even")
+FIELDS = ("set", "part", "case", "axis", "seed", "proposed", "even", "dice_proposed", "dice_even")
 MORE = 3
 
 
@@ -28,30 +29,32 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["acdc", "chaos_ct"])
     parser.add_argument("--part", default="val", choices=("train", "val"))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the learner")
     parser.add_argument("--start", type=Path, help="weights (default: those that have not seen the set)")
     parser.add_argument("--output", type=Path, default=RESULTS / "fill_next.csv")
     args = parser.parse_args()
     rows = read_rows(args.output)
-    done = {(row["set"], row["part"], row["case"], row["axis"]) for row in rows}
+    done = {(row["set"], row["part"], row["case"], row["axis"], row["seed"]) for row in rows}
     for name in args.sets:
         start = args.start or (start_without(name) if start_without(name).exists() else START)
         for case in cases_of(name, args.data, args.part, args.limit):
             # One CT is one case; along its other directions it is another one.
-            for axis in range(3) if name in ("chaos_ct", "ts_ct_3mm") else (case.axis,):
-                if (name, args.part, case.name, str(axis)) not in done:
-                    row = {"part": args.part} | measure(case, axis, start)
+            axes = range(3) if name in ("chaos_ct", "ts_ct_3mm") else (case.axis,)
+            for axis, seed in itertools.product(axes, args.seeds):
+                if (name, args.part, case.name, str(axis), str(seed)) not in done:
+                    row = {"part": args.part} | measure(case, axis, seed, start)
                     rows.append({key: str(value) for key, value in row.items()})
                     write_rows(args.output, rows, FIELDS)
                     print(" ".join(map(str, row.values())), flush=True)
     write_table(args.output.with_suffix(".md"), rows)
 
 
-def measure(case: FillCase, axis: int, start: Path) -> dict:
+def measure(case: FillCase, axis: int, seed: int, start: Path) -> dict:
     """One row: a volume with both choices of slices, each filled in the end by a filler that has seen no others."""
     case = FillCase(case.set, case.name, case.volume, case.truth, axis)
     used = np.flatnonzero(np.moveaxis(case.truth, axis, 0).any((1, 2)))
     first, last = int(used[0]), int(used[-1])
-    filler = Filler(case.volume, start=start)
+    filler = Filler(case.volume, seed, start)
     drawn = [first, last]
     for _ in range(MORE):
         following = _fill(filler, case, drawn).next_slice
@@ -59,10 +62,10 @@ def measure(case: FillCase, axis: int, start: Path) -> dict:
             break
         drawn = sorted({*drawn, following})
     even = sorted({round(k) for k in np.linspace(first, last, 2 + MORE)})
-    proposed = _dice(case, drawn, start, first, last)
-    evenly = proposed if even == drawn else _dice(case, even, start, first, last)
+    proposed = _dice(Filler(case.volume, seed, start), case, drawn, first, last)
+    evenly = proposed if even == drawn else _dice(Filler(case.volume, seed, start), case, even, first, last)
     return {
-        "set": case.set, "case": case.name, "axis": axis, "proposed": " ".join(map(str, drawn)),
+        "set": case.set, "case": case.name, "axis": axis, "seed": seed, "proposed": " ".join(map(str, drawn)),
         "even": " ".join(map(str, even)), "dice_proposed": f"{proposed:.4f}", "dice_even": f"{evenly:.4f}",
     }  # fmt: skip
 
@@ -72,8 +75,8 @@ def _fill(filler: Filler, case: FillCase, drawn: list[int]) -> Filling:
     return filler.fill(drawings_from_labels(sparse(case, drawn), names))
 
 
-def _dice(case: FillCase, drawn: list[int], start: Path, first: int, last: int) -> float:
-    labels = labels_of(case, _fill(Filler(case.volume, start=start), case, drawn))
+def _dice(filler: Filler, case: FillCase, drawn: list[int], first: int, last: int) -> float:
+    labels = labels_of(case, _fill(filler, case, drawn))
     found, truth = (np.moveaxis(array, case.axis, 0)[first : last + 1] for array in (labels, case.truth))
     pairs = [(found == value, truth == value) for value in case.values]
     return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]))
@@ -85,14 +88,17 @@ def write_table(path: Path, rows: list[dict]) -> None:
         "# The slice to draw next", "",
         "First and last slice are drawn, and three more: Dice of all slices from first to last, drawn ones included.",
         "Made by `Testing/benchmarks/fill_next.py`.", "",
-        "| set | cases | three proposed | three evenly spaced | better in |", "| --- | --- | --- | --- | --- |",
+        "| set | cases and seeds | three proposed | three evenly spaced | better in | worse in |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for name, part in dict.fromkeys((row["set"], row["part"]) for row in rows):
         own = [row for row in rows if (row["set"], row["part"]) == (name, part)]
         both = np.array([[float(row["dice_proposed"]), float(row["dice_even"])] for row in own])
-        better = int((both[:, 0] > both[:, 1]).sum())
+        better, worse = int((both[:, 0] > both[:, 1]).sum()), int((both[:, 0] < both[:, 1]).sum())
         title = name if part == "val" else f"{name} ({part})"
-        lines.append(f"| {title} | {len(own)} | {both[:, 0].mean():.3f} | {both[:, 1].mean():.3f} | {better} |")
+        lines.append(
+            f"| {title} | {len(own)} | {both[:, 0].mean():.4f} | {both[:, 1].mean():.4f} | {better} | {worse} |"
+        )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
