@@ -28,9 +28,9 @@ sam2adapt_step() {
     printf 'failed\n'
     tail -n 15 "$SAM2ADAPT_LOG" >&2
     if grep -qi 'no space left on device' "$SAM2ADAPT_LOG"; then
-      df -h "$SAM2ADAPT_ROOT" "${TMPDIR:-/tmp}" >&2 || true
-      sam2adapt_fail "" "The disk is full. The environment takes up to 8 GB in $SAM2ADAPT_VENV, and pip up to 5 GB more for a" \
-        "while in ${TMPDIR:-/tmp}. Delete something, or set SAM2ADAPT_VENV and TMPDIR to folders on another disk. Then run the" \
+      df -h "$(dirname "$SAM2ADAPT_VENV")" "${TMPDIR:-/tmp}" >&2 || true
+      sam2adapt_fail "" "The disk is full. The environment takes up to 8 GB in $SAM2ADAPT_VENV, and what pip downloads lies in" \
+        "${TMPDIR:-/tmp} meanwhile. Delete something, or set SAM2ADAPT_VENV and TMPDIR to folders on another disk. Then run the" \
         "same command again. Everything that was printed is in $SAM2ADAPT_LOG"
     fi
     sam2adapt_fail "" "Setting up failed at: $title. Everything that was printed is in $SAM2ADAPT_LOG" \

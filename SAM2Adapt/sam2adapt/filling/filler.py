@@ -240,7 +240,10 @@ class _Work:
         return wrong
 
     def _thresholds(self, stack: StackFiller, places: list[int]) -> np.ndarray:
-        """Above which probability each structure (S,) is filled; from the main axis alone, which is near enough."""
+        """Above which probability each structure (S,) is filled.
+
+        From the main axis alone, on its working grid: what other axes and the region change of it is not known yet.
+        """
 
         def sums(place: int) -> np.ndarray:
             probability = expit(stack.logits(place))

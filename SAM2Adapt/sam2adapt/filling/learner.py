@@ -26,7 +26,7 @@ _LOGIT_LIMIT = 12.0
 _DOUBT = 3.0  # logit: where the networks are surer, the trees are not asked
 _CHUNK = 4096  # pixels at a time, so that what is in between stays in the cache
 _FIRST_WEIGHTS = (0.1, 0.3, 0.25, 0.25)  # of the opinions, before anything is learnt
-_SURER = 0.2  # of the pixels inside, or outside, that opinions are surer of: so sure they may be, and no more
+_SURER = 0.2  # the share of a structure's pixels, or of those outside it, whose opinions lie beyond their limit
 
 
 class PixelLearner:
@@ -101,8 +101,8 @@ class PixelLearner:
     def predict(self, inputs: np.ndarray, fold: int | None = None) -> np.ndarray:
         """Logits (S, H, W) of a slice's inputs (4 S + F, H, W).
 
-        Beside a drawn slice, opinions are surer than on any hidden slice that was learnt from, and a network makes
-        anything of numbers that it has never seen: there they count as the surest that it has.
+        Beside a drawn slice, opinions are surer than on any hidden slice that was learnt from, and of numbers that it
+        has never seen a network may make anything. So no opinion counts as surer than ``_limits`` allows.
 
         :param fold: of a drawn slice, for the answer of those that have not seen it.
         """
@@ -122,7 +122,7 @@ class PixelLearner:
 def _limits(inputs: np.ndarray, targets: np.ndarray, known: np.ndarray) -> np.ndarray:
     """The lowest and the highest value (2, 4 S) that opinions on S structures may have, as ``fit`` is given them.
 
-    The lowest is one of the pixels outside a structure, the highest one of those inside it, however few they are.
+    The lowest is a quantile of the pixels outside a structure, the highest one of those inside, however few they are.
     """
     count = targets.shape[1] * OPINIONS
     limits = np.stack([inputs[:, :count].min(0), inputs[:, :count].max(0)])
