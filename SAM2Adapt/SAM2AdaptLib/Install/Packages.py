@@ -49,7 +49,8 @@ class PackageInstaller:
         # No build isolation: it would fetch build tools, and for sam2 a whole torch, that are here already.
         self._options = ["--no-build-isolation", *([] if withDependencies else ["--no-deps"])]
         if wheelFolder:
-            self._options += ["--no-index", "--find-links", str(wheelFolder)]
+            # No cache: pip 23.0 takes what it once built from another file of the same path, and tells its hash.
+            self._options += ["--no-index", "--no-cache-dir", "--find-links", str(wheelFolder)]
 
     def start(self):
         """Let pip find out what is to be installed, given all that is there."""

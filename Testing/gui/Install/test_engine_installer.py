@@ -68,6 +68,21 @@ def test_a_package_that_changes_after_it_was_looked_up_is_not_built(slicerHost, 
     assert not PythonEnvironment(python).version("sam2")
 
 
+def test_a_package_is_built_from_the_file_that_is_in_the_folder_now(slicerHost, python, folder, tmp_path, monkeypatch):
+    """pip 23.0 keeps what it built by the path of the file, and of another file there it tells the former hash."""
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
+    site = complete(python, "sam2")
+    assert Run(slicerHost, wheelFolder=folder, python=python).job.state == "done"
+    for path in site.glob("sam2*"):
+        shutil.rmtree(path)
+    monkeypatch.setattr(fake_packages, "SAM2_SETUP", f"{fake_packages.SAM2_SETUP}# mended\n")
+    fake_packages.writeSam2(folder)
+    fake_packages.writeSums(folder)
+    run = Run(slicerHost, wheelFolder=folder, python=python)
+    assert run.job.state == "done", f"{run.error}\n{run.text}"
+    assert PythonEnvironment(python).version("sam2") == "1.1.0"
+
+
 def test_a_hash_is_compared_in_whichever_form_pip_tells_it():
     for archive, line in (
         ({"hashes": {"sha256": "ab"}, "hash": "sha256=ab"}, "sam2==1.1.0 --hash=sha256:ab"),
