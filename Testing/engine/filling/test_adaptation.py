@@ -93,6 +93,13 @@ def test_a_slice_that_is_missed_altogether_does_not_decide_about_the_others():
     assert abs(adapt(said, drawn).shift) < 0.5 < adapt(said[3:], drawn[3:]).shift
 
 
+def test_where_most_hidden_slices_are_told_badly_a_structure_does_not_grow():
+    """A muscle that was told in the wrong place in two hidden slices of three was filled twice as large everywhere."""
+    said = [parts(disc(9, row=8) / 3 - 1), parts(disc(12) / 3), parts(disc(9, row=8) / 3 - 1)]
+    drawn = [disc(9) > 0, disc(11) > 0, disc(12) > 0]
+    assert abs(adapt(said, drawn).shift) < 0.5
+
+
 def test_hidden_slices_teach_as_if_their_neighbours_were_nearer():
     stack = StackFiller(np.zeros((9, 40, 40), np.float32), 1.0, None, Team(1))
     stack.evidence.carry([{k: disc(4 + k**2 / 8) > 0 for k in (0, 4, 8)}], lambda share: None)
