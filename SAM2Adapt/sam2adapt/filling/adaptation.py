@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-_PULL = 0.3  # of the shift, towards 0; more hidden slices pull harder away from it
+_PULL = 0.05  # of the shift, towards 0; more hidden slices pull harder away from it
+_PULL_OF_ONE = 0.3  # the same, where a single slice was hidden
 _NEAR = 6.0  # logit: surer pixels that are right teach nothing
-_SHIFTS = np.linspace(-4, 4, 41)
+_SURE = 10.0  # logit: no shift changes a surer pixel
+_SHIFTS = np.linspace(-1, 1, 11, dtype=np.float32)  # farther, slices that are told badly would fill twice too much
 _TINY = 1.005  # keeps a Dice of 1 from an infinite gain
 _REST = 0.3  # of the combiner's logits, where one opinion is better
 _OPINION = 2.0  # the largest logit of an opinion by itself
@@ -41,7 +44,7 @@ def adapt(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Adaptatio
     :param parts: (P, H, W) of each hidden slice; :param masks: (H, W) what was drawn in it.
     """
     logits = [own.sum(0) for own in parts]
-    shift = _shift(logits, masks)
+    shift = _shift_of_one(logits[0], masks[0]) if len(parts) == 1 else _shift(logits, masks)
     whole = np.array([_dice(own + shift, mask) for own, mask in zip(logits, masks, strict=True)])
     alone = np.array([[_dice(opinion, mask) for opinion in own[:-1]] for own, mask in zip(parts, masks, strict=True)])
     best = int(alone.mean(0).argmax())
@@ -52,22 +55,32 @@ def adapt(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Adaptatio
 
 
 def _shift(logits: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float:
-    """What to add, so that pixels that are wrong or not sure are told best: in most hidden slices, not in a single one.
+    """What to add, so that the soft Dice of the hidden slices is best: of most of them, whatever a single one wants.
 
-    A structure is missed altogether where it ends between slices; such a slice must not decide about all others. Told
-    best is by cross entropy: which probability the best Dice asks for is decided later, from all slices that are
-    filled, and where a structure is missed, the Dice of the hidden slice would be better the more is filled.
+    A structure is missed altogether where it ends between slices; such a slice must not decide about all others.
     """
-    losses = []
+    gains = []
     for own, mask in zip(logits, masks, strict=True):
-        near = (np.abs(own) < _NEAR) | (mask != (own > 0))
-        z, y = own[near].astype(np.float64), mask[near]
-        if len(y):
-            losses.append([float((np.logaddexp(0, z + shift) - y * (z + shift)).mean()) for shift in _SHIFTS])
-    if not losses:
-        return 0.0
-    gains = np.array(losses)[:, [len(_SHIFTS) // 2]] - losses
+        open_ = np.abs(own) < _SURE
+        shares = 1 / (1 + np.exp(-(own[open_] + _SHIFTS[:, None])))
+        size = shares.sum(1) + (own >= _SURE).sum()
+        dice = (2 * (shares[:, mask[open_]].sum(1) + (mask & (own >= _SURE)).sum()) + 1) / (size + mask.sum() + 1)
+        gains.append(-np.log(_TINY - dice))
+    gains = np.array(gains) - np.array(gains)[:, [len(_SHIFTS) // 2]]
     return float(_SHIFTS[(len(gains) * np.median(gains, axis=0) - _PULL * _SHIFTS**2).argmax()])
+
+
+def _shift_of_one(logits: np.ndarray, mask: np.ndarray) -> float:
+    """The same of a single hidden slice, from the cross entropy of its pixels that are wrong or not sure."""
+    near = (np.abs(logits) < _NEAR) | (mask != (logits > 0))
+    z, y = logits[near].astype(np.float64), mask[near]
+    if not len(y):
+        return 0.0
+
+    def loss(shift: float) -> float:
+        return float((np.logaddexp(0, z + shift) - y * (z + shift)).mean()) + _PULL_OF_ONE * shift**2
+
+    return float(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x)
 
 
 def _alone(opinion: np.ndarray) -> np.ndarray:
