@@ -27,7 +27,8 @@ def measure(context: Context, left: Callable[[], float], entry: dict[str, Any]) 
     volume = material.made_up(_QUICK_SIZE, spacing) if context.quick else material.ct_volume(context.data)
     truth = np.digitize(volume.array[0], (_SKIN, _BONE)).astype(np.uint8)
     drawn = np.linspace(0, len(truth) - 1, _DRAWN).round().astype(int).tolist()
-    entry |= {"voxels": list(volume.size), "drawn": len(drawn), "data": "A CT" if context.data else "A made-up CT",
+    data = "A CT" if context.data and not context.quick else "A made-up CT"
+    entry |= {"voxels": list(volume.size), "drawn": len(drawn), "data": data,
               "threads": context.threads, "first": [], "again": []}  # fmt: skip
     for _ in range(1 if context.quick else min(_ROUNDS, context.rounds)):
         context.say("Filling")

@@ -18,7 +18,8 @@ from speed.context import Context
 from .budget import Budget, TimeIsUp
 from .typed import compute, free, in_words, usable
 
-# Of the whole time, how much a section may take; and the seconds that it needs at least to tell anything.
+# Of the whole time, how much a section may take (the last one: all that is left); and the seconds that it needs at
+# least to tell anything.
 SHARES = {"networks": 0.4, "labels": 0.15, "segment": 0.25, "ladder": 0.25, "training": 0.3, "filling": 0.5}
 LEAST = {"networks": 40, "labels": 20, "segment": 30, "ladder": 20, "training": 30, "filling": 30}
 _QUICK_LEAST = 1
@@ -78,7 +79,8 @@ def run(
         context.say(f"== {name}, {budget.left():.0f} s left")
         result["sections"][name] = {"unfinished": "The run ended while this was measured."}
         publish()
-        entry, broken = _measured(name, context, budget)
+        part = 1.0 if name == names[-1] else SHARES[name]
+        entry, broken = _measured(name, context, budget, part)
         result["sections"][name] = entry
         publish()
         if broken:
@@ -86,8 +88,11 @@ def run(
     return []
 
 
-def _measured(name: str, context: Context, budget: Budget) -> tuple[dict[str, Any], bool]:
-    """What a section has measured, with what stopped it; and whether it broke the GPU for this process."""
+def _measured(name: str, context: Context, budget: Budget, part: float) -> tuple[dict[str, Any], bool]:
+    """What a section has measured, with what stopped it; and whether it broke the GPU for this process.
+
+    :param part: of the whole time, 0 to 1, that it should take at most.
+    """
     needed, left, started = _QUICK_LEAST if context.quick else LEAST[name], budget.left(), time.perf_counter()
     if left < needed:
         told = f"Skipped: {max(0, left):.0f} s were left, and at least {needed} s are needed."
@@ -96,7 +101,7 @@ def _measured(name: str, context: Context, budget: Budget) -> tuple[dict[str, An
     broken = False
     try:
         with budget.alarm():
-            section(name).measure(context, budget.share(SHARES[name]), entry)
+            section(name).measure(context, budget.share(part), entry)
     except TimeIsUp:
         entry["cut"] = "The time was up; what stands here was measured before."
     except Exception as error:
