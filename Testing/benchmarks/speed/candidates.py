@@ -74,7 +74,7 @@ class Candidates:
     def __init__(self, context: Context):
         volume, self._context = ct_volume(context.data), context
         self.slices = f"slices of {'a CT' if context.data else 'a CT that is made up'}"
-        self._grey = cache(lambda side: grey_slices(volume, side, self.batches(side)[-1]).to(context.device))
+        self._grey = cache(lambda side: grey_slices(volume, side, self.batches(side)[-1]))
         self._networks: dict[tuple, nn.Module] = {}
         self._sizes: dict[tuple, dict[str, Any]] = {}
 
@@ -116,7 +116,7 @@ class Candidates:
         return self._sizes[key]
 
     def _input(self, row: Row) -> Any:
-        return peers.as_input(row.peer, self._grey(row.side)[: row.batch])
+        return peers.as_input(row.peer, self._grey(row.side)[: row.batch].to(self._context.device))
 
 
 def build_row(row: Row) -> nn.Module:

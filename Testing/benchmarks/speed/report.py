@@ -1,7 +1,7 @@
 """A run's numbers as Markdown."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .targets import share_of_product
@@ -31,7 +31,7 @@ def _network(section: dict[str, Any]) -> Iterator[str]:
     rates = ", ".join(f"{name} {product['gflops']:.0f} GFLOP/s" for name, product in products.items())
     yield f"**Network alone**, {section['slices']}, {section['classes']} classes; matrix product: {rates}"
     yield ""
-    yield from _table(
+    yield from table(
         ["network", "side", "parameters", "GMAC", "batch 1, ms", "best batch", "ms a slice", "of product"],
         _pairs(section["rows"], products),
     )
@@ -68,7 +68,7 @@ def _segment(section: dict[str, Any]) -> Iterator[str]:
          f"{statistics.median(row['shares']):.0%}"]
         for row in section["rows"]
     )  # fmt: skip
-    yield from _table(["volume", "voxels", "model", *parts, "not network, without reading"], rows)
+    yield from table(["volume", "voxels", "model", *parts, "not network, without reading"], rows)
 
 
 def _engine(section: dict[str, Any]) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _engine(section: dict[str, Any]) -> Iterator[str]:
     if clicks := section["clicks"]:
         parts = ", ".join(f"{name} {clicks[name]:.2f}" for name in ("transfer", "engine", "import", "other"))
         rows.append(["a warm click on Auto-segment", f"{clicks['total']:.2f}", parts])
-    yield from _table(["", "seconds", "of it"], rows)
+    yield from table(["", "seconds", "of it"], rows)
     if not section["clicks"]:
         yield ""
         yield "The click was not measured: it needs the repository, the extras slicer and gui, and --data."
@@ -95,14 +95,14 @@ def _training(section: dict[str, Any]) -> Iterator[str]:
     yield f"**An epoch of training**, base {section['base']}, {section['slices']}, {epoch}"
     yield ""
     rows = ([row["way"], f"{row['seconds']:.1f}", _megabytes(row["above"])] for row in section["rows"])
-    yield from _table(["method", "seconds", "memory above the process, MB"], rows)
+    yield from table(["method", "seconds", "memory above the process, MB"], rows)
 
 
 def _memory(section: dict[str, Any]) -> Iterator[str]:
     yield "**Peak memory of one slice**, a process each, MB"
     yield ""
     rows = ([row["name"], _megabytes(row["idle"]), _megabytes(row["above"])] for row in section["networks"])
-    yield from _table(["network", "with the network, at rest", "above that"], rows)
+    yield from table(["network", "with the network, at rest", "above that"], rows)
     yield ""
     yield f"**Peak memory of the engine**, {section['model']}, {_size(section['plane'])} in plane, MB"
     yield ""
@@ -111,7 +111,7 @@ def _memory(section: dict[str, Any]) -> Iterator[str]:
          f"{row['wall']:.1f}"]
         for row in section["engine"]
     )  # fmt: skip
-    yield from _table(["slices", "idle", "above idle", "of it input", "of it labels", "seconds"], rows)
+    yield from table(["slices", "idle", "above idle", "of it input", "of it labels", "seconds"], rows)
 
 
 def _scaling(section: dict[str, Any]) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _scaling(section: dict[str, Any]) -> Iterator[str]:
         [row["base"], row["curve"], str(row["value"]), f"{row['seconds'] * 1000:.1f}", _megabytes(row["above"])]
         for row in section["rows"]
     )
-    yield from _table(["model", "against", "value", "ms a slice", "memory above the process, MB"], rows)
+    yield from table(["model", "against", "value", "ms a slice", "memory above the process, MB"], rows)
 
 
 def _profile(section: dict[str, Any]) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _targets(found: list[dict[str, Any]]) -> Iterator[str]:
          if not target["holds"] else target["verdict"]]
         for target in found
     )  # fmt: skip
-    yield from _table(["what", "target", "measured", "verdict"], rows)
+    yield from table(["what", "target", "measured", "verdict"], rows)
 
 
 def _number(target: dict[str, Any], key: str) -> str:
@@ -159,7 +159,8 @@ def _size(voxels: list[int]) -> str:
     return " x ".join(map(str, voxels))
 
 
-def _table(head: list[str], rows) -> Iterator[str]:
+def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    """Lines of a table of Markdown."""
     yield f"| {' | '.join(head)} |"
     yield "| " + " | ".join("---" for _ in head) + " |"
     yield from (f"| {' | '.join(row)} |" for row in rows)

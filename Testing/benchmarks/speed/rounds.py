@@ -61,15 +61,17 @@ def interleaved(
     progress: Callable[[int, int], None] = lambda done, total: None,
     warm: bool = True,
     clock: Callable[[], float] = time.perf_counter,
+    seed: int = 0,
 ) -> dict[str, list[float]]:
     """Measure all candidates in turns.
 
     :param progress: is told how many calls of how many have been measured.
     :param warm: before each measured call comes one that is not counted, since in use the same network runs again and
         again; caches (of the processor, and of prepared operations) would otherwise hold what ran before.
+    :param seed: of the order.
     :return: seconds a unit, of every round, by row.
     """
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     times: dict[str, list[float]] = {candidate.row: [] for candidate in candidates}
     if len(times) < len(candidates):
         raise ValueError("Two candidates have the same name.")
