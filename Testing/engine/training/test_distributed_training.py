@@ -101,7 +101,7 @@ def difference(own: dict, expected: dict, before: dict) -> float:
 def test_two_processes_reach_what_one_does(results, name):
     alone, two = (part[name] for part in results)
     # Eight and eleven bits of each number in mixed precision, and sums of many such: up to 0.12 where a processor has
-    # matrix units for bfloat16. Where one process is not heard, it is 35, and of float16 1 to 2.
+    # matrix units for bfloat16. With the gradients of one process left out it is 35, in float16 1 to 2.
     weights, losses = {"bfloat16": (0.25, 1e-3), "float16": (0.005, 1e-4)}.get(name.split()[0], (1e-8, 1e-12))
     assert two["losses"] == pytest.approx(alone["losses"], rel=losses)
     assert difference(two["weights"], alone["weights"], alone["before"]) < weights
