@@ -113,6 +113,7 @@ class SAM2AdaptTrainingParameterNode:
     mirrorRows: bool = False
     mirrorColumns: bool = False
     allForTraining: bool = Train.all_for_training
+    keepPieces: bool = Train.keep_pieces
     seed: Annotated[int, WithinRange(0, 1000000)] = Train.seed
     furtherSettings: str
     showPlots: bool = True

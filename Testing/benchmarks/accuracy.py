@@ -112,6 +112,7 @@ def request_of(run: Run, parts: Parts, work: Path) -> TrainRequest:
         train_upscaling=preset.train_upscaling or None if preset else None,
         postprocessing={key: list(known.classes) for key in _LARGEST} if run.largest and known.in_one else {},
         keep_slices=False,
+        keep_pieces=True,  # ``largest`` decides
     )
 
 

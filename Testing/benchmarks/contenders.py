@@ -22,6 +22,7 @@ from sam2adapt.network.network import parameter_counts
 from sam2adapt.network.weights import load_base
 from sam2adapt.segmenting.model import Model, load_model
 from sam2adapt.shared.presets import PRESETS
+from sam2adapt.training.cleaning.choice import choose_steps
 from sam2adapt.training.loop import Progress, Trainer
 from sam2adapt.training.prepare import fingerprint, prepare
 from sam2adapt.training.run import crop_size, train
@@ -158,4 +159,7 @@ def _fit_outsider(request: TrainRequest, build: Build, progress: Callable[[Progr
         "minutes": round(trainer.history.seconds / 60, 2),
         "settings": settings.to_json(),
     }
-    return Model(card, network.requires_grad_(False).eval(), device), training
+    model = Model(card, network.requires_grad_(False).eval(), device)
+    if not request.keep_pieces:
+        choose_steps(model, found.pieces.steps(), request.cases)
+    return model, training

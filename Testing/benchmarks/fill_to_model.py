@@ -72,7 +72,7 @@ def perform(arm: str, seed: int, val: list[Case], args: argparse.Namespace) -> d
         images=args.work / "images", labels=args.work / arm, preset=args.preset, seed=seed, output=output,
         classes=[{"id": value, "name": name} for value, name in CLASSES.items()], all_for_training=True,
         filled_weight=args.filled_weight, max_minutes=None if args.steps else args.minutes, steps=args.steps,
-        epochs=10_000,
+        epochs=10_000, keep_pieces=True,
     )  # fmt: skip
     cpu, started = time.process_time(), time.perf_counter()
     trained = train(request)

@@ -46,6 +46,7 @@ def perform(cases: list[Case], val_cases: list[Case], output: Path, args: argpar
         settings=TrainSettings(steps=args.steps, seed=args.seed),
         split={"train": [case.id for case in cases], "val": []},
         keep_slices=False,
+        keep_pieces=True,  # what the network finds, alike for all numbers of volumes
     )
     started = time.process_time()
     model, training = fit(request, Contender(args.method))

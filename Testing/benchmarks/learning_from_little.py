@@ -9,6 +9,9 @@ included, and measured on the set's validation cases, of which no epoch is chose
 ``results/learning_from_little.csv``; a command does the cells that are missing, and writes the table after each. Run it
 on a machine that does nothing else: the load at the end of each cell stands in its row.
 
+What is in one piece in the volumes drawn loses its smaller pieces, as the product does it, whatever found it (of the
+forest, the better of both counts).
+
 ``--choose`` finds, for each U-Net and set, crop and rate among a few, in a third of the minutes, on training cases
 alone: drawn ones to learn from, and as many others to judge on. ``results/learning_from_little.json`` keeps them.
 """
@@ -65,10 +68,10 @@ def perform(name: str, method: str, cases: list[Case], tests: list[Case], seed: 
     structures = [describe(value, title) for value, title in known.classes.items()]
     settings = TrainSettings(max_minutes=minutes, epochs=10_000, seed=seed, **known.settings | given)
     if method == FOREST:
-        slices = fingerprint(cases, structures, settings).slices
-        forest = PixelForest(structures, slices, torch.get_num_threads(), seed)
+        learnt = fingerprint(cases, structures, settings)
+        forest = PixelForest(structures, learnt.slices, torch.get_num_threads(), seed)
         trees = forest.fit(cases, minutes)
-        return {"dice": forest.evaluate(tests), "steps": trees}
+        return {"dice": forest.evaluate(tests, learnt.pieces.steps()), "steps": trees}
     contender = CONTENDERS[method]
     options = {"output": args.work / f"{name}-{method}-{len(cases)}-{seed}.safetensors", "structures": structures}
     output = options["output"]

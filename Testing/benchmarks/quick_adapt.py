@@ -39,6 +39,7 @@ def adapt(cases: list[Case], args: argparse.Namespace, epochs: int, quick: bool)
         split={"train": [case.id for case in cases], "val": []},
         init=str(args.model),
         keep_slices=False,
+        keep_pieces=True,  # what the network finds
         **card["network"],
     )
     bar, started, ends = Bar(output.stem, "%"), time.process_time(), {}

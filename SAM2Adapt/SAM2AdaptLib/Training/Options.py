@@ -85,6 +85,7 @@ def engineOptions(node):
         "seed": node.seed,
         "device": node.device,
         "allForTraining": node.allForTraining,
+        "keepPieces": node.keepPieces,
         "description": node.description,
         "license": node.license.strip() or Train.license,
         "settings": pairs(node.methodSettings),

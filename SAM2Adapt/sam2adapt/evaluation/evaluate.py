@@ -1,10 +1,12 @@
 """Compare a model with the labels of many cases, each on its native grid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..imaging.cleaning import clean
 from ..imaging.terminology import Structure
 from ..imaging.volume import Volume
 from ..machine.exchange import map_over_ranks
@@ -141,6 +143,29 @@ def mean_dice(
     named = zip((structure.name for structure in model.structures), scores, strict=True)
     means = {name: float(np.nanmean(values)) for name, values in named if not np.all(np.isnan(values))}
     return {"mean": float(np.mean(list(means.values()))) if means else 0.0, **means}
+
+
+def dice_after(
+    model: Model, cases: Sequence[Case], cleanings: Sequence[dict[str, Any]], slices: Slices | None = None
+) -> np.ndarray:
+    """Dice of each class after each of several cleanings of the same labels, averaged over cases in which it occurs.
+
+    :param cleanings: settings of ``cleaning.clean``, in the place of the card's ``postprocessing``.
+    :param slices: see ``evaluate``.
+    :return: (cleanings, classes); NaN for a class that occurs neither in the labels nor in the truth.
+    """
+    scores = []
+    for case in cases:
+        volume, truth = _loaded(case, model, slices)
+        found = segment(volume, model, Options(any_modality=True, post_process=False)).labels.array[0]
+        scores.append([])
+        for settings in cleanings:
+            labels = found.copy()
+            clean(SliceStack(volume, model.slices).oriented(labels), settings, volume.voxel_ml)
+            scores[-1].append([_dice(labels, truth, structure.id) for structure in model.structures])
+    scores = np.array(scores)
+    counts = np.isfinite(scores).sum(0)
+    return np.divide(np.nansum(scores, 0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
 
 
 def _dice(labels: np.ndarray, truth: np.ndarray, value: int) -> float:

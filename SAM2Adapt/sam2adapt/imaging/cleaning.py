@@ -1,6 +1,7 @@
 """Cleaning of label volumes: the largest piece of a structure, small pieces away, holes filled."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,19 @@ def clean(labels: np.ndarray, settings: dict[str, Any], voxel_ml: float) -> None
         structure = runs[runs.label == value]
         if len(structure):
             _holes(structure, labels.shape).paint(labels, value, over=0)
+
+
+def largest_shares(labels: np.ndarray, groups: Sequence[Sequence[int]]) -> list[float | None]:
+    """Share of the voxels of each group of structures, taken as one, that are in its largest piece; None without any.
+
+    :param labels: (K, J, I) unsigned integers. :param groups: label values.
+    """
+    runs = find_runs(labels)
+    joined = [runs[np.isin(runs.label, list(group))].joined()[0] for group in groups]
+    return [
+        float(np.bincount(find_pieces(one, CORNERS), one.length).max() / one.length.sum()) if len(one) else None
+        for one in joined
+    ]
 
 
 def _minimum_voxels(minimum_ml: float, voxel_ml: float) -> int:

@@ -110,6 +110,12 @@ def describe(id: int, name: str) -> Structure:  # noqa: A002  the label value is
     return Structure(id, name, terminology, color)
 
 
+def is_organ(structure: Structure) -> bool:
+    """Whether the code of a structure is that of a certain anatomical structure, not of a lesion, nor of any tissue."""
+    _, category, kind, *_ = (f"{part}^^".split("^")[:2] for part in f"{structure.terminology}~~".split("~"))
+    return category == ["SCT", _ANATOMICAL[0]] and kind[1] not in ("", _ANATOMICAL[0])
+
+
 @functools.cache
 def _table() -> dict[tuple[str, ...], tuple[str, tuple[float, float, float]]]:
     entries = json.loads(resources.files(__package__).joinpath("structures.json").read_text("utf-8"))

@@ -34,7 +34,7 @@ def describe_card(card: Mapping[str, Any], tensors: Mapping[str, TensorInfo], si
         f"Slices:         {_slices(card['slices'])}",
         f"Grey levels:    {_normalization(card['slices']['normalization'])}",
         f"Network:        {_network(card['network'])}",
-        f"Cleaning:       {_postprocessing(card)}",
+        f"Cleaning:       {cleaning_steps(card)}",
         f"Licence:        {card['license']}",
         f"Made:           {card['created']}",
         *([f"Continued from: {card['parent']}"] if card["parent"] else []),
@@ -128,7 +128,8 @@ def _normalization(normalization: Mapping[str, Any]) -> str:
     return f"{unit} {normalization['low']:g} to {normalization['high']:g}"
 
 
-def _postprocessing(card: Mapping[str, Any]) -> str:
+def cleaning_steps(card: Mapping[str, Any]) -> str:
+    """What segmenting does to the labels of the network, in words."""
     names = {entry["id"]: entry["name"] for entry in card["classes"]}
     settings = card["postprocessing"]
     steps = []

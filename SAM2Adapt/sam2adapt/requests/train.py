@@ -120,7 +120,8 @@ def plan_for(request: Train, cases: list[Case], structures: list[Structure]) -> 
     if request.all_for_training:
         split = {"train": [case.id for case in cases], "val": []}
     network = _network(request)
-    same = ("output", "name", "description", "license", "init", "resume", "device", "allow_forgetting", "preview")
+    same = ("output", "name", "description", "license", "init", "resume", "device", "allow_forgetting", "preview",
+            "keep_pieces")  # fmt: skip
     together = {"largest_together": ids_of(request.largest_together, structures)} if request.largest_together else {}
     return TrainRequest(
         cases=cases,

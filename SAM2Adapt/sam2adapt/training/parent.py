@@ -1,7 +1,9 @@
 """The model that a training starts from: its tensors, its grid, and slices kept from its training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..imaging.terminology import Structure
 from ..modelfiles.bundle import Bundle, read_bundle
@@ -9,6 +11,7 @@ from ..modelfiles.catalog import find_model
 from ..network.network import SegmentationNetwork
 from ..segmenting.slices import SliceSettings
 from ..shared.errors import ModalityError, ModelFileError, SettingsError
+from .cleaning.survey import EACH, TOGETHER, PieceSurvey
 from .prepare import Fingerprint
 from .replay import Replay, read_replay
 
@@ -42,6 +45,47 @@ class Parent:
     def replay(self) -> Replay | None:
         """Slices kept from the model; None if this machine has none, or the model is not continued."""
         return read_replay(self.bundle.card["digest"]) if self.continued else None
+
+    def pass_on_cleaning(
+        self,
+        card: dict,
+        structures: list[Structure],
+        pieces: PieceSurvey,
+        keep_pieces: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        """Let the new model clean as this one does, beside what its card says already.
+
+        :param pieces: of the new training volumes, which may show that a structure can be in several.
+        :param keep_pieces: leave out the largest pieces.
+        """
+        own = card["postprocessing"]
+        for step, value in self._cleaning(structures).items():
+            if step not in (TOGETHER, EACH):
+                own[step] = sorted({*own[step], *value}) if isinstance(value, list) else own[step] or value
+            elif not keep_pieces:
+                groups = [value] if step == TOGETHER else [[number] for number in value]
+                apart = {number for group in groups if pieces.contradict(group) for number in group}
+                if apart:
+                    names = ", ".join(structure.name for structure in structures if structure.id in apart)
+                    names += " together" * (step == TOGETHER)
+                    say(
+                        f"Model '{self.name}' keeps only the largest piece of {names}; in a training volume there are"
+                        " several, so the new model keeps all of them."
+                    )
+                if kept := sorted({*own.get(step, []), *value} - apart):
+                    own[step] = kept
+
+    def _cleaning(self, structures: list[Structure]) -> dict[str, Any]:
+        """The card's ``postprocessing``, for the classes that the new model also has."""
+        if not self.continued:
+            return {}
+        ids = {structure.name.lower(): structure.id for structure in structures}
+        new = {entry["id"]: ids.get(entry["name"].lower()) for entry in self.bundle.card["classes"]}
+        return {
+            step: sorted(new[n] for n in value if new[n]) if isinstance(value, list) else value
+            for step, value in self.bundle.card["postprocessing"].items()
+        }
 
     def check_modality(self, properties: Fingerprint) -> None:
         """Refuse images of another modality than the model's.

@@ -24,6 +24,7 @@ from ..shared.modality import modality_of
 from ..shared.safety.private import open_private, private_folder
 from ..shared.safety.stored_array import StoredArray
 from ..shared.slicing_axis import ACQUISITION, is_stack
+from .cleaning.survey import PieceSurvey
 from .settings import TrainSettings
 
 
@@ -34,6 +35,7 @@ class Fingerprint:
     :param slices: axis, grid and grey levels for the model.
     :param median_size: rows and columns of a typical slice on that grid.
     :param voxels: number of voxels of each label value, in all cases.
+    :param pieces: how the structures hang together.
     """
 
     modality: str
@@ -41,6 +43,7 @@ class Fingerprint:
     median_size: tuple[int, int]
     slices_per_case: float
     voxels: dict[int, int] = field(default_factory=dict)
+    pieces: PieceSurvey = field(default_factory=PieceSurvey)
 
 
 def fingerprint(
@@ -76,7 +79,7 @@ def fingerprint(
         spacing, size = _grid(np.array(survey.sides), np.array(survey.extents), settings, survey.physical)
         slices = SliceSettings(_normalization(modality, survey.levels), axis=survey.axis, spacing=spacing, size=size)
     mean_count = float(np.mean(survey.counts))
-    return Fingerprint(modality, slices, _median_size(survey, slices), mean_count, survey.voxels)
+    return Fingerprint(modality, slices, _median_size(survey, slices), mean_count, survey.voxels, survey.pieces)
 
 
 @dataclass
@@ -92,6 +95,7 @@ class _Survey:
 
     axis: str | None
     voxels: dict[int, int]
+    pieces: PieceSurvey
     unannotated: bool = False
     physical: bool = True
     counts: list[int] = field(default_factory=list)
@@ -104,7 +108,7 @@ class _Survey:
 def _survey(
     cases: list[Case], structures: list[Structure], modality: str | None, axis: str | None, say: Callable[[str], None]
 ) -> _Survey:
-    survey = _Survey(axis, dict.fromkeys((structure.id for structure in structures), 0))
+    survey = _Survey(axis, dict.fromkeys((structure.id for structure in structures), 0), PieceSurvey(structures))
     for case in cases:
         volume, values = load_case(case, structures, filled=True)
         for note in volume.notes:
@@ -119,6 +123,7 @@ def _survey(
         for value in survey.voxels:
             survey.voxels[value] += int((values == value).sum())
         survey.unannotated = survey.unannotated or bool((values == IGNORE).any())
+        survey.pieces.add(values)
         survey.physical = volume.physical
         labelled = volume.array[:, (values > 0) & (values != IGNORE)]
         if labelled.size:

@@ -37,12 +37,13 @@ from ..shared.known_bases import NANO
 from ..shared.protocol import FORGETTING
 from ..shared.safetensors_header import SCHEMA_VERSION
 from ..shared.safety.private import FILE_MODE
+from .cleaning.choice import drop_pieces
 from .clock import Watch
 from .data import TrainingData, read_data
 from .features import check_quick
 from .loop import Progress, Trainer
 from .parent import Parent, read_parent
-from .prepare import Fingerprint, PreparedCase, prepare
+from .prepare import Fingerprint, prepare
 from .record import CHECKPOINT, FEATURES, PREPARED, SPLIT, alone_in
 from .replay import Replay, as_cases, former_dice, gather, merged, write_replay
 from .settings import TrainRequest, TrainSettings
@@ -55,8 +56,6 @@ _VALIDATION_SHARE = 0.2  # of a run's time, about
 class Setup:
     """A run before its first step.
 
-    :param prepared: the training cases; ``val``: the validation cases; ``held``: for each of them, the slices for
-        validation, which are not trained on; None: whole cases.
     :param replay: slices kept from the continued model; ``before``: its Dice on the validation slices among them.
     """
 
@@ -64,9 +63,7 @@ class Setup:
     card: dict
     model: Model
     trainer: Trainer
-    prepared: list[PreparedCase]
-    val: list[Case]
-    held: dict[str, list[int]] | None
+    data: TrainingData
     replay: Replay | None
     before: dict[str, float] | None
 
@@ -119,12 +116,15 @@ def _goes_on(request: TrainRequest, team: Team) -> bool:
 
 def _finish(setup: Setup, best: dict[str, Tensor], say: Callable[[str], None]) -> Path:
     """Evaluate the best epoch and write the bundle; return its path, see ``train``."""
-    request, trainer, card = setup.request, setup.trainer, setup.card
+    request, trainer, card, data = setup.request, setup.trainer, setup.card, setup.data
     say(f"Best epoch: {trainer.history.best_epoch} of {trainer.history.epoch}")
     setup.model.network.load_trained_state(best)
-    if setup.val:
-        say(f"Evaluating {len(setup.val)} validation case{'s' * (len(setup.val) > 1)}")
-        card["metrics"] = {"subset": "val", **evaluate(setup.model, setup.val, slices=setup.held)}
+    if not request.keep_pieces:
+        judged, subset = (data.val, "val") if data.val else (data.train, "train")
+        drop_pieces(setup.model, data.properties.pieces, judged, subset, data.held, say)
+    if data.val:
+        say(f"Evaluating {len(data.val)} validation case{'s' * (len(data.val) > 1)}")
+        card["metrics"] = {"subset": "val", **evaluate(setup.model, data.val, slices=data.held)}
     forgot = _compare_with_parent(setup, say)
     card["training"] |= {
         "minutes": round(trainer.history.seconds / 60, 2),
@@ -173,6 +173,8 @@ def set_up(
     if settings.validate_every is None:
         settings.validate_every = _validation_interval(len(data.train), len(data.val), settings.quick)
     card = _card(request, data, identity)
+    if parent:
+        parent.pass_on_cleaning(card, structures, data.properties.pieces, request.keep_pieces, say)
     torch.manual_seed(settings.seed)
     network, method = build_network(card, base)
     network.to(device)
@@ -191,7 +193,7 @@ def set_up(
     counts = _parameter_counts(card, trainer)
     card["training"] |= {"parameters": counts, "device": reason}
     say(f"{reason}; {counts['trained']:,} of {counts['total']:,} parameters are trained")
-    return Setup(request, card, model, trainer, data.prepared, data.val, data.held, replay, before)
+    return Setup(request, card, model, trainer, data, replay, before)
 
 
 def _parameter_counts(card: dict, trainer: Trainer) -> dict[str, int]:
@@ -249,14 +251,14 @@ def _compare_with_parent(setup: Setup, say: Callable[[str], None]) -> bool:
 def _keep_slices(setup: Setup, digest: str, say: Callable[[str], None]) -> None:
     """Keep slices for the models that will continue this one; if that fails, the run still succeeds."""
     request = setup.request
-    slices, seed = setup.model.slices, request.settings.seed
+    slices, seed, data = setup.model.slices, request.settings.seed, setup.data
     names = [structure.name for structure in request.structures]
-    train, val = without_slices(setup.prepared, setup.held or {}), []
+    train, val = without_slices(data.prepared, data.held or {}), []
     try:
-        if setup.held:
-            val = only_slices(setup.prepared, setup.held)
-        elif setup.val:
-            val = prepare(setup.val, request.structures, slices, request.folder / PREPARED / "val")
+        if data.held:
+            val = only_slices(data.prepared, data.held)
+        elif data.val:
+            val = prepare(data.val, request.structures, slices, request.folder / PREPARED / "val")
         new = Replay(
             gather(train, names, slices.context, seed), gather(val, names, slices.context, seed, validation=True)
         )

@@ -68,6 +68,8 @@ class TrainRequest:
     :param groups: group of each case id, for example the patient; a random split does not divide a group.
     :param allow_forgetting: write the model to ``output`` even if it has lost what its parent knew.
     :param keep_slices: keep a sample of the slices on this machine, for models that will continue this one.
+    :param keep_pieces: leave the largest pieces to ``postprocessing``, instead of choosing steps (``cleaning``) and
+        taking those of the continued model.
     :param preview: ``.npy`` file to write the first validation case's labels to, uint8 (K, J, I), at each validation.
     """
 
@@ -90,6 +92,7 @@ class TrainRequest:
     init: str | None = None
     allow_forgetting: bool = False
     keep_slices: bool = True
+    keep_pieces: bool = False
     resume: bool = False
     device: str = "auto"
     preview: Path | None = None

@@ -193,3 +193,9 @@ def test_runs_are_found_in_portions(monkeypatch):
     for value in (1, 2):
         portions[portions.label == value].paint(painted, value)
     assert np.array_equal(painted, labels)
+
+
+def test_share_of_the_largest_piece_of_structures_taken_as_one():
+    heart = (1, (0, 3), (0, 4), (0, 2)), (2, (0, 3), (0, 4), (2, 6))  # 24 and 48 voxels that touch
+    labels = volume(*heart, (1, (6, 8), (8, 10), (8, 10)))  # 8 more
+    assert cleaning.largest_shares(labels, [(1,), (2,), (1, 2), (3,)]) == [24 / 32, 1, 72 / 80, None]

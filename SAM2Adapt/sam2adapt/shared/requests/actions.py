@@ -411,6 +411,13 @@ class Train(Request):
     largest_together: list[str] = setting(
         "names", "classes of which segmenting keeps only the largest piece that they form together", [], group=_CARD
     )
+    keep_pieces: bool = setting(
+        "switch",
+        "keep all pieces of organs, even if three or more training volumes show them in one piece; else, segmenting"
+        " then keeps the largest one only, if that costs no Dice",
+        False,
+        group=_CARD,
+    )
     fill_holes: list[str] = setting("names", "classes whose holes segmenting fills", [], group=_CARD)
     minimum_ml: float = setting("number", "segmenting drops smaller pieces, millilitres", 0.0, minimum=0, group=_CARD)
     preview: Path | None = setting(

@@ -1,0 +1,1 @@
+"""Which pieces of what the network finds a new model keeps."""
