@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(page(result))
     failed = [name for name, entry in result["sections"].items() if "error" in entry]
     if failed:
-        print(f"{len(failed)} sections failed: {', '.join(failed)}; the page says why.", file=sys.stderr)
+        print(f"Failed: {', '.join(failed)}; the page says why.", file=sys.stderr)
         raise SystemExit(1)
 
 

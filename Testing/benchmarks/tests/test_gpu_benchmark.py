@@ -121,7 +121,7 @@ def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, ca
     text = output.read_text("utf-8")
     assert text.count("**Failed.** RuntimeError: a cable / was loose at its end.") == 1
     assert [f"rows: [{number}]" in text for number in range(len(SECTIONS))] == [True] * len(SECTIONS)
-    assert f"1 sections failed: {SECTIONS[1]}" in capsys.readouterr().err
+    assert f"Failed: {SECTIONS[1]};" in capsys.readouterr().err
 
 
 def test_without_time_every_section_says_that_it_was_skipped(tmp_path):
