@@ -14,7 +14,9 @@ from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.modelfiles.summary import cleaning_steps
 from sam2adapt.segmenting.model import Model
+from sam2adapt.shared.errors import DeviceError
 from sam2adapt.shared.labels.annotation import IGNORE
+from sam2adapt.training.cleaning import choice
 from sam2adapt.training.cleaning.choice import choose_steps
 from sam2adapt.training.cleaning.survey import PieceSurvey
 from torch import nn
@@ -178,6 +180,16 @@ def test_a_training_finds_out_and_says_so(trained, tmp_path, capsys):
     assert steps.startswith("largest piece of ") and f"so segmenting cleans: {steps}. Dice on" in printed
     assert noted["subset"] == "train" and noted["cases"] == 3 and noted["after"] >= noted["before"]
     assert "keep pieces" in printed
+
+
+def test_what_was_learnt_is_not_lost_if_pieces_cannot_be_judged(trained, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise DeviceError("Memory ran out.", "Close other programs.")
+
+    monkeypatch.setattr(choice, "dice_after", fail)
+    card, printed = trained(tmp_path / "model.safetensors", capsys)
+    assert cleaning_steps(card) == "none"
+    assert "could not be measured, so all are kept: Memory ran out. Close other programs." in printed
 
 
 def test_the_setting_that_it_names_turns_it_off(trained, tmp_path, capsys):

@@ -13,6 +13,7 @@ from ...evaluation.cases import Case
 from ...evaluation.evaluate import Slices, dice_after
 from ...modelfiles.summary import cleaning_steps
 from ...segmenting.model import Model
+from ...shared.errors import UserError
 from .survey import EACH, TOGETHER, PieceSurvey
 
 _MOST_JUDGED = 10  # volumes that are segmented once more
@@ -36,7 +37,11 @@ def drop_pieces(
     steps, given = pieces.steps(), model.card["postprocessing"]
     if not any(steps.values()):
         return
-    judged = choose_steps(model, steps, cases, slices)
+    try:
+        judged = choose_steps(model, steps, cases, slices)
+    except UserError as error:  # what was learnt must not be lost for it
+        say(f"Whether the largest pieces of organs are enough could not be measured, so all are kept: {error}")
+        return
     if model.card["postprocessing"] == given:
         return
     model.card["training"]["largest_pieces"] = {"subset": subset, **judged}
