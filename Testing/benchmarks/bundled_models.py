@@ -136,6 +136,7 @@ def make(name: str, recipe: Recipe, data: Path, work: Path) -> Path:
         data=recipe.data,
         postprocessing=recipe.postprocessing,
         keep_slices=False,
+        keep_pieces=True,  # the recipe says how to clean
     )
     request.resume = (request.folder / "checkpoint.pt").is_file()
     bar = Bar(name, "%")

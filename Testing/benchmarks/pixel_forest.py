@@ -67,9 +67,10 @@ class PixelForest:
             labels, annotated = np.stack([*self._labels(images, truth.dtype)]), truth != IGNORE
             truth = np.where(annotated, truth, 0)
             as_found.append(case_metrics(labels * annotated, truth, ids, spacing))
-            clean(labels, {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | (steps or {}), np.nan)
-            cleaned.append(case_metrics(labels * annotated, truth, ids, spacing))
-        return max(map(self._means, (as_found, cleaned)), key=lambda means: means["mean"])
+            if steps:
+                clean(labels, {"largest_component": [], "fill_holes": [], "minimum_ml": 0.0} | steps, np.nan)
+                cleaned.append(case_metrics(labels * annotated, truth, ids, spacing))
+        return max((self._means(found) for found in (as_found, cleaned) if found), key=lambda means: means["mean"])
 
     def _means(self, found: list[dict]) -> dict[str, float]:
         scores = {s.name: float(np.nanmean([own[s.id]["dice"] for own in found])) for s in self._structures}

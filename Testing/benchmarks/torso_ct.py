@@ -180,7 +180,7 @@ def main() -> None:
         "--method", "combined", "--set", 'parts=["dual-lw", "detail"]', "--size", "160", "--scale", "0.4",
         "--learning-rate", "0.001", "--axis", "axial", "--all-for-training", "--flips", "rows",
         "--name", "torso-ct", "--license", "CC-BY-SA-4.0",
-        "--largest-component", "right lung,left lung", "--fill-holes", "right lung,left lung",
+        "--largest-component", "right lung,left lung", "--keep-pieces", "--fill-holes", "right lung,left lung",
         "--description", "Demonstration, not a clinical model: both lungs on axial CT of the torso.",
         "--data-summary", SUMMARY,
         "-o", args.work / "torso-ct.safetensors", *args.options,

@@ -112,8 +112,14 @@ def describe(id: int, name: str) -> Structure:  # noqa: A002  the label value is
 
 def is_organ(structure: Structure) -> bool:
     """Whether the code of a structure is that of a certain anatomical structure, not of a lesion, nor of any tissue."""
-    _, category, kind, *_ = (f"{part}^^".split("^")[:2] for part in f"{structure.terminology}~~".split("~"))
-    return category == ["SCT", _ANATOMICAL[0]] and kind[1] not in ("", _ANATOMICAL[0])
+    category, kind, *_ = codes_of(structure)
+    return category[:2] == ("SCT", _ANATOMICAL[0]) and kind[1] not in ("", _ANATOMICAL[0])
+
+
+def codes_of(structure: Structure) -> list[tuple[str, str, str]]:
+    """Scheme, value and meaning of category, type, modifier of the type, and region; empty where there is no code."""
+    parts = [*structure.terminology.split("~"), *[""] * 6]
+    return [(*part.split("^"), "", "", "")[:3] for part in (parts[1], parts[2], parts[3], parts[5])]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import torch
 from cards import model_card
 from sam2adapt.cli.app import main
 from sam2adapt.evaluation.cases import Case
-from sam2adapt.imaging.terminology import describe, is_organ
+from sam2adapt.imaging.terminology import Structure, describe, is_organ
 from sam2adapt.imaging.volume import Volume, write_labels, write_volume
 from sam2adapt.modelfiles.bundle import read_bundle
 from sam2adapt.modelfiles.summary import cleaning_steps
@@ -54,7 +54,7 @@ def test_only_organs_with_a_name_of_the_field_are_judged(name, expected):
 
 def test_a_terminology_that_says_nothing_is_no_organ():
     tissue = "Segmentation category and type~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
-    assert [is_organ(describe(1, "liver").__class__(1, "liver", text)) for text in ("", "~", tissue)] == [False] * 3
+    assert [is_organ(Structure(1, "liver", text)) for text in ("", "~", tissue)] == [False] * 3
 
 
 def test_three_volumes_must_show_a_structure_in_one_piece():

@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from ...shared.errors import GeometryError, InputFileError, OutputError
 from ..image_files import replacing
-from ..terminology import Structure
+from ..terminology import Structure, codes_of
 from .geometry import Grid
 from .header import ImageHeader
 from .labels import read_dicom_labels
@@ -190,9 +190,6 @@ def _description(
 
 def _codes(structure: Structure) -> list[Code | None]:
     """Category, type, modifier of the type, and region of Slicer's serialized terminology."""
-    parts = [*structure.terminology.split("~"), *[""] * 6]
-    codes = []
-    for part in (parts[1], parts[2], parts[3], parts[5]):
-        scheme, value, meaning = (*part.split("^"), "", "", "")[:3]
-        codes.append(Code(value, scheme, meaning) if scheme and value else None)
-    return codes
+    return [
+        Code(value, scheme, meaning) if scheme and value else None for scheme, value, meaning in codes_of(structure)
+    ]

@@ -413,8 +413,8 @@ class Train(Request):
     )
     keep_pieces: bool = setting(
         "switch",
-        "keep all pieces of organs, even if three or more training volumes show them in one piece; else, segmenting"
-        " then keeps the largest one only, if that costs no Dice",
+        "keep all pieces of organs; without it, segmenting keeps only the largest piece of those that three or more"
+        " training volumes show in one piece, if that costs no Dice",
         False,
         group=_CARD,
     )

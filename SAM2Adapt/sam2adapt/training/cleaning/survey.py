@@ -41,8 +41,8 @@ class PieceSurvey:
     def steps(self) -> dict[str, list[int]]:
         """Steps of a card's ``postprocessing`` that would change none of at least three volumes."""
         known = [ids for ids, shares in self.shares.items() if len(shares) >= _FEWEST and not self.contradict(ids)]
-        together = [ids for ids in known if len(ids) > 1]
-        return {TOGETHER: list(*together), EACH: sorted(ids[0] for ids in known if len(ids) == 1)}
+        together = next((list(ids) for ids in known if len(ids) > 1), [])
+        return {TOGETHER: together, EACH: sorted(ids[0] for ids in known if len(ids) == 1)}
 
     def contradict(self, ids: Sequence[int]) -> bool:
         """Whether structures, taken as one, are in several pieces in any volume."""
