@@ -49,7 +49,7 @@ def drop_pieces(
     say(
         f"In the training volumes, organs are in one piece, so segmenting cleans: {cleaning_steps(model.card)}. Dice on"
         f" {measured}: {judged['after']:.4f}, without that {judged['before']:.4f}. The setting 'keep pieces' turns it"
-        " off: --keep-pieces, or in Slicer 'Keep all pieces of organs' under Expert."
+        " off."
     )
 
 
